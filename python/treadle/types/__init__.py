@@ -1,0 +1,29 @@
+"""Core data types: one small vocabulary that every layer above imports down to."""
+
+from treadle.types.batch import Batch, Mask, SampleBatch, Sampled
+from treadle.types.output import Delta, FinishReason, TokenLogprob, ToolCall, Usage
+from treadle.types.request import Constraint, Generate, Message, Tool
+from treadle.types.sampling import Sampling
+from treadle.types.tensor import Tensor, Weights
+from treadle.types.tokens import TokenKind, TokenTable
+
+__all__ = [
+    "Batch",
+    "Constraint",
+    "Delta",
+    "FinishReason",
+    "Generate",
+    "Mask",
+    "Message",
+    "SampleBatch",
+    "Sampled",
+    "Sampling",
+    "Tensor",
+    "TokenKind",
+    "TokenLogprob",
+    "TokenTable",
+    "Tool",
+    "ToolCall",
+    "Usage",
+    "Weights",
+]

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs what the build needs from Debian or Ubuntu: a compiler, make, git, and venv support.
+# Does nothing where all is there; where it may not install, it says what is missing and stops.
+set -euo pipefail
+
+python=${PYTHON:-python3}
+missing=()
+command -v "$python" >/dev/null || missing+=(python3 python3-dev)
+"$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+"$python" - <<'PY' 2>/dev/null || missing+=(python3-dev)
+import os, sysconfig
+raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))
+PY
+command -v c++ >/dev/null || missing+=(g++)
+command -v git >/dev/null || missing+=(git)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null && sudo -n true 2>/dev/null && as_root=(sudo -n)
+fi
+if command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || [ ${#as_root[@]} -gt 0 ]; }; then
+  echo "installing system packages: ${missing[*]}" >&2
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+else
+  echo "missing system packages: ${missing[*]}; install them and run the command again" >&2
+  exit 1
+fi

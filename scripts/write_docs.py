@@ -1,0 +1,72 @@
+"""Writes docs/configuration.md from the option and limit declarations; --check compares instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from treadle import config
+from treadle.limits import GrammarLimits, Limits
+
+TARGET = Path(__file__).parents[1] / "docs" / "configuration.md"
+COMMANDS = (
+    config.RunConfig,
+    config.ChatConfig,
+    config.ServeConfig,
+    config.BenchDecodeConfig,
+    config.PullConfig,
+    config.DoctorConfig,
+)
+HEAD = """# Configuration
+
+Written by `scripts/write_docs.py` from the declarations; edit those instead.
+
+Every option has a flag, an environment variable and, under its plain name, a key in a YAML or TOML
+file given by `--config FILE` or `TREADLE_CONFIG`. Flags win over variables, variables over the
+file, the file over defaults. `--print-config` shows every value with its origin. Unknown flags and
+keys are refused with the nearest name. Secrets come from variables and files only.
+
+Other variables: `TREADLE_DEBUG` (comma-separated: graph, plan, schedule, apply), `TREADLE_CACHE`
+(where models are kept), `TREADLE_CONFIG`.
+"""
+
+
+def limits_table(limits: type) -> str:
+    """Fields of a limits class with their defaults and the comments beside them."""
+    comments = dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(limits), re.M))
+    rows = ["| limit | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(limits):
+        if isinstance(field.default, int | float):
+            rows.append(f"| `{field.name}` | {field.default:,} | {comments.get(field.name, '')} |")
+    return "\n".join(rows)
+
+
+def document() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for command in COMMANDS:
+        title, _, text = (command.__doc__ or "").partition(": ")
+        parts.append(f"## {title}\n\n{text[:1].upper()}{text[1:]}\n\n{config.markdown(command)}\n")
+    parts.append(f"## Limits\n\nSizes in bytes, times in seconds.\n\n{limits_table(Limits)}\n")
+    parts.append(f"### Grammars\n\n{limits_table(GrammarLimits)}\n")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Writes the page, or with --check says whether it is up to date."""
+    text = document()
+    if "--check" in sys.argv:
+        if TARGET.exists() and TARGET.read_text() == text:
+            return 0
+        print("docs/configuration.md is out of date; run scripts/write_docs.py", file=sys.stderr)
+        return 1
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
