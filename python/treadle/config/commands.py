@@ -1,0 +1,148 @@
+"""The options of every command, each described once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from treadle.config.option import option
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which model runs, and on what."""
+
+    model: str = option(
+        "alias, Hugging Face repository, .gguf file or model folder", default=DEFAULT_MODEL
+    )
+    backend: str = option(
+        "what computes; auto takes the fastest that is installed",
+        default="auto",
+        choices=("auto", "reference", "torch"),
+    )
+    device: str = option("where it computes: auto, cpu, cuda or cuda:N", default="auto")
+    threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)
+    context: int | None = option(
+        "longest prompt and output together; less than the model's own saves memory",
+        default=None,
+        unit="tokens",
+        low=16,
+        high=1 << 24,
+    )
+    pages: int | None = option(
+        "KV pages to allocate; by default what memory suggests",
+        default=None,
+        unit="pages of 16 tokens",
+        low=2,
+        high=1 << 26,
+    )
+    act: str = option(
+        "activation type; auto is f32 on a CPU and bf16 on a GPU",
+        default="auto",
+        choices=("auto", "f32", "f16", "bf16"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig(ModelConfig):
+    """How tokens are drawn at the command line."""
+
+    max_tokens: int = option("longest answer", default=512, unit="tokens", low=1, high=1 << 24)
+    temperature: float = option("0 = always the likeliest token", default=0.7, low=0, high=2)
+    top_p: float = option("keep the likeliest tokens of this total", default=1.0, low=1e-6, high=1)
+    top_k: int = option("keep this many tokens; 0 = all", default=0, low=0, high=1 << 24)
+    min_p: float = option("drop tokens below this share of the top", default=0.0, low=0, high=0.999)
+    repetition_penalty: float = option(
+        "above 1 discourages tokens already seen", default=1.0, low=0.01, high=10
+    )
+    seed: int | None = option(
+        "the same seed gives the same answer", default=None, low=-(1 << 63), high=(1 << 63) - 1
+    )
+    system: str | None = option("system message", default=None, metavar="TEXT")
+    schema: str | None = option("JSON Schema the answer must match", default=None, metavar="FILE")
+    regex: str | None = option("regular expression it must match", default=None, metavar="REGEX")
+    grammar: str | None = option("EBNF grammar it must match", default=None, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig(SamplingConfig):
+    """treadle run: answer one prompt."""
+
+    prompt: str = option("the prompt; - reads standard input", positional=True, metavar="PROMPT")
+    raw: bool = option("continue the text instead of answering as a chat", default=False)
+    json: bool = option("print one JSON object with text, value, usage and times", default=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatConfig(SamplingConfig):
+    """treadle chat: talk to a model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeConfig(ModelConfig):
+    """treadle serve: OpenAI-style endpoints."""
+
+    source: str | None = option(
+        "the model, instead of --model", default=None, positional=True, metavar="MODEL"
+    )
+    host: str = option("interface to listen on", default="127.0.0.1")
+    port: int = option("port; 0 = any free one", default=8000, low=0, high=65_535)
+    api_key: str | None = option(
+        "key that clients must send; several separated by commas", default=None, secret=True
+    )
+    no_auth: bool = option("listen beyond this machine without a key", default=False)
+    served_name: str | None = option("another name for the model", default=None, metavar="NAME")
+    max_sequences: int = option("sequences computed together", default=64, low=1, high=4_096)
+    max_batch_tokens: int = option(
+        "tokens of one step", default=512, unit="tokens", low=16, high=1 << 20
+    )
+    max_queue: int = option("requests that may wait", default=512, low=1, high=1 << 20)
+    target_step_ms: float = option(
+        "longest step that prefill may make; 0 = 50 on a CPU, 25 on a GPU",
+        default=0.0,
+        unit="ms",
+        low=0,
+        high=10_000,
+    )
+    drain_timeout: float = option(
+        "how long running requests may finish on shutdown",
+        default=30.0,
+        unit="s",
+        low=0,
+        high=3_600,
+    )
+    no_overlap: bool = option("plain loop, for debugging", default=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchDecodeConfig(ModelConfig):
+    """treadle bench decode: how fast one sequence goes."""
+
+    prompt_tokens: int = option("prompt length", default=128, unit="tokens", low=1, high=1 << 20)
+    tokens: int = option("tokens to generate", default=64, unit="tokens", low=2, high=1 << 20)
+    schema: str | None = option(
+        "constrain the output by this JSON Schema", default=None, metavar="FILE"
+    )
+    repeat: int = option("runs; the median is reported", default=3, low=1, high=1_000)
+    seed: int = option("seed of prompt and sampling", default=0, low=0, high=(1 << 63) - 1)
+    json: bool = option("end with one line of JSON", default=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PullConfig:
+    """treadle pull: fetch a model into the cache."""
+
+    source: str = option("alias or Hugging Face repository", positional=True, metavar="ALIAS|REPO")
+    print_path: bool = option("print the weight file's path on standard output", default=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorConfig:
+    """treadle doctor: what this machine offers."""
+
+    json: bool = option("print one JSON object", default=False)
+
+
+# every command whose variables may stand in one environment
+COMMANDS = (RunConfig, ChatConfig, ServeConfig, BenchDecodeConfig, PullConfig, DoctorConfig)
