@@ -1,0 +1,63 @@
+"""The graph: ops, fused compositions, a builder, passes, a verifier, JSON, and an interpreter.
+
+from treadle.graph import Builder, fuse, run, shard, verify
+"""
+
+from treadle.graph import fused as _fused  # fills OPS and FUSED
+from treadle.graph.builder import Builder
+from treadle.graph.cost import Cost, cost
+from treadle.graph.declared import Declared, lookup, reference
+from treadle.graph.dims import RUN_TIME, Dims
+from treadle.graph.dump import debug_dump, dump
+from treadle.graph.formats import FORMATS
+from treadle.graph.fusion import FUSED, Fused, fused
+from treadle.graph.ir import INPUTS, Graph, Node, Param, Value
+from treadle.graph.op import OPS, Op, Role, op
+from treadle.graph.passes.fuse import PRIORITY, fuse
+from treadle.graph.passes.shard import Cut, cuts, shard
+from treadle.graph.run import number_attrs, run, run_ranks, run_sizes, steps_of
+from treadle.graph.store import dumps, loads
+from treadle.graph.verify import verify
+from treadle.graph.xp import namespace
+
+del _fused
+
+__all__ = [
+    "FORMATS",
+    "FUSED",
+    "INPUTS",
+    "OPS",
+    "PRIORITY",
+    "RUN_TIME",
+    "Builder",
+    "Cost",
+    "Cut",
+    "Declared",
+    "Dims",
+    "Fused",
+    "Graph",
+    "Node",
+    "Op",
+    "Param",
+    "Role",
+    "Value",
+    "cost",
+    "cuts",
+    "debug_dump",
+    "dump",
+    "dumps",
+    "fuse",
+    "fused",
+    "loads",
+    "lookup",
+    "namespace",
+    "number_attrs",
+    "op",
+    "reference",
+    "run",
+    "run_ranks",
+    "run_sizes",
+    "shard",
+    "steps_of",
+    "verify",
+]

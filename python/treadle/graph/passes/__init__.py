@@ -1,0 +1,1 @@
+"""Passes: graph in, new graph out, verified on both sides."""
