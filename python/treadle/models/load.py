@@ -1,0 +1,219 @@
+"""One call from a model's name to its graph and weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
+from treadle.graph import Graph
+from treadle.limits import Limits
+from treadle.models import gemma2, gemma3, llama, mistral, qwen2, qwen3, qwen3_moe
+from treadle.models.gguf import GgufFile
+from treadle.models.json_file import read_json
+from treadle.models.safetensors import open_directory
+from treadle.models.shape import Shape
+from treadle.models.sources import locate
+from treadle.models.weights import Checkpoint, Source, bind
+from treadle.types import Tensor, Weights
+
+_CONFIG_BYTES = 16 << 20  # config.json and its like; the largest known is below 1 MiB
+_WRAPPERS = (  # a text model inside a multimodal one: where its tensors begin → where alone
+    ("language_model.model.", "model."),
+    ("model.language_model.", "model."),
+    ("language_model.lm_head.", "lm_head."),
+)
+
+
+class Config(Protocol):
+    """What every family's Config has."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+class FamilyModule(Protocol):
+    """What a family's file offers; `Config` is its own class with from_hf and from_gguf."""
+
+    Config: Any
+    UNNEEDED: tuple[str, ...]
+    build: Callable[..., Graph]
+    names: Callable[[Any, Checkpoint], dict[str, Source]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family and the names files give it. `claims` picks among families of one GGUF name."""
+
+    module: FamilyModule
+    hf: tuple[str, ...]
+    gguf: str
+    claims: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(mistral, ("mistral",), "llama", mistral.claims),
+    Family(llama, ("llama",), "llama"),
+    Family(qwen2, ("qwen2",), "qwen2"),
+    Family(qwen3, ("qwen3",), "qwen3"),
+    Family(qwen3_moe, ("qwen3_moe",), "qwen3moe"),
+    Family(gemma2, ("gemma2",), "gemma2"),
+    Family(gemma3, ("gemma3_text", "gemma3"), "gemma3"),
+)
+"""Every family, tried in this order: by `model_type` of config.json or GGUF architecture."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerSource:
+    """Where the tokeniser lies. json: `path` of tokenizer.json (None if the folder has none),
+    `metadata` = tokenizer_config.json; gguf: `metadata` = that of the model file.
+
+    `stop_ids`: the ids that the model's own generation settings end a turn with.
+    """
+
+    kind: Literal["json", "gguf"]
+    path: Path | None
+    metadata: Mapping[str, Any]
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model ready to compile. `context` in tokens; `path` = the file or folder it came from."""
+
+    name: str
+    graph: Graph
+    weights: Weights = field(repr=False)
+    config: Config
+    tokenizer_source: TokenizerSource = field(repr=False)
+    chat_template: str | None = field(repr=False)
+    context: int
+    path: Path
+
+
+def load(
+    source: str,
+    *,
+    act: str = "f32",
+    page: int = 16,
+    limits: Limits | None = None,
+    progress: bool = True,
+) -> Model:
+    """Fetches, maps, checks and builds a model. No weight is read before a backend asks for it.
+
+    `source`: see `sources.locate`. `act`: activation dtype (f32, f16, bf16). `page`: tokens a KV
+    page. Raises NotFound, ModelFormatError, Unsupported, LimitExceeded; each names the place.
+    """
+    limits = limits or Limits()
+    path = locate(source, progress=progress)
+    checkpoint = _open(path, limits)
+    module = _family(checkpoint).module
+    config: Config = (
+        module.Config.from_hf(checkpoint.config, str(path / "config.json"))
+        if checkpoint.kind == "hf"
+        else module.Config.from_gguf(checkpoint.config, checkpoint.tensors, str(path))
+    )
+    # A tied model's file may still hold a copy of its embedding as the head.
+    unneeded = (*module.UNNEEDED, r"^lm_head\.weight$") if config.shape.tied else module.UNNEEDED
+    graph = module.build(config, act=act, page=page)
+    graph, weights = bind(graph, module.names(config, checkpoint), checkpoint, unneeded)
+    tokenizer, template = _text_parts(checkpoint, limits)
+    name = path.name if path == Path(os.path.expanduser(source)) else source
+    return Model(
+        name.removesuffix(".gguf"),
+        graph,
+        weights,
+        config,
+        tokenizer,
+        template,
+        config.shape.context,
+        path,
+    )
+
+
+def _open(path: Path, limits: Limits) -> Checkpoint:
+    if path.is_dir():
+        config = read_json(path / "config.json", _CONFIG_BYTES)
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in open_directory(path, limits).items():
+            plain = _unwrapped(name)
+            if plain in tensors:
+                raise ModelFormatError(f"tensor {plain!r} appears twice", at=str(path))
+            tensors[plain] = tensor
+        return Checkpoint("hf", path, config, tensors)
+    if path.suffix == ".safetensors":
+        raise Unsupported(
+            "a lone safetensors file has no hyperparameters", at=str(path), hint="give its folder"
+        )
+    file = GgufFile.open(path, limits)
+    if file.metadata.get("split.count", 0) not in (0, 1):
+        raise Unsupported(
+            f"one of {file.metadata['split.count']} parts of a model",
+            at=str(path),
+            hint="join them with llama.cpp's gguf-split --merge, or take a file in one part",
+        )
+    return Checkpoint("gguf", path, file.metadata, file.tensors)
+
+
+def _unwrapped(name: str) -> str:
+    for wrapped, plain in _WRAPPERS:
+        if name.startswith(wrapped):
+            return plain + name[len(wrapped) :]
+    return name
+
+
+def _family(checkpoint: Checkpoint) -> Family:
+    key = "model_type" if checkpoint.kind == "hf" else "general.architecture"
+    name: Any = checkpoint.config.get(key)
+    if not isinstance(name, str):
+        raise ModelFormatError(f"{key} is {name!r}, expected a name", at=str(checkpoint.path))
+    for family in FAMILIES:
+        named = name in family.hf if checkpoint.kind == "hf" else name == family.gguf
+        if named and (checkpoint.kind == "hf" or family.claims(checkpoint.config)):
+            return family
+    known = sorted({n for f in FAMILIES for n in (f.hf if checkpoint.kind == "hf" else (f.gguf,))})
+    raise Unsupported(
+        f"{key} is {name!r}", at=str(checkpoint.path), hint=f"known: {', '.join(known)}"
+    )
+
+
+def _text_parts(checkpoint: Checkpoint, limits: Limits) -> tuple[TokenizerSource, str | None]:
+    if checkpoint.kind == "gguf":
+        template: Any = checkpoint.config.get("tokenizer.chat_template")
+        source = TokenizerSource("gguf", None, checkpoint.config)
+        return source, _template(template, checkpoint.path, limits)
+    folder = checkpoint.path
+    json, jinja = folder / "tokenizer.json", folder / "chat_template.jinja"
+    settings = _optional(folder / "tokenizer_config.json")
+    generation = _optional(folder / "generation_config.json")
+    stop: Any = generation.get("eos_token_id", checkpoint.config.get("eos_token_id"))
+    stops = cast("list[Any]", stop) if isinstance(stop, list) else [stop]
+    ids = tuple(i for i in stops if type(i) is int)
+    source = TokenizerSource("json", json if json.exists() else None, settings, ids)
+    if jinja.exists():
+        if jinja.stat().st_size > limits.template_bytes:
+            size = jinja.stat().st_size
+            raise LimitExceeded("template_bytes", size, limits.template_bytes, at=str(jinja))
+        return source, jinja.read_text("utf-8", errors="strict")
+    return source, _template(settings.get("chat_template"), folder, limits)
+
+
+def _template(value: Any, path: Path, limits: Limits) -> str | None:
+    """A template as text; of a list of named ones (older files) the one called default."""
+    if isinstance(value, list):
+        entries: list[Any] = [e for e in cast("list[Any]", value) if isinstance(e, dict)]
+        value = next((e.get("template") for e in entries if e.get("name") == "default"), None)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ModelFormatError("chat_template is no text", at=str(path))
+    if len(value) > limits.template_bytes:
+        raise LimitExceeded("template_bytes", len(value), limits.template_bytes, at=str(path))
+    return value
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path, _CONFIG_BYTES) if path.exists() else {}

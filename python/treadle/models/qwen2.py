@@ -1,0 +1,71 @@
+"""Qwen2 and Qwen2.5: biases on q, k and v (arXiv 2407.10671)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.graph import Graph
+from treadle.models import blocks
+from treadle.models import names as conventions
+from treadle.models.fields import Fields
+from treadle.models.rope import Rope
+from treadle.models.shape import Shape, upper_windows
+from treadle.models.weights import Checkpoint, Source
+from treadle.types import Tensor
+
+LAYER = (*conventions.ATTENTION, "q_bias", "k_bias", "v_bias", *conventions.FEED_FORWARD)
+UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Hyperparameters of one model; `windows` in tokens a layer, 0 = full attention."""
+
+    shape: Shape
+    rope: Rope
+    windows: tuple[int, ...]
+
+    @staticmethod
+    def from_hf(config: Mapping[str, Any], at: str = "config.json") -> Config:
+        """Reads config.json. Raises ModelFormatError, Unsupported naming the key."""
+        f = Fields(config, at)
+        f.only("hidden_act", "silu")
+        shape = Shape.from_hf(f)
+        return Config(shape, Rope.from_hf(f, shape.d), upper_windows(f, shape.layers))
+
+    @staticmethod
+    def from_gguf(
+        metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], at: str = "metadata"
+    ) -> Config:
+        """Reads GGUF metadata. Raises ModelFormatError, Unsupported naming the key."""
+        f = Fields(metadata, at, "qwen2.")
+        f.only("attention.sliding_window", 0)
+        shape = Shape.from_gguf(f, tensors)
+        return Config(shape, Rope.from_gguf(f, shape.d), (0,) * shape.layers)
+
+
+def build(config: Config, *, act: str = "f32", page: int = 16) -> Graph:
+    """The decoder: norm, attention with biases, norm, gated feed-forward."""
+    shape = config.shape
+    b = blocks.start("qwen2", shape, act=act, page=page)
+    inv_freq = blocks.rope_table(b, shape)
+    table = blocks.embedding(b)
+    x = blocks.embed(b, table)  # [T, D]
+    for i, window in enumerate(config.windows):
+        h = blocks.norm(b, x, f"l{i}.norm_attn", shape.eps)
+        y = blocks.attention(b, i, h, inv_freq, scale=shape.d**-0.5, window=window, bias=True)
+        x = blocks.join(b, i, "attn", x, y)
+        h = blocks.norm(b, x, f"l{i}.norm_ffn", shape.eps)
+        x = blocks.join(b, i, "ffn", x, blocks.feed_forward(b, i, h))
+    return b.finish(outputs=[blocks.head(b, x, table, shape)])
+
+
+def names(config: Config, checkpoint: Checkpoint) -> dict[str, Source]:
+    """Where each param lies."""
+    sources = conventions.top(checkpoint.kind, tied=config.shape.tied)
+    sources["inv_freq"] = conventions.frequencies(config.rope, checkpoint)
+    for i in range(config.shape.layers):
+        sources |= conventions.layer(checkpoint.kind, i, LAYER)
+    return sources

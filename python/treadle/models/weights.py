@@ -1,0 +1,162 @@
+"""From the tensors of a file to the params of a graph: names, transforms, checks.
+
+A family says where each param comes from (`Source`); `bind` checks every name, shape and format
+against the graph before anything is read. Plain tensors stay views of the mapped file; a
+transform copies when the param is asked for, and backends ask once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from treadle.errors import ModelFormatError, Unsupported
+from treadle.models.quant import FORMATS, dequantise
+from treadle.types import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from treadle.graph import Graph
+
+Kind = Literal["hf", "gguf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What lies on disk: `config` is config.json or GGUF metadata, `path` the file or folder."""
+
+    kind: Kind
+    path: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    def tensor(self, name: str, param: str) -> Tensor:
+        """A tensor by its name in the file. Raises ModelFormatError naming the param it is for."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise ModelFormatError(
+                f"tensor {name!r} (param {param}) is missing", at=str(self.path)
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a param comes from: one tensor, several stacked on a new first axis, or `values`,
+    then computed, with `tensors` those that went into it.
+
+    `heads` > 0: the rows of each head lie interleaved (pairs side by side) and are put back to
+    halves. `offset`: a number added in float32.
+    """
+
+    tensors: tuple[str, ...] = ()
+    values: NDArray[np.float32] | None = None
+    heads: int = 0
+    offset: float = 0.0
+
+
+class BoundWeights(Mapping[str, Tensor]):
+    """Params by name, made from the mapped file when asked for."""
+
+    def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, Source], graph: Graph) -> None:
+        self._checkpoint = checkpoint
+        self._sources = sources
+        # How the head of each param looks is settled here, before any data is touched.
+        self.formats = {name: self._check(name, graph) for name in graph.params}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.formats)
+
+    def __len__(self) -> int:
+        return len(self.formats)
+
+    def __getitem__(self, name: str) -> Tensor:
+        source = self._sources[name]
+        if source.values is not None:
+            return Tensor(name, source.values.shape, "f32", source.values)
+        parts = [self._checkpoint.tensor(file_name, name) for file_name in source.tensors]
+        if self.formats[name] == "f32" and (source.offset or parts[0].format != "f32"):
+            wide = dequantise(parts[0]) + np.float32(source.offset)
+            return Tensor(name, wide.shape, "f32", wide)
+        tensor = parts[0] if len(parts) == 1 else _stack(parts)
+        return replace(_to_halves(tensor, source.heads) if source.heads else tensor, name=name)
+
+    def _check(self, name: str, graph: Graph) -> str:
+        """The format a param will have, after checking that its tensors fit the graph's shape."""
+        source = self._sources.get(name)
+        if source is None:
+            raise ModelFormatError(f"no source for param {name}", at=str(self._checkpoint.path))
+        wanted = graph.dims.sizes(graph.params[name].shape)
+        if source.values is not None:
+            self._same_shape(name, "computed values", source.values.shape, wanted)
+            return "f32"
+        parts = [self._checkpoint.tensor(file_name, name) for file_name in source.tensors]
+        formats = sorted({part.format for part in parts})
+        if len(formats) > 1:
+            raise Unsupported(f"experts of {name} differ in format: {', '.join(formats)}")
+        for part in parts:
+            shape = part.shape if len(parts) == 1 else (len(parts), *part.shape)
+            self._same_shape(name, f"tensor {part.name!r}", shape, wanted)
+            if part.format not in FORMATS:
+                raise Unsupported(
+                    f"tensor {part.name!r} has the type {part.format}",
+                    at=str(self._checkpoint.path),
+                    hint=f"known formats: {', '.join(FORMATS)}",
+                )
+        # Norms are float32 in the graph whatever the file holds; an offset is added in float32.
+        keeps_file_format = len(wanted) > 1 and not source.offset
+        return formats[0] if keeps_file_format else "f32"
+
+    def _same_shape(
+        self, name: str, what: str, shape: tuple[int, ...], wanted: tuple[int | None, ...]
+    ) -> None:
+        if shape != wanted:
+            raise ModelFormatError(
+                f"{what} is {list(shape)}, expected {list(wanted)} for {name}",
+                at=str(self._checkpoint.path),
+                hint="the file's hyperparameters and its tensors disagree",
+            )
+
+
+def bind(
+    graph: Graph, sources: Mapping[str, Source], checkpoint: Checkpoint, unneeded: Iterable[str]
+) -> tuple[Graph, BoundWeights]:
+    """The graph with the params' formats filled in, and its weights.
+
+    `unneeded`: patterns of tensors that a file may hold and the graph does without. Any other
+    tensor left over is an error: it would change the model's answers.
+    Raises ModelFormatError, Unsupported naming the tensor.
+    """
+    weights = BoundWeights(checkpoint, sources, graph)
+    used = {name for param in graph.params for name in sources[param].tensors}
+    known = re.compile("|".join([*unneeded, r"$^"]))
+    left = next((n for n in checkpoint.tensors if n not in used and not known.search(n)), None)
+    if left is not None:
+        raise Unsupported(
+            f"tensor {left!r} has no place in this model family",
+            at=str(checkpoint.path),
+            hint="the file extends the architecture in a way this build does not know",
+        )
+    return graph.with_formats(weights.formats), weights
+
+
+def _to_halves(tensor: Tensor, heads: int) -> Tensor:
+    """Rows (x0 y0 x1 y1 …) of each head → (x0 x1 … y0 y1 …). Whole rows move, so blocks stay."""
+    rows, tail = tensor.data.shape[0], tensor.data.shape[1:]
+    paired = tensor.data.reshape(heads, rows // heads // 2, 2, *tail)
+    data = np.ascontiguousarray(paired.swapaxes(1, 2)).reshape(tensor.data.shape)
+    return replace(tensor, data=data)
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """Equal tensors → one with a new first axis; block formats stay rows of bytes."""
+    data: NDArray[Any] = np.stack([part.data for part in parts])
+    if FORMATS[parts[0].format].unpack is not None:
+        data = data.reshape(-1, data.shape[-1])
+    return Tensor("", (len(parts), *parts[0].shape), parts[0].format, data)
