@@ -1,0 +1,198 @@
+"""Text to token ids and back, over the `tokenizers` library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from treadle.errors import InvalidRequest, ModelFormatError
+from treadle.limits import Limits
+from treadle.text.gguf import gguf_spec
+from treadle.text.spec import Spec, added_tokens, json_spec
+from treadle.text.table import token_table
+from treadle.types import TokenKind, TokenTable
+
+
+class Tokenizer:
+    """One model's tokeniser. Immutable after construction and safe to share between threads.
+
+    `encode` works with two views of one vocabulary: one that finds control tokens in the text
+    (for rendered chat templates) and one that never does (for what users write).
+    """
+
+    table: TokenTable
+    adds_bos: bool
+    bos_id: int | None
+    hash: str
+
+    def __init__(self, spec: Spec) -> None:
+        self.table = token_table(spec)
+        self.bos_id = spec.bos_id
+        self.adds_bos = spec.adds_bos
+        self._control = frozenset(
+            i for i, kind in enumerate(self.table.kinds) if kind is TokenKind.CONTROL
+        )
+        self._parsing = _load(spec)
+        self._plain = _without_special(self._parsing)
+        identity = f"{spec.text}\0{self.table.stop_ids}\0{spec.bos_id}\0{spec.adds_bos}"
+        self.hash = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+    @classmethod
+    def from_json(
+        cls,
+        source: bytes | str | Path,
+        config: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> Tokenizer:
+        """From tokenizer.json (its bytes or its path) and the dict of tokenizer_config.json.
+
+        `config` may also hold `eos_token_id` of generation_config.json (one id or several).
+        Without `config`, both files are read from the folder of `source` when they are there.
+        Raises ModelFormatError, LimitExceeded.
+        """
+        return cls(json_spec(source, config, limits or Limits()))
+
+    @classmethod
+    def from_gguf(cls, metadata: Mapping[str, Any], limits: Limits | None = None) -> Tokenizer:
+        """From the metadata of a GGUF file (`tokenizer.ggml.*`).
+
+        Raises ModelFormatError naming the key, LimitExceeded.
+        """
+        return cls(gguf_spec(metadata, limits or Limits()))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, unused ones included. A model's V may be larger (padding)."""
+        return len(self.table.data)
+
+    @property
+    def bos_token(self) -> str:
+        """Text of the token that begins a text; empty when there is none."""
+        return self._text(self.bos_id)
+
+    @property
+    def eos_token(self) -> str:
+        """Text of the token that ends a turn; empty when there is none."""
+        return self._text(self.table.stop_ids[0] if self.table.stop_ids else None)
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a control token by its text; None when there is no such token."""
+        return self._control_ids.get(text)
+
+    def encode(self, text: str, special: bool = False, bos: bool = False) -> list[int]:
+        """Ids of a text. `special=True` turns the texts of control tokens into those tokens;
+        otherwise they are spelled out like any text. `bos` puts the beginning token first,
+        unless the text was parsed and already begins with it.
+
+        Raises InvalidRequest when the text is not valid Unicode, or `bos` is asked of a
+        vocabulary that has none.
+        """
+        engine = self._parsing if special else self._plain
+        try:
+            ids: list[int] = engine.encode(text, add_special_tokens=False).ids
+        except (TypeError, UnicodeEncodeError):
+            raise InvalidRequest(
+                "the text holds a lone surrogate", at="prompt", hint="send valid Unicode"
+            ) from None
+        if not special and not self._control.isdisjoint(ids):
+            ids = [part for i in ids for part in (self._spelled(i) if i in self._control else [i])]
+        if bos:
+            if self.bos_id is None:
+                raise InvalidRequest("this model has no token that begins a text", at="bos")
+            if ids[:1] != [self.bos_id]:
+                ids = [self.bos_id, *ids]
+        return ids
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """The text of some ids, from the start of a text; invalid UTF-8 becomes U+FFFD.
+
+        Raises InvalidRequest for an id outside the vocabulary.
+        """
+        parts: list[bytes] = []
+        for number in ids:
+            if not 0 <= number < self.vocab_size:
+                raise InvalidRequest(
+                    f"token {number} is outside the vocabulary of {self.vocab_size}", at="tokens"
+                )
+            if not (skip_special and number in self._control):
+                parts.append(self.table.data[number])
+        data = b"".join(parts)
+        if self.table.strip_space and data.startswith(b" "):
+            data = data[1:]
+        return data.decode("utf-8", "replace")
+
+    @cached_property
+    def _control_ids(self) -> dict[str, int]:
+        return {self._text(i): i for i in self._control}
+
+    @cached_property
+    def _single(self) -> dict[bytes, int]:
+        """Ids of the tokens of one byte or character: what any text can be spelled with."""
+        found: dict[bytes, int] = {}
+        for number, data in enumerate(self.table.data):
+            if 0 < len(data) <= 4 and self.table.kinds[number] in (
+                TokenKind.NORMAL,
+                TokenKind.BYTE,
+            ):
+                found.setdefault(data, number)
+        return found
+
+    def _spelled(self, number: int) -> list[int]:
+        """A control token's text by ordinary tokens, for vocabularies whose merges reach it."""
+        ids: list[int] = []
+        for char in self._text(number):
+            data = char.encode()
+            parts: Sequence[bytes] = [data] if data in self._single else [bytes([b]) for b in data]
+            if not all(part in self._single for part in parts):
+                raise InvalidRequest(
+                    f"{self._text(number)!r} cannot be written without its control token",
+                    at="prompt",
+                )
+            ids += [self._single[part] for part in parts]
+        return ids
+
+    def _text(self, number: int | None) -> str:
+        return "" if number is None else self.table.data[number].decode("utf-8", "replace")
+
+
+def _load(spec: Spec) -> tokenizers.Tokenizer:
+    try:
+        made = tokenizers.Tokenizer.from_str(spec.text)
+    except BaseException as error:  # the library panics on some malformed files
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise
+        raise ModelFormatError(
+            f"the tokenizers library refuses it: {str(error)[:200]}", at=spec.at
+        ) from None
+    made.no_truncation()
+    made.no_padding()
+    for token in added_tokens(spec.data, spec.at):
+        if made.token_to_id(token["content"]) != token["id"]:
+            raise ModelFormatError(
+                f"added token {token['content'][:40]!r} has id {token['id']}, the vocabulary"
+                f" gives it {made.token_to_id(token['content'])}",
+                at=spec.at,
+            )
+    return made
+
+
+def _without_special(parsing: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same tokeniser reading control tokens' texts as plain text; the model is shared."""
+    plain = tokenizers.Tokenizer(parsing.model)
+    for part in ("normalizer", "pre_tokenizer"):
+        if getattr(parsing, part) is not None:
+            setattr(plain, part, getattr(parsing, part))
+    added = parsing.get_added_tokens_decoder()
+    for number in sorted(added):
+        token = added[number]
+        if token.special:
+            plain.add_special_tokens([token])  # pyright: ignore[reportUnknownMemberType]
+        else:
+            plain.add_tokens([token])  # pyright: ignore[reportUnknownMemberType]
+    plain.encode_special_tokens = True
+    return plain
