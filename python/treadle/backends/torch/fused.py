@@ -1,0 +1,129 @@
+"""Makers for the compositions that pay here. `FUSIONS` is what the pass may pick."""
+
+# torch's own annotations are partial, and strict mode reports every gap where it is used.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from treadle.backends.params import size_of
+from treadle.backends.torch.kernels import PLAN, Kernel, constant, gate, rms, turn
+
+if TYPE_CHECKING:
+    from treadle.backends.torch.weights import Store
+    from treadle.graph import Node
+
+
+def add_rmsnorm(store: Store, node: Node) -> Kernel:
+    x, y, w = node.inputs
+    norm = rms(store.param(w, torch.float32), float(constant(store, node)["eps"]))
+
+    def run(x: Any, y: Any) -> tuple[Any, Any]:
+        total = x + y
+        return total, norm(total)
+
+    return Kernel(run, (x, y), node.outputs)
+
+
+def linear_add(store: Store, node: Node) -> Kernel:
+    x, w, y = node.inputs[:3]
+    turned = store.param(w).t()
+    if len(node.inputs) == 3:
+        return Kernel(lambda x, y: torch.addmm(y, x, turned), (x, y), node.outputs)
+    b = store.param(node.inputs[3])
+    return Kernel(lambda x, y: torch.addmm(y + b, x, turned), (x, y), node.outputs)
+
+
+def gate_up_glu(store: Store, node: Node) -> Kernel:
+    x, gates, ups = node.inputs
+    both = store.joined((gates, ups))  # [2F, D]
+    F = both.shape[0] // 2
+    act = gate(constant(store, node)["act"])
+
+    def run(x: Any) -> Any:
+        h = functional.linear(x, both)
+        return act(h[:, :F], h[:, F:])
+
+    return Kernel(run, (x,), node.outputs)
+
+
+def qkv(store: Store, node: Node) -> Kernel:
+    packed = packed_qkv(store, node)
+    q, k, _ = (store.width(name) for name in node.outputs)
+
+    def run(x: Any) -> tuple[Any, Any, Any]:
+        h = packed.run(x)
+        return h[:, :q], h[:, q : q + k], h[:, q + k :]
+
+    return Kernel(run, packed.reads, node.outputs)
+
+
+def packed_qkv(store: Store, node: Node) -> Kernel:
+    """As `qkv`, with one output: the three side by side [T, Hd + 2 Kd]."""
+    w = store.joined(node.inputs[1:4])
+    b = store.joined(node.inputs[4:7]) if len(node.inputs) > 4 else None
+    name = packed_name(node)
+    return Kernel(lambda x: functional.linear(x, w, b), node.inputs[:1], (name,))
+
+
+def packed_name(node: Node) -> str:
+    """Name of the value that `packed_qkv` makes."""
+    return f"{node.outputs[0]}$packed"
+
+
+def qk_norm_rope_kv(store: Store, node: Node) -> Kernel:
+    q, k, v, pos, freq, kv, _slots, *norms = node.inputs
+    attrs = constant(store, node)
+    trig = store.trig(pos, freq, float(attrs["mscale"]), store.width(q))
+    write = store.pool(kv).write
+    eps = float(attrs["eps"])
+    norm_q = rms(store.param(norms[0], torch.float32), eps) if norms else None
+    norm_k = rms(store.param(norms[1], torch.float32), eps) if len(norms) > 1 else None
+
+    def run(plan: Any, trig: Any, q: Any, k: Any, v: Any) -> Any:
+        q = norm_q(q) if norm_q is not None else q
+        k = norm_k(k) if norm_k is not None else k
+        write(plan.slots, turn(k, trig), v)
+        return turn(q, trig)
+
+    return Kernel(run, (PLAN, trig, q, k, v), node.outputs[:1])
+
+
+def packed_qk_norm_rope_kv(store: Store, node: Node, packed: str) -> Kernel:
+    """As `qk_norm_rope_kv` on the value of `packed_qkv`: q and k go through norm and rotation as
+    the heads of one tensor."""
+    q, k, _v, pos, freq, kv, _slots, *norms = node.inputs
+    attrs = constant(store, node)
+    d = store.width(q)
+    H, K = (size_of(store.graph, store.graph.values[name].shape[1]) for name in (q, k))
+    trig = store.trig(pos, freq, float(attrs["mscale"]), d)
+    write = store.pool(kv).write
+    norm = None
+    if norms:
+        of_q, of_k = (store.param(w, torch.float32) for w in norms)
+        norm = rms(torch.cat((of_q.expand(H, d), of_k.expand(K, d))), float(attrs["eps"]))
+
+    def run(plan: Any, trig: Any, h: Any) -> Any:
+        heads = h.view(-1, H + 2 * K, d)
+        both = heads[:, : H + K]
+        if norm is not None:
+            both = norm(both)
+        both = turn(both, trig)
+        write(plan.slots, both[:, H:], heads[:, H + K :])
+        return both[:, :H]
+
+    return Kernel(run, (PLAN, trig, packed), node.outputs[:1])
+
+
+FUSIONS = {
+    "add_rmsnorm": add_rmsnorm,
+    "linear_add": linear_add,
+    "gate_up_glu": gate_up_glu,
+    "qkv": qkv,
+    "qk_norm_rope_kv": qk_norm_rope_kv,
+}
