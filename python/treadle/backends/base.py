@@ -51,7 +51,15 @@ class Executable(Protocol):
 
 
 class Backend(Protocol):
-    """Turns a graph and weights into an executable on one device."""
+    """Turns a graph and weights into an executable on one device.
+
+    `device` and `threads` tell what was chosen; `act` is the activation type that graphs for this
+    backend are built with ("f32", "bf16", "f16").
+    """
+
+    device: str
+    threads: int
+    act: str
 
     def compile(
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None

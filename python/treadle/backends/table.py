@@ -18,6 +18,15 @@ BACKENDS: dict[str, tuple[str, str, str | None, str]] = {
 }
 
 
+def choose(name: str | None = None) -> tuple[str, str]:
+    """The backend to use and why: `name` if given, else the fastest that is installed."""
+    if name is not None:
+        return name, "asked for"
+    if importlib.util.find_spec("torch") is not None:
+        return "torch", "torch is installed"
+    return "reference", "works everywhere; pip install 'treadle[torch]' for speed"
+
+
 def backend(name: str, **options: Any) -> Backend:
     """The backend called `name`, imported on first use; `options` go to its constructor.
 

@@ -47,9 +47,11 @@ class Torch:
             raise InvalidRequest(
                 f"unknown dtype {dtype!r}", at="dtype", hint=f"one of {[*_DTYPES]}"
             )
-        self._dtype = _DTYPES[chosen]
+        self.act = chosen
         if threads is not None:
             torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
+        self.device = str(self._device)
 
     def compile(
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
@@ -58,5 +60,5 @@ class Torch:
 
         Raises ModelFormatError for weights that do not fit, Unsupported for an op without kernel.
         """
-        device = TorchDevice(graph, weights, limits, pages, self._device, self._dtype)
+        device = TorchDevice(graph, weights, limits, pages, self._device, _DTYPES[self.act])
         return StreamExecutable(f"torch {self._device}", device, limits)

@@ -1,0 +1,127 @@
+"""A model made ready to run: weights compiled by a backend, tokenizer, template, tool format."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from treadle.errors import TreadleError
+from treadle.limits import Limits
+
+if TYPE_CHECKING:
+    from treadle.backends.base import Executable
+    from treadle.models import Model, TokenizerSource
+    from treadle.text import ChatTemplate, Tokenizer, ToolFormat
+    from treadle.types import TokenTable
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the model runs on."""
+
+    backend: str
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """Everything the engine needs of a model. `context` is in tokens, prompt and output together:
+    the model's own, or less when the KV pages hold less. `template` is None for a base model."""
+
+    name: str
+    exe: Executable
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    tool_format: ToolFormat
+    context: int
+    chosen: Chosen
+    identity: bytes  # hash of graph (activation type included) and backend
+    fingerprint: str  # OpenAI's system_fingerprint
+
+    @property
+    def table(self) -> TokenTable:
+        """Bytes and kinds of the vocabulary."""
+        return self.tokenizer.table
+
+
+def load(
+    source: str,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    act: str | None = None,
+    threads: int | None = None,
+    page_size: int = 16,
+    pages: int | None = None,
+    context: int | None = None,
+    limits: Limits | None = None,
+    progress: bool = True,
+) -> Loaded:
+    """Loads `source` (path, Hub repository or alias) on a backend.
+
+    None leaves a choice to the backend table (`backend`) or to the backend: `device`, `act` (the
+    activations' type), `threads`, `pages` (KV pages to allocate). `context` lowers the model's
+    context. Raises ModelFormatError, NotFound, InvalidRequest, Unsupported.
+    """
+    from treadle.backends.table import backend as backend_named
+    from treadle.backends.table import choose
+    from treadle.models import load as load_model
+
+    limits = limits or Limits()
+    name, _ = choose(backend)
+    compiler = backend_named(name, device=device, dtype=act, threads=threads)
+    model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
+    tokenizer = _tokenizer(model.tokenizer_source, limits)
+    exe = compiler.compile(model.graph, model.weights, limits, pages=pages)
+    try:
+        chosen = Chosen(name, compiler.device, compiler.threads)
+        return _join(model, exe, tokenizer, chosen, context, limits)
+    except TreadleError:
+        exe.close()
+        raise
+
+
+def _join(
+    model: Model,
+    exe: Executable,
+    tokenizer: Tokenizer,
+    chosen: Chosen,
+    context: int | None,
+    limits: Limits,
+) -> Loaded:
+    from treadle.text import ChatTemplate, tool_format
+    from treadle.version import __version__
+
+    template = None
+    if model.chat_template:
+        template = ChatTemplate(
+            model.chat_template,
+            bos_token=tokenizer.bos_token,
+            eos_token=tokenizer.eos_token,
+            limits=limits,
+        )
+    identity = hashlib.blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
+    stamp = hashlib.blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
+    most = min(context or model.context, model.context, exe.pages * exe.page_size)
+    return Loaded(
+        name=model.name,
+        exe=exe,
+        tokenizer=tokenizer,
+        template=template,
+        tool_format=tool_format(model.chat_template, model.graph.name),
+        context=most,
+        chosen=chosen,
+        identity=identity,
+        fingerprint=f"fp_{stamp}",
+    )
+
+
+def _tokenizer(source: TokenizerSource, limits: Limits) -> Tokenizer:
+    from treadle.text import Tokenizer
+
+    if source.kind == "gguf":
+        return Tokenizer.from_gguf(source.metadata, limits)
+    assert source.path is not None
+    return Tokenizer.from_json(source.path, source.metadata or None, limits)

@@ -1,0 +1,126 @@
+"""The masks of a step, filled while its forward pass runs.
+
+Only rows that something constrains get a mask row: a grammar, `min_tokens` or `ignore_eos`. The
+last two are mask bits, not a rule of their own in the sampler: end tokens are not drawn until they
+may be. Where a grammar is complete nothing but an end token is left, and the grammar wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from treadle.errors import GrammarError, TreadleError
+from treadle.grammar import Batch as MatcherBatch
+from treadle.types import Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as SequenceOf
+
+    from numpy.typing import NDArray
+
+    from treadle.engine.request import Sequence
+    from treadle.grammar import Matcher
+
+Failures = list[tuple["Sequence", TreadleError]]
+
+
+def matcher_error(matcher: Matcher) -> TreadleError:
+    """Why a matcher filled no mask or took no token."""
+    return matcher.error or GrammarError(
+        "the token drawn does not continue the output", at="sample", reason="stuck"
+    )
+
+
+class Masks:
+    """Owns the mask memory of a loop: [rows, ceil(vocab / 32)] int32, reused every step."""
+
+    def __init__(self, rows: int, vocab: int, end_ids: SequenceOf[int]) -> None:
+        self._bits: NDArray[np.int32] = np.zeros((rows, -(-vocab // 32)), np.int32)
+        self._full = _all_legal(vocab)
+        self._ends = [i for i in end_ids if i < vocab]
+        self._batch = MatcherBatch()
+
+    def fill(self, rows: SequenceOf[Sequence | None]) -> tuple[Mask | None, Failures]:
+        """The mask of a step's living rows, and the sequences whose grammar failed.
+
+        A failed row is left unconstrained: nobody reads what it draws.
+        """
+        constrained: list[Sequence] = []
+        at: list[int] = []
+        for grammar in (True, False):  # rows with a matcher first, so one call fills them
+            for r, seq in enumerate(rows):
+                if (
+                    seq is not None
+                    and (seq.matcher is not None) is grammar
+                    and (grammar or self._banned(seq))
+                ):
+                    constrained.append(seq)
+                    at.append(r)
+        if not constrained:
+            return None, []
+        bits = self._bits[: len(constrained)]
+        matchers = [seq.matcher for seq in constrained if seq.matcher is not None]
+        bits[len(matchers) :] = self._full
+        failures = self._fill(matchers, bits, constrained)
+        for i, seq in enumerate(constrained):
+            self._ban(bits[i], self._banned(seq))
+        return Mask(bits, np.array(at, np.int32)), failures
+
+    def accept(
+        self, rows: SequenceOf[Sequence | None], ids: list[int], status: list[int]
+    ) -> dict[int, TreadleError]:
+        """Moves the matchers of a step's living rows by the tokens drawn; the rows that failed."""
+        at: list[int] = []
+        matchers: list[Matcher] = []
+        for r, seq in enumerate(rows):
+            if seq is None or seq.matcher is None or status[r]:
+                continue
+            if ids[r] not in seq.sampling.stop_token_ids:
+                at.append(r)
+                matchers.append(seq.matcher)
+        if not at:
+            return {}
+        taken = self._batch.accept(matchers, [ids[r] for r in at])
+        return {
+            r: matcher_error(matcher)
+            for r, matcher, good in zip(at, matchers, taken, strict=True)
+            if not good
+        }
+
+    def _fill(
+        self, matchers: list[Matcher], bits: NDArray[np.int32], owners: list[Sequence]
+    ) -> Failures:
+        if not matchers:
+            return []
+        failures: Failures = []
+        for i in self._batch.fill(matchers, bits[: len(matchers)]):
+            bits[i] = self._full
+            failures.append((owners[i], matcher_error(matchers[i])))
+        return failures
+
+    def _banned(self, seq: Sequence) -> list[int]:
+        """Tokens that `seq` may not draw yet."""
+        sampling = seq.sampling
+        if seq.generated < sampling.min_tokens:
+            return [*self._ends, *sampling.stop_token_ids]
+        return self._ends if sampling.ignore_eos else []
+
+    @staticmethod
+    def _ban(bits: NDArray[np.int32], banned: list[int]) -> None:
+        if not banned:
+            return
+        kept = bits.copy()
+        words = bits.view(np.uint32)
+        for token in banned:
+            words[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
+        if not bits.any():
+            bits[:] = kept
+
+
+def _all_legal(vocab: int) -> NDArray[np.int32]:
+    words = np.full(-(-vocab // 32), -1, np.int32)
+    if vocab % 32:
+        words[-1] = np.int32((1 << (vocab % 32)) - 1)
+    return words

@@ -1,0 +1,48 @@
+"""How long a step will take, learned from the steps that ran, and so how much prefill fits in one.
+
+    seconds = a + b · tokens + c · KV tokens read
+
+The three numbers are a least-squares fit whose memory fades (half-life about 70 steps), so the
+prediction follows the machine. It only decides how a prompt is cut, never what comes out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_FADE = 0.99
+_RIDGE = 1e-6
+
+
+class Pace:
+    """Prediction of step times; `target` is the wanted length of a mixed step in seconds."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self._steps = 0
+        self._gram = np.eye(3) * _RIDGE
+        self._sums = np.zeros(3)
+
+    def observe(self, tokens: int, kv_tokens: int, seconds: float) -> None:
+        """Learns from one finished step."""
+        x = np.array([1.0, tokens * 1e-2, kv_tokens * 1e-4])
+        self._gram = self._gram * _FADE + np.outer(x, x)
+        self._sums = self._sums * _FADE + x * seconds
+        self._steps += 1
+
+    def room(self, decode_rows: int, kv_tokens: int, most: int) -> int:
+        """Prefill tokens that fit beside the decode rows, at most `most`; `most` while unknown.
+
+        Without decode rows nobody waits for the step, so the whole budget is used. Where decode
+        alone is longer than half the target, prefill may double the step: many tiny chunks
+        would cost everyone more than a few larger ones.
+        """
+        if decode_rows == 0 or self._steps < 8 or most <= 0:
+            return max(most, 0)
+        fit = np.linalg.solve(self._gram + np.eye(3) * _RIDGE, self._sums)
+        a, b, c = (max(float(v), 0.0) for v in fit)
+        if b <= 0.0:
+            return most
+        decode = a + b * decode_rows * 1e-2 + c * kv_tokens * 1e-4
+        left = max(self.target - decode, decode)
+        return min(most, int(left / (b * 1e-2)))
