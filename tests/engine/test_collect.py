@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.engine.collect import Writer
+from treadle.text import Spellings
 from treadle.types import Sampling
 
 MULTI = [i for i, data in enumerate(TABLE.data) if i != EOS and i != EOS + 1]
@@ -28,7 +29,7 @@ def spell(text: str, rng: random.Random) -> list[int]:
 
 def write(tokens: list[int], **sampling: object) -> tuple[str, str | None, list[str]]:
     """Text, finish and pieces of a writer that gets these tokens."""
-    writer = Writer(TABLE, frozenset([EOS]), Sampling(**sampling), frozenset())
+    writer = Writer(Spellings(TABLE).detokeniser(), frozenset([EOS]), Sampling(**sampling))
     pieces: list[str] = []
     for i, token in enumerate(tokens, 1):
         text, finish = writer.push(token, i)

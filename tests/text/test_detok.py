@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import InvalidRequest
-from treadle.text import Detokeniser, StopSearch, Tokenizer
+from treadle.text import Spellings, StopSearch, Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def made() -> Tokenizer:
 def test_pieces_join_to_the_whole_text(made: Tokenizer) -> None:
     for text in tokens.texts(seed=21, count=200):
         ids = made.encode(text)
-        detokeniser = Detokeniser(made.table)
+        detokeniser = Spellings(made.table).detokeniser()
         pieces = [detokeniser.push([i]) for i in ids]
         assert all("\ufffd" not in piece for piece in pieces) or "\ufffd" in text
         assert "".join(pieces) + detokeniser.flush() == text
@@ -31,7 +31,7 @@ def test_any_ids_give_what_decode_gives(made: Tokenizer) -> None:
     draw = random.Random(2)
     for _ in range(300):
         ids = [draw.randrange(made.vocab_size) for _ in range(draw.randrange(12))]
-        detokeniser = Detokeniser(made.table)
+        detokeniser = Spellings(made.table).detokeniser()
         cut = draw.randrange(len(ids) + 1)
         text = detokeniser.push(ids[:cut]) + detokeniser.push(ids[cut:]) + detokeniser.flush()
         assert text == made.decode(ids)
@@ -39,10 +39,10 @@ def test_any_ids_give_what_decode_gives(made: Tokenizer) -> None:
 
 def test_control_tokens_show_only_when_kept(made: Tokenizer) -> None:
     ids = made.encode("<|im_start|>hi<|im_end|>", special=True)
-    assert Detokeniser(made.table).push(ids) == "hi"
+    assert Spellings(made.table).detokeniser().push(ids) == "hi"
     kept = made.token_id("<|im_end|>")
     assert kept is not None
-    assert Detokeniser(made.table, keep=[kept]).push(ids) == "hi<|im_end|>"
+    assert Spellings(made.table).detokeniser([kept]).push(ids) == "hi<|im_end|>"
 
 
 @settings(max_examples=300, deadline=None)

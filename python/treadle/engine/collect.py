@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.errors import GrammarError, KernelError, TreadleError
-from treadle.text import Detokeniser, StopSearch
+from treadle.text import StopSearch
 from treadle.types import Delta, FinishReason, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from treadle.engine.request import Sequence
+    from treadle.text import Detokeniser
     from treadle.types import Sampled, Sampling, TokenTable
 
 NOT_FINITE = 2  # status of a row in `Sampled`; 1 = no legal token
@@ -22,10 +23,8 @@ class Writer:
 
     __slots__ = ("_detokeniser", "_ends", "_min_tokens", "_stops")
 
-    def __init__(
-        self, table: TokenTable, ends: frozenset[int], sampling: Sampling, shown: frozenset[int]
-    ) -> None:
-        self._detokeniser = Detokeniser(table, shown)
+    def __init__(self, detokeniser: Detokeniser, ends: frozenset[int], sampling: Sampling) -> None:
+        self._detokeniser = detokeniser
         self._stops = StopSearch(sampling.stop) if sampling.stop else None
         self._ends = ends
         self._min_tokens = sampling.min_tokens

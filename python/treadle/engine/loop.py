@@ -25,6 +25,7 @@ from treadle.engine.request import Event, Request, Sequence, State, Submit
 from treadle.engine.scheduler import Scheduler, Slice
 from treadle.engine.stats import Stats
 from treadle.errors import Cancelled, EngineDead, NotReady, TreadleError
+from treadle.text import Spellings
 
 if TYPE_CHECKING:
     from treadle.backends.base import Executable, Handle, TokenFuture
@@ -87,6 +88,7 @@ class Loop:
             identity=options.identity,
         )
         self._table = table
+        self._spellings = Spellings(table)
         self._ends = frozenset(table.stop_ids)
         self._deliver = deliver
         self._draws = Draws()
@@ -242,7 +244,7 @@ class Loop:
         ends = self._ends | frozenset(sampling.stop_token_ids)
         for index in range(sampling.n):
             seq = Sequence(request, index, -(-tokens // self.pool.size))
-            seq.writer = Writer(self._table, ends, sampling, submit.shown)
+            seq.writer = Writer(self._spellings.detokeniser(submit.shown), ends, sampling)
             request.sequences.append(seq)
         request.open = sampling.n
         self.requests[submit.id] = request

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.text.chat import ChatTemplate as ChatTemplate
     from treadle.text.detok import Detokeniser as Detokeniser
+    from treadle.text.detok import Spellings as Spellings
     from treadle.text.formats import ToolFormat as ToolFormat
     from treadle.text.formats import tool_format as tool_format
     from treadle.text.reader import CallEvent as CallEvent
@@ -20,6 +21,7 @@ _HOME = {
     "CallReader": "reader",
     "ChatTemplate": "chat",
     "Detokeniser": "detok",
+    "Spellings": "detok",
     "StopSearch": "stop",
     "Tokenizer": "tokenizer",
     "ToolFormat": "formats",
@@ -30,6 +32,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "CallReader",
     "ChatTemplate",
     "Detokeniser",
+    "Spellings",
     "StopSearch",
     "Tokenizer",
     "ToolFormat",

@@ -7,20 +7,18 @@ from collections.abc import Iterable, Sequence
 from treadle import _core
 from treadle.types import TokenKind, TokenTable
 
-_KEPT_TABLES = 8
-_tables: dict[tuple[int, frozenset[int]], tuple[TokenTable, _core.TokenBytes]] = {}
+_SILENT = (TokenKind.CONTROL, TokenKind.UNUSED)
 
 
 class Detokeniser:
     """The text of one sequence, piece by piece; what comes out is always whole characters.
 
-    Control tokens spell nothing, except those whose ids are in `keep` (a tool format whose
-    markers are control tokens lists them, so that its reader sees them). Bytes that are not
-    UTF-8 become U+FFFD, as `bytes.decode(errors="replace")` has it over the whole text.
+    Bytes that are not UTF-8 become U+FFFD, as `bytes.decode(errors="replace")` has it over the
+    whole text. `Spellings.detokeniser` makes one.
     """
 
-    def __init__(self, table: TokenTable, keep: Iterable[int] = ()) -> None:
-        self._core = _core.Detokeniser(_shared(table, frozenset(keep)), table.strip_space)
+    def __init__(self, core: _core.Detokeniser) -> None:
+        self._core = core
 
     def push(self, ids: Sequence[int]) -> str:
         """The text that these ids complete; ids beyond the table spell nothing."""
@@ -31,18 +29,31 @@ class Detokeniser:
         return self._core.flush()
 
 
-def _shared(table: TokenTable, keep: frozenset[int]) -> _core.TokenBytes:
-    """One block of bytes a table, however many sequences run."""
-    key = (id(table), keep)
-    known = _tables.get(key)
-    if known is None:
-        silent = (TokenKind.CONTROL, TokenKind.UNUSED)
-        data = [
-            b"" if kind in silent and i not in keep else table.data[i]
-            for i, kind in enumerate(table.kinds)
-        ]
-        known = (table, _core.TokenBytes(data))  # holding the table keeps its id its own
-        while len(_tables) >= _KEPT_TABLES:
-            _tables.pop(next(iter(_tables)), None)
-        _tables[key] = known
-    return known[1]
+class Spellings:
+    """What the tokens of a vocabulary spell: one block of bytes, however many sequences run."""
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+        self._blocks: dict[frozenset[int], _core.TokenBytes] = {}
+
+    def detokeniser(self, keep: Iterable[int] = ()) -> Detokeniser:
+        """A detokeniser for a new sequence.
+
+        Control tokens spell nothing, except those whose ids are in `keep`: a tool format whose
+        markers are control tokens lists them, so that its reader sees them.
+        """
+        block = self._block(frozenset(keep))
+        return Detokeniser(_core.Detokeniser(block, self._table.strip_space))
+
+    def _block(self, keep: frozenset[int]) -> _core.TokenBytes:
+        block = self._blocks.get(keep)
+        if block is None:
+            table = self._table
+            block = _core.TokenBytes(
+                [
+                    b"" if kind in _SILENT and i not in keep else table.data[i]
+                    for i, kind in enumerate(table.kinds)
+                ]
+            )
+            self._blocks[keep] = block
+        return block

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 FinishReason = Literal["stop", "length", "tool_calls", "abort", "error"]
 
 
@@ -27,8 +29,7 @@ class Usage:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True):
     """What one choice gained in one step. The last delta of a choice has a finish_reason.
 
     `text` never ends inside a character and never holds text that may begin a stop string.

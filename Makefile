@@ -1,0 +1,74 @@
+# treadle: every developer command. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+TORCH := torch==2.13.0
+K ?=
+QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
+LINT := python tests scripts benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo core check test test-core bench size fuzz clean format
+
+help:            ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/.base: pyproject.toml CMakeLists.txt scripts/system_packages.sh
+	@PYTHON=$(PYTHON) scripts/system_packages.sh
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check "scikit-build-core>=0.11,<2" "nanobind>=2.4,<4" "cmake>=3.25,<5" "ninja>=1.11,<2"
+	@echo "building treadle" >&2
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "installing test and developer packages" >&2
+	@$(PY) -m pip install -q --disable-pip-version-check $(TORCH)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[dev]"
+	@touch $@
+
+setup: $(VENV)/.dev  ## virtual environment, editable build, git hooks
+	@git config core.hooksPath scripts/hooks 2>/dev/null || true
+
+core:            ## rebuild the C++ core after a change
+	@. .venv/bin/activate && cmake -S . -B build/core -G Ninja -DTREADLE_INPLACE=ON >/dev/null && nice cmake --build build/core
+
+demo: $(VENV)/.base  ## a real model answers as JSON; the last line is the JSON
+	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 7
+
+check: $(VENV)/.dev  ## format, lint, types, layers, in under a minute
+	@$(VENV)/bin/ruff format --check -q $(LINT)
+	@$(VENV)/bin/ruff check -q $(LINT)
+	@git ls-files --cached --others --exclude-standard -- 'cpp/*.cc' 'cpp/*.h' | xargs $(VENV)/bin/clang-format --dry-run --Werror
+	@PYTHONPATH=python $(VENV)/bin/lint-imports --no-cache | tail -n 12
+	@$(VENV)/bin/pyright --warnings
+	@$(PY) scripts/size.py >/dev/null
+	@$(PY) scripts/write_docs.py --check
+	@echo "check passed"
+
+test-core: $(VENV)/.dev  ## the C++ unit tests
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/tests -G Ninja -DTREADLE_PYTHON=OFF -DTREADLE_TESTS=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@$(VENV)/bin/cmake --build build/tests
+	@$(VENV)/bin/ctest --test-dir build/tests --output-on-failure --no-tests=error
+
+test: check test-core  ## everything CI runs; K=grammar for one part
+	@$(PY) -m pytest $(if $(K),-k $(K),--all-suites)
+
+bench: $(VENV)/.dev  ## the benchmarks; JSON under benchmarks/results/
+	@for script in benchmarks/bench_*.py; do $(PY) $$script || exit 1; done
+
+fuzz:            ## libFuzzer targets, 60 seconds each (clang)
+	@scripts/fuzz.sh
+
+size:            ## files and lines by folder; fails above 500 lines a file
+	@$(PYTHON) scripts/size.py
+
+format:          ## rewrite files in the house style
+	@$(VENV)/bin/ruff format -q $(LINT) && $(VENV)/bin/ruff check -q --fix $(LINT)
+	@git ls-files --cached --others --exclude-standard -- 'cpp/*.cc' 'cpp/*.h' | xargs $(VENV)/bin/clang-format -i
+
+clean:           ## remove everything that was built
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -f python/treadle/_core*.so

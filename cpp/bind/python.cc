@@ -1,0 +1,19 @@
+// The extension module treadle._core. Bindings convert and check arguments, release the GIL and
+// turn a Status into an exception; everything else is the core's.
+#include <nanobind/nanobind.h>
+
+#include "bind/python_error.h"
+#include "bind/python_grammar.h"
+#include "bind/python_rows.h"
+#include "bind/python_text.h"
+#include "bind/python_tokens.h"
+
+NB_MODULE(_core, module) {
+  module.doc() = "The native core of treadle: grammars, token tables, incremental text.";
+  treadle::bind_errors(module);
+  treadle::bind_tokens(module);
+  treadle::bind_rows(module);
+  treadle::bind_grammar(module);
+  treadle::bind_matcher(module);
+  treadle::bind_text(module);
+}

@@ -1,0 +1,225 @@
+#include "bind/python_grammar.h"
+
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bind/python_error.h"
+#include "grammar/run/compiler.h"
+#include "grammar/run/matcher.h"
+
+namespace nb = nanobind;
+
+namespace treadle {
+
+namespace {
+
+// A source that has been read once, so that its errors are known where it was written. The store
+// of that reading serves the first compile.
+struct Grammar {
+  SourceRef source;
+  Limits limits;
+  Notes notes;
+  Parsed parsed;
+};
+
+std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
+  auto grammar = std::make_unique<Grammar>();
+  grammar->limits = limits;
+  Status status;
+  {
+    nb::gil_scoped_release release;
+    grammar->parsed.store = std::make_unique<Store>(limits);
+    Result<NodeRef> root = build_source(*grammar->parsed.store, source, limits, grammar->notes);
+    status = root.status();
+    if (root.ok()) grammar->parsed.root = *root;
+  }
+  if (!status.ok()) raise(status, std::string(source_kind_name(source.kind)));
+  grammar->source = std::make_shared<const Source>(std::move(source));
+  return grammar;
+}
+
+SchemaOptions schema_options(bool declared, uint32_t whitespace, bool lenient, bool assert_formats,
+                             const std::string& at) {
+  SchemaOptions options;
+  options.declared_order = declared;
+  options.whitespace = whitespace;
+  options.lenient = lenient;
+  options.assert_formats = assert_formats;
+  options.at = at;
+  return options;
+}
+
+// Any kind that is one text: regex, ebnf, tag, literal, and the JSON kinds.
+std::unique_ptr<Grammar> from_text(SourceKind kind, const std::string& text,
+                                   const std::string& root, const SchemaOptions& schema,
+                                   const Limits& limits) {
+  Source source;
+  source.kind = kind;
+  source.text = text;
+  source.root = root;
+  source.schema = schema;
+  return make_grammar(std::move(source), limits);
+}
+
+std::unique_ptr<Grammar> join(SourceKind kind, const std::vector<const Grammar*>& parts) {
+  auto grammar = std::make_unique<Grammar>();
+  std::vector<SourceRef> sources;
+  for (const Grammar* part : parts) {
+    sources.push_back(part->source);
+    grammar->notes.insert(grammar->notes.end(), part->notes.begin(), part->notes.end());
+  }
+  if (!parts.empty()) grammar->limits = parts.front()->limits;
+  grammar->source = unwrap(join_sources(kind, sources, grammar->limits));
+  return grammar;
+}
+
+CompiledRef compile(Compiler& compiler, Grammar& grammar) {
+  Parsed parsed;
+  if (grammar.limits == compiler.limits()) parsed = std::move(grammar.parsed);
+  grammar.parsed = Parsed{};
+  Result<CompiledRef> compiled = [&] {
+    nb::gil_scoped_release release;
+    return compiler.compile(*grammar.source, std::move(parsed));
+  }();
+  return unwrap(std::move(compiled), std::string(source_kind_name(grammar.source->kind)));
+}
+
+void bind_limits(nb::module_& module) {
+  nb::class_<Limits>(module, "Limits", "Budgets; the fields of treadle.limits.GrammarLimits.")
+      .def(nb::init<>())
+      .def_rw("source_bytes", &Limits::source_bytes)
+      .def_rw("source_depth", &Limits::source_depth)
+      .def_rw("regex_bytes", &Limits::regex_bytes)
+      .def_rw("ir_nodes", &Limits::ir_nodes)
+      .def_rw("derived_nodes", &Limits::derived_nodes)
+      .def_rw("compile_fuel", &Limits::compile_fuel)
+      .def_rw("step_fuel", &Limits::step_fuel)
+      .def_rw("stack_depth", &Limits::stack_depth)
+      .def_rw("branches", &Limits::branches)
+      .def_rw("configs", &Limits::configs)
+      .def_rw("number_digits", &Limits::number_digits)
+      .def_rw("whitespace", &Limits::whitespace)
+      .def_rw("cache_bytes", &Limits::cache_bytes);
+}
+
+void bind_schema_kinds(nb::class_<Grammar>& grammar) {
+  auto bind_json = [&](const char* name, SourceKind kind) {
+    grammar.def_static(
+        name,
+        [kind](const std::string& text, bool declared, uint32_t whitespace, bool lenient,
+               bool assert_formats, const std::string& at, const Limits& limits) {
+          SchemaOptions options = schema_options(declared, whitespace, lenient, assert_formats, at);
+          return from_text(kind, text, "", options, limits);
+        },
+        nb::arg("text"), nb::arg("declared"), nb::arg("whitespace"), nb::arg("lenient"),
+        nb::arg("assert_formats"), nb::arg("at"), nb::arg("limits"));
+  };
+  bind_json("schema", SourceKind::schema);
+  bind_json("json", SourceKind::json);
+  bind_json("json_object", SourceKind::json_object);
+}
+
+void bind_text_kinds(nb::class_<Grammar>& grammar) {
+  auto bind_one = [&](const char* name, SourceKind kind) {
+    grammar.def_static(
+        name,
+        [kind](const std::string& text, const Limits& limits) {
+          return from_text(kind, text, "", {}, limits);
+        },
+        nb::arg("text"), nb::arg("limits"));
+  };
+  bind_one("regex", SourceKind::regex);
+  bind_one("tag", SourceKind::tag);
+  grammar.def_static(
+      "literal",
+      [](const nb::bytes& text, const Limits& limits) {
+        return from_text(SourceKind::literal, {text.c_str(), text.size()}, "", {}, limits);
+      },
+      nb::arg("text"), nb::arg("limits"));
+  grammar.def_static(
+      "ebnf",
+      [](const std::string& text, const std::string& root, const Limits& limits) {
+        return from_text(SourceKind::ebnf, text, root, {}, limits);
+      },
+      nb::arg("text"), nb::arg("root"), nb::arg("limits"));
+  grammar.def_static(
+      "choice",
+      [](const std::vector<std::string>& strings, const Limits& limits) {
+        Source source;
+        source.kind = SourceKind::choice;
+        source.strings = strings;
+        return make_grammar(std::move(source), limits);
+      },
+      nb::arg("strings"), nb::arg("limits"));
+}
+
+void bind_compiler(nb::module_& module) {
+  nb::class_<Compiled>(module, "Compiled", "A grammar over one vocabulary; makes matchers.")
+      .def(
+          "matcher",
+          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens) {
+            return unwrap(Matcher::make(std::move(self), stop_tokens));
+          },
+          nb::arg("stop_tokens"))
+      .def_prop_ro("memory",
+                   [](Compiled& self) {
+                     nb::gil_scoped_release release;
+                     Guard guard(self.lock);
+                     return self.memory();
+                   })
+      .def_prop_ro("states", [](Compiled& self) {
+        nb::gil_scoped_release release;
+        Guard guard(self.lock);
+        return self.states().size();
+      });
+  nb::class_<Compiler>(module, "Compiler", "Compiles grammars for a vocabulary; cached by content.")
+      .def(nb::new_([](std::shared_ptr<Vocab> vocab, const Limits& limits) {
+             return new Compiler(std::move(vocab), limits);
+           }),
+           nb::arg("vocab"), nb::arg("limits"))
+      .def("compile", &compile, nb::arg("grammar"))
+      .def("clear", &Compiler::clear, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("memory", &Compiler::memory, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("cached", &Compiler::cached, nb::call_guard<nb::gil_scoped_release>());
+}
+
+}  // namespace
+
+void bind_grammar(nb::module_& module) {
+  bind_limits(module);
+  nb::class_<Grammar> grammar(module, "Grammar", "The description of a language.");
+  bind_schema_kinds(grammar);
+  bind_text_kinds(grammar);
+  grammar
+      .def_static(
+          "concat",
+          [](const std::vector<const Grammar*>& parts) { return join(SourceKind::concat, parts); })
+      .def_static(
+          "any_of",
+          [](const std::vector<const Grammar*>& parts) { return join(SourceKind::any_of, parts); })
+      .def_prop_ro(
+          "kind",
+          [](const Grammar& self) { return std::string(source_kind_name(self.source->kind)); })
+      .def_prop_ro("key",
+                   [](const Grammar& self) {
+                     std::string key = self.source->key();
+                     return nb::bytes(key.data(), key.size());
+                   })
+      .def_prop_ro("notes", [](const Grammar& self) {
+        std::vector<std::tuple<std::string, std::string, std::string>> notes;
+        for (const Note& note : self.notes) notes.emplace_back(note.at, note.keyword, note.text);
+        return notes;
+      });
+  bind_compiler(module);
+}
+
+}  // namespace treadle

@@ -1,0 +1,29 @@
+// Rows of packed masks, as Python sees them.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <vector>
+
+#include "grammar/run/batch.h"
+
+namespace treadle {
+
+// Owns [n, words] int32 and offers the buffer protocol, so numpy and torch wrap it without a copy.
+class RowBuffer {
+ public:
+  RowBuffer(int64_t rows, int64_t words)
+      : shape{rows, words}, strides{words * 4, 4}, data(static_cast<size_t>(rows * words)) {}
+
+  Py_ssize_t shape[2];
+  Py_ssize_t strides[2];
+  std::vector<uint32_t> data;
+};
+
+// The rows behind a RowBuffer, or behind any writable int32 [n, words] buffer or DLPack tensor on
+// the CPU. `keep` must outlive the use of the rows.
+MaskRows mask_rows_of(nanobind::handle object, nanobind::object& keep);
+
+void bind_rows(nanobind::module_& module);
+
+}  // namespace treadle

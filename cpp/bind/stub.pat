@@ -1,0 +1,38 @@
+# What nanobind.stubgen cannot know: the attributes of the exception and the items of sequences.
+CoreError$:
+    class CoreError(Exception):
+        """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
+
+        code: str
+        reason: str
+        kind: str
+        at: str
+        keyword: str
+        text: str
+        limit: str
+        value: float
+        maximum: float
+
+Vocab.__init__:
+    def __init__(self, data: tuple[bytes, ...], kinds: Sequence[int], stop_ids: Sequence[int], size: int = 0) -> None: ...
+
+decode_vocab$:
+    def decode_vocab(pieces: Sequence[str | bytes], kind: str) -> list[tuple[bytes, bool]]:
+        \doc
+
+fill_batch$:
+    def fill_batch(matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None) -> list[int]:
+        \doc
+
+accept_batch$:
+    def accept_batch(matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+
+Matcher.error$:
+    @property
+    def error(self) -> CoreError | None: ...
+
+TokenBytes.__init__:
+    def __init__(self, table: Sequence[bytes]) -> None: ...
+
+Detokeniser.__init__:
+    def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...

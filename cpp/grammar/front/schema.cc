@@ -1,0 +1,103 @@
+#include "grammar/front/schema.h"
+
+#include <memory>
+#include <utility>
+
+#include "grammar/front/fuel_scope.h"
+#include "grammar/front/schema_check.h"
+#include "grammar/front/schema_index.h"
+#include "grammar/front/schema_source.h"
+#include "grammar/typed/members.h"
+
+namespace treadle {
+namespace {
+
+Result<NodeRef> parse_document(Store& store, json::Document document, const SchemaOptions& options,
+                               const Limits& limits, Notes& notes) {
+  FuelScope scope(store, limits);
+  const auto source = std::make_shared<schema::Source>(std::move(document), options);
+  const json::Value root = source->root();
+  if (const json::Value uri = root.get("$schema"); uri && uri.is_string()) {
+    bool known = false;
+    source->dialect = schema::dialect_of(uri.text(), known);
+  }
+  const schema::Index index(*source);
+  if (!index.duplicate().empty()) {
+    return syntax_error(options.at, "the anchor \"" + index.duplicate() + "\" stands twice",
+                        "$anchor");
+  }
+  schema::Checker checker(store, source, index, limits, notes, scope.fuel());
+  if (Status status = checker.run(); !status.ok()) return status;
+  const schema::Conj whole{schema::Sub{0, schema::As::schema}};
+  const NodeRef value = source->value(store, source, whole, false);
+  const Result<bool> live = store.live(value, scope.fuel());
+  if (!live) return live.status();
+  if (!store.ok()) return store.fault();
+  if (!*live) {
+    return unsatisfiable(options.at, "no value satisfies the schema; loosen its constraints");
+  }
+  return scope.close(store.cat(json_space(store, options.whitespace), value));
+}
+
+// The subtree of `value` as a document of its own.
+json::Document copy_of(json::Value value) {
+  json::Document out;
+  struct Open {
+    json::Value from;
+    uint32_t parent;
+    uint32_t before;  // the sibling before it
+  };
+  std::vector<Open> open{{value, json::kNone, json::kNone}};
+  while (!open.empty()) {
+    const Open next = open.back();
+    open.pop_back();
+    const auto index = static_cast<uint32_t>(out.nodes.size());
+    json::Node node;
+    node.kind = next.from.kind();
+    node.truth = node.kind == json::Kind::boolean && next.from.truth();
+    node.parent = next.parent;
+    node.count = next.from.size();
+    node.text = static_cast<uint32_t>(out.text.size());
+    node.text_size = static_cast<uint32_t>(next.from.text().size());
+    out.text += next.from.text();
+    if (next.parent != json::kNone) {
+      node.key = static_cast<uint32_t>(out.text.size());
+      node.key_size = static_cast<uint32_t>(next.from.key().size());
+      out.text += next.from.key();
+      if (next.before == json::kNone) {
+        out.nodes[next.parent].first = index;
+      } else {
+        out.nodes[next.before].next = index;
+      }
+    }
+    out.nodes.push_back(node);
+    // Preorder: the first child comes right after its parent, then its siblings.
+    const auto sibling = next.from.next();
+    if (next.parent != json::kNone && sibling) open.push_back({sibling, next.parent, index});
+    if (const json::Value child = next.from.first()) open.push_back({child, index, json::kNone});
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<NodeRef> parse_schema(Store& store, std::string_view json, const SchemaOptions& options,
+                             const Limits& limits, Notes& notes) {
+  Result<json::Document> document = json::read(
+      json, {static_cast<size_t>(limits.source_bytes), static_cast<size_t>(limits.source_depth)});
+  if (!document) return document.status();
+  return parse_document(store, document.take(), options, limits, notes);
+}
+
+Result<NodeRef> parse_schema(Store& store, const json::Value& schema, const SchemaOptions& options,
+                             const Limits& limits, Notes& notes) {
+  return parse_document(store, copy_of(schema), options, limits, notes);
+}
+
+Result<NodeRef> parse_json_object(Store& store, const SchemaOptions& options,
+                                  const Limits& limits) {
+  Notes notes;
+  return parse_schema(store, R"({"type":"object"})", options, limits, notes);
+}
+
+}  // namespace treadle

@@ -1,0 +1,54 @@
+// JSON Schema front end: a schema becomes one lazily expanded rule of the IR.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "grammar/front/json_read.h"
+#include "grammar/ir/store.h"
+#include "grammar/run/limits.h"
+#include "support/result.h"
+
+namespace treadle {
+
+// Something a caller should know about a source: an unknown keyword or format that was taken as
+// an annotation, a keyword that `lenient` dropped, a format of which only a subset is offered.
+struct Note {
+  std::string at;  // JSON pointer of the keyword
+  std::string keyword;
+  std::string text;
+};
+using Notes = std::vector<Note>;
+
+struct SchemaOptions {
+  // false: keys in any order, which is the schema's own language. true: declared keys in the order
+  // of `properties`, then the others.
+  //
+  // Either way a declared key, in whatever spelling, occurs once. Two undeclared keys may be equal:
+  // remembering their texts would make every prefix of a key a state of its own. A repeated key
+  // obeys the schema, counts towards `maxProperties` and not towards `minProperties`, so what a
+  // reader that keeps either occurrence sees is valid.
+  bool declared_order = false;
+  uint32_t whitespace = 64;    // longest run of optional whitespace; 0 = none
+  bool lenient = false;        // drop what cannot be enforced and say so in the notes
+  bool assert_formats = true;  // false: `format` is an annotation
+  std::string at;              // prefix of every pointer in errors and notes
+};
+
+// The language of the JSON texts that satisfy the schema. Whitespace may precede the value, none
+// follows it. Every keyword is enforced or refused: GrammarError with the keyword, its pointer and
+// reason `unsupported` (or a note, if lenient), `unsatisfiable` when nothing satisfies the schema,
+// `syntax` when it is malformed. Source: JSON Schema 2020-12 (core, validation), older drafts for
+// their spellings.
+Result<NodeRef> parse_schema(Store& store, std::string_view json, const SchemaOptions& options,
+                             const Limits& limits, Notes& notes);
+// The same for a schema inside another document, which need not outlive the call.
+Result<NodeRef> parse_schema(Store& store, const json::Value& schema, const SchemaOptions& options,
+                             const Limits& limits, Notes& notes);
+
+// Any JSON object.
+Result<NodeRef> parse_json_object(Store& store, const SchemaOptions& options, const Limits& limits);
+
+}  // namespace treadle

@@ -1,0 +1,211 @@
+#include "grammar/front/schema_branch.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace treadle::schema {
+namespace {
+
+// The alternatives of an enum: its scalars together, each array or object alone.
+void apply_enum(Store& store, Branch& branch, json::Value list) {
+  std::vector<json::Value> scalars, trees;
+  for (const json::Value value : list) {
+    (value.is_array() || value.is_object() ? trees : scalars).push_back(value);
+  }
+  if (trees.empty() || !(branch.form.types & (kArray | kObject))) {
+    apply_values(store, branch.form, std::move(scalars));
+    return;
+  }
+  std::vector<Conj> choices;
+  for (const json::Value value : list) choices.push_back({Sub{value.index(), As::literal}});
+  branch.groups.push_back(std::move(choices));
+}
+
+void apply_one_of(const Source& source, Branch& branch, json::Value list, bool loose) {
+  std::vector<Conj> choices;
+  for (const json::Value choice : list) {
+    Conj conj{Sub{choice.index(), As::schema}};
+    const auto found = source.rivals.find(choice.index());
+    if (!loose && found != source.rivals.end()) {
+      for (const uint32_t rival : found->second) conj.push_back(Sub{rival, As::refuted});
+    }
+    choices.push_back(std::move(conj));
+  }
+  branch.groups.push_back(std::move(choices));
+}
+
+// Each schema of `dependentSchemas` (or the schemas of `dependencies`) holds beside its key.
+void apply_dependent(Branch& branch, json::Value members) {
+  for (const json::Value member : members) {
+    if (member.is_array()) continue;  // dependentRequired's form
+    const Conj with{Sub{member.index(), As::present}, Sub{member.index(), As::schema}};
+    branch.groups.push_back({Conj{Sub{member.index(), As::absent}}, with});
+  }
+}
+
+void apply_condition(const Source& source, Branch& branch, json::Value schema, json::Value test) {
+  Conj holds{Sub{test.index(), As::schema}};
+  Conj fails{Sub{test.index(), As::refuted}};
+  const json::Value then = schema.get("then"), other = schema.get("else");
+  if (then && !source.ignored(then)) holds.push_back(Sub{then.index(), As::schema});
+  if (other && !source.ignored(other)) fails.push_back(Sub{other.index(), As::schema});
+  if (holds.size() + fails.size() > 2) branch.groups.push_back({holds, fails});
+}
+
+void push_all(Conj& pending, json::Value list, As as) {
+  for (const json::Value schema : list) pending.push_back(Sub{schema.index(), as});
+}
+
+// Keywords that bring in other schemas for the same value.
+void apply_applicator(const Source& source, Branch& branch, json::Value schema,
+                      json::Value argument, bool loose) {
+  switch (keyword_of(argument.key())) {
+    case Keyword::ref:
+    case Keyword::recursive_ref:
+    case Keyword::dynamic_ref:
+      if (const auto found = source.refs.find(argument.index()); found != source.refs.end()) {
+        branch.pending.push_back(Sub{found->second, As::schema});
+      }
+      break;
+    case Keyword::all_of:
+      push_all(branch.pending, argument, As::schema);
+      break;
+    case Keyword::any_of: {
+      std::vector<Conj> choices;
+      for (const json::Value choice : argument) {
+        choices.push_back({Sub{choice.index(), As::schema}});
+      }
+      branch.groups.push_back(std::move(choices));
+      break;
+    }
+    case Keyword::one_of:
+      apply_one_of(source, branch, argument, loose);
+      break;
+    case Keyword::not_:
+      branch.pending.push_back(Sub{argument.index(), As::refuted});
+      break;
+    case Keyword::if_:
+      apply_condition(source, branch, schema, argument);
+      break;
+    case Keyword::dependencies:
+    case Keyword::dependent_schemas:
+      apply_dependent(branch, argument);
+      break;
+    default:
+      break;  // annotations; what has an effect and is not handled here was refused before
+  }
+}
+
+void apply_object(Form& form, json::Value schema, json::Value argument, Keyword keyword) {
+  switch (keyword) {
+    case Keyword::properties:
+    case Keyword::pattern_properties:
+    case Keyword::additional_properties:
+      form.objects.push_back(Sub{schema.index(), As::schema});
+      break;
+    case Keyword::required:
+      for (const json::Value key : argument) form.required.push_back(key.text());
+      break;
+    case Keyword::dependencies:
+    case Keyword::dependent_required:
+      form.needs.push_back(argument.index());
+      break;
+    case Keyword::property_names:
+      add_sub(form.names, Sub{argument.index(), As::schema});
+      break;
+    default:
+      break;
+  }
+}
+
+Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value schema,
+                     json::Value argument, bool loose) {
+  Form& form = branch.form;
+  const Keyword keyword = keyword_of(argument.key());
+  if (apply_count(form, keyword, argument)) return ok_status();
+  switch (keyword) {
+    case Keyword::type:
+      apply_type(form, argument, true, source.dialect);
+      break;
+    case Keyword::enum_:
+      apply_enum(store, branch, argument);
+      break;
+    case Keyword::const_:
+      branch.pending.push_back(Sub{argument.index(), As::literal});
+      break;
+    case Keyword::minimum:
+    case Keyword::maximum:
+    case Keyword::exclusive_minimum:
+    case Keyword::exclusive_maximum:
+    case Keyword::multiple_of:
+      return apply_number(form, keyword, source, argument);
+    case Keyword::pattern:
+    case Keyword::format:
+      if (const auto found = source.texts.find(argument.index()); found != source.texts.end()) {
+        form.texts.push_back(found->second);
+      }
+      break;
+    case Keyword::items:
+    case Keyword::prefix_items:
+    case Keyword::additional_items:
+      form.arrays.push_back(Sub{schema.index(), As::schema});
+      break;
+    default:
+      apply_object(form, schema, argument, keyword);
+      apply_applicator(source, branch, schema, argument, loose);
+      break;
+  }
+  return ok_status();
+}
+
+Status apply_schema(Store& store, Source& source, Branch& branch, Sub sub, bool loose) {
+  const json::Value schema = source.at(sub.node);
+  if (schema.is_boolean()) {
+    if (!schema.truth()) branch.form.types = 0;
+    return ok_status();
+  }
+  const bool only_ref = source.ref_hides(schema);
+  for (const json::Value argument : schema) {
+    if (source.ignored(argument) || (only_ref && argument.key() != "$ref")) continue;
+    if (sub.as == As::trunk && argument.key() == "oneOf") continue;
+    Status status = apply_keyword(store, source, branch, schema, argument, loose);
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+bool Branch::enter(Sub sub) {
+  const auto place = std::lower_bound(done.begin(), done.end(), sub);
+  if (place != done.end() && *place == sub) return false;
+  done.insert(place, sub);
+  return true;
+}
+
+Status apply(Store& store, Source& source, Branch& branch, Sub sub, bool loose) {
+  const json::Value node = source.at(sub.node);
+  switch (sub.as) {
+    case As::schema:
+    case As::trunk:
+      return apply_schema(store, source, branch, sub, loose);
+    case As::literal:
+      apply_literal(store, branch.form, node);
+      break;
+    case As::refuted:
+      apply_refuted(source, branch, node);
+      break;
+    case As::keyword:
+      apply_refuted_keyword(store, source, branch.form, node);
+      break;
+    case As::violated:
+    case As::absent:
+    case As::missing:
+    case As::present:
+      apply_key(branch.form, sub, node);
+      break;
+  }
+  return ok_status();
+}
+
+}  // namespace treadle::schema

@@ -1,0 +1,371 @@
+#include "grammar/front/schema_check.h"
+
+#include <algorithm>
+
+#include "grammar/front/formats.h"
+#include "grammar/front/regex.h"
+#include "grammar/front/schema_form.h"
+#include "grammar/typed/decimal.h"
+
+namespace treadle::schema {
+namespace {
+
+constexpr size_t kNotes = 1000;  // more notes than anybody reads
+
+bool is_true(json::Value value) {
+  return value &&
+         ((value.is_boolean() && value.truth()) || (value.is_object() && value.size() == 0));
+}
+
+// Keywords that turn one schema into several alternatives.
+bool branches(Keyword keyword) {
+  switch (keyword) {
+    case Keyword::any_of:
+    case Keyword::one_of:
+    case Keyword::not_:
+    case Keyword::if_:
+    case Keyword::dependencies:
+    case Keyword::dependent_schemas:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Checker::Checker(Store& store, const SourceRef& source, const Index& index, const Limits& limits,
+                 Notes& notes, Fuel& fuel)
+    : store_(store), source_(source), index_(index), limits_(limits), notes_(notes), fuel_(fuel) {}
+
+Status Checker::run() {
+  need(source_->root());
+  do {
+    while (!tasks_.empty()) {
+      if (!fuel_.spend(2)) return fuel_.status();
+      const Task task = tasks_.back();
+      tasks_.pop_back();
+      Status status = visit(task);
+      if (status.ok() && task.origin != json::kNone) status = visit_refuted(task);
+      if (!status.ok()) return status;
+      if (!store_.ok()) return store_.fault();
+    }
+    if (Status status = find_loops(); !status.ok()) return status;
+    if (Status status = part_choices(); !status.ok()) return status;
+  } while (!tasks_.empty());
+  return count_branches();
+}
+
+// A schema with too many alternatives is refused now, not when a text first reaches it.
+Status Checker::count_branches() {
+  for (const uint32_t node : branching_) {
+    const Conj alone{Sub{node, As::schema}};
+    const auto forms = forms_of(store_, *source_, alone, false, limits_, fuel_);
+    if (!forms) return forms.status();
+    if (!store_.ok()) return store_.fault();
+  }
+  return ok_status();
+}
+
+void Checker::note(json::Value argument, std::string text) {
+  if (notes_.size() >= kNotes) return;
+  notes_.push_back({source_->pointer(argument), std::string(argument.key()), std::move(text)});
+}
+
+// An argument that cannot be enforced: an error, or with `lenient` no constraint and a note.
+Status Checker::refuse(json::Value argument, std::string text) {
+  if (source_->options.lenient) {
+    if (source_->dropped.insert(argument.index()).second) note(argument, "dropped: " + text);
+    return ok_status();
+  }
+  std::string keyword(argument.key());
+  return unsupported(source_->pointer(argument),
+                     text + "; remove it or allow weaker output with lenient=true",
+                     std::move(keyword));
+}
+
+Status Checker::visit(const Task& task) {
+  const json::Value schema = source_->at(task.node);
+  uint8_t& seen = seen_[task.node];
+  if (seen & 1) return ok_status();
+  seen |= 1;
+  if (schema.is_boolean()) return ok_status();
+  if (!schema.is_object()) return wrong(schema, "a schema (an object, true or false)");
+  const bool only_ref = source_->ref_hides(schema);
+  for (const json::Value argument : schema) {
+    if (only_ref && argument.key() != "$ref") continue;
+    if (!fuel_.spend(1)) return fuel_.status();
+    if (Status status = visit_keyword(schema, argument); !status.ok()) return status;
+  }
+  return ok_status();
+}
+
+// Keywords that the dialect of the document does not know.
+bool Checker::foreign(Keyword keyword) const {
+  const Dialect dialect = source_->dialect;
+  switch (keyword) {
+    case Keyword::const_:
+    case Keyword::contains:
+    case Keyword::property_names:
+      return dialect < Dialect::draft6;
+    case Keyword::if_:
+    case Keyword::then_:
+    case Keyword::else_:
+      return dialect < Dialect::draft7;
+    case Keyword::dependent_required:
+    case Keyword::dependent_schemas:
+    case Keyword::unevaluated_items:
+    case Keyword::unevaluated_properties:
+    case Keyword::recursive_ref:
+      return dialect < Dialect::draft2019;
+    case Keyword::prefix_items:
+    case Keyword::dynamic_ref:
+      return dialect < Dialect::draft2020;
+    case Keyword::dependencies:
+      return dialect == Dialect::draft2019 || dialect == Dialect::draft2020;
+    default:
+      return false;
+  }
+}
+
+Status Checker::visit_keyword(json::Value schema, json::Value argument) {
+  const Keyword keyword = keyword_of(argument.key());
+  if (foreign(keyword)) {
+    source_->dropped.insert(argument.index());
+    note(argument, "not a keyword of the dialect that $schema names; ignored");
+    return ok_status();
+  }
+  if (Status status = syntax(argument, keyword); !status.ok()) return status;
+  if (branches(keyword) && (branching_.empty() || branching_.back() != schema.index())) {
+    branching_.push_back(schema.index());
+  }
+  switch (keyword) {
+    case Keyword::multiple_of:
+      if (Step::of(*Decimal::parse(argument.text()))) return ok_status();
+      return refuse(argument, "a step with more than 18 digits");
+    case Keyword::pattern:
+      return visit_text(argument, keyword);
+    case Keyword::format:
+      return visit_format(argument);
+    case Keyword::draft3:
+      return refuse(argument, "a keyword of draft 3");
+    case Keyword::unknown:
+      note(argument, "unknown keyword, taken as an annotation");
+      return ok_status();
+    case Keyword::schema: {
+      bool known = argument.is_string();
+      if (known) dialect_of(argument.text(), known);
+      if (!known) note(argument, "unknown dialect, read as 2020-12 with older spellings");
+      return ok_status();
+    }
+    default:
+      break;
+  }
+  Status status = visit_applicator(schema, argument, keyword);
+  if (status.ok()) status = visit_array(schema, argument, keyword);
+  return status.ok() ? visit_object(schema, argument, keyword) : status;
+}
+
+// Schemas for the same value.
+Status Checker::visit_applicator(json::Value schema, json::Value argument, Keyword keyword) {
+  switch (keyword) {
+    case Keyword::one_of:
+      one_ofs_.push_back(argument.index());
+      [[fallthrough]];
+    case Keyword::all_of:
+    case Keyword::any_of:
+      for (const json::Value part : argument) need(part);
+      break;
+    case Keyword::not_:
+      need_refuted(argument, argument);
+      break;
+    case Keyword::if_:
+      if (!schema.get("then") && !schema.get("else")) break;
+      need(argument);
+      need_refuted(argument, argument);
+      break;
+    case Keyword::then_:
+    case Keyword::else_:
+      if (schema.get("if")) need(argument);
+      break;
+    case Keyword::ref:
+    case Keyword::dynamic_ref:
+    case Keyword::recursive_ref:
+      return visit_reference(argument, keyword);
+    default:
+      break;
+  }
+  return ok_status();
+}
+
+Status Checker::visit_array(json::Value schema, json::Value argument, Keyword keyword) {
+  switch (keyword) {
+    case Keyword::prefix_items:
+      for (const json::Value part : argument) need(part);
+      break;
+    case Keyword::items:
+      if (argument.is_array()) {
+        for (const json::Value part : argument) need(part);
+      } else {
+        need(argument);
+      }
+      break;
+    case Keyword::additional_items: {
+      const json::Value items = schema.get("items");
+      if (items && items.is_array()) need(argument);
+      break;
+    }
+    case Keyword::contains: {
+      const json::Value least = schema.get("minContains");
+      const bool none = least && least.is_number() && count_of(least) == 0;
+      if (none && !schema.get("maxContains")) break;  // says nothing
+      return refuse(argument, "`contains` cannot be enforced yet");
+    }
+    case Keyword::unique_items: {
+      const json::Value most = schema.get("maxItems");
+      if (!argument.truth() || (most && most.is_number() && count_of(most) <= 1)) break;
+      return refuse(argument, "`uniqueItems` cannot be enforced yet");
+    }
+    case Keyword::unevaluated_items:
+      if (is_true(argument)) break;
+      return refuse(argument, "`unevaluatedItems` cannot be enforced yet");
+    default:
+      break;
+  }
+  return ok_status();
+}
+
+// The count of distinct keys is known only for named keys and one other (see SchemaOptions), so a
+// larger minimum must be met by required keys, or the object be closed.
+bool Checker::closed_or_required(json::Value schema, uint32_t least) const {
+  const json::Value required = schema.get("required");
+  const uint32_t sure = required && required.is_array() ? required.size() : 0;
+  const json::Value other = schema.get("additionalProperties");
+  const bool closed = other && other.is_boolean() && !other.truth();
+  return sure + 1 >= least || (closed && !schema.get("patternProperties"));
+}
+
+Status Checker::visit_object(json::Value schema, json::Value argument, Keyword keyword) {
+  switch (keyword) {
+    case Keyword::properties:
+      for (const json::Value part : argument) need(part);
+      break;
+    case Keyword::pattern_properties:
+      return visit_patterns(argument);
+    case Keyword::additional_properties:
+    case Keyword::property_names:
+      need(argument);
+      break;
+    case Keyword::required:
+      if (argument.is_boolean()) return refuse(argument, "a boolean `required` is draft 3");
+      break;
+    case Keyword::dependent_schemas:
+      for (const json::Value part : argument) need(part);
+      break;
+    case Keyword::dependent_required:
+    case Keyword::dependencies:
+      for (const json::Value part : argument) {
+        if (part.is_array() || keyword == Keyword::dependent_required) {
+          if (Status status = names(part); !status.ok()) return status;
+        } else {
+          need(part);
+        }
+      }
+      break;
+    case Keyword::min_properties:
+      if (closed_or_required(schema, count_of(argument))) break;
+      return refuse(argument, "a minimum above 1 of keys without names cannot be enforced yet");
+    case Keyword::unevaluated_properties:
+      if (is_true(argument)) break;
+      return refuse(argument, "`unevaluatedProperties` cannot be enforced yet");
+    default:
+      break;
+  }
+  return ok_status();
+}
+
+Status Checker::visit_reference(json::Value argument, Keyword keyword) {
+  const bool dynamic = (keyword == Keyword::dynamic_ref && index_.has_dynamic_anchor()) ||
+                       (keyword == Keyword::recursive_ref && index_.has_recursive_anchor());
+  if (dynamic) return refuse(argument, "references by dynamic scope cannot be followed yet");
+  const auto target = index_.find(argument, argument.text());
+  if (!target) {
+    return refuse(argument, "the reference \"" + std::string(argument.text().substr(0, 80)) +
+                                "\" leads out of the document");
+  }
+  source_->refs[argument.index()] = *target;
+  need(source_->at(*target));
+  return ok_status();
+}
+
+Status Checker::visit_text(json::Value argument, Keyword keyword) {
+  const bool key = keyword == Keyword::pattern_properties;
+  const std::string pattern(key ? argument.key() : argument.text());
+  auto found = patterns_.find(pattern);
+  if (found == patterns_.end()) {
+    RegexOptions options;
+    options.search = true;
+    const Result<NodeRef> text = parse_regex(store_, pattern, options, limits_);
+    if (!text) {
+      Status status = text.status();
+      const std::string at = source_->pointer(argument);
+      if (status.code == Code::limit_exceeded) {
+        status.at = at;
+        return status;
+      }
+      const std::string reason = status.at + ": " + status.text;
+      if (status.reason == Reason::unsupported) return refuse(argument, reason);
+      return syntax_error(at, reason, key ? "patternProperties" : "pattern");
+    }
+    found = patterns_.emplace(pattern, *text).first;
+  }
+  (key ? source_->key_patterns : source_->texts)[argument.index()] = found->second;
+  return ok_status();
+}
+
+Status Checker::visit_patterns(json::Value argument) {
+  for (const json::Value member : argument) {
+    if (Status status = visit_text(member, Keyword::pattern_properties); !status.ok()) {
+      status.keyword = "patternProperties";
+      return status;
+    }
+    need(member);
+  }
+  // A pattern that was dropped takes the whole keyword's classification of keys with it.
+  const bool lost = std::any_of(argument.begin(), argument.end(), [&](json::Value member) {
+    return source_->dropped.contains(member.index());
+  });
+  if (lost) {
+    const json::Value other = argument.parent().get("additionalProperties");
+    if (other) source_->dropped.insert(other.index());
+  }
+  return ok_status();
+}
+
+Status Checker::visit_format(json::Value argument) {
+  if (!source_->options.assert_formats) return ok_status();
+  const std::string name(argument.text());
+  const FormatKind kind = format_kind(name);
+  if (kind == FormatKind::annotation) return ok_status();
+  if (kind == FormatKind::refused) return refuse(argument, "this format cannot be enforced");
+  if (kind == FormatKind::unknown) {
+    note(argument, "unknown format \"" + name.substr(0, 80) + "\", taken as an annotation");
+    return ok_status();
+  }
+  if (kind == FormatKind::subset) note(argument, "a subset of the format " + name + " is offered");
+  auto found = formats_.find(name);
+  if (found == formats_.end()) {
+    const Result<NodeRef> text = format_text(store_, name, limits_);
+    if (!text) {
+      Status status = text.status();
+      status.at = source_->pointer(argument);
+      status.keyword = "format";
+      return status;
+    }
+    found = formats_.emplace(name, *text).first;
+  }
+  source_->texts[argument.index()] = found->second;
+  return ok_status();
+}
+
+}  // namespace treadle::schema

@@ -1,0 +1,206 @@
+// From typed forms to nodes of the IR, and the rule that does so when a value is first reached.
+#include <algorithm>
+#include <utility>
+
+#include "grammar/front/schema_form.h"
+#include "grammar/front/schema_object.h"
+#include "grammar/ir/typed.h"
+#include "grammar/typed/array.h"
+#include "grammar/typed/str.h"
+#include "support/hash.h"
+
+namespace treadle::schema {
+namespace {
+
+class Value final : public Typed {
+ public:
+  Value(SourceRef source, Conj conj, bool loose)
+      : Typed(TypedTag::value, false),
+        source_(std::move(source)),
+        conj_(std::move(conj)),
+        loose_(loose) {}
+
+  uint64_t hash() const override {
+    uint64_t h = mix(static_cast<uint64_t>(tag), loose_ ? 1 : 0);
+    for (const Sub sub : conj_)
+      h = mix(h, static_cast<uint64_t>(sub.node) << 8 | static_cast<uint8_t>(sub.as));
+    return h;
+  }
+  bool equals(const Typed& other) const override {
+    const auto& that = static_cast<const Value&>(other);
+    return source_ == that.source_ && conj_ == that.conj_ && loose_ == that.loose_;
+  }
+  uint64_t bytes() const override { return sizeof(Value) + conj_.size() * sizeof(Sub); }
+  Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
+  Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
+    return store.body(source_->value(store, source_, conj_, loose_), fuel);
+  }
+
+ private:
+  SourceRef source_;
+  Conj conj_;
+  bool loose_;
+};
+
+NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
+                const std::optional<Bound>& hi) {
+  NumberSet part = set;
+  if (lo) part.at_least(*lo);
+  if (hi) part.at_most(*hi);
+  return number_node(store, part);
+}
+
+NodeRef numbers_of(Store& store, const Form& form) {
+  std::vector<NodeRef> out;
+  std::vector<Decimal> holes = form.not_numbers;
+  std::sort(holes.begin(), holes.end(),
+            [](const Decimal& a, const Decimal& b) { return compare(a, b) < 0; });
+  if (form.numbers) {
+    for (const Decimal& value : *form.numbers) {
+      if (!form.number.has(value)) continue;
+      if (std::find(holes.begin(), holes.end(), value) != holes.end()) continue;
+      out.push_back(between(store, form.number, Bound{value, false}, Bound{value, false}));
+    }
+  } else {
+    std::optional<Bound> last;
+    for (const Decimal& hole : holes) {
+      out.push_back(between(store, form.number, last, Bound{hole, true}));
+      last = Bound{hole, true};
+    }
+    out.push_back(between(store, form.number, last, std::nullopt));
+  }
+  const NodeRef all = store.any_of(out);
+  if (!form.whole_spelling) return all;
+  const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
+  const NodeRef minus = store.optional(store.bytes("-"));
+  const NodeRef whole = store.both(all, store.cat(minus, store.plus(digit)));
+  return has_member(store, whole) ? whole : store.empty();
+}
+
+// The schemas by index of one part of an array's constraints, and the one for all later items.
+struct Tuple {
+  std::vector<Sub> items;
+  std::optional<Sub> rest;
+};
+
+Tuple tuple_of(const Source& source, Sub part) {
+  Tuple out;
+  const json::Value node = source.at(part.node);
+  const auto list = [&](json::Value items, As as) {
+    for (const json::Value item : items) out.items.push_back(Sub{item.index(), as});
+  };
+  if (part.as == As::literal) {
+    list(node, As::literal);
+    return out;
+  }
+  const auto keyword = [&](std::string_view name) {
+    const json::Value argument = node.get(name);
+    return argument && source.ignored(argument) ? json::Value() : argument;
+  };
+  const json::Value prefix = keyword("prefixItems"), items = keyword("items");
+  json::Value rest = items;
+  if (prefix) {
+    list(prefix, As::schema);
+  } else if (items && items.is_array()) {
+    list(items, As::schema);
+    rest = keyword("additionalItems");
+  }
+  if (rest && !rest.is_array()) out.rest = Sub{rest.index(), As::schema};
+  return out;
+}
+
+NodeRef array_of(Store& store, const SourceRef& source, const Form& form, bool loose) {
+  auto out = std::make_shared<ArrayForm>();
+  out->min = form.min_items;
+  out->max = form.max_items;
+  out->whitespace = source->options.whitespace;
+  std::vector<Tuple> tuples;
+  size_t length = 0;
+  for (const Sub part : form.arrays) {
+    tuples.push_back(tuple_of(*source, part));
+    length = std::max(length, tuples.back().items.size());
+  }
+  length = std::min<size_t>(length, form.max_items);
+  for (size_t i = 0; i <= length; ++i) {
+    Conj conj;
+    for (const Tuple& tuple : tuples) {
+      if (i < tuple.items.size()) {
+        add_sub(conj, tuple.items[i]);
+      } else if (tuple.rest) {
+        add_sub(conj, *tuple.rest);
+      }
+    }
+    const NodeRef value = source->value(store, source, std::move(conj), loose);
+    if (i == length) {
+      out->rest = value;
+    } else {
+      out->prefix.push_back(value);
+    }
+  }
+  return array_node(store, std::move(out));
+}
+
+Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, bool loose,
+                      Fuel& fuel) {
+  std::vector<NodeRef> out;
+  if (form.types & kNull) out.push_back(store.bytes("null"));
+  if (form.types & kFalse) out.push_back(store.bytes("false"));
+  if (form.types & kTrue) out.push_back(store.bytes("true"));
+  if (form.types & kNumber) out.push_back(numbers_of(store, form));
+  if (form.types & kString) {
+    const NodeRef quote = store.bytes("\"");
+    const NodeRef text = string_content(store, form_text(store, form));
+    out.push_back(store.cat(quote, store.cat(text, quote)));
+  }
+  if (form.types & kArray) out.push_back(array_of(store, source, form, loose));
+  if (form.types & kObject) {
+    const Result<NodeRef> object = object_of(store, source, form, loose, fuel);
+    if (!object) return object.status();
+    out.push_back(*object);
+  }
+  return store.any_of(out);
+}
+
+Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
+  const auto forms = forms_of(store, *source_, conj_, loose_, store.limits(), fuel);
+  if (!forms) return forms.status();
+  std::vector<NodeRef> out;
+  for (const Form& form : *forms) {
+    if (!fuel.spend(64)) return fuel.status();
+    const Result<NodeRef> node = lower(store, source_, form, loose_, fuel);
+    if (!node) return node.status();
+    out.push_back(*node);
+  }
+  if (!store.ok()) return store.fault();
+  return store.any_of(out);
+}
+
+}  // namespace
+
+void add_sub(Conj& conj, Sub sub) {
+  const auto place = std::lower_bound(conj.begin(), conj.end(), sub);
+  if (place == conj.end() || *place != sub) conj.insert(place, sub);
+}
+
+NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose) {
+  // `true` says nothing; dropping it lets equal values share one node.
+  std::erase_if(conj, [&](Sub sub) {
+    const json::Value node = at(sub.node);
+    return sub.as == As::schema && node.is_boolean() && node.truth();
+  });
+  auto [found, fresh] = values_.try_emplace({std::move(conj), loose}, 0);
+  if (fresh) found->second = store.typed(std::make_unique<Value>(self, found->first.first, loose));
+  return found->second;
+}
+
+json::Value Source::member(json::Value object, std::string_view name) {
+  if (object.size() < 16) return object.get(name);
+  auto [found, fresh] = members_.try_emplace(object.index());
+  if (fresh) {
+    for (const json::Value member : object) found->second.emplace(member.key(), member.index());
+  }
+  const auto hit = found->second.find(name);
+  return hit == found->second.end() ? json::Value() : at(hit->second);
+}
+
+}  // namespace treadle::schema

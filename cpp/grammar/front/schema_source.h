@@ -1,0 +1,91 @@
+// A schema document with everything that is worked out about it once: references, patterns,
+// conjunctions of sub-schemas, their nodes. Typed nodes of the IR share it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "grammar/front/json_read.h"
+#include "grammar/front/schema.h"
+#include "grammar/front/schema_keyword.h"
+#include "grammar/ir/store.h"
+#include "support/result.h"
+
+namespace treadle::schema {
+
+// One condition on a value: a JSON node of the document, read in one of these ways.
+enum class As : uint8_t {
+  schema,    // the value satisfies it
+  refuted,   // the value does not satisfy it
+  literal,   // the value equals it
+  trunk,     // the value satisfies it, `oneOf` left out
+  keyword,   // the value does not satisfy the keyword whose argument this node is
+  violated,  // the value is an object whose member, described by this node, does not satisfy it
+  absent,    // the value, if an object, lacks the key: this node is a string or has that name
+  missing,   // the value is an object and lacks the key
+  present,   // the value is an object and has the key
+};
+
+struct Sub {
+  uint32_t node = 0;
+  As as = As::schema;
+  auto operator<=>(const Sub&) const = default;
+};
+
+// A conjunction: sorted, without repetitions. Empty = any value.
+using Conj = std::vector<Sub>;
+
+void add_sub(Conj& conj, Sub sub);  // keeps it sorted
+
+class Source {
+ public:
+  Source(json::Document document, SchemaOptions chosen)
+      : doc(std::move(document)), options(std::move(chosen)) {}
+
+  [[nodiscard]] json::Value at(uint32_t node) const { return {&doc, node}; }
+  [[nodiscard]] json::Value root() const { return at(0); }
+  // The pointer of a node in the caller's document.
+  [[nodiscard]] std::string pointer(json::Value value) const {
+    return options.at + value.pointer();
+  }
+  // Up to draft 7 a `$ref` hides its siblings.
+  [[nodiscard]] bool ref_hides(json::Value schema) const {
+    return dialect <= Dialect::draft7 && schema.get("$ref");
+  }
+  // Whether a keyword has no effect here: dropped by `lenient`, or not of this dialect.
+  [[nodiscard]] bool ignored(json::Value argument) const {
+    return dropped.contains(argument.index());
+  }
+  // The member of `properties` (or another object) called `name`; indexed when large.
+  json::Value member(json::Value object, std::string_view name);
+
+  // The node for every value that meets the conjunction: shared, expanded when first reached.
+  // `loose` reads oneOf as anyOf; it serves proofs that two schemas have nothing in common.
+  NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose);
+
+  json::Document doc;
+  SchemaOptions options;
+  Dialect dialect = Dialect::any;
+  std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target
+  std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
+  std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
+  std::unordered_set<uint32_t> dropped;                // arguments without effect
+  // oneOf member -> the members that may hold at the same time, to be refuted beside it.
+  std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
+
+ private:
+  std::map<std::pair<Conj, bool>, NodeRef> values_;
+  std::unordered_map<uint32_t, std::unordered_map<std::string_view, uint32_t>> members_;
+};
+
+using SourceRef = std::shared_ptr<Source>;
+
+}  // namespace treadle::schema

@@ -1,0 +1,50 @@
+// Grammars to compiled grammars for one vocabulary, with a cache by content.
+#pragma once
+
+#include <list>
+#include <string>
+#include <unordered_map>
+
+#include "grammar/run/compiled.h"
+#include "grammar/run/source.h"
+#include "support/lock.h"
+
+namespace treadle {
+
+// A source as it was read; an empty one has to be read first.
+struct Parsed {
+  std::unique_ptr<Store> store;
+  NodeRef root = 0;
+};
+
+// Compiling is parsing: masks and states come later, when a matcher reaches them. Equal sources
+// share one compiled grammar, so that later requests find its states and masks. The cache is
+// bounded by `cache_bytes` over all its grammars; matchers keep theirs alive beyond it.
+class Compiler {
+ public:
+  Compiler(VocabRef vocab, const Limits& limits) : vocab_(std::move(vocab)), limits_(limits) {}
+
+  // `parsed` may hold a reading of `source` under the same limits, which saves one.
+  Result<CompiledRef> compile(const Source& source, Parsed parsed = {});
+  const Vocab& vocab() const { return *vocab_; }
+  const Limits& limits() const { return limits_; }
+  uint64_t memory();  // bytes held by the cached grammars, about
+  uint64_t cached();  // how many there are
+  void clear();
+
+ private:
+  struct Entry {
+    std::string key;
+    CompiledRef compiled;
+  };
+  void trim();
+  static uint64_t memory_of(const CompiledRef& compiled);
+
+  VocabRef vocab_;
+  Limits limits_;
+  Lock lock_;
+  std::list<Entry> entries_;  // most recently used first
+  std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;  // views of the keys
+};
+
+}  // namespace treadle

@@ -1,0 +1,178 @@
+#include "grammar/run/matcher.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace treadle {
+
+Matcher::Matcher(CompiledRef compiled, std::vector<TokenId> stop_tokens)
+    : compiled_(std::move(compiled)),
+      stop_tokens_(std::make_shared<const std::vector<TokenId>>(std::move(stop_tokens))),
+      history_(std::make_shared<std::vector<StateId>>(1, compiled_->states().start())) {}
+
+Result<Matcher> Matcher::make(CompiledRef compiled, std::span<const TokenId> stop_tokens) {
+  for (TokenId token : stop_tokens) {
+    if (token < compiled->vocab().size()) continue;
+    return invalid_request("stop_tokens", std::to_string(token) + " is outside the vocabulary of " +
+                                              std::to_string(compiled->vocab().size()));
+  }
+  std::vector<TokenId> sorted(stop_tokens.begin(), stop_tokens.end());
+  std::sort(sorted.begin(), sorted.end());
+  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  return Matcher(std::move(compiled), std::move(sorted));
+}
+
+bool Matcher::stops(TokenId token) const {
+  return std::binary_search(stop_tokens_->begin(), stop_tokens_->end(), token);
+}
+
+Status Matcher::stick(Status status) {
+  error_ = status;
+  return status;
+}
+
+StateId Matcher::advance(StateId state, std::string_view bytes, Fuel& fuel) {
+  States& states = compiled_->states();
+  for (char byte : bytes) {
+    if (state == kDeadState) break;
+    if (!fuel.spend()) {
+      states.store().fail(fuel.status());
+      return kFault;
+    }
+    state = states.next(state, static_cast<uint8_t>(byte), fuel);
+    if (state == kFault) break;
+  }
+  return state;
+}
+
+// The state after one token: kDeadState when it is not legal.
+StateId Matcher::after(StateId state, TokenId token, Fuel& fuel) {
+  if (state == kStopped) return kDeadState;
+  if (stops(token)) return compiled_->states().accepting(state) ? kStopped : kDeadState;
+  const Vocab& vocab = compiled_->vocab();
+  return vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+}
+
+// Copy on write: a history that a fork still reads, or that has a longer future, is copied once.
+void Matcher::push(StateId state) {
+  if (history_.use_count() > 1) {
+    history_ = std::make_shared<std::vector<StateId>>(
+        history_->begin(), history_->begin() + static_cast<std::ptrdiff_t>(length_));
+  }
+  history_->resize(length_);
+  history_->push_back(state);
+  ++length_;
+}
+
+Result<bool> Matcher::accept(TokenId token) {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return error_;
+  Fuel fuel("step_fuel", compiled_->limits().step_fuel);
+  StateId to = after(state(), token, fuel);
+  if (to == kFault) return stick(compiled_->states().take_fault());
+  if (to == kDeadState) return false;
+  push(to);
+  return true;
+}
+
+Result<bool> Matcher::accept_bytes(std::string_view bytes) {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return error_;
+  if (state() == kStopped) return false;
+  Fuel fuel("step_fuel", compiled_->limits().step_fuel);
+  StateId to = advance(state(), bytes, fuel);
+  if (to == kFault) return stick(compiled_->states().take_fault());
+  if (to == kDeadState) return false;
+  push(to);
+  return true;
+}
+
+Result<bool> Matcher::fill(std::span<uint32_t> row) {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return error_;
+  const Vocab& vocab = compiled_->vocab();
+  size_t words = (vocab.size() + 31) / 32;
+  if (row.size() < words) {
+    return invalid_request("rows", "a row has " + std::to_string(row.size()) + " words, " +
+                                       std::to_string(words) + " are needed");
+  }
+  if (state() == kStopped) {
+    std::fill(row.begin(), row.end(), 0u);
+    return true;
+  }
+  Result<const StateMask*> mask = compiled_->mask(state());
+  if (!mask.ok()) return stick(mask.status());
+  bool accepting = compiled_->states().accepting(state());
+  std::memcpy(row.data(), (*mask)->bits.data(), words * sizeof(uint32_t));
+  std::fill(row.begin() + static_cast<std::ptrdiff_t>(words), row.end(), 0u);
+  uint64_t legal = (*mask)->count;
+  for (TokenId token : *stop_tokens_) {
+    uint32_t bit = uint32_t{1} << (token & 31);
+    bool was = row[token >> 5] & bit;  // a text token that this matcher uses as a stop token
+    row[token >> 5] = accepting ? row[token >> 5] | bit : row[token >> 5] & ~bit;
+    legal = legal - (was ? 1 : 0) + (accepting ? 1 : 0);
+  }
+  if (legal == 0 && !accepting) {
+    return stick(grammar_error(Reason::stuck, "",
+                               "no token of the vocabulary continues the text; loosen the "
+                               "constraint or use a vocabulary with single bytes"));
+  }
+  return legal < vocab.size();
+}
+
+Status Matcher::rollback(uint64_t steps) {
+  Guard guard(compiled_->lock);
+  if (steps >= length_) {
+    return invalid_request("rollback", std::to_string(steps) + " steps asked for, " +
+                                           std::to_string(length_ - 1) + " were taken");
+  }
+  length_ -= steps;
+  if (steps > 0) error_ = ok_status();
+  return ok_status();
+}
+
+void Matcher::reset() {
+  Guard guard(compiled_->lock);
+  length_ = 1;
+  error_ = ok_status();
+}
+
+Result<uint64_t> Matcher::validate(std::span<const TokenId> tokens) {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return error_;
+  Fuel fuel("step_fuel", compiled_->limits().step_fuel);
+  StateId at = state();
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    at = after(at, tokens[i], fuel);
+    if (at == kFault) return compiled_->states().take_fault();
+    if (at == kDeadState) return i;
+  }
+  return tokens.size();
+}
+
+Matcher Matcher::fork() const {
+  Guard guard(compiled_->lock);
+  return *this;
+}
+
+Status Matcher::error() const {
+  Guard guard(compiled_->lock);
+  return error_;
+}
+
+bool Matcher::accepting() const {
+  Guard guard(compiled_->lock);
+  return state() == kStopped || compiled_->states().accepting(state());
+}
+
+bool Matcher::finished() const {
+  Guard guard(compiled_->lock);
+  return state() == kStopped;
+}
+
+uint64_t Matcher::steps() const {
+  Guard guard(compiled_->lock);
+  return length_ - 1;
+}
+
+}  // namespace treadle

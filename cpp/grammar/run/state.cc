@@ -1,0 +1,173 @@
+#include "grammar/run/state.h"
+
+#include <algorithm>
+
+#include "support/hash.h"
+
+namespace treadle {
+
+namespace {
+
+constexpr uint32_t kFree = UINT32_MAX;
+constexpr uint64_t kRowBytes = 256 * sizeof(StateId);
+constexpr uint64_t kLeastRows = 1024;  // a walk keeps one row for each byte of a token
+
+}  // namespace
+
+States::States(std::unique_ptr<Store> store, const Limits& limits)
+    : limits_(limits), store_(std::move(store)), table_(64, kFree), unset_(256, kUnknown) {
+  list_.resize(2);  // the dead state and the stopped one
+  hashes_.resize(2);
+  rows_.assign(2, unset_.data());
+}
+
+std::span<const Config> States::configs(StateId state) const {
+  return {configs_.data() + list_[state].offset, list_[state].count};
+}
+
+Status States::start(NodeRef root) {
+  Fuel fuel("compile_fuel", limits_.compile_fuel);
+  store_->set_fuel(&fuel);
+  Result<bool> live = store_->live(root, fuel);
+  if (live.ok() && *live) {
+    visit(root, kBottom);
+    start_ = close(fuel);
+  }
+  store_->set_fuel(nullptr);
+  if (!live.ok()) return live.status();
+  if (!*live) return unsatisfiable("", "no text at all matches; loosen the constraint");
+  return start_ == kFault ? take_fault() : ok_status();
+}
+
+Status States::take_fault() {
+  Status status = store_->fault();
+  store_->clear_fault();
+  return status;
+}
+
+uint64_t States::memory() const {
+  return store_->memory() + cells_.memory() + configs_.size() * sizeof(Config) +
+         list_.size() * (sizeof(State) + 24) + row_store_.size() * (kRowBytes + 64);
+}
+
+bool States::worn() const {
+  return list_.size() * 2 > limits_.derived_nodes || store_->worn();
+}
+
+ByteSet States::first(StateId state) {
+  ByteSet out;
+  for (size_t i = 0; i < list_[state].count; ++i) {
+    out |= store_->first(configs_[list_[state].offset + i].residual);
+  }
+  return out;
+}
+
+// All transitions are dropped when they outgrow the cache: they are cheap to find again.
+StateId* States::make_row(StateId state) {
+  if (row_store_.size() > kLeastRows && row_store_.size() * kRowBytes > limits_.cache_bytes / 2) {
+    rows_.assign(rows_.size(), unset_.data());
+    row_store_.clear();
+    ++epoch_;
+  }
+  std::unique_ptr<StateId[]>& row = row_store_[state];
+  row = std::make_unique<StateId[]>(256);
+  std::fill(row.get(), row.get() + 256, kDeadState);
+  if (state > kStopped) first(state).each([&](uint8_t byte) { row[byte] = kUnknown; });
+  rows_[state] = row.get();
+  return row.get();
+}
+
+StateId States::next(StateId state, uint8_t byte, Fuel& fuel) {
+  if (!store_->ok()) return kFault;
+  StateId known = rows_[state][byte];
+  if (known != kUnknown) return known;
+  if (rows_[state] == unset_.data()) {
+    known = make_row(state)[byte];
+    if (known != kUnknown) return known;
+  }
+  store_->set_fuel(&fuel, kDeriveCost);
+  StateId to = compute(state, byte, fuel);
+  store_->set_fuel(nullptr);
+  return to;
+}
+
+// The transition on `byte`, filled in for all bytes that no residual tells from it.
+StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
+  const State from = list_[state];
+  ByteSet alike = ByteSet::all();
+  for (uint32_t i = 0; i < from.count; ++i) {
+    Config config = configs_[from.offset + i];
+    alike &= store_->same(config.residual, byte);
+    visit(store_->derive(config.residual, byte), config.cell);
+  }
+  StateId to = close(fuel);
+  if (to == kFault) return to;
+  StateId* row = row_store_[state].get();
+  alike.each([&](uint8_t other) {
+    if (row[other] == kUnknown) row[other] = to;
+  });
+  return to;
+}
+
+void States::grow_table() {
+  std::vector<StateId> bigger(table_.size() * 2, kFree);
+  size_t mask = bigger.size() - 1;
+  for (StateId id = kStopped + 1; id < list_.size(); ++id) {
+    size_t slot = hashes_[id] & mask;
+    while (bigger[slot] != kFree) slot = (slot + 1) & mask;
+    bigger[slot] = id;
+  }
+  table_ = std::move(bigger);
+}
+
+// The state of the configurations in found_: one residual a continuation, sorted.
+StateId States::intern() {
+  auto order = [](const Config& x, const Config& y) {
+    return x.cell != y.cell ? x.cell < y.cell : x.residual < y.residual;
+  };
+  std::sort(found_.begin(), found_.end(), order);
+  size_t kept = 0;
+  for (size_t i = 0; i < found_.size();) {
+    std::vector<NodeRef> residuals;
+    CellId cell = found_[i].cell;
+    for (; i < found_.size() && found_[i].cell == cell; ++i) {
+      residuals.push_back(found_[i].residual);
+    }
+    NodeRef merged = residuals.size() == 1 ? residuals.front() : store_->any_of(residuals);
+    found_[kept++] = {merged, cell};
+  }
+  found_.resize(kept);
+  if (!store_->ok()) return kFault;
+  if (kept == 0 && !accepts_) return kDeadState;
+  uint64_t h = accepts_;
+  for (const Config& config : found_) h = mix(h, uint64_t{config.residual} << 32 | config.cell);
+  size_t mask = table_.size() - 1;
+  size_t slot = h & mask;
+  for (; table_[slot] != kFree; slot = (slot + 1) & mask) {
+    StateId id = table_[slot];
+    if (hashes_[id] == static_cast<uint32_t>(h) && list_[id].accepting == accepts_ &&
+        std::ranges::equal(configs(id), found_)) {
+      return id;
+    }
+  }
+  if (list_.size() + configs_.size() / 4 >= limits_.derived_nodes) {
+    fail(limit_exceeded("derived_nodes", static_cast<double>(list_.size()) + 1,
+                        static_cast<double>(limits_.derived_nodes)));
+    return kFault;
+  }
+  if (kept > limits_.configs) {
+    fail(
+        limit_exceeded("configs", static_cast<double>(kept), static_cast<double>(limits_.configs)));
+    return kFault;
+  }
+  auto id = static_cast<StateId>(list_.size());
+  list_.push_back({static_cast<uint32_t>(configs_.size()), static_cast<uint32_t>(kept), accepts_});
+  configs_.insert(configs_.end(), found_.begin(), found_.end());
+  hashes_.push_back(static_cast<uint32_t>(h));
+  rows_.push_back(unset_.data());
+  table_[slot] = id;
+  if (list_.size() * 2 > table_.size()) grow_table();
+  return id;
+}
+
+}  // namespace treadle

@@ -1,0 +1,105 @@
+// States: where a text stands in a grammar, interned, with lazily filled transitions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "grammar/ir/store.h"
+#include "grammar/run/cell.h"
+
+namespace treadle {
+
+using StateId = uint32_t;
+inline constexpr StateId kDeadState = 0;           // no completion
+inline constexpr StateId kStopped = 1;             // after a stop token
+inline constexpr StateId kUnknown = UINT32_MAX;    // a transition not computed yet
+inline constexpr StateId kFault = UINT32_MAX - 1;  // a budget ran out; see fault()
+inline constexpr uint32_t kDeriveCost = 12;        // step fuel for one node touched
+
+// One reading of the text so far: a regular residual, then its continuation.
+struct Config {
+  NodeRef residual;
+  CellId cell;
+  bool operator==(const Config&) const = default;
+};
+
+// All states of one grammar. Every state but the dead one can be completed: residuals and
+// continuations without a completion are dropped when a state is made. Not thread-safe.
+class States {
+ public:
+  States(std::unique_ptr<Store> store, const Limits& limits);
+
+  // Interns the start state of `root`; an error when nothing matches or a budget ran out.
+  Status start(NodeRef root);
+  StateId start() const { return start_; }
+
+  // The transitions of a state: 256 entries, kUnknown where next() has to be asked. Valid until
+  // epoch() changes; a state that was never left shows a row of kUnknown.
+  const StateId* row(StateId state) const { return rows_[state]; }
+  // All rows by state; the array moves when a state is made.
+  const StateId* const* rows() const { return rows_.data(); }
+  uint64_t epoch() const { return epoch_; }
+  // kDeadState when no completion begins with `byte`, kFault when a budget ran out.
+  StateId next(StateId state, uint8_t byte, Fuel& fuel);
+  // Bytes that may have a live transition, a superset.
+  ByteSet first(StateId state);
+  bool accepting(StateId state) const { return list_[state].accepting; }
+  std::span<const Config> configs(StateId state) const;
+
+  // The Status behind the last kFault; clears it, so that the next step may try again.
+  Status take_fault();
+  uint64_t memory() const;
+  uint64_t size() const { return list_.size(); }
+  Store& store() { return *store_; }
+  // True once most of the derived-node budget is spent: time to build a fresh one.
+  bool worn() const;
+
+ private:
+  struct State {
+    uint32_t offset = 0;  // into configs_
+    uint32_t count = 0;
+    bool accepting = false;
+  };
+  struct Item {
+    NodeRef node;
+    CellId cell;
+  };
+
+  StateId* make_row(StateId state);
+  StateId compute(StateId state, uint8_t byte, Fuel& fuel);
+  StateId close(Fuel& fuel);
+  void expand(Item item, Fuel& fuel);
+  void expand_concat(Item item, Fuel& fuel);
+  void expand_repeat(Item item);
+  void pop(CellId cell);
+  void visit(NodeRef node, CellId cell);
+  CellId push(NodeRef rest, CellId parent);
+  StateId intern();
+  void fail(Status status) { store_->fail(std::move(status)); }
+  void grow_table();
+
+  Limits limits_;
+  std::unique_ptr<Store> store_;
+  Cells cells_;
+  std::vector<State> list_;
+  std::vector<Config> configs_;
+  std::vector<uint32_t> hashes_;
+  std::vector<StateId> table_;
+  std::vector<StateId> unset_;  // the row of states without one
+  std::vector<const StateId*> rows_;
+  std::unordered_map<StateId, std::unique_ptr<StateId[]>> row_store_;
+  uint64_t epoch_ = 0;
+  StateId start_ = kDeadState;
+
+  // Scratch of one closure, kept to avoid allocation.
+  std::vector<Item> work_;
+  std::unordered_set<uint64_t> visited_;
+  std::unordered_set<CellId> unrolled_;  // continuations of nullable repetitions begun here
+  std::vector<Config> found_;
+  bool accepts_ = false;
+};
+
+}  // namespace treadle

@@ -1,0 +1,78 @@
+#include "grammar/typed/array.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "grammar/ir/store.h"
+#include "grammar/ir/typed.h"
+#include "grammar/typed/members.h"
+#include "support/hash.h"
+
+namespace treadle {
+namespace {
+
+NodeRef item(const ArrayForm& form, uint32_t index) {
+  return index < form.prefix.size() ? form.prefix[index] : form.rest;
+}
+
+class Items final : public Typed {
+ public:
+  Items(ArrayFormRef form, uint32_t index)
+      : Typed(TypedTag::items, false), form_(std::move(form)), index_(index) {}
+
+  uint64_t hash() const override {
+    uint64_t h = mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(index_) << 32 | form_->rest);
+    h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
+    for (const NodeRef value : form_->prefix) h = mix(h, value);
+    return h;
+  }
+  bool equals(const Typed& other) const override {
+    const auto& that = static_cast<const Items&>(other);
+    return index_ == that.index_ && (form_ == that.form_ || *form_ == *that.form_);
+  }
+  Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
+  Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
+
+ private:
+  ArrayFormRef form_;
+  uint32_t index_;  // items read so far
+};
+
+Result<NodeRef> Items::expand(Store& store, Fuel& fuel) const {
+  const NodeRef space = json_space(store, form_->whitespace);
+  NodeRef more = store.empty();
+  if (index_ < form_->max) {
+    const NodeRef value = item(*form_, index_);
+    const Result<bool> live = store.live(value, fuel);
+    if (!live) return live.status();
+    if (*live) {
+      uint32_t next = index_ + 1;
+      // Beyond the prefix and the minimum, only a maximum still counts.
+      const auto settled = std::max(static_cast<uint32_t>(form_->prefix.size()), form_->min);
+      if (form_->max == kOpen) next = std::min(next, std::max(settled, 1u));
+      more = store.cat(value, store.typed(std::make_unique<Items>(form_, next)));
+      if (index_ > 0) more = store.cat(store.bytes(","), store.cat(space, more));
+    }
+  }
+  const NodeRef close = index_ >= form_->min ? store.bytes("]") : store.empty();
+  return store.cat(space, store.alt(close, more));
+}
+
+// Items up to the minimum must have values; from there on the array may close.
+Result<NodeRef> Items::witness(Store& store, Fuel& fuel) const {
+  if (form_->min > form_->max) return store.empty();
+  std::vector<NodeRef> parts;
+  const auto size = static_cast<uint32_t>(form_->prefix.size());
+  if (!fuel.spend(size)) return fuel.status();
+  for (uint32_t i = index_; i < std::min(size, form_->min); ++i) parts.push_back(form_->prefix[i]);
+  if (form_->min > size && form_->min > index_) parts.push_back(form_->rest);
+  return store.concat(parts);
+}
+
+}  // namespace
+
+NodeRef array_node(Store& store, ArrayFormRef form) {
+  return store.cat(store.bytes("["), store.typed(std::make_unique<Items>(std::move(form), 0)));
+}
+
+}  // namespace treadle

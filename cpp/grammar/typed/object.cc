@@ -1,0 +1,305 @@
+#include "grammar/typed/object.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "grammar/ir/store.h"
+#include "grammar/ir/typed.h"
+#include "grammar/typed/members.h"
+#include "grammar/typed/str.h"
+#include "support/hash.h"
+
+namespace treadle {
+namespace {
+
+// Answers "may this come next?" for one state of one object.
+class Outlook {
+ public:
+  Outlook(Store& store, Fuel& fuel, const ObjectForm& form, const ObjectState& state)
+      : store_(store), fuel_(fuel), form_(form), state_(state) {}
+
+  // Fills what may follow; fails only when a budget runs out.
+  Status work() {
+    const auto count = static_cast<uint32_t>(form_.keys.size());
+    usable_.assign(count, false);
+    for (uint32_t key = 0; key < count; ++key) {
+      if (state_.has(key) || key < state_.next) continue;
+      const Result<bool> live = store_.live(form_.keys[key].value, fuel_);
+      if (!live) return live.status();
+      usable_[key] = *live;
+    }
+    for (uint32_t i = 0; i < form_.extras.size(); ++i) {
+      const Result<bool> live = store_.live(form_.extras[i].value, fuel_);
+      if (!live) return live.status();
+      if (*live) live_extras_.push_back(i);
+    }
+    drop_unmet();
+    const std::vector<uint32_t> base = needed(kOpen);
+    closable = base.empty() && state_.distinct() >= form_.min;
+    if (!std::all_of(base.begin(), base.end(), [&](uint32_t key) { return usable_[key]; })) {
+      return ok_status();  // cannot be completed; no state of an object with a value gets here
+    }
+    for (const uint32_t key : form_.sorted) {
+      if (!fuel_.spend()) return fuel_.status();
+      if (usable_[key] && (simple_ ? fits_alone(key, base) : fits(key, needed(key)))) {
+        named.push_back(key);
+      }
+    }
+    if (extra_fits(base)) extras = live_extras_;
+    return ok_status();
+  }
+
+  bool closable = false;
+  std::vector<uint32_t> named;   // by name
+  std::vector<uint32_t> extras;  // indices into ObjectForm::extras
+
+ private:
+  // A key whose companions cannot come is not usable either.
+  void drop_unmet() {
+    simple_ = std::all_of(form_.keys.begin(), form_.keys.end(),
+                          [](const ObjectKey& key) { return key.needs.empty(); });
+    for (bool changed = !simple_; changed;) {
+      changed = false;
+      for (uint32_t key = 0; key < usable_.size(); ++key) {
+        if (!usable_[key]) continue;
+        for (const uint32_t need : form_.keys[key].needs) {
+          if (usable_[need] || state_.has(need)) continue;
+          usable_[key] = false;
+          changed = true;
+        }
+      }
+    }
+  }
+
+  // The keys that must still come once `key` (kOpen: nothing) has been read, without it.
+  std::vector<uint32_t> needed(uint32_t key) const {
+    std::vector<uint32_t> out;
+    std::vector<bool> known(form_.keys.size(), false);
+    std::vector<uint32_t> open;
+    const auto visit = [&](uint32_t i) {
+      if (known[i]) return;
+      known[i] = true;
+      open.push_back(i);
+      if (!state_.has(i) && i != key) out.push_back(i);
+    };
+    if (key != kOpen) visit(key);
+    for (uint32_t i = 0; i < form_.keys.size(); ++i) {
+      if (form_.keys[i].required || state_.has(i)) visit(i);
+    }
+    while (!open.empty()) {
+      const uint32_t i = open.back();
+      open.pop_back();
+      for (const uint32_t need : form_.keys[i].needs) visit(need);
+    }
+    return out;
+  }
+
+  // No key needs another: only the required keys that are still open matter, in ascending order.
+  bool fits_alone(uint32_t key, const std::vector<uint32_t>& open) const {
+    if (form_.declared_order && !open.empty() && open.front() < key) return false;
+    const auto left = static_cast<uint32_t>(open.size()) - (form_.keys[key].required ? 1 : 0);
+    return counts_fit(after_key(form_, state_, key), left);
+  }
+
+  // `needs` may name `key` itself, which is then met by reading it.
+  bool fits(uint32_t key, const std::vector<uint32_t>& needs) const {
+    const ObjectState next = after_key(form_, state_, key);
+    uint32_t open = 0;
+    for (const uint32_t need : needs) {
+      if (need == key) continue;
+      ++open;
+      if (form_.declared_order && need < next.next) return false;
+      if (!usable_[need]) return false;
+    }
+    return counts_fit(next, open);
+  }
+
+  bool extra_fits(const std::vector<uint32_t>& needs) const {
+    if (live_extras_.empty() || (form_.declared_order && !needs.empty())) return false;
+    const ObjectState next = after_key(form_, state_, kOpen);
+    return counts_fit(next, static_cast<uint32_t>(needs.size()));
+  }
+
+  // Whether `open` more required keys and the minimum can be met from `next` on.
+  bool counts_fit(const ObjectState& next, uint32_t open) const {
+    const uint64_t slots = form_.max == kOpen ? UINT64_MAX : form_.max - next.members;
+    if (form_.max != kOpen && (next.members > form_.max || slots < open)) return false;
+    if (next.distinct() >= form_.min) return true;
+    const uint64_t missing = form_.min - next.distinct();
+    if (missing > slots) return false;
+    uint64_t left = live_extras_.empty() || next.extra ? 0 : 1;
+    for (uint32_t key = next.next; key < usable_.size() && left < missing; ++key) {
+      if (usable_[key] && !next.has(key)) ++left;
+    }
+    return left >= missing;
+  }
+
+  Store& store_;
+  Fuel& fuel_;
+  const ObjectForm& form_;
+  const ObjectState& state_;
+  std::vector<bool> usable_;  // unread, in reach and with a value
+  std::vector<uint32_t> live_extras_;
+  bool simple_ = true;  // no key needs another
+};
+
+class Members final : public Typed {
+ public:
+  Members(ObjectFormRef form, ObjectState state, bool first)
+      : Typed(TypedTag::members, false),
+        form_(std::move(form)),
+        state_(std::move(state)),
+        first_(first) {}
+
+  uint64_t hash() const override {
+    return mix(mix(mix(static_cast<uint64_t>(tag), form_->hash), state_.hash()), first_ ? 1 : 0);
+  }
+  bool equals(const Typed& other) const override {
+    const auto& that = static_cast<const Members&>(other);
+    return first_ == that.first_ && state_ == that.state_ &&
+           (form_ == that.form_ || *form_ == *that.form_);
+  }
+  uint64_t bytes() const override { return sizeof(Members) + state_.seen.size() * 8; }
+  Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
+  Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
+
+ private:
+  ObjectFormRef form_;
+  ObjectState state_;
+  bool first_;
+};
+
+Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
+  Outlook outlook(store, fuel, *form_, state_);
+  if (Status status = outlook.work(); !status.ok()) return status;
+  const NodeRef space = json_space(store, form_->whitespace);
+  const NodeRef quote = store.bytes("\"");
+  std::vector<NodeRef> keys;
+  const auto offer = std::make_shared<const std::vector<uint32_t>>(std::move(outlook.named));
+  keys.push_back(
+      key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
+  for (const uint32_t i : outlook.extras) {
+    const ExtraKeys& extra = form_->extras[i];
+    keys.push_back(store.cat(string_content(store, extra.text),
+                             after_name(store, form_, state_, kOpen, extra.value)));
+  }
+  NodeRef member = store.cat(quote, store.any_of(keys));
+  if (!first_) member = store.cat(store.bytes(","), store.cat(space, member));
+  const NodeRef close = outlook.closable ? store.bytes("}") : store.empty();
+  return store.cat(space, store.alt(close, member));
+}
+
+// A state that was reached by an offered key can be completed. The first one can if its required
+// keys have values and the counts agree; then optional keys fill up to the minimum.
+Result<NodeRef> Members::witness(Store& store, Fuel& fuel) const {
+  if (!first_) return store.eps();
+  std::vector<NodeRef> parts;
+  std::vector<NodeRef> choices;
+  std::vector<bool> must(form_->keys.size(), false);
+  std::vector<uint32_t> open;
+  const auto visit = [&](uint32_t i) {
+    if (must[i]) return;
+    must[i] = true;
+    open.push_back(i);
+  };
+  for (uint32_t i = 0; i < must.size(); ++i) {
+    if (form_->keys[i].required) visit(i);
+  }
+  while (!open.empty()) {
+    const uint32_t i = open.back();
+    open.pop_back();
+    parts.push_back(form_->keys[i].value);
+    for (const uint32_t need : form_->keys[i].needs) visit(need);
+  }
+  const auto count = static_cast<uint32_t>(parts.size());
+  if (count > form_->max || form_->min > form_->max) return store.empty();
+  if (count >= form_->min) return store.concat(parts);
+  const uint32_t missing = form_->min - count;
+  for (uint32_t i = 0; i < must.size(); ++i) {
+    if (!must[i]) choices.push_back(form_->keys[i].value);
+  }
+  std::vector<NodeRef> extras;
+  for (const ExtraKeys& extra : form_->extras) extras.push_back(extra.value);
+  if (!extras.empty()) choices.push_back(store.any_of(extras));
+  if (missing > choices.size()) return store.empty();
+  // some[j]: at least j of the choices seen so far have a value.
+  std::vector<NodeRef> some(missing + 1, store.empty());
+  some[0] = store.eps();
+  for (const NodeRef choice : choices) {
+    if (!fuel.spend(missing)) return fuel.status();
+    for (uint32_t j = missing; j > 0; --j) {
+      some[j] = store.alt(some[j], store.cat(choice, some[j - 1]));
+    }
+  }
+  parts.push_back(some[missing]);
+  return store.concat(parts);
+}
+
+}  // namespace
+
+void ObjectForm::seal() {
+  sorted.resize(keys.size());
+  for (uint32_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
+  std::sort(sorted.begin(), sorted.end(),
+            [&](uint32_t a, uint32_t b) { return keys[a].name < keys[b].name; });
+  hash = mix(static_cast<uint64_t>(min) << 32 | max, declared_order ? 1 : 0);
+  for (const ObjectKey& key : keys) {
+    hash = mix(hash_bytes(key.name, hash), static_cast<uint64_t>(key.value) << 1 | key.required);
+  }
+  for (const ExtraKeys& extra : extras) {
+    hash = mix(hash, static_cast<uint64_t>(extra.text) << 32 | extra.value);
+  }
+}
+
+uint32_t ObjectState::distinct() const {
+  uint32_t total = extra ? 1 : 0;
+  for (const uint64_t word : seen) total += static_cast<uint32_t>(std::popcount(word));
+  return total;
+}
+
+uint64_t ObjectState::hash() const {
+  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, extra ? 1 : 0);
+  for (const uint64_t word : seen) h = mix(h, word);
+  return h;
+}
+
+NodeRef json_space(Store& store, uint32_t most) {
+  ByteSet set;
+  for (const char c : {' ', '\t', '\n', '\r'}) set.insert(static_cast<uint8_t>(c));
+  return store.repeat(store.byte_set(set), 0, most);
+}
+
+ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t key) {
+  ObjectState next = state;
+  if (form.max != kOpen) ++next.members;
+  if (key == kOpen) {
+    next.extra = true;
+    if (form.declared_order) next.next = static_cast<uint32_t>(form.keys.size());
+  } else {
+    next.seen[key >> 6] |= uint64_t{1} << (key & 63);
+    if (form.declared_order) next.next = key + 1;
+  }
+  // Once the named keys alone reach the minimum, the others no longer matter.
+  if (next.extra && next.distinct() > form.min) next.extra = false;
+  return next;
+}
+
+NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, uint32_t key,
+                   NodeRef value) {
+  const NodeRef space = json_space(store, form->whitespace);
+  const NodeRef rest =
+      store.typed(std::make_unique<Members>(form, after_key(*form, state, key), false));
+  const NodeRef parts[] = {store.bytes("\""), space, store.bytes(":"), space, value, rest};
+  return store.concat(parts);
+}
+
+NodeRef object_node(Store& store, ObjectFormRef form) {
+  ObjectState state;
+  state.seen.assign((form->keys.size() + 63) / 64, 0);
+  const NodeRef members =
+      store.typed(std::make_unique<Members>(std::move(form), std::move(state), true));
+  return store.cat(store.bytes("{"), members);
+}
+
+}  // namespace treadle

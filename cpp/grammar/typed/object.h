@@ -1,0 +1,69 @@
+// JSON objects: which keys may come next, in any order or the declared one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "grammar/ir/node.h"
+#include "support/budget.h"
+#include "support/result.h"
+
+namespace treadle {
+
+class Store;
+
+// A key that the schema names. `value` = empty(): the key must not occur.
+struct ObjectKey {
+  std::string name;  // UTF-8
+  NodeRef value = 0;
+  bool required = false;
+  std::vector<uint32_t> needs;  // keys that must be present when this one is
+  bool operator==(const ObjectKey&) const = default;
+};
+
+// Keys that the schema does not name and whose value obeys one schema. The texts of different
+// ExtraKeys are disjoint and exclude every named key.
+struct ExtraKeys {
+  NodeRef text = 0;  // regular, over decoded UTF-8
+  NodeRef value = 0;
+  bool operator==(const ExtraKeys&) const = default;
+};
+
+struct ObjectForm {
+  std::vector<ObjectKey> keys;  // in declared order
+  std::vector<ExtraKeys> extras;
+  uint32_t min = 0;
+  uint32_t max = kOpen;
+  bool declared_order = false;
+  uint32_t whitespace = 0;
+  std::vector<uint32_t> sorted;  // indices of keys by name
+  uint64_t hash = 0;
+
+  bool operator==(const ObjectForm&) const = default;
+  void seal();  // fills sorted and hash
+};
+
+// What has been read of an object. Only what later bytes depend on: two objects that must go on
+// alike have equal states.
+struct ObjectState {
+  std::vector<uint64_t> seen;  // bits of the named keys read so far
+  uint32_t members = 0;        // counted only if there is a maximum
+  uint32_t next = 0;           // declared order: named keys before it are closed
+  bool extra = false;          // an unnamed key was read, and the minimum is not reached yet
+
+  bool operator==(const ObjectState&) const = default;
+  [[nodiscard]] bool has(uint32_t key) const { return (seen[key >> 6] >> (key & 63)) & 1; }
+  [[nodiscard]] uint32_t distinct() const;  // keys known to differ from one another
+  [[nodiscard]] uint64_t hash() const;
+};
+
+using ObjectFormRef = std::shared_ptr<const ObjectForm>;
+
+// The whole object, from { to }. A typed rule follows the brace: later keys are worked out when a
+// state reaches them, by the rule that after every step the required keys and the counts can still
+// be met.
+NodeRef object_node(Store& store, ObjectFormRef form);
+
+}  // namespace treadle

@@ -1,0 +1,296 @@
+#include "grammar/typed/str.h"
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "grammar/ir/charset.h"
+#include "grammar/ir/store.h"
+#include "grammar/ir/typed.h"
+#include "support/hash.h"
+
+namespace treadle {
+namespace {
+
+// Where a text stands inside an escape.
+enum class Inside : uint8_t {
+  none,        // between characters, or inside a raw multi-byte one
+  escape,      // after a backslash
+  hex,         // after \u, with `digits` digits read
+  second,      // after a high surrogate: a backslash must follow
+  second_u,    // after that backslash: a u must follow
+  second_hex,  // the low surrogate's digits
+};
+
+struct Escape {
+  Inside inside = Inside::none;
+  uint8_t digits = 0;  // hexadecimal digits read of the current unit
+  uint16_t unit = 0;   // their value
+  uint16_t high = 0;   // the high surrogate before
+  bool operator==(const Escape&) const = default;
+};
+
+constexpr std::string_view kNames = "\"\\/bfnrt";
+constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
+
+int hex_value(uint8_t byte) {
+  if (byte >= '0' && byte <= '9') return byte - '0';
+  const int lower = byte | 0x20;
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+constexpr ByteSet raw_bytes() {
+  ByteSet out = ByteSet::range(0x20, 0xFF);
+  out.erase('"');
+  out.erase('\\');
+  return out;
+}
+
+uint32_t join(uint32_t high, uint32_t low) {
+  return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+}
+
+// The code points that the escape may still become.
+CharSet completions(const Escape& escape) {
+  if (escape.inside == Inside::escape) return CharSet::any();
+  const unsigned open = 4u * (4u - escape.digits);
+  uint32_t low = static_cast<uint32_t>(escape.unit) << open;
+  uint32_t high = low | ((1u << open) - 1);
+  if (escape.inside != Inside::hex) {
+    low = std::max<uint32_t>(low, 0xDC00);
+    high = std::min<uint32_t>(high, 0xDFFF);
+    return low > high ? CharSet() : CharSet::range(join(escape.high, low), join(escape.high, high));
+  }
+  const CharSet units = CharSet::range(low, high);
+  const CharSet leads = units.intersect(CharSet::range(0xD800, 0xDBFF));
+  CharSet out = units.intersect(CharSet::any());
+  if (!leads.is_empty()) {
+    const uint32_t first = leads.ranges().front().lo, last = leads.ranges().back().hi;
+    out = out.unite(CharSet::range(join(first, 0xDC00), join(last, 0xDFFF)));
+  }
+  return out;
+}
+
+// Whether some string of the byte-range product takes `text` to a language with a member.
+bool reaches(Store& store, NodeRef text, std::span<const ByteRange> bytes) {
+  if (bytes.empty()) return has_member(store, text);
+  ByteSet left = store.first(text) & ByteSet::range(bytes[0].lo, bytes[0].hi);
+  while (!left.empty()) {
+    const auto byte = static_cast<uint8_t>(left.lowest());
+    left &= ~store.same(text, byte);
+    left.erase(byte);
+    const NodeRef rest = store.derive(text, byte);
+    if (rest != store.empty() && reaches(store, rest, bytes.subspan(1))) return true;
+  }
+  return false;
+}
+
+bool reaches_any(Store& store, NodeRef text, const CharSet& set) {
+  for (const Utf8Sequence& sequence : utf8_sequences(set)) {
+    if (reaches(store, text, std::span(sequence.bytes.data(), sequence.size))) return true;
+  }
+  return false;
+}
+
+class Str final : public Typed {
+ public:
+  Str(NodeRef text, Escape escape) : Typed(TypedTag::string, true), text_(text), escape_(escape) {}
+
+  uint64_t hash() const override {
+    uint64_t h = mix(static_cast<uint64_t>(tag), text_);
+    h = mix(h, static_cast<uint64_t>(escape_.inside) << 8 | escape_.digits);
+    return mix(h, static_cast<uint64_t>(escape_.unit) << 16 | escape_.high);
+  }
+  bool equals(const Typed& other) const override {
+    const auto& that = static_cast<const Str&>(other);
+    return text_ == that.text_ && escape_ == that.escape_;
+  }
+  bool nullable(Store& store) const override {
+    return escape_.inside == Inside::none && store.nullable(text_);
+  }
+  ByteSet first(Store& store) const override;
+  ByteSet same(Store& store, uint8_t byte) const override;
+  NodeRef derive(Store& store, uint8_t byte) const override;
+
+ private:
+  NodeRef take(Store& store, uint32_t code) const;  // a whole escape has been read
+  NodeRef enter(Store& store, const Escape& escape) const;
+  NodeRef push_hex(Store& store, uint8_t byte) const;
+
+  NodeRef text_;  // what the rest of the decoded text must match
+  Escape escape_;
+};
+
+ByteSet Str::first(Store& store) const {
+  ByteSet out;
+  switch (escape_.inside) {
+    case Inside::none: {
+      const ByteSet starts = store.first(text_);
+      out = starts & raw_bytes();
+      // Inside a raw multi-byte character only continuation bytes may follow.
+      if (!(starts & ~ByteSet::range(0x80, 0xBF)).empty()) out.insert('\\');
+      return out;
+    }
+    case Inside::escape:
+      for (const char name : kNames) out.insert(static_cast<uint8_t>(name));
+      out.insert('u');
+      return out;
+    case Inside::second:
+      return ByteSet::of('\\');
+    case Inside::second_u:
+      return ByteSet::of('u');
+    case Inside::hex:
+    case Inside::second_hex:
+      break;
+  }
+  return ByteSet::range('0', '9') | ByteSet::range('a', 'f') | ByteSet::range('A', 'F');
+}
+
+ByteSet Str::same(Store& store, uint8_t byte) const {
+  if (escape_.inside == Inside::none) {
+    const ByteSet raw = raw_bytes();
+    if (raw.contains(byte)) return store.same(text_, byte) & raw;
+    return byte == '\\' ? ByteSet::of(byte) : ~raw & ~ByteSet::of('\\');
+  }
+  ByteSet out = ByteSet::of(byte);
+  const bool letter = byte >= 'A' && hex_value(byte) >= 10;
+  if (letter && (escape_.inside == Inside::hex || escape_.inside == Inside::second_hex)) {
+    out.insert(static_cast<uint8_t>(byte ^ 0x20));
+  }
+  return out;
+}
+
+NodeRef Str::derive(Store& store, uint8_t byte) const {
+  switch (escape_.inside) {
+    case Inside::none:
+      if (byte == '\\') return enter(store, Escape{Inside::escape, 0, 0, 0});
+      return raw_bytes().contains(byte) ? string_content(store, store.derive(text_, byte))
+                                        : store.empty();
+    case Inside::escape: {
+      if (byte == 'u') return enter(store, Escape{Inside::hex, 0, 0, 0});
+      const size_t found = kNames.find(static_cast<char>(byte));
+      return found == std::string_view::npos ? store.empty()
+                                             : take(store, static_cast<uint8_t>(kValues[found]));
+    }
+    case Inside::second:
+      if (byte != '\\') return store.empty();
+      return enter(store, Escape{Inside::second_u, 0, 0, escape_.high});
+    case Inside::second_u:
+      if (byte != 'u') return store.empty();
+      return enter(store, Escape{Inside::second_hex, 0, 0, escape_.high});
+    case Inside::hex:
+    case Inside::second_hex:
+      return push_hex(store, byte);
+  }
+  return store.empty();
+}
+
+NodeRef Str::push_hex(Store& store, uint8_t byte) const {
+  const int value = hex_value(byte);
+  if (value < 0) return store.empty();
+  Escape next = escape_;
+  next.unit = static_cast<uint16_t>(escape_.unit * 16 + value);
+  if (++next.digits < 4) return enter(store, next);
+  if (next.inside == Inside::second_hex) {
+    if (next.unit < 0xDC00 || next.unit > 0xDFFF) return store.empty();
+    return take(store, join(next.high, next.unit));
+  }
+  if (!is_surrogate(next.unit)) return take(store, next.unit);
+  if (next.unit >= 0xDC00) return store.empty();
+  return enter(store, Escape{Inside::second, 0, 0, next.unit});
+}
+
+NodeRef Str::take(Store& store, uint32_t code) const {
+  std::string bytes;
+  append_utf8(bytes, code);
+  return string_content(store, store.derive(text_, std::string_view(bytes)));
+}
+
+// A partial escape stays only if some code point that completes it is allowed here.
+NodeRef Str::enter(Store& store, const Escape& escape) const {
+  if (!reaches_any(store, text_, completions(escape))) return store.empty();
+  return store.typed(std::make_unique<Str>(text_, escape));
+}
+
+NodeRef hex_digits(Store& store, uint32_t unit) {
+  NodeRef out = store.eps();
+  for (int shift = 12; shift >= 0; shift -= 4) {
+    const auto digit = static_cast<uint8_t>("0123456789abcdef"[(unit >> shift) & 15]);
+    ByteSet set = ByteSet::of(digit);
+    if (digit >= 'a') set.insert(static_cast<uint8_t>(digit - 0x20));
+    out = store.cat(out, store.byte_set(set));
+  }
+  return out;
+}
+
+}  // namespace
+
+bool has_member(Store& store, NodeRef node) {
+  if (node == store.empty()) return false;
+  if (store.node(node).facts.plain) return true;
+  Fuel fuel("step_fuel", store.limits().step_fuel);
+  const Result<bool> live = store.live(node, fuel);
+  if (!live) store.fail(live.status());
+  return live.ok() && *live;
+}
+
+NodeRef spelled_char(Store& store, uint32_t code) {
+  std::vector<NodeRef> out;
+  std::string raw;
+  append_utf8(raw, code);
+  const auto lead = static_cast<uint8_t>(raw[0]);
+  if (raw_bytes().contains(lead)) out.push_back(store.bytes(raw));
+  const size_t named = code < 0x80 ? kValues.find(static_cast<char>(code)) : std::string_view::npos;
+  if (named != std::string_view::npos) {
+    out.push_back(store.bytes(std::string("\\") + kNames[named]));
+  }
+  const NodeRef unit = store.bytes("\\u");
+  if (code < 0x10000) {
+    out.push_back(store.cat(unit, hex_digits(store, code)));
+  } else {
+    const uint32_t rest = code - 0x10000;
+    const NodeRef low = store.cat(unit, hex_digits(store, 0xDC00 + (rest & 0x3FF)));
+    out.push_back(store.cat(unit, store.cat(hex_digits(store, 0xD800 + (rest >> 10)), low)));
+  }
+  return store.any_of(out);
+}
+
+NodeRef spelled_any(Store& store) {
+  const auto hex = [](std::string_view digits) {
+    ByteSet set;
+    for (const char digit : digits) set.insert(static_cast<uint8_t>(digit));
+    return set;
+  };
+  const NodeRef any = store.byte_set(hex("0123456789abcdefABCDEF"));
+  const NodeRef two = store.cat(any, any);
+  const NodeRef d = store.byte_set(hex("dD"));
+  const NodeRef below_8 = store.byte_set(hex("01234567"));
+  const NodeRef outside_d = store.byte_set(hex("0123456789abcefABCEF"));
+  const NodeRef low_lead = store.byte_set(hex("cdefCDEF"));
+  const NodeRef high_lead = store.byte_set(hex("89abAB"));
+  const NodeRef unit = store.bytes("\\u");
+  const NodeRef basic = store.cat(unit, store.alt(store.cat(outside_d, store.cat(any, two)),
+                                                  store.cat(d, store.cat(below_8, two))));
+  const NodeRef pair = store.cat(store.cat(unit, store.cat(d, store.cat(high_lead, two))),
+                                 store.cat(unit, store.cat(d, store.cat(low_lead, two))));
+  const NodeRef named = store.cat(store.bytes("\\"), store.byte_set(hex(kNames)));
+  CharSet raw = CharSet({{0x20, kMaxCodePoint}}).intersect(CharSet::any());
+  raw = raw.subtract(CharSet::single('"')).subtract(CharSet::single('\\'));
+  const NodeRef choices[] = {store.chars(raw), named, basic, pair};
+  return store.any_of(choices);
+}
+
+NodeRef string_content(Store& store, NodeRef text) {
+  // Text without a constraint but its length needs no decoding: the spellings are regular.
+  const Node node = store.node(text);
+  if (node.kind == Kind::repeat && node.a == store.any_char()) {
+    return store.repeat(spelled_any(store), node.lo, node.hi);
+  }
+  if (text == store.eps()) return text;
+  if (!has_member(store, text)) return store.empty();
+  return store.typed(std::make_unique<Str>(text, Escape{}));
+}
+
+}  // namespace treadle

@@ -1,0 +1,57 @@
+// The token trie in preorder: one sequential array, so a walk is a scan with jumps.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace treadle {
+
+// Eight bytes a node. `depth` is that of the parent: the walk finds the state before this node's
+// byte in slot `depth` of its stack.
+struct TrieNode {
+  uint64_t bits;
+
+  static TrieNode make(uint8_t byte, uint8_t depth, uint32_t token) {
+    return {uint64_t{byte} | uint64_t{depth} << 8 | uint64_t{token} << 16 | uint64_t{1} << 40};
+  }
+  uint8_t byte() const { return static_cast<uint8_t>(bits); }
+  uint8_t depth() const { return static_cast<uint8_t>(bits >> 8); }
+  uint32_t token() const { return static_cast<uint32_t>(bits >> 16) & 0xFFFFFF; }
+  uint32_t subtree() const { return static_cast<uint32_t>(bits >> 40); }  // this node included
+  void set_token(uint32_t token) {
+    bits = (bits & ~(uint64_t{0xFFFFFF} << 16)) | uint64_t{token} << 16;
+  }
+  void set_subtree(uint32_t size) { bits = (bits & 0xFFFFFFFFFF) | uint64_t{size} << 40; }
+};
+
+inline constexpr uint32_t kMaxTokens = 0xFFFFFF;  // ids have 24 bits
+inline constexpr uint32_t kMaxTrieDepth = 255;    // longer tokens are kept apart
+
+struct TrieEntry {
+  std::string_view bytes;  // never empty
+  uint32_t token;
+};
+
+class TokenTrie {
+ public:
+  // The views are only read while building. Nodes that end no token carry `none` as theirs.
+  void build(std::vector<TrieEntry> entries, uint32_t none);
+
+  std::span<const TrieNode> nodes() const { return nodes_; }
+  // Tokens that spell the same bytes as one in the trie: (the one in the trie, its double).
+  struct Double {
+    uint32_t token, same_as;
+  };
+  std::span<const Double> doubles() const { return doubles_; }
+  // Tokens of more than kMaxTrieDepth bytes; there are next to none.
+  std::span<const uint32_t> giants() const { return giants_; }
+
+ private:
+  std::vector<TrieNode> nodes_;
+  std::vector<Double> doubles_;
+  std::vector<uint32_t> giants_;
+};
+
+}  // namespace treadle

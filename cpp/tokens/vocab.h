@@ -1,0 +1,65 @@
+// A vocabulary: bytes and kind of every token id, a hash, and the trie built from it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "support/result.h"
+#include "tokens/trie.h"
+
+namespace treadle {
+
+using TokenId = uint32_t;
+
+// The numbers are those of treadle.types.TokenKind.
+enum class TokenKind : uint8_t { text = 0, control = 1, byte = 2, unused = 3 };
+
+struct TokenSpec {
+  std::string_view bytes;
+  TokenKind kind = TokenKind::text;
+};
+
+struct VocabOptions {
+  uint32_t size = 0;              // the model's width V; 0: as many as there are specs
+  std::vector<TokenId> stop_ids;  // tokens that end the text
+};
+
+// Immutable and shared. Ids beyond the specs, and text tokens without bytes, are unused: no text
+// can ask for them, so no mask allows them.
+class Vocab {
+ public:
+  static Result<std::shared_ptr<const Vocab>> build(std::span<const TokenSpec> specs,
+                                                    const VocabOptions& options);
+
+  uint32_t size() const { return static_cast<uint32_t>(kinds_.size()); }
+  TokenKind kind(TokenId id) const { return kinds_[id]; }
+  bool is_text(TokenId id) const {
+    return id < size() && (kinds_[id] == TokenKind::text || kinds_[id] == TokenKind::byte);
+  }
+  std::string_view bytes(TokenId id) const {
+    return std::string_view(text_).substr(offsets_[id], offsets_[id + 1] - offsets_[id]);
+  }
+  std::span<const TokenId> stop_ids() const { return stop_ids_; }
+  const TokenTrie& trie() const { return trie_; }
+  // 128 bits over size, kinds, bytes and stop ids, as 32 hexadecimal digits.
+  const std::string& hash() const { return hash_; }
+
+ private:
+  Vocab() = default;
+  void compute_hash();
+
+  std::string text_;
+  std::vector<uint32_t> offsets_;
+  std::vector<TokenKind> kinds_;
+  std::vector<TokenId> stop_ids_;
+  TokenTrie trie_;
+  std::string hash_;
+};
+
+using VocabRef = std::shared_ptr<const Vocab>;
+
+}  // namespace treadle

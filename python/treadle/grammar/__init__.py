@@ -1,0 +1,25 @@
+"""Constrained output: grammars, compilers, matchers and packed token masks over the native core.
+
+A grammar describes a language, a compiler binds it to a vocabulary, a matcher follows one output
+and says at every step which tokens keep it completable.
+"""
+
+from __future__ import annotations
+
+from treadle.grammar.compiler import Compiled, Compiler, Vocab, decode_vocab
+from treadle.grammar.grammar import Grammar, Note
+from treadle.grammar.masks import MaskRows, mask_rows
+from treadle.grammar.matcher import Batch, Matcher
+
+__all__ = [
+    "Batch",
+    "Compiled",
+    "Compiler",
+    "Grammar",
+    "MaskRows",
+    "Matcher",
+    "Note",
+    "Vocab",
+    "decode_vocab",
+    "mask_rows",
+]

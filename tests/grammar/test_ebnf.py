@@ -1,0 +1,159 @@
+"""EBNF: recursion of every kind against brute-force derivation, errors with their place."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+
+import pytest
+from byte_matcher import Language
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.errors import GrammarError, LimitExceeded
+from treadle.grammar import Grammar
+
+TEXTS = ["".join(t) for n in range(7) for t in itertools.product("ab", repeat=n)]
+NAMES = ("root", "x", "y")
+
+
+def _language(text: str, root: str = "root") -> Language:
+    return Language(Grammar.ebnf(text, root=root))
+
+
+# Random grammars: rule -> alternatives, each a list of terminals and rule names.
+alternative = st.lists(st.sampled_from(["a", "b", "ab", *NAMES]), max_size=3)
+grammars = st.fixed_dictionaries(
+    {name: st.lists(alternative, min_size=1, max_size=3) for name in NAMES}
+)
+
+
+def _words(rules: dict[str, list[list[str]]], most: int) -> set[str]:
+    """All words of at most `most` letters, by least fixpoint (no parsing involved)."""
+    known: dict[str, set[str]] = {name: set() for name in rules}
+    while True:
+        grown = {name: set(words) for name, words in known.items()}
+        for name, alternatives in rules.items():
+            for parts in alternatives:
+                words = {""}
+                for part in parts:
+                    tails = known[part] if part in rules else {part}
+                    words = {w + t for w in words for t in tails if len(w + t) <= most}
+                grown[name] |= words
+        if grown == known:
+            return known["root"]
+        known = grown
+
+
+def _printed(rules: dict[str, list[list[str]]]) -> str:
+    def body(parts: list[str]) -> str:
+        return " ".join(part if part in rules else f'"{part}"' for part in parts)
+
+    return "\n".join(f"{name} ::= {' | '.join(map(body, alts))}" for name, alts in rules.items())
+
+
+@settings(max_examples=250, deadline=None)
+@given(grammars)
+def test_random_grammars_agree_with_derivation(rules: dict[str, list[list[str]]]) -> None:
+    most = 6
+    words = _words(rules, most)
+    text = _printed(rules)
+    try:
+        language = _language(text)
+    except GrammarError as error:
+        if error.reason != "unsatisfiable" or words:
+            raise
+        return
+    with contextlib.suppress(LimitExceeded):  # too many readings at once is refused, not guessed
+        for word in TEXTS:
+            assert (word in language) == (word in words), (word, text)
+
+
+def test_left_and_mutual_recursion() -> None:
+    sums = _language('root ::= root "+" term | term\nterm ::= term "*" atom | atom\n'
+                     'atom ::= [0-9]+ | "(" root ")"')  # fmt: skip
+    for text in ("1", "1+2*3", "((1))*2+3", "12+" * 200 + "4"):
+        assert text in sums
+    for text in ("", "1+", "(1", "1)", "+1"):
+        assert text not in sums
+    mutual = _language('root ::= even\neven ::= "" | odd "a"\nodd ::= even "a"')
+    assert [n for n in range(9) if "a" * n in mutual] == [0, 2, 4, 6, 8]
+
+
+def test_ambiguity_keeps_every_reading() -> None:
+    dangling = _language('root ::= "if " root | "if " root " else " root | "x"')
+    assert "if if x else x" in dangling
+    assert "if x else if x else x" in dangling
+    assert "if else x" not in dangling
+    catalan = _language('root ::= root root | "a" | "b" root root')
+    assert [n for n in range(1, 10) if "a" * n in catalan] == list(range(1, 10))
+    assert "baa" in catalan
+    assert "ba" not in catalan
+
+
+def test_terminals() -> None:
+    language = _language(
+        r"""# a comment
+        top ::= "\n\t\"\\\x41\u00e9\U0001F600\uD83D\uDE00" [^a-c\]] . [-x] other{2,3} tail?
+        other ::= ("o" | "p")+ "," # twice or three times
+        tail ::= [\-] | "" | [^] "end" {0}
+        """,
+        root="top",
+    )
+    head = '\n\t"\\Aé😀😀'
+    assert head + "d" + "\n" + "-" + "o,pp," in language
+    assert head + "😀" + "é" + "x" + "o,o,oop," + "-" in language
+    assert head + "a" + "x" + "-" + "o,p," not in language
+    assert head + "d" + "x" + "y" + "o,p," not in language
+    assert head + "d" + "x" + "-" + "o," not in language
+    assert head + "d" + "x" + "-" + "o,o,o," + "z" in language
+    assert head + "d" + "x" + "-" + "o,o,o," + "zz" not in language
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "at", "word"),
+    [
+        ('root ::= "a" x\n', "syntax", "1:14", "x"),
+        ('root ::= "a"\n  root ::= "b"', "syntax", "2:3", "1:1"),
+        ('start ::= "a"', "syntax", "1:1", "root"),
+        ("root ::= (\n[a]", "syntax", "1:10", ""),
+        ('root ::= "é" )', "syntax", "1:14", ""),
+        ('root ::= "a', "syntax", "1:10", ""),
+        ('root ::= "\\q"', "syntax", "1:13", ""),
+        ("root ::= [b-a]", "syntax", "1:14", ""),
+        ("root ::= * a", "syntax", "1:10", ""),
+        ("root ::= [a]{3,1}", "syntax", "1:13", ""),
+        ('root ::= "a"\n\n  Regex("b")', "unsupported", "3:3", "Regex"),
+        ("root ::= <[12]>", "unsupported", "1:10", "token"),
+        ('root ::= x\nx [lazy] ::= "a"', "unsupported", "2:10", "option"),
+        ('root ::= "a" root', "unsatisfiable", "1:1", "finish"),
+        ("root ::= x\nx ::= y\ny ::= x x", "unsatisfiable", "1:1", "finish"),
+        ("", "syntax", "1:1", "root"),
+    ],
+)
+def test_errors_name_the_place(text: str, reason: str, at: str, word: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        _language(text)
+    assert (caught.value.reason, caught.value.at) == (reason, at), caught.value
+    assert word in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_hostile_grammars_end() -> None:
+    shuffled = list(range(20_000))
+    random.Random(3).shuffle(shuffled)
+    sources = [
+        "root ::= " + "(" * 100_000,
+        "root ::= " + "|".join(f'"w{i}"' for i in range(100_000)),
+        "root ::= " + " ".join(f"r{i}" for i in shuffled)
+        + "".join(f'\nr{i} ::= "a" | r{(i + 1) % 20_000} "b"' for i in shuffled),
+        "\n".join(f"r{i} ::= r{i + 1} r{i + 1}" for i in range(10_000)) + '\nr10000 ::= "a"',
+        'root ::= ("a"{1,1000000000}){1,1000000000} root?',
+        "root ::= " + "root? " * 2_000 + '"a"',
+    ]  # fmt: skip
+    for source in sources:
+        with contextlib.suppress(LimitExceeded):  # success or this, within the time limit
+            language = _language(source, root="r0" if source.startswith("r0") else "root")
+            language.begins("ab" * 20)
+    assert "a" in _language('root ::= "a"')

@@ -1,0 +1,36 @@
+"""The core's detokeniser against Python's own decoder, over bytes cut anywhere."""
+
+from __future__ import annotations
+
+import codecs
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle import _core
+
+# Bytes near the borders of UTF-8's table, where decoders differ.
+byte = st.sampled_from(list(b"A \x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xed\xef\xf0\xf4\xf5\xff"))
+pieces = st.lists(st.lists(byte, max_size=4).map(bytes) | st.text(max_size=2).map(str.encode))
+
+
+@settings(max_examples=400, deadline=None)
+@given(pieces)
+def test_any_cut_gives_what_python_decodes(data: list[bytes]) -> None:
+    detok = _core.Detokeniser(_core.TokenBytes(data))
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for i, piece in enumerate(data):
+        assert detok.push([i]) == decoder.decode(piece)
+    assert detok.flush() == decoder.decode(b"", final=True)
+    everything = detok.push(range(len(data))) + detok.flush()
+    assert everything == b"".join(data).decode(errors="replace")
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces)
+def test_one_leading_space_is_stripped(data: list[bytes]) -> None:
+    detok = _core.Detokeniser(data, strip_space=True)
+    whole = b"".join(data).decode(errors="replace")
+    for _ in range(2):  # flush makes it as new
+        text = detok.push(range(len(data))) + detok.flush()
+        assert text == whole.removeprefix(" ")
