@@ -1,12 +1,13 @@
 # treadle: every developer command. `make help` lists them.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 TORCH := torch==2.13.0
 K ?=
 QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
-LINT := python tests scripts benchmarks examples
+LINT := python tests scripts benchmarks cpp
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo core check test test-core bench size fuzz clean format
@@ -31,8 +32,10 @@ $(VENV)/.dev: $(VENV)/.base
 setup: $(VENV)/.dev  ## virtual environment, editable build, git hooks
 	@git config core.hooksPath scripts/hooks 2>/dev/null || true
 
-core:            ## rebuild the C++ core after a change
-	@. .venv/bin/activate && cmake -S . -B build/core -G Ninja -DTREADLE_INPLACE=ON >/dev/null && nice cmake --build build/core
+core:            ## rebuild the C++ core after a change, and its type stub
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(PY) -m nanobind.stubgen -q -m treadle._core -p cpp/bind/stub.pat -o build/_core.pyi
+	@$(VENV)/bin/ruff format -q --isolated build/_core.pyi && mv build/_core.pyi python/treadle/_core.pyi
 
 demo: $(VENV)/.base  ## a real model answers as JSON; the last line is the JSON
 	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 7
@@ -41,7 +44,7 @@ check: $(VENV)/.dev  ## format, lint, types, layers, in under a minute
 	@$(VENV)/bin/ruff format --check -q $(LINT)
 	@$(VENV)/bin/ruff check -q $(LINT)
 	@git ls-files --cached --others --exclude-standard -- 'cpp/*.cc' 'cpp/*.h' | xargs $(VENV)/bin/clang-format --dry-run --Werror
-	@PYTHONPATH=python $(VENV)/bin/lint-imports --no-cache | tail -n 12
+	@PYTHONPATH=python $(VENV)/bin/lint-imports --no-cache | tail -n 8
 	@$(VENV)/bin/pyright --warnings
 	@$(PY) scripts/size.py >/dev/null
 	@$(PY) scripts/write_docs.py --check

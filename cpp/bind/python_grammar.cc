@@ -47,11 +47,12 @@ std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
   return grammar;
 }
 
-SchemaOptions schema_options(bool declared, uint32_t whitespace, bool lenient, bool assert_formats,
-                             const std::string& at) {
+SchemaOptions schema_options(bool declared, uint32_t whitespace, bool minimal, bool lenient,
+                             bool assert_formats, const std::string& at) {
   SchemaOptions options;
   options.declared_order = declared;
   options.whitespace = whitespace;
+  options.escapes = minimal ? Escapes::minimal : Escapes::any;
   options.lenient = lenient;
   options.assert_formats = assert_formats;
   options.at = at;
@@ -115,13 +116,14 @@ void bind_schema_kinds(nb::class_<Grammar>& grammar) {
   auto bind_json = [&](const char* name, SourceKind kind) {
     grammar.def_static(
         name,
-        [kind](const std::string& text, bool declared, uint32_t whitespace, bool lenient,
-               bool assert_formats, const std::string& at, const Limits& limits) {
-          SchemaOptions options = schema_options(declared, whitespace, lenient, assert_formats, at);
+        [kind](const std::string& text, bool declared, uint32_t whitespace, bool minimal,
+               bool lenient, bool assert_formats, const std::string& at, const Limits& limits) {
+          SchemaOptions options =
+              schema_options(declared, whitespace, minimal, lenient, assert_formats, at);
           return from_text(kind, text, "", options, limits);
         },
-        nb::arg("text"), nb::arg("declared"), nb::arg("whitespace"), nb::arg("lenient"),
-        nb::arg("assert_formats"), nb::arg("at"), nb::arg("limits"));
+        nb::arg("text"), nb::arg("declared"), nb::arg("whitespace"), nb::arg("minimal"),
+        nb::arg("lenient"), nb::arg("assert_formats"), nb::arg("at"), nb::arg("limits"));
   };
   bind_json("schema", SourceKind::schema);
   bind_json("json", SourceKind::json);

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-
 class CoreError(Exception):
     """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
 
@@ -19,17 +18,19 @@ class CoreError(Exception):
 class Vocab:
     """Bytes and kinds of all tokens, and the trie over them."""
 
-    def __init__(self, data: tuple[bytes, ...], kinds: Sequence[int], stop_ids: Sequence[int], size: int = 0) -> None: ...
-
+    def __init__(
+        self,
+        data: tuple[bytes, ...],
+        kinds: Sequence[int],
+        stop_ids: Sequence[int],
+        size: int = 0,
+    ) -> None: ...
     @property
     def size(self) -> int: ...
-
     @property
     def hash(self) -> str: ...
-
     @property
     def stop_ids(self) -> list[int]: ...
-
     @property
     def trie_nodes(self) -> int: ...
 
@@ -40,92 +41,64 @@ class MaskRows:
     """Packed masks: int32 [n, ceil(size / 32)], through the buffer protocol."""
 
     def __init__(self, rows: int, size: int) -> None: ...
-
     @property
     def shape(self) -> tuple[int, int]: ...
-
     def __len__(self) -> int: ...
 
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""
 
     def __init__(self) -> None: ...
-
     @property
     def source_bytes(self) -> int: ...
-
     @source_bytes.setter
     def source_bytes(self, arg: int, /) -> None: ...
-
     @property
     def source_depth(self) -> int: ...
-
     @source_depth.setter
     def source_depth(self, arg: int, /) -> None: ...
-
     @property
     def regex_bytes(self) -> int: ...
-
     @regex_bytes.setter
     def regex_bytes(self, arg: int, /) -> None: ...
-
     @property
     def ir_nodes(self) -> int: ...
-
     @ir_nodes.setter
     def ir_nodes(self, arg: int, /) -> None: ...
-
     @property
     def derived_nodes(self) -> int: ...
-
     @derived_nodes.setter
     def derived_nodes(self, arg: int, /) -> None: ...
-
     @property
     def compile_fuel(self) -> int: ...
-
     @compile_fuel.setter
     def compile_fuel(self, arg: int, /) -> None: ...
-
     @property
     def step_fuel(self) -> int: ...
-
     @step_fuel.setter
     def step_fuel(self, arg: int, /) -> None: ...
-
     @property
     def stack_depth(self) -> int: ...
-
     @stack_depth.setter
     def stack_depth(self, arg: int, /) -> None: ...
-
     @property
     def branches(self) -> int: ...
-
     @branches.setter
     def branches(self, arg: int, /) -> None: ...
-
     @property
     def configs(self) -> int: ...
-
     @configs.setter
     def configs(self, arg: int, /) -> None: ...
-
     @property
     def number_digits(self) -> int: ...
-
     @number_digits.setter
     def number_digits(self, arg: int, /) -> None: ...
-
     @property
     def whitespace(self) -> int: ...
-
     @whitespace.setter
     def whitespace(self, arg: int, /) -> None: ...
-
     @property
     def cache_bytes(self) -> int: ...
-
     @cache_bytes.setter
     def cache_bytes(self, arg: int, /) -> None: ...
 
@@ -133,41 +106,56 @@ class Grammar:
     """The description of a language."""
 
     @staticmethod
-    def schema(text: str, declared: bool, whitespace: int, lenient: bool, assert_formats: bool, at: str, limits: Limits) -> Grammar: ...
-
+    def schema(
+        text: str,
+        declared: bool,
+        whitespace: int,
+        minimal: bool,
+        lenient: bool,
+        assert_formats: bool,
+        at: str,
+        limits: Limits,
+    ) -> Grammar: ...
     @staticmethod
-    def json(text: str, declared: bool, whitespace: int, lenient: bool, assert_formats: bool, at: str, limits: Limits) -> Grammar: ...
-
+    def json(
+        text: str,
+        declared: bool,
+        whitespace: int,
+        minimal: bool,
+        lenient: bool,
+        assert_formats: bool,
+        at: str,
+        limits: Limits,
+    ) -> Grammar: ...
     @staticmethod
-    def json_object(text: str, declared: bool, whitespace: int, lenient: bool, assert_formats: bool, at: str, limits: Limits) -> Grammar: ...
-
+    def json_object(
+        text: str,
+        declared: bool,
+        whitespace: int,
+        minimal: bool,
+        lenient: bool,
+        assert_formats: bool,
+        at: str,
+        limits: Limits,
+    ) -> Grammar: ...
     @staticmethod
     def regex(text: str, limits: Limits) -> Grammar: ...
-
     @staticmethod
     def tag(text: str, limits: Limits) -> Grammar: ...
-
     @staticmethod
     def literal(text: bytes, limits: Limits) -> Grammar: ...
-
     @staticmethod
     def ebnf(text: str, root: str, limits: Limits) -> Grammar: ...
-
     @staticmethod
     def choice(strings: Sequence[str], limits: Limits) -> Grammar: ...
-
     @staticmethod
     def concat(arg: Sequence[Grammar], /) -> Grammar: ...
-
     @staticmethod
     def any_of(arg: Sequence[Grammar], /) -> Grammar: ...
-
     @property
     def kind(self) -> str: ...
-
     @property
     def key(self) -> bytes: ...
-
     @property
     def notes(self) -> list[tuple[str, str, str]]: ...
 
@@ -175,10 +163,8 @@ class Compiled:
     """A grammar over one vocabulary; makes matchers."""
 
     def matcher(self, stop_tokens: Sequence[int]) -> Matcher: ...
-
     @property
     def memory(self) -> int: ...
-
     @property
     def states(self) -> int: ...
 
@@ -186,14 +172,10 @@ class Compiler:
     """Compiles grammars for a vocabulary; cached by content."""
 
     def __init__(self, vocab: Vocab, limits: Limits) -> None: ...
-
     def compile(self, grammar: Grammar) -> Compiled: ...
-
     def clear(self) -> None: ...
-
     @property
     def memory(self) -> int: ...
-
     @property
     def cached(self) -> int: ...
 
@@ -201,34 +183,25 @@ class Matcher:
     """One text on its way through a grammar."""
 
     def fill(self, rows: object, index: int) -> bool: ...
-
     def accept(self, token: int) -> bool: ...
-
     def accept_bytes(self, text: bytes) -> bool: ...
-
     def rollback(self, steps: int) -> None: ...
-
     def fork(self) -> Matcher: ...
-
     def reset(self) -> None: ...
-
     def forced(self) -> bytes: ...
-
     def validate(self, ids: Sequence[int]) -> int: ...
-
     @property
     def accepting(self) -> bool: ...
-
     @property
     def finished(self) -> bool: ...
-
     @property
     def steps(self) -> int: ...
-
     @property
     def error(self) -> CoreError | None: ...
 
-def fill_batch(matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None) -> list[int]:
+def fill_batch(
+    matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None
+) -> list[int]:
     """Fills one row a matcher; returns the positions that failed."""
 
 def accept_batch(matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
@@ -237,16 +210,15 @@ class TokenBytes:
     """The bytes of every token id, shared by all detokenisers of a model."""
 
     def __init__(self, table: Sequence[bytes]) -> None: ...
-
     def __len__(self) -> int: ...
-
     def __getitem__(self, arg: int, /) -> bytes: ...
 
 class Detokeniser:
     """Token ids to text; only whole characters are emitted. One a sequence."""
 
-    def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...
-
+    def __init__(
+        self, table: TokenBytes | Sequence[bytes], strip_space: bool = False
+    ) -> None: ...
     def push(self, ids: Sequence[int]) -> str:
         """The text that these ids complete."""
 
@@ -259,7 +231,6 @@ class StopSearch:
     """Finds stop strings in text that comes in pieces. One a sequence."""
 
     def __init__(self, stops: Sequence[str]) -> None: ...
-
     def push(self, text: str) -> tuple[str, str | None]:
         """The text that may be emitted, and the stop string once it is complete."""
 
@@ -268,5 +239,4 @@ class StopSearch:
 
     @property
     def stopped(self) -> bool: ...
-
     def fork(self) -> StopSearch: ...

@@ -74,7 +74,11 @@ class GrammarError(TreadleError):
 
 
 class LimitExceeded(TreadleError):
-    """A budget was spent. Carries the limit's name, the value met and the maximum."""
+    """A budget was spent. Carries the limit's name, the value met and the maximum.
+
+    `http_status` and `exit_code` differ from the class's own where the budget is a special one:
+    413 and 431 for sizes that HTTP names, 3 for budgets of model files.
+    """
 
     http_status = 400
     exit_code = 2
@@ -88,6 +92,7 @@ class LimitExceeded(TreadleError):
         at: str | None = None,
         hint: str | None = None,
         http_status: int | None = None,
+        exit_code: int | None = None,
     ) -> None:
         super().__init__(f"{limit} is {value}, the maximum is {maximum}", at=at, hint=hint)
         self.limit = limit
@@ -95,6 +100,8 @@ class LimitExceeded(TreadleError):
         self.maximum = maximum
         if http_status is not None:
             self.http_status = http_status  # pyright: ignore[reportAttributeAccessIssue]
+        if exit_code is not None:
+            self.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class ContextOverflow(LimitExceeded):

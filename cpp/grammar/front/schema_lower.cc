@@ -149,7 +149,7 @@ Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, b
   if (form.types & kNumber) out.push_back(numbers_of(store, form));
   if (form.types & kString) {
     const NodeRef quote = store.bytes("\"");
-    const NodeRef text = string_content(store, form_text(store, form));
+    const NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
     out.push_back(store.cat(quote, store.cat(text, quote)));
   }
   if (form.types & kArray) out.push_back(array_of(store, source, form, loose));

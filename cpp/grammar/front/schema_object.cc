@@ -26,6 +26,7 @@ class ObjectBuilder {
     out->max = form_.max_properties;
     out->declared_order = source_->options.declared_order;
     out->whitespace = source_->options.whitespace;
+    out->escapes = source_->options.escapes;
     const auto names = text_of(store_, *source_, form_.names, loose_, store_.limits(), fuel_);
     if (!names) return names.status();
     names_ = *names;

@@ -73,12 +73,13 @@ NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& 
     uint32_t end = low + 1;
     while (end < high && name(end).substr(depth, width) == letter) ++end;
     if (end == low + 1) {
-      const NodeRef rest = string_content(store, store.bytes(name(low).substr(depth)));
+      const NodeRef rest =
+          string_content(store, store.bytes(name(low).substr(depth)), form->escapes);
       out.push_back(store.cat(rest, end_of((*offer)[low])));
     } else {
       const NodeRef deeper = store.typed(std::make_unique<Keys>(
           form, state, offer, low, end, depth + static_cast<uint32_t>(width)));
-      out.push_back(store.cat(spelled_char(store, code), deeper));
+      out.push_back(store.cat(spelled_char(store, code, form->escapes), deeper));
     }
     low = end;
   }

@@ -181,7 +181,7 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
       key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
   for (const uint32_t i : outlook.extras) {
     const ExtraKeys& extra = form_->extras[i];
-    keys.push_back(store.cat(string_content(store, extra.text),
+    keys.push_back(store.cat(string_content(store, extra.text, form_->escapes),
                              after_name(store, form_, state_, kOpen, extra.value)));
   }
   NodeRef member = store.cat(quote, store.any_of(keys));

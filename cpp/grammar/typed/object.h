@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "grammar/ir/node.h"
+#include "grammar/typed/str.h"
 #include "support/budget.h"
 #include "support/result.h"
 
@@ -37,6 +38,7 @@ struct ObjectForm {
   uint32_t min = 0;
   uint32_t max = kOpen;
   bool declared_order = false;
+  Escapes escapes = Escapes::any;
   uint32_t whitespace = 0;
   std::vector<uint32_t> sorted;  // indices of keys by name
   uint64_t hash = 0;

@@ -52,6 +52,18 @@ uint32_t join(uint32_t high, uint32_t low) {
   return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
 }
 
+// Control characters without a short escape: the only ones that `minimal` spells by \u.
+CharSet nameless_controls() {
+  CharSet out = CharSet::range(0, 0x1F);
+  for (const char value : kValues) out = out.subtract(CharSet::single(static_cast<uint8_t>(value)));
+  return out;
+}
+
+// The code points that `minimal` spells by a backslash.
+CharSet escaped_only() {
+  return CharSet({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}});
+}
+
 // The code points that the escape may still become.
 CharSet completions(const Escape& escape) {
   if (escape.inside == Inside::escape) return CharSet::any();
@@ -96,16 +108,17 @@ bool reaches_any(Store& store, NodeRef text, const CharSet& set) {
 
 class Str final : public Typed {
  public:
-  Str(NodeRef text, Escape escape) : Typed(TypedTag::string, true), text_(text), escape_(escape) {}
+  Str(NodeRef text, Escapes escapes, Escape escape)
+      : Typed(TypedTag::string, true), text_(text), escapes_(escapes), escape_(escape) {}
 
   uint64_t hash() const override {
-    uint64_t h = mix(static_cast<uint64_t>(tag), text_);
+    uint64_t h = mix(static_cast<uint64_t>(tag) << 8 | static_cast<uint64_t>(escapes_), text_);
     h = mix(h, static_cast<uint64_t>(escape_.inside) << 8 | escape_.digits);
     return mix(h, static_cast<uint64_t>(escape_.unit) << 16 | escape_.high);
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const Str&>(other);
-    return text_ == that.text_ && escape_ == that.escape_;
+    return text_ == that.text_ && escapes_ == that.escapes_ && escape_ == that.escape_;
   }
   bool nullable(Store& store) const override {
     return escape_.inside == Inside::none && store.nullable(text_);
@@ -120,6 +133,7 @@ class Str final : public Typed {
   NodeRef push_hex(Store& store, uint8_t byte) const;
 
   NodeRef text_;  // what the rest of the decoded text must match
+  Escapes escapes_;
   Escape escape_;
 };
 
@@ -166,10 +180,11 @@ NodeRef Str::derive(Store& store, uint8_t byte) const {
   switch (escape_.inside) {
     case Inside::none:
       if (byte == '\\') return enter(store, Escape{Inside::escape, 0, 0, 0});
-      return raw_bytes().contains(byte) ? string_content(store, store.derive(text_, byte))
+      return raw_bytes().contains(byte) ? string_content(store, store.derive(text_, byte), escapes_)
                                         : store.empty();
     case Inside::escape: {
       if (byte == 'u') return enter(store, Escape{Inside::hex, 0, 0, 0});
+      if (byte == '/' && escapes_ == Escapes::minimal) return store.empty();
       const size_t found = kNames.find(static_cast<char>(byte));
       return found == std::string_view::npos ? store.empty()
                                              : take(store, static_cast<uint8_t>(kValues[found]));
@@ -205,13 +220,18 @@ NodeRef Str::push_hex(Store& store, uint8_t byte) const {
 NodeRef Str::take(Store& store, uint32_t code) const {
   std::string bytes;
   append_utf8(bytes, code);
-  return string_content(store, store.derive(text_, std::string_view(bytes)));
+  return string_content(store, store.derive(text_, std::string_view(bytes)), escapes_);
 }
 
 // A partial escape stays only if some code point that completes it is allowed here.
 NodeRef Str::enter(Store& store, const Escape& escape) const {
-  if (!reaches_any(store, text_, completions(escape))) return store.empty();
-  return store.typed(std::make_unique<Str>(text_, escape));
+  CharSet reachable = completions(escape);
+  if (escapes_ == Escapes::minimal) {
+    reachable =
+        reachable.intersect(escape.inside == Inside::escape ? escaped_only() : nameless_controls());
+  }
+  if (!reaches_any(store, text_, reachable)) return store.empty();
+  return store.typed(std::make_unique<Str>(text_, escapes_, escape));
 }
 
 NodeRef hex_digits(Store& store, uint32_t unit) {
@@ -236,15 +256,18 @@ bool has_member(Store& store, NodeRef node) {
   return live.ok() && *live;
 }
 
-NodeRef spelled_char(Store& store, uint32_t code) {
+NodeRef spelled_char(Store& store, uint32_t code, Escapes escapes) {
+  const bool minimal = escapes == Escapes::minimal;
   std::vector<NodeRef> out;
   std::string raw;
   append_utf8(raw, code);
   const auto lead = static_cast<uint8_t>(raw[0]);
   if (raw_bytes().contains(lead)) out.push_back(store.bytes(raw));
+  if (minimal && !out.empty()) return out[0];
   const size_t named = code < 0x80 ? kValues.find(static_cast<char>(code)) : std::string_view::npos;
   if (named != std::string_view::npos) {
     out.push_back(store.bytes(std::string("\\") + kNames[named]));
+    if (minimal) return out[0];
   }
   const NodeRef unit = store.bytes("\\u");
   if (code < 0x10000) {
@@ -257,7 +280,7 @@ NodeRef spelled_char(Store& store, uint32_t code) {
   return store.any_of(out);
 }
 
-NodeRef spelled_any(Store& store) {
+NodeRef spelled_any(Store& store, Escapes escapes) {
   const auto hex = [](std::string_view digits) {
     ByteSet set;
     for (const char digit : digits) set.insert(static_cast<uint8_t>(digit));
@@ -275,22 +298,35 @@ NodeRef spelled_any(Store& store) {
                                                   store.cat(d, store.cat(below_8, two))));
   const NodeRef pair = store.cat(store.cat(unit, store.cat(d, store.cat(high_lead, two))),
                                  store.cat(unit, store.cat(d, store.cat(low_lead, two))));
-  const NodeRef named = store.cat(store.bytes("\\"), store.byte_set(hex(kNames)));
+  ByteSet names = hex(kNames);
   CharSet raw = CharSet({{0x20, kMaxCodePoint}}).intersect(CharSet::any());
   raw = raw.subtract(CharSet::single('"')).subtract(CharSet::single('\\'));
+  if (escapes == Escapes::minimal) {
+    names.erase('/');
+    std::vector<NodeRef> choices{store.chars(raw),
+                                 store.cat(store.bytes("\\"), store.byte_set(names))};
+    const CharSet controls = nameless_controls();
+    for (const CharRange& range : controls.ranges()) {
+      for (uint32_t code = range.lo; code <= range.hi; ++code) {
+        choices.push_back(store.cat(unit, hex_digits(store, code)));
+      }
+    }
+    return store.any_of(choices);
+  }
+  const NodeRef named = store.cat(store.bytes("\\"), store.byte_set(names));
   const NodeRef choices[] = {store.chars(raw), named, basic, pair};
   return store.any_of(choices);
 }
 
-NodeRef string_content(Store& store, NodeRef text) {
+NodeRef string_content(Store& store, NodeRef text, Escapes escapes) {
   // Text without a constraint but its length needs no decoding: the spellings are regular.
   const Node node = store.node(text);
   if (node.kind == Kind::repeat && node.a == store.any_char()) {
-    return store.repeat(spelled_any(store), node.lo, node.hi);
+    return store.repeat(spelled_any(store, escapes), node.lo, node.hi);
   }
   if (text == store.eps()) return text;
   if (!has_member(store, text)) return store.empty();
-  return store.typed(std::make_unique<Str>(text, Escape{}));
+  return store.typed(std::make_unique<Str>(text, escapes, Escape{}));
 }
 
 }  // namespace treadle

@@ -10,17 +10,21 @@ namespace treadle {
 
 class Store;
 
+// Which spellings of a character a JSON string may use. `minimal`: itself, where RFC 8259 lets it
+// stand raw; else the short escape; else \u00XX.
+enum class Escapes : uint8_t { any, minimal };
+
 // What may stand between the quotes so that the decoded text, as UTF-8, matches the regular node
 // `text`: raw characters, short escapes, \u escapes, surrogate pairs. empty() when `text` is.
-NodeRef string_content(Store& store, NodeRef text);
+NodeRef string_content(Store& store, NodeRef text, Escapes escapes = Escapes::any);
 
 // Whether a regular node has a member. A spent budget becomes the store's fault, and false.
 bool has_member(Store& store, NodeRef node);
 
 // One code point in every spelling (a plain node).
-NodeRef spelled_char(Store& store, uint32_t code);
+NodeRef spelled_char(Store& store, uint32_t code, Escapes escapes = Escapes::any);
 
 // Any one character of a JSON string in every spelling (a plain node).
-NodeRef spelled_any(Store& store);
+NodeRef spelled_any(Store& store, Escapes escapes = Escapes::any);
 
 }  // namespace treadle

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from treadle.errors import InvalidRequest
+from treadle.errors import GrammarError, InvalidRequest
 from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.limits import Limits
 from treadle.types import Constraint, Generate
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from treadle.engine.load import Loaded
     from treadle.grammar import Compiled
 
+# Enough to indent seven levels by four; a longer run is a model that has lost its way.
+_WHITESPACE = 32
 _KEPT = 128  # compiled grammars kept for reuse
 
 
@@ -90,16 +92,36 @@ class Constraints:
     def _grammar(self, constraint: Constraint) -> Grammar:
         kind, value, at = constraint.kind, constraint.value, constraint.at
         if kind == "json_schema":  # declared order: forced keys, and what people expect to read
-            return Grammar.json_schema(value, order="declared", limits=self._limits, at=at)
+            return Grammar.json_schema(
+                value,
+                order="declared",
+                whitespace=_WHITESPACE,
+                escapes="minimal",
+                limits=self._limits,
+                at=at,
+            )
         if kind == "json_object":
-            return Grammar.json_object(limits=self._limits)
+            return Grammar.json_object(
+                whitespace=_WHITESPACE, escapes="minimal", limits=self._limits
+            )
         if kind == "choice":
             return Grammar.choice(_texts(value, at), limits=self._limits)
         if not isinstance(value, str):
             raise InvalidRequest("expected a string", at=at or kind)
-        if kind == "regex":
-            return Grammar.regex(value, limits=self._limits)
-        return Grammar.ebnf(value, limits=self._limits)
+        build = Grammar.regex if kind == "regex" else Grammar.ebnf
+        try:
+            return build(value, limits=self._limits)
+        except (
+            GrammarError
+        ) as error:  # the place in the text goes into the message, the field stays
+            raise GrammarError(
+                f"{error.at}: {error.message}" if error.at else error.message,
+                at=at or kind,
+                hint=error.hint,
+                kind=error.kind,
+                keyword=error.keyword,
+                reason=error.reason,
+            ) from None
 
 
 def _key(tag: dict[str, Any] | None, constraint: Constraint | None) -> str:

@@ -13,6 +13,7 @@ from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
 from treadle.limits import GrammarLimits
 
 Order = Literal["any", "declared"]
+Escapes = Literal["any", "minimal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Grammar:
         *,
         order: Order = "any",
         whitespace: int = 64,
+        escapes: Escapes = "any",
         lenient: bool = False,
         formats: bool = True,
         limits: GrammarLimits = DEFAULT_LIMITS,
@@ -49,29 +51,39 @@ class Grammar:
     ) -> Grammar:
         """JSON texts that satisfy `schema` (a dict, a bool, or JSON text, whose errors have lines).
 
-        `order`: keys in any order, or as declared. `whitespace`: longest optional run, in bytes.
+        `order`: keys in any order, or as declared; either way declared keys occur once, while keys
+        that the schema does not name may repeat. `whitespace`: longest optional run, in bytes.
+        `escapes`: any spelling of a character, or only the shortest that RFC 8259 allows.
         `lenient`: drop what cannot be enforced and list it in `notes`. `formats`: enforce `format`.
         `at`: prefix of JSON pointers in errors. Source: JSON Schema 2020-12 and older spellings.
         """
         text = schema if isinstance(schema, str) else _dump(schema, at)
         core = core_limits(limits)
-        declared = _declared(order)
+        declared, minimal = _declared(order), _minimal(escapes)
         return _made(
-            lambda: _core.Grammar.schema(text, declared, whitespace, lenient, formats, at, core)
+            lambda: _core.Grammar.schema(
+                text, declared, whitespace, minimal, lenient, formats, at, core
+            )
         )
 
     @staticmethod
-    def json(*, whitespace: int = 64, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
-        """Any JSON value (RFC 8259)."""
-        core = core_limits(limits)
-        return _made(lambda: _core.Grammar.json("", False, whitespace, False, True, "", core))
+    def json(
+        *, whitespace: int = 64, escapes: Escapes = "any", limits: GrammarLimits = DEFAULT_LIMITS
+    ) -> Grammar:
+        """Any JSON value (RFC 8259). Options as in `json_schema`."""
+        core, minimal = core_limits(limits), _minimal(escapes)
+        return _made(
+            lambda: _core.Grammar.json("", False, whitespace, minimal, False, True, "", core)
+        )
 
     @staticmethod
-    def json_object(*, whitespace: int = 64, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
-        """Any JSON object."""
-        core = core_limits(limits)
+    def json_object(
+        *, whitespace: int = 64, escapes: Escapes = "any", limits: GrammarLimits = DEFAULT_LIMITS
+    ) -> Grammar:
+        """Any JSON object. Options as in `json_schema`."""
+        core, minimal = core_limits(limits), _minimal(escapes)
         return _made(
-            lambda: _core.Grammar.json_object("", False, whitespace, False, True, "", core)
+            lambda: _core.Grammar.json_object("", False, whitespace, minimal, False, True, "", core)
         )
 
     @staticmethod
@@ -132,6 +144,12 @@ def _declared(order: str) -> bool:
     if order not in ("any", "declared"):
         raise InvalidRequest(f"got {order!r}", at="order", hint='give "any" or "declared"')
     return order == "declared"
+
+
+def _minimal(escapes: str) -> bool:
+    if escapes not in ("any", "minimal"):
+        raise InvalidRequest(f"got {escapes!r}", at="escapes", hint='give "any" or "minimal"')
+    return escapes == "minimal"
 
 
 def _dump(value: object, at: str) -> str:

@@ -69,7 +69,9 @@ class _Cursor:
     def bound(self, limit: str, value: int) -> int:
         maximum: int = getattr(self.limits, limit)
         if value > maximum:
-            raise LimitExceeded(limit, value, maximum, at=f"{self.path}, offset {self.at}")
+            raise LimitExceeded(
+                limit, value, maximum, at=f"{self.path}, offset {self.at}", exit_code=3
+            )
         return value
 
     def take(self, count: int, what: str) -> int:

@@ -17,7 +17,7 @@ def read_json(path: Path, max_bytes: int) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise LimitExceeded("json_file_bytes", size, max_bytes, at=str(path))
+            raise LimitExceeded("json_file_bytes", size, max_bytes, at=str(path), exit_code=3)
         data = path.read_bytes()
     except FileNotFoundError:
         raise NotFound("no such file", at=str(path)) from None

@@ -196,7 +196,9 @@ def _text_parts(checkpoint: Checkpoint, limits: Limits) -> tuple[TokenizerSource
     if jinja.exists():
         if jinja.stat().st_size > limits.template_bytes:
             size = jinja.stat().st_size
-            raise LimitExceeded("template_bytes", size, limits.template_bytes, at=str(jinja))
+            raise LimitExceeded(
+                "template_bytes", size, limits.template_bytes, at=str(jinja), exit_code=3
+            )
         return source, jinja.read_text("utf-8", errors="strict")
     return source, _template(settings.get("chat_template"), folder, limits)
 
@@ -211,7 +213,9 @@ def _template(value: Any, path: Path, limits: Limits) -> str | None:
     if not isinstance(value, str):
         raise ModelFormatError("chat_template is no text", at=str(path))
     if len(value) > limits.template_bytes:
-        raise LimitExceeded("template_bytes", len(value), limits.template_bytes, at=str(path))
+        raise LimitExceeded(
+            "template_bytes", len(value), limits.template_bytes, at=str(path), exit_code=3
+        )
     return value
 
 

@@ -107,7 +107,7 @@ def _header(path: Path, data: mmap.mmap, limits: Limits) -> tuple[Mapping[str, A
     length = int.from_bytes(data[:8], "little")
     if length > limits.safetensors_header_bytes:
         maximum = limits.safetensors_header_bytes
-        raise LimitExceeded("safetensors_header_bytes", length, maximum, at=str(path))
+        raise LimitExceeded("safetensors_header_bytes", length, maximum, at=str(path), exit_code=3)
     if length > len(data) - 8:
         raise ModelFormatError(
             f"header of {length} bytes in a file of {len(data)}", at=f"{path}, offset 0"
