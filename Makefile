@@ -38,7 +38,7 @@ core:            ## rebuild the C++ core after a change, and its type stub
 	@$(VENV)/bin/ruff format -q --isolated build/_core.pyi && mv build/_core.pyi python/treadle/_core.pyi
 
 demo: $(VENV)/.base  ## a real model answers as JSON; the last line is the JSON
-	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 7
+	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 8
 
 check: $(VENV)/.dev  ## format, lint, types, layers, in under a minute
 	@$(VENV)/bin/ruff format --check -q $(LINT)

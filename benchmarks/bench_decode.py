@@ -15,20 +15,13 @@ import numpy as np
 import torch
 import transformers
 from machine import machine, spread, versions, write
+from peer_model import transformers_llama
 
 from treadle import LLM, Sampling
-from treadle.models import dequantise
 from treadle.models import load as load_model
 
 MODEL = "smollm2-135m"
 PROMPT_TOKENS = 64
-
-
-def peer() -> transformers.LlamaForCausalLM:
-    """transformers' own model with the weights of our file."""
-    from peer_model import transformers_llama
-
-    return transformers_llama(load_model(MODEL, progress=False), dequantise)
 
 
 def bandwidth() -> float:
@@ -74,7 +67,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
-    model = peer()
+    model = transformers_llama(load_model(MODEL, progress=False))
     with LLM(MODEL, backend="torch", device="cpu", threads=args.threads) as llm:
         reads = bandwidth()
         limit = reads / sum(p.nbytes for p in model.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 import time
@@ -22,6 +23,9 @@ from treadle.config import RunConfig, parse
 
 if TYPE_CHECKING:
     from treadle.engine import LLM, Output, TextStream
+
+
+_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +53,28 @@ def main(arguments: Sequence[str]) -> int:
         start = time.perf_counter()
         stream = _start(llm, config, prompt, {**constraint, "sampling": sampling})
         first = 0.0
+        streams = not config.json and not config.schema
         with stream:
             for delta in stream:
                 first = first or time.perf_counter() - start
-                if not config.json:
+                if streams:
                     sys.stdout.write(delta.text)
                     sys.stdout.flush()
         times = Times(first, time.perf_counter() - start)
         out = stream.output
         if config.json:
             print(msgspec.json.encode(_record(out, times, sampling.seed)).decode())
+        elif config.schema:
+            print(one_line(out.text))
         else:
             print()
         _report(out, times, sampling.seed, llm.loaded.name)
     return 0
+
+
+def one_line(text: str) -> str:
+    """JSON text without the white space between its tokens; every token keeps its spelling."""
+    return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
 
 
 def _start(llm: LLM, config: RunConfig, prompt: str, options: dict[str, Any]) -> TextStream:

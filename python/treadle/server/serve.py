@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ async def _serve(model: str, listen: Listen, limits: Limits, options: Mapping[st
         try:
             aliases = tuple({model, listen.served_name or model} - {engine.name})
             context = ServerContext(engine, limits, engine.name, aliases, int(time.time()))
-            server = uvicorn.Server(
+            server = _Server(
                 uvicorn.Config(
                     build_app(context, listen.keys),
                     log_level="warning",
@@ -59,6 +60,9 @@ async def _serve(model: str, listen: Listen, limits: Limits, options: Mapping[st
             host, port = bound.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
             print(f"serving {engine.name} on http://{shown}:{port}/v1", file=sys.stderr, flush=True)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, server.handle_exit, number, None)
             watcher = asyncio.ensure_future(_drain_on_exit(server, engine, listen.drain))
             await server.serve(sockets=[bound])
             watcher.cancel()
@@ -66,6 +70,15 @@ async def _serve(model: str, listen: Listen, limits: Limits, options: Mapping[st
         finally:
             await engine.close()
     return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn ends by raising the signal that stopped it again; a drained server ends with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leaves signals to the handlers that `_serve` has set."""
+        yield
 
 
 async def _drain_on_exit(server: uvicorn.Server, engine: AsyncEngine, seconds: float) -> None:
