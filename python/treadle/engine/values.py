@@ -72,10 +72,11 @@ def _convert(text: str, kind: Any) -> Any:
 
 def _number(text: str) -> int | float:
     """A JSON number with point or exponent. In JSON Schema 1.0 and 2e3 are integers, in Python
-    they are not: whole numbers of ordinary size become int, which float fields take as well."""
-    number = float(text)
-    whole = number.is_integer() and abs(number) < 1e18
-    return int(Decimal(text)) if whole else number
+    they are not: whole numbers become int, which float fields take as well. The grammar allows
+    three digits of exponent, so an int stays small."""
+    number = Decimal(text)
+    whole = number == number.to_integral_value()
+    return int(number) if whole else float(text)
 
 
 def tool_of(tool: Any) -> Tool:
