@@ -12,7 +12,7 @@ from pathlib import Path
 
 MAXIMUM = 500
 CODE = {".py", ".pyi", ".cc", ".h", ".cuh", ".cu", ".wgsl", ".ts", ".js", ".css", ".html", ".sh"}
-GENERATED = ("unicode_categories.inc", ".inc")
+GENERATED = ".inc"
 DEPTH = 3
 
 

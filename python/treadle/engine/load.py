@@ -67,12 +67,14 @@ def load(
     """
     from treadle.backends.table import backend as backend_named
     from treadle.backends.table import choose
+    from treadle.graph import debug_dump
     from treadle.models import load as load_model
 
     limits = limits or Limits()
     name, _ = choose(backend)
     compiler = backend_named(name, device=device, dtype=act, threads=threads)
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
+    debug_dump(model.graph)
     tokenizer = _tokenizer(model.tokenizer_source, limits)
     exe = compiler.compile(model.graph, model.weights, limits, pages=pages)
     try:

@@ -37,8 +37,9 @@ def dump(graph: Graph, run: Mapping[str, int] | None = None) -> str:
 
 
 def debug_dump(graph: Graph) -> None:
-    """Writes the dump to stderr if TREADLE_DEBUG lists `graph`; backends call it on compile."""
-    if "graph" in os.environ.get("TREADLE_DEBUG", "").split(","):
+    """Writes the dump to stderr if TREADLE_DEBUG lists `graph`; loading a model calls it."""
+    switches = os.environ.get("TREADLE_DEBUG", "").split(",")
+    if "graph" in (switch.strip() for switch in switches):
         sys.stderr.write(dump(graph) + "\n")
 
 
