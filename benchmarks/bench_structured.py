@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
@@ -31,6 +32,7 @@ OPEN = {
     },
     "minItems": 1_000,
 }
+TOGETHER = 16  # answers under way at once
 PROMPT = "List the rivers of Europe with their lengths as JSON."
 
 
@@ -45,18 +47,24 @@ def rate(llm: LLM, tokens: int, seed: int, schema: object) -> float:
 
 
 def valid_share(llm: LLM, seeds: int) -> tuple[int, int]:
-    """How many answers were complete and validate, and how many were cut by the token budget."""
+    """How many answers were complete and validate, and how many were cut by the token budget.
+
+    Raises ValidationError for an answer that is complete and wrong: no such thing may exist.
+    """
     schema = json.loads(PERSON.read_text())
-    valid = cut = 0
-    for seed in range(seeds):
+
+    def answer(seed: int) -> bool:
         sampling = Sampling(temperature=1.0, seed=seed, max_tokens=400)
         out = llm.chat("Invent a sailor.", schema=schema, sampling=sampling)
         if out.finish_reason != "stop":
-            cut += 1
-            continue
+            print(f"seed {seed}: {out.finish_reason} after {out.text!r}")
+            return False
         jsonschema.validate(json.loads(out.text), schema)
-        valid += 1
-    return valid, cut
+        return True
+
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        complete = sum(pool.map(answer, range(seeds)))
+    return complete, seeds - complete
 
 
 def main() -> None:

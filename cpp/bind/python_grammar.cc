@@ -47,18 +47,6 @@ std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
   return grammar;
 }
 
-SchemaOptions schema_options(bool declared, uint32_t whitespace, bool minimal, bool lenient,
-                             bool assert_formats, const std::string& at) {
-  SchemaOptions options;
-  options.declared_order = declared;
-  options.whitespace = whitespace;
-  options.escapes = minimal ? Escapes::minimal : Escapes::any;
-  options.lenient = lenient;
-  options.assert_formats = assert_formats;
-  options.at = at;
-  return options;
-}
-
 // Any kind that is one text: regex, ebnf, tag, literal, and the JSON kinds.
 std::unique_ptr<Grammar> from_text(SourceKind kind, const std::string& text,
                                    const std::string& root, const SchemaOptions& schema,
@@ -112,18 +100,31 @@ void bind_limits(nb::module_& module) {
       .def_rw("cache_bytes", &Limits::cache_bytes);
 }
 
+void bind_schema_options(nb::module_& module) {
+  using Options = SchemaOptions;
+  nb::class_<Options>(module, "SchemaOptions", "How JSON is written; see treadle.grammar.schema.")
+      .def(nb::init<>())
+      .def_rw("declared_order", &Options::declared_order)
+      .def_rw("whitespace", &Options::whitespace)
+      .def_prop_rw(
+          "minimal_escapes", [](const Options& o) { return o.escapes == Escapes::minimal; },
+          [](Options& o, bool on) { o.escapes = on ? Escapes::minimal : Escapes::any; })
+      .def_prop_rw(
+          "plain_numbers", [](const Options& o) { return o.numbers == Spelling::plain; },
+          [](Options& o, bool on) { o.numbers = on ? Spelling::plain : Spelling::any; })
+      .def_rw("lenient", &Options::lenient)
+      .def_rw("assert_formats", &Options::assert_formats)
+      .def_rw("at", &Options::at);
+}
+
 void bind_schema_kinds(nb::class_<Grammar>& grammar) {
   auto bind_json = [&](const char* name, SourceKind kind) {
     grammar.def_static(
         name,
-        [kind](const std::string& text, bool declared, uint32_t whitespace, bool minimal,
-               bool lenient, bool assert_formats, const std::string& at, const Limits& limits) {
-          SchemaOptions options =
-              schema_options(declared, whitespace, minimal, lenient, assert_formats, at);
+        [kind](const std::string& text, const SchemaOptions& options, const Limits& limits) {
           return from_text(kind, text, "", options, limits);
         },
-        nb::arg("text"), nb::arg("declared"), nb::arg("whitespace"), nb::arg("minimal"),
-        nb::arg("lenient"), nb::arg("assert_formats"), nb::arg("at"), nb::arg("limits"));
+        nb::arg("text"), nb::arg("options"), nb::arg("limits"));
   };
   bind_json("schema", SourceKind::schema);
   bind_json("json", SourceKind::json);
@@ -198,6 +199,7 @@ void bind_compiler(nb::module_& module) {
 
 void bind_grammar(nb::module_& module) {
   bind_limits(module);
+  bind_schema_options(module);
   nb::class_<Grammar> grammar(module, "Grammar", "The description of a language.");
   bind_schema_kinds(grammar);
   bind_text_kinds(grammar);

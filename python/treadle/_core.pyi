@@ -102,42 +102,48 @@ class Limits:
     @cache_bytes.setter
     def cache_bytes(self, arg: int, /) -> None: ...
 
+class SchemaOptions:
+    """How JSON is written; see treadle.grammar.schema."""
+
+    def __init__(self) -> None: ...
+    @property
+    def declared_order(self) -> bool: ...
+    @declared_order.setter
+    def declared_order(self, arg: bool, /) -> None: ...
+    @property
+    def whitespace(self) -> int: ...
+    @whitespace.setter
+    def whitespace(self, arg: int, /) -> None: ...
+    @property
+    def minimal_escapes(self) -> bool: ...
+    @minimal_escapes.setter
+    def minimal_escapes(self, arg: bool, /) -> None: ...
+    @property
+    def plain_numbers(self) -> bool: ...
+    @plain_numbers.setter
+    def plain_numbers(self, arg: bool, /) -> None: ...
+    @property
+    def lenient(self) -> bool: ...
+    @lenient.setter
+    def lenient(self, arg: bool, /) -> None: ...
+    @property
+    def assert_formats(self) -> bool: ...
+    @assert_formats.setter
+    def assert_formats(self, arg: bool, /) -> None: ...
+    @property
+    def at(self) -> str: ...
+    @at.setter
+    def at(self, arg: str, /) -> None: ...
+
 class Grammar:
     """The description of a language."""
 
     @staticmethod
-    def schema(
-        text: str,
-        declared: bool,
-        whitespace: int,
-        minimal: bool,
-        lenient: bool,
-        assert_formats: bool,
-        at: str,
-        limits: Limits,
-    ) -> Grammar: ...
+    def schema(text: str, options: SchemaOptions, limits: Limits) -> Grammar: ...
     @staticmethod
-    def json(
-        text: str,
-        declared: bool,
-        whitespace: int,
-        minimal: bool,
-        lenient: bool,
-        assert_formats: bool,
-        at: str,
-        limits: Limits,
-    ) -> Grammar: ...
+    def json(text: str, options: SchemaOptions, limits: Limits) -> Grammar: ...
     @staticmethod
-    def json_object(
-        text: str,
-        declared: bool,
-        whitespace: int,
-        minimal: bool,
-        lenient: bool,
-        assert_formats: bool,
-        at: str,
-        limits: Limits,
-    ) -> Grammar: ...
+    def json_object(text: str, options: SchemaOptions, limits: Limits) -> Grammar: ...
     @staticmethod
     def regex(text: str, limits: Limits) -> Grammar: ...
     @staticmethod

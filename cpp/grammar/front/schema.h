@@ -9,6 +9,7 @@
 #include "grammar/front/json_read.h"
 #include "grammar/ir/store.h"
 #include "grammar/run/limits.h"
+#include "grammar/typed/num.h"
 #include "grammar/typed/str.h"
 #include "support/result.h"
 
@@ -34,6 +35,7 @@ struct SchemaOptions {
   bool declared_order = false;
   uint32_t whitespace = 64;  // longest run of optional whitespace; 0 = none
   Escapes escapes = Escapes::any;
+  Spelling numbers = Spelling::any;
   bool lenient = false;        // drop what cannot be enforced and say so in the notes
   bool assert_formats = true;  // false: `format` is an annotation
   std::string at;              // prefix of every pointer in errors and notes

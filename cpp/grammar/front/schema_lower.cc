@@ -50,7 +50,9 @@ NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& 
   return number_node(store, part);
 }
 
-NodeRef numbers_of(Store& store, const Form& form) {
+NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
+  NumberSet set = form.number;
+  set.spelling = spelling;
   std::vector<NodeRef> out;
   std::vector<Decimal> holes = form.not_numbers;
   std::sort(holes.begin(), holes.end(),
@@ -59,15 +61,15 @@ NodeRef numbers_of(Store& store, const Form& form) {
     for (const Decimal& value : *form.numbers) {
       if (!form.number.has(value)) continue;
       if (std::find(holes.begin(), holes.end(), value) != holes.end()) continue;
-      out.push_back(between(store, form.number, Bound{value, false}, Bound{value, false}));
+      out.push_back(between(store, set, Bound{value, false}, Bound{value, false}));
     }
   } else {
     std::optional<Bound> last;
     for (const Decimal& hole : holes) {
-      out.push_back(between(store, form.number, last, Bound{hole, true}));
+      out.push_back(between(store, set, last, Bound{hole, true}));
       last = Bound{hole, true};
     }
-    out.push_back(between(store, form.number, last, std::nullopt));
+    out.push_back(between(store, set, last, std::nullopt));
   }
   const NodeRef all = store.any_of(out);
   if (!form.whole_spelling) return all;
@@ -146,7 +148,7 @@ Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, b
   if (form.types & kNull) out.push_back(store.bytes("null"));
   if (form.types & kFalse) out.push_back(store.bytes("false"));
   if (form.types & kTrue) out.push_back(store.bytes("true"));
-  if (form.types & kNumber) out.push_back(numbers_of(store, form));
+  if (form.types & kNumber) out.push_back(numbers_of(store, form, source->options.numbers));
   if (form.types & kString) {
     const NodeRef quote = store.bytes("\"");
     const NodeRef text = string_content(store, form_text(store, form), source->options.escapes);

@@ -71,6 +71,7 @@ class Lowering {
     SchemaOptions options;
     options.declared_order = !f.any_order;
     options.whitespace = f.whitespace;
+    options.numbers = Spelling::plain;
     options.at = f.schema.pointer();
     return parse_schema(store_, f.schema, options, limits_, notes_);
   }

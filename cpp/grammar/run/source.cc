@@ -24,10 +24,10 @@ std::string own_key(const Source& source) {
   put(out, source.text);
   put(out, source.root);
   const SchemaOptions& schema = source.schema;
-  put(out, std::to_string(schema.declared_order) + std::to_string(schema.lenient) +
-               std::to_string(schema.assert_formats) +
-               std::to_string(static_cast<int>(schema.escapes)) +
-               std::to_string(schema.whitespace));
+  put(out,
+      std::to_string(schema.declared_order) + std::to_string(schema.lenient) +
+          std::to_string(schema.assert_formats) + std::to_string(static_cast<int>(schema.escapes)) +
+          std::to_string(static_cast<int>(schema.numbers)) + std::to_string(schema.whitespace));
   put(out, schema.at);
   out += std::to_string(source.strings.size());
   for (const std::string& text : source.strings) put(out, text);

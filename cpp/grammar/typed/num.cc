@@ -74,12 +74,15 @@ class Num final : public Typed {
 // Whether the text read so far has a completion.
 bool live(const Magnitudes& allowed, const NumState& state) {
   constexpr int32_t kTop = kTopExponent;
+  const bool bare = allowed.digits_only();
   switch (state.phase) {
     case Phase::start:
       return true;  // number_node asks for each first digit
     case Phase::zero:
+      if (bare) return allowed.has_zero();
       return allowed.has_zero() || (state.room > 0 && allowed.reaches("", -kTop, kTop, state.room));
     case Phase::whole:
+      if (bare) return allowed.reaches(state.digits, 0, state.room, state.room);
       return allowed.reaches(state.digits, -kTop, kTop, state.room);
     case Phase::point:
       return state.room > 0 && allowed.reaches(state.digits, -kTop, kTop, state.room);
@@ -140,6 +143,7 @@ ByteSet Num::first(Store&) const {
       out = ByteSet();
       [[fallthrough]];
     case Phase::whole:
+      if (allowed_->digits_only()) break;
       out.insert('.');
       [[fallthrough]];
     case Phase::fraction:
@@ -179,6 +183,8 @@ NodeRef Num::derive(Store& store, uint8_t byte) const {
       if (after_point) ++next.scale;
       next.phase = after_point ? Phase::fraction : Phase::whole;
       if (state_.phase == Phase::start && byte == '0') next.phase = Phase::zero;
+    } else if (allowed_->digits_only()) {
+      return store.empty();
     } else if (byte == '.' && (state_.phase == Phase::zero || state_.phase == Phase::whole)) {
       next.phase = Phase::point;
     } else if ((byte == 'e' || byte == 'E') && has_digits) {
@@ -207,8 +213,7 @@ NodeRef Num::derive(Store& store, uint8_t byte) const {
   return make(store, allowed_, std::move(next));
 }
 
-NodeRef any_magnitude(Store& store) {
-  const auto most = static_cast<uint32_t>(std::min<uint64_t>(store.limits().number_digits, kOpen));
+NodeRef any_magnitude(Store& store, uint32_t most) {
   const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
   const NodeRef sign = store.optional(store.alt(store.bytes("+"), store.bytes("-")));
   const NodeRef whole = store.alt(
@@ -223,10 +228,11 @@ NodeRef any_magnitude(Store& store) {
 NodeRef magnitude_node(Store& store, const NumberSet& set, bool negative) {
   auto range = Magnitudes::of(set, negative);
   if (!range) return store.empty();
-  if (range->is_everything()) return any_magnitude(store);
+  const int32_t room = range->room(store.limits().number_digits);
+  if (range->is_everything()) return any_magnitude(store, static_cast<uint32_t>(room));
   const auto allowed = std::make_shared<const Magnitudes>(std::move(*range));
   NumState state;
-  state.room = static_cast<int32_t>(std::min<uint64_t>(store.limits().number_digits, 1u << 20));
+  state.room = room;
   bool any = false;
   for (char digit = '0'; digit <= '9' && !any; ++digit) {
     NumState next = state;

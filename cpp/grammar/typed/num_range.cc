@@ -43,6 +43,7 @@ uint64_t hash_bound(uint64_t seed, const Bound& bound) {
 
 uint64_t Magnitudes::hash() const {
   uint64_t h = hash_bound(mix(step.a, static_cast<uint64_t>(step.b)), lo);
+  h = mix(h, static_cast<uint64_t>(spelling));
   for (const Step& other : avoid) h = mix(mix(h, other.a), static_cast<uint64_t>(other.b));
   return hi ? hash_bound(h, *hi) : h;
 }
@@ -57,6 +58,7 @@ std::optional<Magnitudes> Magnitudes::of(const NumberSet& set, bool negative) {
   Magnitudes out;
   out.step = set.step;
   out.avoid = set.avoid;
+  out.spelling = set.spelling;
   out.hi = high;
   for (const Step& other : out.avoid) {
     const bool all = out.step.a != 0 && other.divides(std::to_string(out.step.a), out.step.b);
@@ -87,6 +89,25 @@ bool Magnitudes::is_coarse() const {
 bool Magnitudes::has_zero() const {
   return avoid.empty() && lo.value.is_zero() && !lo.open &&
          (!hi || !hi->value.is_zero() || !hi->open);
+}
+
+bool Magnitudes::digits_only() const {
+  return spelling == Spelling::plain && step.a != 0 && step.b >= 0;
+}
+
+int32_t Magnitudes::room(uint64_t most) const {
+  int64_t out = kPlainDigits;
+  if (spelling == Spelling::any) {
+    out = int64_t{1} << 20;
+  } else {
+    const auto length = [](const Decimal& value) {
+      return std::max<int64_t>(static_cast<int64_t>(value.digits.size()), value.magnitude()) + 2;
+    };
+    out = std::max(out, length(lo.value));
+    if (hi) out = std::max(out, length(hi->value));
+    if (step.a != 0) out = std::max(out, length(step.value()));
+  }
+  return static_cast<int32_t>(std::min<uint64_t>(most, static_cast<uint64_t>(out)));
 }
 
 ExponentRange Magnitudes::exponents(std::string_view digits, int32_t scale) const {

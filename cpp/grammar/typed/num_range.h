@@ -27,6 +27,7 @@ struct Magnitudes {
   std::optional<Bound> hi;  // none: no upper bound
   Step step;
   std::vector<Step> avoid;
+  Spelling spelling = Spelling::any;
 
   bool operator==(const Magnitudes&) const = default;
   [[nodiscard]] uint64_t hash() const;
@@ -37,6 +38,10 @@ struct Magnitudes {
   // Only zero against non-zero and trailing zeros matter, so digits need not be remembered.
   [[nodiscard]] bool is_coarse() const;
   [[nodiscard]] bool has_zero() const;
+  // Neither a point nor an exponent may be written.
+  [[nodiscard]] bool digits_only() const;
+  // How many digits a text may have.
+  [[nodiscard]] int32_t room(uint64_t most) const;
 
   // Whether digits × 10^-scale × 10^e is allowed, as the interval of such e.
   [[nodiscard]] ExponentRange exponents(std::string_view digits, int32_t scale) const;

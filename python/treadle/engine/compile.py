@@ -97,12 +97,13 @@ class Constraints:
                 order="declared",
                 whitespace=_WHITESPACE,
                 escapes="minimal",
+                numbers="plain",
                 limits=self._limits,
                 at=at,
             )
         if kind == "json_object":
             return Grammar.json_object(
-                whitespace=_WHITESPACE, escapes="minimal", limits=self._limits
+                whitespace=_WHITESPACE, escapes="minimal", numbers="plain", limits=self._limits
             )
         if kind == "choice":
             return Grammar.choice(_texts(value, at), limits=self._limits)

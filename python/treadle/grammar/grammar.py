@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from treadle import _core
-from treadle.errors import InvalidRequest
+from treadle.grammar.schema import SchemaOptions, Spelling, core_options, dump
 from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
 from treadle.limits import GrammarLimits
-
-Order = Literal["any", "declared"]
-Escapes = Literal["any", "minimal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,50 +37,31 @@ class Grammar:
     def json_schema(
         schema: dict[str, Any] | bool | str,
         *,
-        order: Order = "any",
-        whitespace: int = 64,
-        escapes: Escapes = "any",
-        lenient: bool = False,
-        formats: bool = True,
         limits: GrammarLimits = DEFAULT_LIMITS,
-        at: str = "",
+        **options: Unpack[SchemaOptions],
     ) -> Grammar:
         """JSON texts that satisfy `schema` (a dict, a bool, or JSON text, whose errors have lines).
 
-        `order`: keys in any order, or as declared; either way declared keys occur once, while keys
-        that the schema does not name may repeat. `whitespace`: longest optional run, in bytes.
-        `escapes`: any spelling of a character, or only the shortest that RFC 8259 allows.
-        `lenient`: drop what cannot be enforced and list it in `notes`. `formats`: enforce `format`.
-        `at`: prefix of JSON pointers in errors. Source: JSON Schema 2020-12 and older spellings.
+        Options: order, whitespace, escapes, numbers, lenient, formats, at; see `SchemaOptions`.
+        Source: JSON Schema 2020-12 and the spellings of older drafts.
         """
-        text = schema if isinstance(schema, str) else _dump(schema, at)
-        core = core_limits(limits)
-        declared, minimal = _declared(order), _minimal(escapes)
-        return _made(
-            lambda: _core.Grammar.schema(
-                text, declared, whitespace, minimal, lenient, formats, at, core
-            )
-        )
+        text = schema if isinstance(schema, str) else dump(schema, options.get("at", ""))
+        core = core_options(**options)
+        return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
 
     @staticmethod
-    def json(
-        *, whitespace: int = 64, escapes: Escapes = "any", limits: GrammarLimits = DEFAULT_LIMITS
-    ) -> Grammar:
-        """Any JSON value (RFC 8259). Options as in `json_schema`."""
-        core, minimal = core_limits(limits), _minimal(escapes)
-        return _made(
-            lambda: _core.Grammar.json("", False, whitespace, minimal, False, True, "", core)
-        )
+    def json(*, limits: GrammarLimits = DEFAULT_LIMITS, **spelling: Unpack[Spelling]) -> Grammar:
+        """Any JSON value (RFC 8259). Options: whitespace, escapes, numbers; see `Spelling`."""
+        core = core_options(**spelling)
+        return _made(lambda: _core.Grammar.json("", core, core_limits(limits)))
 
     @staticmethod
     def json_object(
-        *, whitespace: int = 64, escapes: Escapes = "any", limits: GrammarLimits = DEFAULT_LIMITS
+        *, limits: GrammarLimits = DEFAULT_LIMITS, **spelling: Unpack[Spelling]
     ) -> Grammar:
-        """Any JSON object. Options as in `json_schema`."""
-        core, minimal = core_limits(limits), _minimal(escapes)
-        return _made(
-            lambda: _core.Grammar.json_object("", False, whitespace, minimal, False, True, "", core)
-        )
+        """Any JSON object. Options: whitespace, escapes, numbers; see `Spelling`."""
+        core = core_options(**spelling)
+        return _made(lambda: _core.Grammar.json_object("", core, core_limits(limits)))
 
     @staticmethod
     def regex(pattern: str, *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
@@ -104,7 +81,7 @@ class Grammar:
     @staticmethod
     def tag(tag: dict[str, Any], *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
         """A structural tag: `{"type": "structural_tag", "format": {...}}` or a bare format."""
-        text = _dump(tag, "")
+        text = dump(tag, "")
         return _made(lambda: _core.Grammar.tag(text, core_limits(limits)))
 
     @staticmethod
@@ -138,23 +115,3 @@ def _made(make: Callable[[], _core.Grammar]) -> Grammar:
         return Grammar(make())
     except _core.CoreError as error:
         raise translate(error) from None
-
-
-def _declared(order: str) -> bool:
-    if order not in ("any", "declared"):
-        raise InvalidRequest(f"got {order!r}", at="order", hint='give "any" or "declared"')
-    return order == "declared"
-
-
-def _minimal(escapes: str) -> bool:
-    if escapes not in ("any", "minimal"):
-        raise InvalidRequest(f"got {escapes!r}", at="escapes", hint='give "any" or "minimal"')
-    return escapes == "minimal"
-
-
-def _dump(value: object, at: str) -> str:
-    # The core limits depth by itself; Python's encoder signals it by RecursionError.
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"not a JSON value: {error}", at=at or "/") from None

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from treadle.backends.params import size_of
-from treadle.backends.torch.kernels import PLAN, Kernel, constant, gate, rms, turn
+from treadle.backends.torch.kernels import PLAN, Kernel, constant, gate, product, rms, turn
 
 if TYPE_CHECKING:
     from treadle.backends.torch.weights import Store
@@ -31,12 +30,14 @@ def add_rmsnorm(store: Store, node: Node) -> Kernel:
 
 
 def linear_add(store: Store, node: Node) -> Kernel:
-    x, w, y = node.inputs[:3]
-    turned = store.param(w).t()
-    if len(node.inputs) == 3:
+    x, w, y, *b = node.inputs
+    param = store.param(w)
+    bias = store.param(b[0]) if b else None
+    if bias is None and param.device.type != "cpu":  # one kernel, and one rounding
+        turned = param.t()
         return Kernel(lambda x, y: torch.addmm(y, x, turned), (x, y), node.outputs)
-    b = store.param(node.inputs[3])
-    return Kernel(lambda x, y: torch.addmm(y + b, x, turned), (x, y), node.outputs)
+    run = product(param, bias)
+    return Kernel(lambda x, y: run(x).add_(y), (x, y), node.outputs)
 
 
 def gate_up_glu(store: Store, node: Node) -> Kernel:
@@ -44,9 +45,10 @@ def gate_up_glu(store: Store, node: Node) -> Kernel:
     both = store.joined((gates, ups))  # [2F, D]
     F = both.shape[0] // 2
     act = gate(constant(store, node)["act"])
+    multiply = product(both)
 
     def run(x: Any) -> Any:
-        h = functional.linear(x, both)
+        h = multiply(x)
         return act(h[:, :F], h[:, F:])
 
     return Kernel(run, (x,), node.outputs)
@@ -65,10 +67,9 @@ def qkv(store: Store, node: Node) -> Kernel:
 
 def packed_qkv(store: Store, node: Node) -> Kernel:
     """As `qkv`, with one output: the three side by side [T, Hd + 2 Kd]."""
-    w = store.joined(node.inputs[1:4])
-    b = store.joined(node.inputs[4:7]) if len(node.inputs) > 4 else None
-    name = packed_name(node)
-    return Kernel(lambda x: functional.linear(x, w, b), node.inputs[:1], (name,))
+    bias = store.joined(node.inputs[4:7]) if len(node.inputs) > 4 else None
+    run = product(store.joined(node.inputs[1:4]), bias)
+    return Kernel(run, node.inputs[:1], (packed_name(node),))
 
 
 def packed_name(node: Node) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PLAN = "$plan"
 F32 = torch.float32
+_FEW_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,30 @@ def embed(store: Store, node: Node) -> Kernel:
     return Kernel(lambda ids: functional.embedding(ids, table), node.inputs[1:], node.outputs)
 
 
+def product(w: Any, b: Any = None) -> Callable[[Any], Any]:
+    """x [T, K] → x · wᵀ + b [T, N] for w [N, K].
+
+    On the CPU, `linear` repacks all of w for a handful of rows, which costs two to four times the
+    product itself; with w as the left operand nothing is repacked. One row and two rows have a
+    path of their own, and many rows pay for the packing.
+    """
+
+    def plain(x: Any) -> Any:
+        return functional.linear(x, w, b)
+
+    def few(x: Any) -> Any:
+        if not 2 < x.shape[0] <= _FEW_ROWS:
+            return functional.linear(x, w, b)
+        y = torch.mm(w, x.t()).t()
+        return y.contiguous() if b is None else y + b
+
+    return few if w.device.type == "cpu" else plain
+
+
 def linear(store: Store, node: Node) -> Kernel:
-    w = store.param(node.inputs[1])
-    b = store.param(node.inputs[2]) if len(node.inputs) > 2 else None
-    return Kernel(lambda x: functional.linear(x, w, b), node.inputs[:1], node.outputs)
+    x, w, *b = node.inputs
+    bias = store.param(b[0]) if b else None
+    return Kernel(product(store.param(w), bias), (x,), node.outputs)
 
 
 def rms(w: Any, eps: float) -> Callable[[Any], Any]:

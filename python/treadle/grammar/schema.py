@@ -1,0 +1,70 @@
+"""Options of the JSON kinds of grammar: which of a value's spellings the output may use."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal, TypedDict, Unpack
+
+from treadle import _core
+from treadle.errors import InvalidRequest
+
+Order = Literal["any", "declared"]
+Escapes = Literal["any", "minimal"]
+Numbers = Literal["any", "plain"]
+
+
+class Spelling(TypedDict, total=False):
+    """How a JSON value may be written. Every field narrows the spellings, never the values.
+
+    whitespace: longest optional run, in bytes (default 64). escapes: any spelling of a character,
+    or "minimal", only the shortest that RFC 8259 allows. numbers: any spelling of a number, or
+    "plain": integers by their digits alone, others with at most 24 digits (or as many as a bound
+    has). Small models given the choice may write 1.000… for 1 and not stop.
+    """
+
+    whitespace: int
+    escapes: Escapes
+    numbers: Numbers
+
+
+class SchemaOptions(Spelling, total=False):
+    """Options of `Grammar.json_schema`.
+
+    order: keys in any order (default), or as declared; either way declared keys occur once, while
+    keys that the schema does not name may repeat. lenient: drop what cannot be enforced and list
+    it in `notes`. formats: enforce `format` (default). at: prefix of JSON pointers in errors.
+    """
+
+    order: Order
+    lenient: bool
+    formats: bool
+    at: str
+
+
+def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
+    """The options as the core takes them. Raises InvalidRequest for a value that none has."""
+    out = _core.SchemaOptions()
+    out.declared_order = _one_of("order", options.get("order", "any"), "any", "declared")
+    out.whitespace = options.get("whitespace", 64)
+    out.minimal_escapes = _one_of("escapes", options.get("escapes", "any"), "any", "minimal")
+    out.plain_numbers = _one_of("numbers", options.get("numbers", "any"), "any", "plain")
+    out.lenient = options.get("lenient", False)
+    out.assert_formats = options.get("formats", True)
+    out.at = options.get("at", "")
+    return out
+
+
+def dump(value: object, at: str) -> str:
+    """A schema or tag as JSON text. Raises InvalidRequest where it is no JSON value."""
+    # The core limits depth by itself; Python's encoder signals it by RecursionError.
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"not a JSON value: {error}", at=at or "/") from None
+
+
+def _one_of(name: str, value: str, usual: str, other: str) -> bool:
+    """Whether `value` is `other`."""
+    if value not in (usual, other):
+        raise InvalidRequest(f"got {value!r}", at=name, hint=f'give "{usual}" or "{other}"')
+    return value == other
