@@ -187,7 +187,8 @@ void test_random_rules() {
     limits.configs = 2048;
     auto store = std::make_unique<Store>(limits);
     NodeRef root = build(*store, rules);
-    Result<CompiledRef> compiled = Compiled::build(std::move(store), root, vocab, limits);
+    Result<CompiledRef> compiled = Compiled::build(
+        std::move(store), root, vocab, std::make_shared<Memo>(limits.cache_bytes), limits);
     if (!compiled.ok()) {
       check(compiled.status().reason == Reason::unsatisfiable && language.empty(),
             name + " " + compiled.status().text);
@@ -227,7 +228,8 @@ void test_random_rules() {
 Result<CompiledRef> compile(VocabRef vocab, const Limits& limits, auto make) {
   auto store = std::make_unique<Store>(limits);
   NodeRef root = make(*store);
-  return Compiled::build(std::move(store), root, std::move(vocab), limits);
+  return Compiled::build(std::move(store), root, std::move(vocab),
+                         std::make_shared<Memo>(limits.cache_bytes), limits);
 }
 
 // e ::= e "+" t | t; t ::= t "*" f | f; f ::= "(" e ")" | "x": the textbook case, at length.

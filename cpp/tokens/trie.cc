@@ -1,6 +1,7 @@
 #include "tokens/trie.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace treadle {
 
@@ -54,6 +55,44 @@ void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
   }
   close(0);
   nodes_.shrink_to_fit();
+}
+
+TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none) const {
+  // Backwards, children come before their parents: below[d] says whether a node of depth d - 1 that
+  // is still to come has a kept token below it.
+  std::vector<bool> below(kMaxTrieDepth + 2, false);
+  std::vector<bool> stays(nodes_.size(), false);
+  for (size_t i = nodes_.size(); i-- > 0;) {
+    uint32_t depth = nodes_[i].depth();
+    uint32_t token = nodes_[i].token();
+    stays[i] = below[depth + 1] || (token != none && kept[token]);
+    below[depth + 1] = false;
+    if (stays[i]) below[depth] = true;
+  }
+  TokenTrie out;
+  std::vector<uint32_t> path;
+  auto close = [&](size_t depth) {
+    while (path.size() > depth) {
+      out.nodes_[path.back()].set_subtree(static_cast<uint32_t>(out.nodes_.size()) - path.back());
+      path.pop_back();
+    }
+  };
+  for (size_t i = 0; i < nodes_.size();) {
+    if (!stays[i]) {
+      i += nodes_[i].subtree();
+      continue;
+    }
+    TrieNode node = nodes_[i++];
+    close(node.depth());
+    if (node.token() != none && !kept[node.token()]) node.set_token(none);
+    path.push_back(static_cast<uint32_t>(out.nodes_.size()));
+    out.nodes_.push_back(node);
+  }
+  close(0);
+  out.nodes_.shrink_to_fit();
+  std::copy_if(giants_.begin(), giants_.end(), std::back_inserter(out.giants_),
+               [&](uint32_t token) { return kept[token]; });
+  return out;
 }
 
 }  // namespace treadle

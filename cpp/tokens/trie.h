@@ -39,6 +39,9 @@ class TokenTrie {
   // The views are only read while building. Nodes that end no token carry `none` as theirs.
   void build(std::vector<TrieEntry> entries, uint32_t none);
 
+  // The trie of the tokens t with kept[t]; `none` as in build().
+  TokenTrie only(const std::vector<bool>& kept, uint32_t none) const;
+
   std::span<const TrieNode> nodes() const { return nodes_; }
   // Tokens that spell the same bytes as one in the trie: (the one in the trie, its double).
   struct Double {

@@ -51,6 +51,7 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
   }
   vocab->trie_.build(std::move(entries), vocab->size());
   vocab->compute_hash();
+  vocab->slices_.prebuild(*vocab);
   return VocabRef(std::move(vocab));
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/result.h"
+#include "tokens/slice.h"
 #include "tokens/trie.h"
 
 namespace treadle {
@@ -45,6 +46,8 @@ class Vocab {
   }
   std::span<const TokenId> stop_ids() const { return stop_ids_; }
   const TokenTrie& trie() const { return trie_; }
+  // The slice of a class, or null where the whole trie should be walked.
+  SliceRef slice(const CharClass& chars) const { return slices_.find(*this, chars); }
   // 128 bits over size, kinds, bytes and stop ids, as 32 hexadecimal digits.
   const std::string& hash() const { return hash_; }
 
@@ -57,6 +60,7 @@ class Vocab {
   std::vector<TokenKind> kinds_;
   std::vector<TokenId> stop_ids_;
   TokenTrie trie_;
+  mutable SliceCache slices_;  // derived from the rest, and shared by everyone who reads it
   std::string hash_;
 };
 

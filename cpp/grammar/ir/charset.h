@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "support/utf8.h"
+
 namespace treadle {
 
 inline constexpr uint32_t kMaxCodePoint = 0x10FFFF;
@@ -75,13 +77,5 @@ std::vector<Utf8Sequence> utf8_sequences(const CharSet& set);
 // Appends the UTF-8 form of a scalar value. A surrogate is written in its three-byte generalised
 // form, which no valid text contains; callers that must not emit it check `is_surrogate` first.
 void append_utf8(std::string& out, uint32_t c);
-
-inline bool is_surrogate(uint32_t c) {
-  return c >= 0xD800 && c <= 0xDFFF;
-}
-
-// Reads one scalar value at text[at], returning its length in bytes (1 to 4), or 0 when the bytes
-// there are not valid UTF-8 (truncated, overlong, surrogate, out of range).
-size_t read_utf8(std::string_view text, size_t at, uint32_t& c);
 
 }  // namespace treadle

@@ -4,6 +4,7 @@
 // the number of derivatives finite. The order of evaluation is a stack of our own, so a chain of a
 // million optional parts costs memory, not the C++ stack.
 #include "grammar/ir/store.h"
+#include "support/small_stack.h"
 
 namespace treadle {
 
@@ -37,8 +38,8 @@ NodeRef Store::derive_here(NodeRef ref, uint8_t byte, bool& done) {
     default:
       break;
   }
-  auto found = derived_.find(memo_key(ref, byte));
-  if (found != derived_.end()) return found->second;
+  uint32_t found = derived_.find(memo_key(ref, byte));
+  if (found != FlatMap::kNone) return found;
   done = false;
   return empty();
 }
@@ -92,7 +93,7 @@ NodeRef Store::derive(NodeRef node, uint8_t byte) {
   NodeRef rest = derive_here(node, byte, done);
   if (done) return rest;
   if (derived_.size() > kMemoEntries) derived_.clear();
-  std::vector<NodeRef> stack{node};
+  SmallStack<NodeRef> stack(node);
   auto need = [&](NodeRef part) {
     derive_here(part, byte, done);
     if (!done) stack.push_back(part);
@@ -123,7 +124,7 @@ NodeRef Store::derive(NodeRef node, uint8_t byte) {
     if (stack.size() > before) continue;
     rest = combine(ref, byte);
     if (!ok()) return empty();
-    derived_.insert_or_assign(memo_key(ref, byte), rest);
+    derived_.set(memo_key(ref, byte), rest);
     stack.pop_back();
   }
   return derive_here(node, byte, done);

@@ -1,5 +1,6 @@
 // First bytes and byte classes of regular nodes.
 #include "grammar/ir/store.h"
+#include "support/small_stack.h"
 
 namespace treadle {
 
@@ -22,7 +23,7 @@ bool Store::enter(NodeRef node, uint32_t walk) {
 ByteSet Store::first(NodeRef root) {
   ByteSet out;
   const uint32_t walk = new_walk();
-  std::vector<NodeRef> stack{root};
+  SmallStack<NodeRef> stack(root);
   while (!stack.empty() && spend(1)) {
     NodeRef ref = stack.back();
     stack.pop_back();
@@ -75,7 +76,7 @@ NodeRef Store::best_part(NodeRef ref) const {
 ByteSet Store::same(NodeRef root, uint8_t byte) {
   ByteSet out = ByteSet::all();
   const uint32_t walk = new_walk();
-  std::vector<NodeRef> stack{root};
+  SmallStack<NodeRef> stack(root);
   while (!stack.empty() && spend(1)) {
     NodeRef ref = stack.back();
     stack.pop_back();

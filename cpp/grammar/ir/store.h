@@ -15,6 +15,7 @@
 #include "grammar/run/limits.h"
 #include "support/bitset.h"
 #include "support/budget.h"
+#include "support/flat_map.h"
 #include "support/result.h"
 
 namespace treadle {
@@ -71,6 +72,9 @@ class Store {
   bool matches(NodeRef node, std::string_view text);    // regular: the whole text
   Result<bool> live(NodeRef node, Fuel& fuel);          // some string matches; exact
   Result<NodeRef> body(NodeRef node, Fuel& fuel);       // of a ref or typed rule, memoised
+
+  // Where typed/str.cc keeps a node it needs often; empty() until it is made.
+  NodeRef& spelled(bool minimal) { return spelled_[minimal ? 1 : 0]; }
 
   // --- structure ---
   const Node& node(NodeRef ref) const { return nodes_[ref]; }
@@ -155,10 +159,11 @@ class Store {
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_index_;
   std::vector<std::unique_ptr<Typed>> typed_;
   std::vector<Rule> rules_;
-  std::unordered_map<uint64_t, NodeRef> derived_;  // (node, byte) -> rest
-  std::unordered_map<NodeRef, NodeRef> bodies_;    // typed rule -> body
-  std::unordered_map<NodeRef, bool> nullables_;    // nodes with rules below
+  FlatMap derived_;                              // (node, byte) -> rest
+  std::unordered_map<NodeRef, NodeRef> bodies_;  // typed rule -> body
+  std::unordered_map<NodeRef, bool> nullables_;  // nodes with rules below
   NodeRef any_char_ = 0;
+  NodeRef spelled_[2] = {0, 0};
   uint32_t sealed_at_ = kUnsealed;
   uint64_t typed_bytes_ = 0;
   bool asked_ = false;  // some answer depends on the rules' bodies

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "grammar/ir/node.h"
+#include "support/flat_map.h"
 
 namespace treadle {
 
@@ -26,17 +26,20 @@ class Cells {
 
   CellId push(NodeRef rest, CellId parent) {
     uint64_t key = uint64_t{rest} << 32 | parent;
-    auto [found, fresh] = index_.try_emplace(key, static_cast<CellId>(cells_.size()));
-    if (fresh) cells_.push_back({rest, parent, cells_[parent].depth + 1});
-    return found->second;
+    uint32_t found = index_.find(key);
+    if (found != FlatMap::kNone) return found;
+    auto fresh = static_cast<CellId>(cells_.size());
+    cells_.push_back({rest, parent, cells_[parent].depth + 1});
+    index_.set(key, fresh);
+    return fresh;
   }
   const Cell& operator[](CellId id) const { return cells_[id]; }
   uint64_t size() const { return cells_.size(); }
-  uint64_t memory() const { return cells_.size() * (sizeof(Cell) + 40); }
+  uint64_t memory() const { return cells_.size() * sizeof(Cell) + index_.memory(); }
 
  private:
   std::vector<Cell> cells_;
-  std::unordered_map<uint64_t, CellId> index_;
+  FlatMap index_;
 };
 
 }  // namespace treadle

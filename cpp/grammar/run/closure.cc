@@ -16,7 +16,7 @@ void States::visit(NodeRef node, CellId cell) {
     pop(cell);
     return;
   }
-  if (visited_.insert(uint64_t{node} << 32 | cell).second) work_.push_back({node, cell});
+  if (visited_.insert(uint64_t{node} << 32 | cell)) work_.push_back({node, cell});
 }
 
 // The residual above `cell` may be complete here.

@@ -6,17 +6,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "grammar/run/loop.h"
+#include "grammar/run/memo.h"
 #include "grammar/run/state.h"
 #include "support/lock.h"
 #include "tokens/vocab.h"
 
 namespace treadle {
-
-// The legal text tokens of one state, one bit a token, and how many there are.
-struct StateMask {
-  std::vector<uint32_t> bits;
-  uint32_t count = 0;
-};
 
 // Shared by matchers. `lock` guards everything that is not constant: states, masks, and the
 // matchers themselves, which take it in every call.
@@ -24,30 +20,48 @@ class Compiled {
  public:
   // Prepares the root for stepping: pruning, left recursion, the start state.
   static Result<std::shared_ptr<Compiled>> build(std::unique_ptr<Store> store, NodeRef root,
-                                                 VocabRef vocab, const Limits& limits);
+                                                 VocabRef vocab, std::shared_ptr<Memo> memo,
+                                                 const Limits& limits);
 
   const Vocab& vocab() const { return *vocab_; }
   const Limits& limits() const { return limits_; }
   States& states() { return states_; }
-  // The mask of `state`, from the cache or by a walk. The pointer is valid until the next call.
-  Result<const StateMask*> mask(StateId state);
+  // Writes the legal text tokens of `state` (V / 32 words rounded up, the rest of the row cleared)
+  // from the memo or by a walk; returns how many there are.
+  Result<uint32_t> fill(StateId state, std::span<uint32_t> row) { return fill(state, row, true); }
   uint64_t memory() const;
   bool worn() const { return states_.worn(); }
 
   Lock lock;
 
  private:
-  Compiled(std::unique_ptr<Store> store, VocabRef vocab, const Limits& limits)
-      : vocab_(std::move(vocab)), limits_(limits), states_(std::move(store), limits) {}
-  Status walk(StateId state, StateMask& out);
-  Status walk_trie(StateId state, StateMask& out, Fuel& fuel);
-  Status walk_giants(StateId state, StateMask& out, Fuel& fuel);
+  using Bits = std::vector<uint32_t>;  // one bit a token, V / 32 + 1 words
 
+  Compiled(std::unique_ptr<Store> store, VocabRef vocab, std::shared_ptr<Memo> memo,
+           const Limits& limits)
+      : vocab_(std::move(vocab)),
+        memo_(std::move(memo)),
+        limits_(limits),
+        states_(std::move(store), limits) {}
+  Digest key_of(StateId state);
+  SliceRef slice_of(StateId state, Bits& out);
+  Result<uint32_t> fill(StateId state, std::span<uint32_t> row, bool look_beside);
+  Result<StateId> neighbour(StateId state, Fuel& fuel);
+  Status walk_apart(StateId state, StateId beside, Bits& out, Fuel& fuel);
+  Result<bool> walk_beside(StateId state, Bits& out, Fuel& fuel);
+  Status walk(StateId state, Bits& out, bool look_beside);
+  Status walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel);
+  Status walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel);
+
+  static uint64_t next_id();
+
+  const uint64_t id_ = next_id();  // never used twice
   VocabRef vocab_;
+  std::shared_ptr<Memo> memo_;
   Limits limits_;
   States states_;
-  std::unordered_map<StateId, StateMask> masks_;
-  uint64_t mask_bytes_ = 0;
+  Loops loops_;
+  std::vector<MaskSlot> slots_;  // by state
 };
 
 using CompiledRef = std::shared_ptr<Compiled>;

@@ -36,7 +36,7 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
     parsed.root = *root;
   }
   Result<CompiledRef> compiled =
-      Compiled::build(std::move(parsed.store), parsed.root, vocab_, limits_);
+      Compiled::build(std::move(parsed.store), parsed.root, vocab_, memo_, limits_);
   if (!compiled.ok()) return compiled;
   Guard guard(lock_);
   if (index_.contains(key)) return compiled;  // another thread was faster; both are right

@@ -22,7 +22,10 @@ struct Parsed {
 // bounded by `cache_bytes` over all its grammars; matchers keep theirs alive beyond it.
 class Compiler {
  public:
-  Compiler(VocabRef vocab, const Limits& limits) : vocab_(std::move(vocab)), limits_(limits) {}
+  Compiler(VocabRef vocab, const Limits& limits)
+      : vocab_(std::move(vocab)),
+        limits_(limits),
+        memo_(std::make_shared<Memo>(limits.cache_bytes / 2)) {}
 
   // `parsed` may hold a reading of `source` under the same limits, which saves one.
   Result<CompiledRef> compile(const Source& source, Parsed parsed = {});
@@ -42,6 +45,7 @@ class Compiler {
 
   VocabRef vocab_;
   Limits limits_;
+  std::shared_ptr<Memo> memo_;
   Lock lock_;
   std::list<Entry> entries_;  // most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;  // views of the keys

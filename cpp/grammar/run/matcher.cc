@@ -100,12 +100,10 @@ Result<bool> Matcher::fill(std::span<uint32_t> row) {
     std::fill(row.begin(), row.end(), 0u);
     return true;
   }
-  Result<const StateMask*> mask = compiled_->mask(state());
-  if (!mask.ok()) return stick(mask.status());
+  Result<uint32_t> filled = compiled_->fill(state(), row);
+  if (!filled.ok()) return stick(filled.status());
   bool accepting = compiled_->states().accepting(state());
-  std::memcpy(row.data(), (*mask)->bits.data(), words * sizeof(uint32_t));
-  std::fill(row.begin() + static_cast<std::ptrdiff_t>(words), row.end(), 0u);
-  uint64_t legal = (*mask)->count;
+  uint64_t legal = *filled;
   for (TokenId token : *stop_tokens_) {
     uint32_t bit = uint32_t{1} << (token & 31);
     bool was = row[token >> 5] & bit;  // a text token that this matcher uses as a stop token

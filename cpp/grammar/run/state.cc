@@ -47,7 +47,7 @@ Status States::take_fault() {
 
 uint64_t States::memory() const {
   return store_->memory() + cells_.memory() + configs_.size() * sizeof(Config) +
-         list_.size() * (sizeof(State) + 24) + row_store_.size() * (kRowBytes + 64);
+         list_.size() * (sizeof(State) + 24) + rows_made_ * kRowBytes;
 }
 
 bool States::worn() const {
@@ -64,17 +64,20 @@ ByteSet States::first(StateId state) {
 
 // All transitions are dropped when they outgrow the cache: they are cheap to find again.
 StateId* States::make_row(StateId state) {
-  if (row_store_.size() > kLeastRows && row_store_.size() * kRowBytes > limits_.cache_bytes / 2) {
+  if (rows_made_ > kLeastRows && rows_made_ * kRowBytes > limits_.cache_bytes / 2) {
     rows_.assign(rows_.size(), unset_.data());
-    row_store_.clear();
+    blocks_.clear();
+    rows_made_ = 0;
     ++epoch_;
   }
-  std::unique_ptr<StateId[]>& row = row_store_[state];
-  row = std::make_unique<StateId[]>(256);
-  std::fill(row.get(), row.get() + 256, kDeadState);
+  if (rows_made_ % kBlock == 0) {
+    blocks_.push_back(std::make_unique_for_overwrite<StateId[]>(256 * kBlock));
+  }
+  StateId* row = blocks_.back().get() + 256 * (rows_made_++ % kBlock);
+  std::fill(row, row + 256, kDeadState);
   if (state > kStopped) first(state).each([&](uint8_t byte) { row[byte] = kUnknown; });
-  rows_[state] = row.get();
-  return row.get();
+  rows_[state] = row;
+  return row;
 }
 
 StateId States::next(StateId state, uint8_t byte, Fuel& fuel) {
@@ -102,7 +105,7 @@ StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
   }
   StateId to = close(fuel);
   if (to == kFault) return to;
-  StateId* row = row_store_[state].get();
+  StateId* row = own_row(state);
   alike.each([&](uint8_t other) {
     if (row[other] == kUnknown) row[other] = to;
   });
@@ -125,16 +128,20 @@ StateId States::intern() {
   auto order = [](const Config& x, const Config& y) {
     return x.cell != y.cell ? x.cell < y.cell : x.residual < y.residual;
   };
-  std::sort(found_.begin(), found_.end(), order);
+  if (found_.size() > 1) std::sort(found_.begin(), found_.end(), order);
   size_t kept = 0;
   for (size_t i = 0; i < found_.size();) {
-    std::vector<NodeRef> residuals;
     CellId cell = found_[i].cell;
-    for (; i < found_.size() && found_[i].cell == cell; ++i) {
-      residuals.push_back(found_[i].residual);
+    NodeRef merged = found_[i].residual;
+    size_t end = i + 1;
+    while (end < found_.size() && found_[end].cell == cell) ++end;
+    if (end > i + 1) {
+      residuals_.clear();
+      for (size_t j = i; j < end; ++j) residuals_.push_back(found_[j].residual);
+      merged = store_->any_of(residuals_);
     }
-    NodeRef merged = residuals.size() == 1 ? residuals.front() : store_->any_of(residuals);
     found_[kept++] = {merged, cell};
+    i = end;
   }
   found_.resize(kept);
   if (!store_->ok()) return kFault;

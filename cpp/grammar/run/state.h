@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 #include "grammar/ir/store.h"
 #include "grammar/run/cell.h"
+#include "support/flat_set.h"
 
 namespace treadle {
 
@@ -68,7 +69,9 @@ class States {
     CellId cell;
   };
 
+  static constexpr uint64_t kBlock = 16;
   StateId* make_row(StateId state);
+  StateId* own_row(StateId state) { return const_cast<StateId*>(rows_[state]); }
   StateId compute(StateId state, uint8_t byte, Fuel& fuel);
   StateId close(Fuel& fuel);
   void expand(Item item, Fuel& fuel);
@@ -90,14 +93,16 @@ class States {
   std::vector<StateId> table_;
   std::vector<StateId> unset_;  // the row of states without one
   std::vector<const StateId*> rows_;
-  std::unordered_map<StateId, std::unique_ptr<StateId[]>> row_store_;
+  std::vector<std::unique_ptr<StateId[]>> blocks_;  // the rows that were made, kBlock in each
+  uint64_t rows_made_ = 0;
   uint64_t epoch_ = 0;
   StateId start_ = kDeadState;
 
   // Scratch of one closure, kept to avoid allocation.
   std::vector<Item> work_;
-  std::unordered_set<uint64_t> visited_;
-  std::unordered_set<CellId> unrolled_;  // continuations of nullable repetitions begun here
+  FlatSet visited_;
+  FlatSet unrolled_;  // continuations of nullable repetitions begun here
+  std::vector<NodeRef> residuals_;
   std::vector<Config> found_;
   bool accepts_ = false;
 };

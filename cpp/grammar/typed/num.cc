@@ -116,11 +116,7 @@ NodeRef make(Store& store, const Allowed& allowed, NumState state) {
 void push_digit(const Magnitudes& allowed, NumState& state, uint8_t byte) {
   if (!state.digits.empty() || byte != '0') state.digits.push_back(static_cast<char>(byte));
   --state.room;
-  if (!allowed.is_coarse() || state.digits.empty()) return;
-  // A stand-in with the same behaviour, so that equal futures are one node.
-  const size_t zeros = state.digits.size() - 1 - state.digits.find_last_not_of('0');
-  const bool free = allowed.step.a == 0 && allowed.avoid.empty();
-  state.digits = free ? "1" : "1" + std::string(zeros, '0');
+  if (!state.digits.empty()) state.digits = allowed.stand_in(std::move(state.digits));
 }
 
 bool Num::nullable(Store&) const {

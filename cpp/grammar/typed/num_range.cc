@@ -110,6 +110,39 @@ int32_t Magnitudes::room(uint64_t most) const {
   return static_cast<int32_t>(std::min<uint64_t>(most, static_cast<uint64_t>(out)));
 }
 
+std::string Magnitudes::stand_in(std::string digits) const {
+  const size_t zeros = digits.size() - 1 - digits.find_last_not_of('0');
+  // Without a step nobody asks for trailing zeros, nor where only digits may follow.
+  const bool free = avoid.empty() && (step.a == 0 || (step.a == 1 && step.b == 0 && digits_only()));
+  if (is_coarse()) return free ? "1" : "1" + std::string(zeros, '0');
+  if (step.a > 1 || !avoid.empty()) return digits;
+  // Bounds are compared as fractions 0.ddd: one that does not begin with these digits lies above or
+  // below them for good.
+  std::string_view low = lo.value.digits, high = hi ? std::string_view(hi->value.digits) : low;
+  if (low.empty()) low = high;  // zero is below every digit
+  if (compare_fraction(low, high) > 0) std::swap(low, high);
+  const auto open = [&](std::string_view bound) {
+    const std::string_view shown = bound.substr(0, digits.size());
+    return digits.starts_with(shown) && digits.find_first_not_of('0', shown.size()) == digits.npos;
+  };
+  if (open(low) || open(high)) return digits;
+  // The greatest digits above both, the least below both, the least between them.
+  const size_t size = digits.size();
+  std::string out(size, '0');
+  if (compare_fraction(digits, high) > 0) {
+    std::fill_n(out.begin(), size - (free ? 0 : zeros), '9');
+  } else if (compare_fraction(digits, low) < 0) {
+    if (!free) out[size - zeros - 1] = '1';
+    out.front() = '1';
+  } else if (free) {
+    low.copy(out.data(), size);
+    out = natural::increment(out);
+  } else {
+    out = std::move(digits);
+  }
+  return out;
+}
+
 ExponentRange Magnitudes::exponents(std::string_view digits, int32_t scale) const {
   ExponentRange out;
   constexpr ExponentRange kNothing{1, 0};

@@ -43,6 +43,10 @@ struct Magnitudes {
   // How many digits a text may have.
   [[nodiscard]] int32_t room(uint64_t most) const;
 
+  // Digits that every function here answers alike for, whatever is appended to both, so that equal
+  // futures become one node. `digits` begins with no zero.
+  [[nodiscard]] std::string stand_in(std::string digits) const;
+
   // Whether digits × 10^-scale × 10^e is allowed, as the interval of such e.
   [[nodiscard]] ExponentRange exponents(std::string_view digits, int32_t scale) const;
   // Whether some N × 10^q is allowed, where N appends t <= room digits to `digits` ("" = zero) and

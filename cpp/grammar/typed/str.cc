@@ -126,6 +126,9 @@ class Str final : public Typed {
   ByteSet first(Store& store) const override;
   ByteSet same(Store& store, uint8_t byte) const override;
   NodeRef derive(Store& store, uint8_t byte) const override;
+  NodeRef between(const Store& store) const {
+    return escape_.inside == Inside::none ? text_ : store.empty();
+  }
 
  private:
   NodeRef take(Store& store, uint32_t code) const;  // a whole escape has been read
@@ -247,6 +250,13 @@ NodeRef hex_digits(Store& store, uint32_t unit) {
 
 }  // namespace
 
+NodeRef raw_text(const Store& store, NodeRef node) {
+  if (store.node(node).kind != Kind::leaf) return store.empty();
+  const Typed& typed = store.typed_of(node);
+  return typed.tag == TypedTag::string ? static_cast<const Str&>(typed).between(store)
+                                       : store.empty();
+}
+
 bool has_member(Store& store, NodeRef node) {
   if (node == store.empty()) return false;
   if (store.node(node).facts.plain) return true;
@@ -280,7 +290,7 @@ NodeRef spelled_char(Store& store, uint32_t code, Escapes escapes) {
   return store.any_of(out);
 }
 
-NodeRef spelled_any(Store& store, Escapes escapes) {
+static NodeRef make_spelled_any(Store& store, Escapes escapes) {
   const auto hex = [](std::string_view digits) {
     ByteSet set;
     for (const char digit : digits) set.insert(static_cast<uint8_t>(digit));
@@ -316,6 +326,14 @@ NodeRef spelled_any(Store& store, Escapes escapes) {
   const NodeRef named = store.cat(store.bytes("\\"), store.byte_set(names));
   const NodeRef choices[] = {store.chars(raw), named, basic, pair};
   return store.any_of(choices);
+}
+
+NodeRef spelled_any(Store& store, Escapes escapes) {
+  NodeRef& kept = store.spelled(escapes == Escapes::minimal);
+  if (kept != store.empty()) return kept;
+  const NodeRef made = make_spelled_any(store, escapes);
+  if (store.ok()) kept = made;
+  return made;
 }
 
 NodeRef string_content(Store& store, NodeRef text, Escapes escapes) {

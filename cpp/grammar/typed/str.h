@@ -18,6 +18,10 @@ enum class Escapes : uint8_t { any, minimal };
 // `text`: raw characters, short escapes, \u escapes, surrogate pairs. empty() when `text` is.
 NodeRef string_content(Store& store, NodeRef text, Escapes escapes = Escapes::any);
 
+// For a leaf of string_content() that stands between two characters: the language of the rest of
+// the decoded text. empty() for every other node.
+NodeRef raw_text(const Store& store, NodeRef node);
+
 // Whether a regular node has a member. A spent budget becomes the store's fault, and false.
 bool has_member(Store& store, NodeRef node);
 

@@ -1,0 +1,131 @@
+#include "grammar/run/loop.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "grammar/typed/str.h"
+
+namespace treadle {
+
+namespace {
+
+constexpr int kDepth = 4;         // unions and sequences looked into
+constexpr size_t kBranches = 64;  // alternatives looked at
+
+unsigned width(const CharClass& chars) {
+  return chars.ascii.count() + (chars.beyond ? 256 : 0);
+}
+
+// The ASCII characters that stand for themselves in a JSON string.
+ByteSet raw_json() {
+  ByteSet out = ByteSet::range(0x20, 0x7F);
+  out.erase('"');
+  out.erase('\\');
+  return out;
+}
+
+// A handful of characters is most tokens, so the class counts for more than the number of units.
+bool better(const Loop& a, const Loop& b) {
+  constexpr uint32_t kMostTokens = 8;
+  return std::min(a.units, kMostTokens) * width(a.chars) >
+         std::min(b.units, kMostTokens) * width(b.chars);
+}
+
+bool apart(const ByteSet& first, const CharClass& chars) {
+  ByteSet taken = chars.ascii;
+  if (chars.beyond) taken |= ByteSet::range(0x80, 0xFF);
+  return (first & taken).empty();
+}
+
+}  // namespace
+
+const CharClass& Loops::class_of(Store& store, NodeRef unit) {
+  static const CharClass kNone;
+  auto found = classes_.find(unit);
+  if (found != classes_.end()) return found->second;
+  CharClass chars;
+  ByteSet starts = store.first(unit);
+  ByteSet left = starts & ByteSet::range(0, 0x7F);
+  while (!left.empty()) {
+    auto byte = static_cast<uint8_t>(left.lowest());
+    ByteSet alike = store.same(unit, byte) & left;
+    alike.insert(byte);
+    if (store.nullable(store.derive(unit, byte))) chars.ascii |= alike;
+    left &= ~alike;
+  }
+  chars.beyond = true;
+  for (unsigned lead = 0xC2; lead <= 0xF4 && chars.beyond; ++lead) {
+    auto byte = static_cast<uint8_t>(lead);
+    chars.beyond =
+        starts.contains(byte) && store.derive(unit, byte) == store.derive(store.any_char(), byte);
+  }
+  if (!store.ok()) return kNone;  // a spent budget makes every derivative look alike
+  return classes_[unit] = chars;
+}
+
+Loop Loops::find(Store& store, std::span<const NodeRef> residuals) {
+  size_t which = 0;
+  Loop out = beside(store, residuals, which, false, 0);
+  if (out.longer != Loop::Longer::behind) return out;
+  // What follows a residual that may be empty stands beside it already, and is apart from it.
+  bool seen = out.units > 0 && store.nullable(residuals[which]);
+  out.longer = seen ? Loop::Longer::no : Loop::Longer::maybe;
+  return out;
+}
+
+// `decoded`: inside a JSON string, where only characters that stand for themselves count.
+Loop Loops::in(Store& store, NodeRef ref, bool decoded, int depth) {
+  const Node node = store.node(ref);
+  if (depth > kDepth) return {};
+  switch (node.kind) {
+    case Kind::repeat: {
+      Loop out;
+      if (!node.facts.regular || node.hi == 0) return out;
+      out.chars = class_of(store, node.a);
+      if (decoded) out.chars.ascii &= raw_json();
+      out.units = out.chars.empty() ? 0 : node.hi;
+      return out;
+    }
+    case Kind::concat: {
+      Loop out = in(store, node.a, decoded, depth + 1);
+      if (out.units == 0 || out.longer != Loop::Longer::behind) return out;
+      bool blocked = !store.nullable(node.b) && apart(store.first(node.b), out.chars);
+      out.longer = blocked ? Loop::Longer::no : Loop::Longer::maybe;
+      return out;
+    }
+    case Kind::any_of: {
+      std::span<const NodeRef> children = store.children(ref);
+      if (children.size() > kBranches) return {};
+      std::vector<NodeRef> copy(children.begin(), children.end());  // the store may grow
+      size_t which = 0;
+      return beside(store, copy, which, decoded, depth + 1);
+    }
+    case Kind::leaf: {
+      NodeRef text = raw_text(store, ref);
+      return text == store.empty() ? Loop{} : in(store, text, true, depth + 1);
+    }
+    default:
+      return {};
+  }
+}
+
+Loop Loops::beside(Store& store, std::span<const NodeRef> nodes, size_t& which, bool decoded,
+                   int depth) {
+  Loop best;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    Loop loop = in(store, nodes[i], decoded, depth);
+    if (loop.units == 0 || (best.units != 0 && !better(loop, best))) continue;
+    best = loop;
+    which = i;
+  }
+  for (size_t i = 0; i < nodes.size() && best.units != 0; ++i) {
+    if (i == which) continue;
+    if (!apart(store.first(nodes[i]), best.chars)) best.longer = Loop::Longer::maybe;
+    // Past an empty alternative stands what follows all of them.
+    bool open = best.longer == Loop::Longer::no && store.nullable(nodes[i]);
+    if (open) best.longer = Loop::Longer::behind;
+  }
+  return best;
+}
+
+}  // namespace treadle

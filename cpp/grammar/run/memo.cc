@@ -1,0 +1,132 @@
+#include "grammar/run/memo.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace treadle {
+
+namespace {
+
+// The base build may not use the instruction, so the loader picks a version.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+__attribute__((target_clones("popcnt", "default")))
+#endif
+uint32_t ones(std::span<const uint32_t> words) {
+  uint32_t total = 0;
+  for (uint32_t word : words) total += static_cast<uint32_t>(std::popcount(word));
+  return total;
+}
+
+}  // namespace
+
+TokenMask::TokenMask(std::vector<uint32_t> bits) {
+  count_ = ones(bits);
+  listed_ = count_ <= kFew;
+  if (!listed_) {
+    words_ = std::move(bits);
+    return;
+  }
+  words_.reserve(count_);
+  for (size_t i = 0; i < bits.size(); ++i) {
+    for (uint32_t word = bits[i]; word; word &= word - 1) {
+      words_.push_back(static_cast<uint32_t>(i * 32) +
+                       static_cast<uint32_t>(std::countr_zero(word)));
+    }
+  }
+}
+
+void TokenMask::copy_to(std::span<uint32_t> row) const {
+  if (listed_) {
+    std::memset(row.data(), 0, row.size_bytes());
+    for (uint32_t token : words_) row[token >> 5] |= uint32_t{1} << (token & 31);
+    return;
+  }
+  size_t words = std::min(words_.size(), row.size());
+  std::memcpy(row.data(), words_.data(), words * sizeof(uint32_t));
+  std::fill(row.begin() + static_cast<std::ptrdiff_t>(words), row.end(), 0u);
+}
+
+bool Memo::copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count) {
+  Guard guard(lock_);
+  if (slot.index >= slots_.size()) return false;
+  Slot& at = slots_[slot.index];
+  if (at.used == 0 || at.generation != slot.generation) return false;
+  at.used = ++clock_;
+  ++stats_.hits;
+  at.mask.copy_to(row);
+  count = at.mask.count();
+  return true;
+}
+
+MaskSlot Memo::find(const Digest& key) {
+  Guard guard(lock_);
+  auto found = index_.find(key);
+  if (found == index_.end()) return {};
+  return {found->second, slots_[found->second].generation};
+}
+
+MaskSlot Memo::put(const Digest& key, TokenMask mask) {
+  Guard guard(lock_);
+  ++stats_.misses;
+  auto [found, fresh] = index_.try_emplace(key, 0);
+  if (!fresh)
+    return {found->second, slots_[found->second].generation};  // another thread was faster
+  if (free_.empty()) {
+    free_.push_back(static_cast<uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  uint32_t index = free_.back();
+  free_.pop_back();
+  found->second = index;
+  Slot& slot = slots_[index];
+  bytes_ += mask.memory() + kOverhead;
+  slot.mask = std::move(mask);
+  slot.key = key;
+  slot.used = ++clock_;
+  MaskSlot out{index, slot.generation};
+  if (bytes_ > budget_) sweep();
+  return out;
+}
+
+void Memo::drop(uint32_t index) {
+  Slot& slot = slots_[index];
+  bytes_ -= slot.mask.memory() + kOverhead;
+  index_.erase(slot.key);
+  slot.mask = TokenMask();
+  slot.used = 0;
+  ++slot.generation;
+  free_.push_back(index);
+}
+
+// Drops what was not used for longest, until half of the budget is free. The newest mask stays
+// whatever the budget: somebody is about to read it.
+void Memo::sweep() {
+  std::vector<std::pair<uint64_t, uint32_t>> order;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].used != 0 && slots_[i].used != clock_) order.push_back({slots_[i].used, i});
+  }
+  std::sort(order.begin(), order.end());
+  for (auto [used, index] : order) {
+    if (bytes_ <= budget_ / 2) break;
+    drop(index);
+    ++stats_.evicted;
+  }
+}
+
+void Memo::clear() {
+  Guard guard(lock_);
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].used != 0) drop(i);
+  }
+}
+
+Memo::Stats Memo::stats() {
+  Guard guard(lock_);
+  Stats out = stats_;
+  out.masks = index_.size();
+  out.bytes = bytes_;
+  return out;
+}
+
+}  // namespace treadle
