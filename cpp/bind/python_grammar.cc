@@ -155,6 +155,18 @@ void bind_text_kinds(nb::class_<Grammar>& grammar) {
       },
       nb::arg("text"), nb::arg("root"), nb::arg("limits"));
   grammar.def_static(
+      "lark",
+      [](const std::string& text, const std::string& start, const std::vector<std::string>& named,
+         const Limits& limits) {
+        Source source;
+        source.kind = SourceKind::lark;
+        source.text = text;
+        source.root = start;
+        source.strings = named;
+        return make_grammar(std::move(source), limits);
+      },
+      nb::arg("text"), nb::arg("start"), nb::arg("named"), nb::arg("limits"));
+  grammar.def_static(
       "choice",
       [](const std::vector<std::string>& strings, const Limits& limits) {
         Source source;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -72,6 +72,25 @@ class Grammar:
     def ebnf(text: str, root: str = "root", *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
         """Texts derived from the rule `root` of an EBNF (GBNF) grammar."""
         return _made(lambda: _core.Grammar.ebnf(text, root, core_limits(limits)))
+
+    @staticmethod
+    def lark(
+        text: str,
+        start: str = "start",
+        *,
+        grammars: Mapping[str, str | dict[str, Any]] | None = None,
+        limits: GrammarLimits = DEFAULT_LIMITS,
+    ) -> Grammar:
+        """Texts derived from the rule `start` of a Lark grammar; terminals match in place.
+
+        `grammars` are what `@name` refers to: Lark texts, whose first rule is `start`, or JSON
+        Schemas. Source: the syntax of lark 1.3 and of llguidance's extensions.
+        """
+        named: list[str] = []
+        for name, grammar in (grammars or {}).items():
+            lark = grammar if isinstance(grammar, str) else f"start: %json {dump(grammar, '')}"
+            named += [name, lark]
+        return _made(lambda: _core.Grammar.lark(text, start, named, core_limits(limits)))
 
     @staticmethod
     def choice(strings: Sequence[str], *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
