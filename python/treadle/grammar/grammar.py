@@ -125,6 +125,16 @@ class Grammar:
         """What was dropped or narrowed, in source order."""
         return tuple(Note(*note) for note in self.core.notes)
 
+    def __str__(self) -> str:
+        """EBNF that parses back to the same language, with the root rule `root`.
+
+        JSON values have no such text: a grammar with some is only named, as by `repr`.
+        """
+        try:
+            return self.core.ebnf_text()
+        except _core.CoreError:
+            return repr(self)
+
     def __repr__(self) -> str:
         return f"Grammar({self.kind})"
 
