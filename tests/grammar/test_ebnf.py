@@ -151,8 +151,10 @@ def test_errors_name_the_place(text: str, reason: str, at: str, word: str) -> No
 
 
 def test_regex_macro() -> None:
-    language = _language(r'root ::= "<" Regex("a+|[^\\n]\\d", flags="i") Regex("\"é?", json_string=true)')
-    for text in ('<AA\\"', '<é1\\u0022\\u00e9', '<a\\"é'):
+    language = _language(
+        r'root ::= "<" Regex("a+|[^\\n]\\d", flags="i") Regex("\"é?", json_string=true)'
+    )
+    for text in ('<AA\\"', "<é1\\u0022\\u00e9", '<a\\"é'):
         assert text in language
     for text in ('<AA"', "<é\\n", '<\n1\\"'):
         assert text not in language
@@ -194,13 +196,18 @@ def test_tag_dispatch_agrees_with_a_scan(loop: bool) -> None:
             assert (text in language) == wanted(text), text
 
 
+LARK = 'start: A+ b\nA: /[a-z]/ & ~"b"\nb: "(" b? ")"\n%ignore " "'
+TAGS = 'root ::= TagDispatch(("<", r), excludes=("x",))\nr ::= [ab]'
+NAMES_WITH_MARKS = 'a.b ::= "x" a.b a-b | ""\na-b ::= "y" | a.b "z"'
+REGEX = r"[^a]{2,3}(?!b)[\]^-]|\p{Lu}+|.?\bx\b"
+BYTES = b"a\xc3\x28\xff"
 PRINTED = [
-    (Grammar.choice(["a", "ab", "b]", "é", "è", "\\n\"\\"]), ["a", "é", "è", "b]", '\\n"\\', "b", "ê"]),
-    (Grammar.regex(r"[^a]{2,3}(?!b)[\]^-]|\p{Lu}+|.?\bx\b"), ["éb-", "xb]", "ÀB", "-x", "axx", "x"]),
-    (Grammar.lark('start: A+ b\nA: /[a-z]/ & ~"b"\nb: "(" b? ")"\n%ignore " "'), ["a ((", "ac ( ( ))"]),
-    (Grammar.ebnf('root ::= TagDispatch(("<", r), excludes=("x",))\nr ::= [ab]'), ["é<aé", "<", "x"]),
-    (Grammar.literal(b"a\xc3\x28\xff") | Grammar.regex("[^]{3}"), ["aaa", b"a\xc3\x28\xff", b"a\xff"]),
-    (Grammar.ebnf('a.b ::= "x" a.b a-b | ""\na-b ::= "y" | a.b "z"', "a.b"), ["xy", "xxyzy", "xz", "y"]),
+    (Grammar.choice(["a", "ab", "é", "è", '\n"\\']), ["a", "é", "è", '\n"\\', "b", "ê"]),
+    (Grammar.regex(REGEX), ["éb-", "xb]", "ÀB", "-x", "axx", "x"]),
+    (Grammar.lark(LARK), ["a ((", "ac ( ( ))"]),
+    (Grammar.ebnf(TAGS), ["é<aé", "<", "x"]),
+    (Grammar.literal(BYTES) | Grammar.regex("[^]{3}"), ["aaa", BYTES, b"a\xff"]),
+    (Grammar.ebnf(NAMES_WITH_MARKS, "a.b"), ["xy", "xxyzy", "xz", "y"]),
 ]
 
 

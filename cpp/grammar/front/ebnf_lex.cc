@@ -12,9 +12,9 @@ namespace treadle::ebnf {
 namespace {
 
 constexpr uint32_t kMaxCount = 0x7FFFFFFF;
-constexpr std::array<std::string_view, 9> kMacros = {
-    "Regex", "Substring", "TagDispatch", "Token", "ExcludeToken", "TokenTagDispatch",
-    "Bytes", "Both",      "Not"};
+constexpr std::array<std::string_view, 9> kMacros = {"Regex", "Substring",    "TagDispatch",
+                                                     "Token", "ExcludeToken", "TokenTagDispatch",
+                                                     "Bytes", "Both",         "Not"};
 
 bool begins_name(char c) {
   return is_letter(c) || is_digit(c) || c == '_';

@@ -90,9 +90,9 @@ class Parser {
     Rule& rule = rule_at(token);
     if (rule.defined) {
       return lexer_.fail_at(Reason::syntax,
-                         "rule " + token.text + " is already defined at " +
-                             place(rule.line, rule.column) + "; join the two with |",
-                         token);
+                            "rule " + token.text + " is already defined at " +
+                                place(rule.line, rule.column) + "; join the two with |",
+                            token);
     }
     rule.defined = true;
     rule.line = token.line;
@@ -232,7 +232,8 @@ class Parser {
 
   bool repeat(const Token& token) {
     if (items_.size() == frames_.back().items) {
-      return lexer_.fail_at(Reason::syntax, "nothing to repeat; put an expression before it", token);
+      return lexer_.fail_at(Reason::syntax, "nothing to repeat; put an expression before it",
+                            token);
     }
     NodeRef node = node_of(std::move(items_.back()));
     items_.back() = {store_.repeat(node, token.lo, token.hi), false, {}};

@@ -1,6 +1,6 @@
-// The terminals of lark's `common` library, by its names. As no lexer cuts them, they are written so
-// that their texts end where the things they stand for end: strings and comments contain no second
-// delimiter.
+// The terminals of lark's `common` library, by its names. As no lexer cuts them, they are written
+// so that their texts end where the things they stand for end: strings and comments contain no
+// second delimiter.
 #include "grammar/front/lark_parse.h"
 
 namespace treadle::lark {

@@ -190,8 +190,8 @@ bool Parser::options() {
     } else if (key == "ignore_once" || key == "skip_repetition") {
       module.skip_once = on;
     } else if (key != "no_forcing" && !(key == "allow_invalid_utf8" && off)) {
-      return lexer_.fail_at(Reason::unsupported,
-                            "option " + key + " is not supported; remove it", at);
+      return lexer_.fail_at(Reason::unsupported, "option " + key + " is not supported; remove it",
+                            at);
     }
   }
   return advance();

@@ -178,8 +178,10 @@ bool Lexer::object(std::string& out, const Token& token) {
     if (done()) return fail_at(Reason::syntax, "a JSON object is not closed; add }", token);
     if (!take(c)) return false;
     if (quoted) {
-      if (c == '\\' && !done() && !take(c)) return false;
-      else if (c == '"') quoted = false;
+      if (c == '\\' && !done() && !take(c))
+        return false;
+      else if (c == '"')
+        quoted = false;
     } else if (c == '"') {
       quoted = true;
     } else if (c == '{') {

@@ -41,9 +41,9 @@ class Lowering {
     if (!live.ok()) return live.status();
     if (*live) return start;
     const Symbol& symbol = grammar_.symbols[start_of(0)];
-    return unsatisfiable(at(symbol.module, symbol.line, symbol.column),
-                         "rule " + symbol.name +
-                             " can never finish; give its recursion an alternative that ends");
+    return unsatisfiable(
+        at(symbol.module, symbol.line, symbol.column),
+        "rule " + symbol.name + " can never finish; give its recursion an alternative that ends");
   }
 
  private:
@@ -107,7 +107,8 @@ class Lowering {
     for (const Symbol& s : grammar_.symbols) {
       if (s.defined) continue;
       bool library = grammar_.modules[s.module].library;  // then the place is that of the import
-      return fail(Reason::syntax, library ? place(s.line, s.column) : at(s.module, s.line, s.column),
+      return fail(Reason::syntax,
+                  library ? place(s.line, s.column) : at(s.module, s.line, s.column),
                   library ? "there is no common." + s.name + "; write the terminal out"
                           : s.name + " is not defined; add " + s.name + ": ...");
     }
@@ -195,9 +196,8 @@ class Lowering {
 
   NodeRef with_options(const Symbol& symbol, NodeRef body) {
     if (symbol.options.empty() || !status_.ok()) return body;
-    Result<NodeRef> made =
-        lower_rule_options(store_, body, symbol.options,
-                           at(symbol.module, symbol.line, symbol.options_column));
+    Result<NodeRef> made = lower_rule_options(
+        store_, body, symbol.options, at(symbol.module, symbol.line, symbol.options_column));
     if (made.ok()) return *made;
     status_ = made.status();
     return store_.empty();
@@ -234,8 +234,8 @@ class Lowering {
            "the start takes no parameter; begin with a rule that gives it one");
       return store_.empty();
     }
-    NodeRef start = s.terminal ? lexeme(terminals_[target(symbol)].node, skips_[module])
-                               : instance(symbol, 0);
+    NodeRef start =
+        s.terminal ? lexeme(terminals_[target(symbol)].node, skips_[module]) : instance(symbol, 0);
     if (!grammar_.modules[module].skip_first) return start;
     return store_.cat(skips_[module], start);
   }
@@ -296,8 +296,8 @@ class Lowering {
     }
     if (n.op == Op::json) return store_.cat(json(n, in), in.skip);
     if (n.op == Op::module) return store_.cat(module_start(n.a), in.skip);
-    Result<NodeRef> token = lower_token_terminal(store_, grammar_.span(n.a, n.b),
-                                                 at(in.module, n.line, n.column));
+    Result<NodeRef> token =
+        lower_token_terminal(store_, grammar_.span(n.a, n.b), at(in.module, n.line, n.column));
     if (token.ok()) return *token;
     status_ = token.status();
     return store_.empty();
@@ -383,8 +383,7 @@ class Lowering {
       const Node& child = body.nodes[body.lists[i]];
       bool inverted = child.op == Op::invert;
       text |= !inverted;
-      all = store_.both(all, inverted ? store_.complement(values[child.a])
-                                      : values[body.lists[i]]);
+      all = store_.both(all, inverted ? store_.complement(values[child.a]) : values[body.lists[i]]);
     }
     return text ? all : store_.both(store_.any_text(), all);
   }
@@ -399,8 +398,7 @@ class Lowering {
 
   NodeRef json(const Node& n, const Context& in) {
     SchemaOptions options;
-    return placed(in, n,
-                  parse_schema(store_, grammar_.span(n.a, n.b), options, limits_, notes_));
+    return placed(in, n, parse_schema(store_, grammar_.span(n.a, n.b), options, limits_, notes_));
   }
 
   // {"substring_chunks": [...]}, {"substring_chars": "..."} or {"substring_words": "..."}

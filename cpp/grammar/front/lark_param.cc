@@ -19,8 +19,7 @@ uint64_t bits_of(const ParamStep& step, uint64_t p) {
 
 class Reader {
  public:
-  Reader(Lexer& lexer, Token& token, ParamCode& code)
-      : lexer_(lexer), token_(token), code_(code) {}
+  Reader(Lexer& lexer, Token& token, ParamCode& code) : lexer_(lexer), token_(token), code_(code) {}
 
   bool value() {
     ParamStep step;

@@ -289,8 +289,8 @@ bool Parser::atom() {
       made = node(Op::module, token_);
       made.a = sources_.named(token_.text);
       if (made.a == kNone) {
-        return error(Reason::syntax, "there is no grammar called " + token_.text +
-                                         "; give it with the others");
+        return error(Reason::syntax,
+                     "there is no grammar called " + token_.text + "; give it with the others");
       }
       return advance() && push(made);
     default:

@@ -40,7 +40,10 @@ class Sources {
 class Parser {
  public:
   Parser(Sources& sources, std::string_view text, uint32_t module, const Limits& limits, Fuel& fuel)
-      : sources_(sources), grammar_(sources.grammar), limits_(limits), lexer_(text, fuel),
+      : sources_(sources),
+        grammar_(sources.grammar),
+        limits_(limits),
+        lexer_(text, fuel),
         module_(module) {}
 
   Status run();
@@ -50,7 +53,7 @@ class Parser {
   struct Frame {
     Scope scope = Scope::module;
     Token open;
-    uint32_t outer = 0;    // module: the one around it
+    uint32_t outer = 0;     // module: the one around it
     uint32_t body = kNone;  // in which its nodes go
     size_t items = 0, terms = 0, branches = 0;
     bool inverted = false;

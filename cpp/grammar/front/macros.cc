@@ -210,7 +210,8 @@ class Macro {
     std::string spelled = macro_.text == "ExcludeToken" ? "!<" : "<";
     for (const Argument& argument : arguments_) {
       if (!argument.name.empty()) continue;
-      const Argument& id = argument.is_list && !argument.items.empty() ? argument.items[0] : argument;
+      const Argument& id =
+          argument.is_list && !argument.items.empty() ? argument.items[0] : argument;
       spelled += (spelled.ends_with('<') ? "[" : ",") + id.at.text;
     }
     spelled += spelled.ends_with('<') ? "[*]>" : "]>";

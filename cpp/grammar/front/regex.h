@@ -24,7 +24,7 @@ struct RegexOptions {
 Result<RegexOptions> regex_flags(std::string_view flags, RegexOptions options = {});
 
 // The language of a pattern: all valid UTF-8 texts that it matches. Exact or refused:
-// backreferences, lookaround under a quantifier, \b under a quantifier, script properties and
+// backreferences, lookaround under a quantifier, \b under a quantifier, script extensions and
 // lookbehind after a lookahead within the text are GrammarErrors with reason `unsupported`.
 // `at` of every error is "offset N", counted in code points of the pattern. Repetition bounds stay
 // counters. Lookahead and lookbehind become intersections with what follows and what precedes.

@@ -97,7 +97,8 @@ bool Lexer::property(bool negated, uint32_t start, CharSet& set) {
   if (!known) {
     return fail(Reason::unsupported,
                 "property \\p{" + std::string(name) +
-                    "} is not in the table; general categories, Any, ASCII and Assigned are",
+                    "} is not in the table; general categories, scripts (Script=Greek), Any, ASCII and "
+                    "Assigned are",
                 start);
   }
   accept(text_.substr(at_, close + 1 - at_));

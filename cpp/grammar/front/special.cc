@@ -10,19 +10,18 @@
 namespace treadle {
 namespace {
 
-constexpr std::array<std::string_view, 12> kOptions = {
-    "max_tokens",
-    "max_chars",
-    "capture",
-    "lazy",
-    "temperature",
-    "stop",
-    "suffix",
-    "stop_capture",
-    "capture_hidden_suffix_bytes",
-    "capture_hidden_stop_bytes",
-    "capture_hidden_body_rule_id",
-    "capture_hidden_marker_rule_id"};
+constexpr std::array<std::string_view, 12> kOptions = {"max_tokens",
+                                                       "max_chars",
+                                                       "capture",
+                                                       "lazy",
+                                                       "temperature",
+                                                       "stop",
+                                                       "suffix",
+                                                       "stop_capture",
+                                                       "capture_hidden_suffix_bytes",
+                                                       "capture_hidden_stop_bytes",
+                                                       "capture_hidden_body_rule_id",
+                                                       "capture_hidden_marker_rule_id"};
 
 bool is_word(char c) {
   return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '.' || c == '+';

@@ -39,9 +39,8 @@ class Automaton {
   NodeRef lower(Store& store, std::span<const std::string_view> words) const {
     std::vector<uint32_t> order(states_.size());
     for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-      return states_[a].length > states_[b].length;
-    });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return states_[a].length > states_[b].length; });
     std::vector<NodeRef> nodes(states_.size());
     for (uint32_t i : order) {
       std::vector<TrieEntry> entries;

@@ -23,6 +23,8 @@ void put_char(std::string& out, uint32_t c, std::string_view escaped) {
   if (c < 0x80 && escaped.find(static_cast<char>(c)) != std::string_view::npos) {
     out += '\\';
     out += static_cast<char>(c);
+  } else if (c == '\n' || c == '\r' || c == '\t') {
+    out += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
   } else if (c >= 0x20 && c < 0x7F) {
     out += static_cast<char>(c);
   } else {
