@@ -15,8 +15,8 @@ struct RegexOptions {
   bool multiline = false;    // m: ^ and $ also stand at line borders
   bool dot_all = false;      // s: . also matches line ends
   bool extended = false;     // x: blanks and #-comments outside classes are skipped
-  // A terminal of Lark: \d \w \s are Unicode's, the dot stops at LF alone, {,n} repeats, and whatever
-  // looks beyond the terminal (anchors, \b, lookaround) is refused.
+  // A terminal of Lark: \d \w \s are Unicode's, the dot stops at LF alone, {,n} repeats, and
+  // whatever looks beyond the terminal (anchors, \b, lookaround) is refused.
   bool terminal = false;
 };
 
