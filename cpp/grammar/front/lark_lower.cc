@@ -176,7 +176,7 @@ class Lowering {
       const Symbol& symbol = grammar_.symbols[task.symbol];
       const std::vector<Node>& nodes = grammar_.bodies[symbol.body].nodes;
       bool entered = false;
-      while (task.node < nodes.size() && !entered) {
+      while (!entered && task.node < nodes.size()) {
         const Node& n = nodes[task.node++];
         if (n.op != Op::name || !grammar_.symbols[n.a].terminal) continue;
         size_t depth = stack.size();

@@ -95,11 +95,12 @@ bool Lexer::property(bool negated, uint32_t start, CharSet& set) {
   if (name.size() > 64) return fail(Reason::syntax, "no property name is this long", start);
   std::optional<CharSet> known = unicode_property(name);
   if (!known) {
-    return fail(Reason::unsupported,
-                "property \\p{" + std::string(name) +
-                    "} is not in the table; general categories, scripts (Script=Greek), Any, ASCII and "
-                    "Assigned are",
-                start);
+    return fail(
+        Reason::unsupported,
+        "property \\p{" + std::string(name) +
+            "} is not in the table; general categories, scripts (Script=Greek), Any, ASCII and "
+            "Assigned are",
+        start);
   }
   accept(text_.substr(at_, close + 1 - at_));
   if (!fuel_.spend(known->ranges().size())) {
@@ -122,8 +123,11 @@ const CharSet& Lexer::named_set(uint32_t letter) {
     if (letter == 'w') {
       for (std::string_view name : {"L", "M", "Nl", "Pc"}) set = set.unite(*unicode_property(name));
       // The joiners, and the circled and squared letters, which are symbols by category.
-      set = set.unite(CharSet{{0x200C, 0x200D}, {0x24B6, 0x24E9}, {0x1F130, 0x1F149},
-                              {0x1F150, 0x1F169}, {0x1F170, 0x1F189}});
+      set = set.unite(CharSet{{0x200C, 0x200D},
+                              {0x24B6, 0x24E9},
+                              {0x1F130, 0x1F149},
+                              {0x1F150, 0x1F169},
+                              {0x1F170, 0x1F189}});
     }
   }
   return set;
@@ -249,8 +253,10 @@ bool Lexer::bracket(Token& token) {
     bool single = false;
     for (std::string_view operation : {"[:", "&&", "--", "~~"}) {
       if (!flags.terminal || !text_.substr(at_).starts_with(operation)) continue;
-      return fail(Reason::unsupported, "set operations and [:names:] in a class; use & and ~ on "
-                  "terminals, and escapes for the plain characters", start);
+      return fail(Reason::unsupported,
+                  "set operations and [:names:] in a class; use & and ~ on "
+                  "terminals, and escapes for the plain characters",
+                  start);
     }
     if (!class_atom(set, lo, single)) return false;
     if (!single) {
