@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bind/python_error.h"
+#include "grammar/ir/print.h"
 #include "grammar/run/compiler.h"
 #include "grammar/run/matcher.h"
 
@@ -69,6 +70,19 @@ std::unique_ptr<Grammar> join(SourceKind kind, const std::vector<const Grammar*>
   if (!parts.empty()) grammar->limits = parts.front()->limits;
   grammar->source = unwrap(join_sources(kind, sources, grammar->limits));
   return grammar;
+}
+
+// Read anew: compiling takes the store, and rewrites its rules.
+std::string print(const Grammar& grammar) {
+  Result<std::string> text = [&]() -> Result<std::string> {
+    nb::gil_scoped_release release;
+    Store store(grammar.limits);
+    Notes notes;
+    Result<NodeRef> root = build_source(store, *grammar.source, grammar.limits, notes);
+    if (!root.ok()) return root.status();
+    return print_ebnf(store, *root);
+  }();
+  return unwrap(std::move(text), std::string(source_kind_name(grammar.source->kind)));
 }
 
 CompiledRef compile(Compiler& compiler, Grammar& grammar) {
@@ -155,6 +169,18 @@ void bind_text_kinds(nb::class_<Grammar>& grammar) {
       },
       nb::arg("text"), nb::arg("root"), nb::arg("limits"));
   grammar.def_static(
+      "lark",
+      [](const std::string& text, const std::string& start, const std::vector<std::string>& named,
+         const Limits& limits) {
+        Source source;
+        source.kind = SourceKind::lark;
+        source.text = text;
+        source.root = start;
+        source.strings = named;
+        return make_grammar(std::move(source), limits);
+      },
+      nb::arg("text"), nb::arg("start"), nb::arg("named"), nb::arg("limits"));
+  grammar.def_static(
       "choice",
       [](const std::vector<std::string>& strings, const Limits& limits) {
         Source source;
@@ -218,6 +244,7 @@ void bind_grammar(nb::module_& module) {
                      std::string key = self.source->key();
                      return nb::bytes(key.data(), key.size());
                    })
+      .def("ebnf_text", &print)
       .def_prop_ro("notes", [](const Grammar& self) {
         std::vector<std::tuple<std::string, std::string, std::string>> notes;
         for (const Note& note : self.notes) notes.emplace_back(note.at, note.keyword, note.text);

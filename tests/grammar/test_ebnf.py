@@ -8,7 +8,7 @@ import random
 
 import pytest
 from byte_matcher import Language
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import GrammarError, LimitExceeded
@@ -124,9 +124,20 @@ def test_terminals() -> None:
         ("root ::= [b-a]", "syntax", "1:14", ""),
         ("root ::= * a", "syntax", "1:10", ""),
         ("root ::= [a]{3,1}", "syntax", "1:13", ""),
-        ('root ::= "a"\n\n  Regex("b")', "unsupported", "3:3", "Regex"),
+        ('root ::= "a"\n\n  Regex("(?=b)*")', "unsupported", "3:3 offset 0", "quantifier"),
+        ("root ::= Regex(b)", "syntax", "1:10", "Regex"),
+        ('root ::= Substring("a", b)', "syntax", "1:10", "Substring"),
+        ('root ::= TagDispatch(("a", x))', "syntax", "1:28", "x"),
+        ('root ::= TagDispatch(("a", root), ("ab", root))', "unsupported", "1:10", "ab"),
+        ('root ::= TagDispatch(("a", root), excludes=("",))', "syntax", "1:10", "excludes"),
+        ("root ::= Token(1, 2)", "unsupported", "1:10", "<[1,2]>"),
+        ("root ::= !<[1-3]>", "unsupported", "1:10", "<[1-3]>"),
+        ("root ::= Both([a], root)", "unsupported", "1:10", "Both"),
+        ('root ::= "a", "b"', "syntax", "1:13", "comma"),
+        ('root ::= "a" ::= "b"', "syntax", "1:14", ""),
         ("root ::= <[12]>", "unsupported", "1:10", "token"),
-        ('root ::= x\nx [lazy] ::= "a"', "unsupported", "2:10", "option"),
+        ('root ::= x\nx [lazy, capture="y"] ::= "a"', "unsupported", "2:3", "lazy"),
+        ('root [laze=1] ::= "a"', "syntax", "1:6", "laze"),
         ('root ::= "a" root', "unsatisfiable", "1:1", "finish"),
         ("root ::= x\nx ::= y\ny ::= x x", "unsatisfiable", "1:1", "finish"),
         ("", "syntax", "1:1", "root"),
@@ -137,6 +148,93 @@ def test_errors_name_the_place(text: str, reason: str, at: str, word: str) -> No
         _language(text)
     assert (caught.value.reason, caught.value.at) == (reason, at), caught.value
     assert word in str(caught.value)
+
+
+def test_regex_macro() -> None:
+    language = _language(
+        r'root ::= "<" Regex("a+|[^\\n]\\d", flags="i") Regex("\"é?", json_string=true)'
+    )
+    for text in ('<AA\\"', "<é1\\u0022\\u00e9", '<a\\"é'):
+        assert text in language
+    for text in ('<AA"', "<é\\n", '<\n1\\"'):
+        assert text not in language
+
+
+def test_substring_macro() -> None:
+    chunks = ["ab", "a", "b", "ab", "ab", "a"]
+    language = _language(f"root ::= Substring({', '.join(map(chr(34).__add__, chunks))})".replace(
+        ",", '",').replace(")", '")'))  # fmt: skip
+    wanted = {"".join(chunks[i:j]) for i in range(7) for j in range(i, 7)}
+    for text in TEXTS:
+        assert (text in language) == (text in wanted), text
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_tag_dispatch_agrees_with_a_scan(loop: bool) -> None:
+    triggers = {"ab": "1", "ba": "2", "cc": "3"}
+    excludes = ["aa", "c1"]
+    pairs = ", ".join(f'("{t}", r{r})' for t, r in triggers.items())
+    bodies = "\n".join(f'r{r} ::= "{r}"' for r in triggers.values())
+    options = f'loop_after_dispatch={str(loop).lower()}, excludes=("aa", "c1")'
+    language = _language(f"root ::= TagDispatch({pairs}, {options})\n{bodies}")
+
+    def wanted(text: str) -> bool:
+        """Reads the text once: the first trigger to be complete decides."""
+        for end in range(1, len(text) + 1):
+            head = text[:end]
+            if any(head.endswith(word) for word in excludes):
+                return False
+            for trigger, body in triggers.items():
+                if head.endswith(trigger):
+                    rest = text[end:]
+                    return rest.startswith(body) and (wanted(rest[1:]) if loop else rest == body)
+        return True
+
+    for length in range(7):
+        for letters in itertools.product("abc1" if length > 5 else "abc12", repeat=length):
+            text = "".join(letters)
+            assert (text in language) == wanted(text), text
+
+
+LARK = 'start: A+ b\nA: /[a-z]/ & ~"b"\nb: "(" b? ")"\n%ignore " "'
+TAGS = 'root ::= TagDispatch(("<", r), excludes=("x",))\nr ::= [ab]'
+NAMES_WITH_MARKS = 'a.b ::= "x" a.b a-b | ""\na-b ::= "y" | a.b "z"'
+REGEX = r"[^a]{2,3}(?!b)[\]^-]|\p{Lu}+|.?\bx\b"
+BYTES = b"a\xc3\x28\xff"
+PRINTED = [
+    (Grammar.choice(["a", "ab", "é", "è", '\n"\\']), ["a", "é", "è", '\n"\\', "b", "ê"]),
+    (Grammar.regex(REGEX), ["éb-", "xb]", "ÀB", "-x", "axx", "x"]),
+    (Grammar.lark(LARK), ["a ((", "ac ( ( ))"]),
+    (Grammar.ebnf(TAGS), ["é<aé", "<", "x"]),
+    (Grammar.literal(BYTES) | Grammar.regex("[^]{3}"), ["aaa", BYTES, b"a\xff"]),
+    (Grammar.ebnf(NAMES_WITH_MARKS, "a.b"), ["xy", "xxyzy", "xz", "y"]),
+]
+
+
+@pytest.mark.parametrize(("grammar", "samples"), PRINTED)
+def test_printed_grammars_parse_back(grammar: Grammar, samples: list[str | bytes]) -> None:
+    language, again = Language(grammar), _language(str(grammar))
+    for sample in samples:
+        assert (sample in language) == (sample in again), (sample, str(grammar))
+    assert any(sample in language for sample in samples)
+    assert str(Grammar.ebnf(str(grammar))).count("::=") == str(grammar).count("::=") + 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(grammars)
+def test_random_grammars_print_and_parse_back(rules: dict[str, list[list[str]]]) -> None:
+    try:
+        grammar = Grammar.ebnf(_printed(rules))
+    except GrammarError:
+        assume(False)
+    language, again = Language(grammar), _language(str(grammar))
+    with contextlib.suppress(LimitExceeded):
+        for word in TEXTS[::5]:
+            assert (word in language) == (word in again), (word, str(grammar))
+
+
+def test_what_has_no_text_is_only_named() -> None:
+    assert str(Grammar.json()) == repr(Grammar.json()) == "Grammar(json)"
 
 
 @pytest.mark.timeout(60)

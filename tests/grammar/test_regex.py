@@ -134,6 +134,22 @@ def test_categories_are_those_of_unicode() -> None:
             assert (c in group) == (category[0] == name[0]), hex(ord(c))
 
 
+def test_scripts_are_those_of_unicode() -> None:
+    # By name, a letter of these scripts says which one it is of; the names of Unicode never change.
+    scripts = {"Greek": "GREEK", "Cyrl": "CYRILLIC", "Hiragana": "HIRAGANA", "Thai": "THAI"}
+    letters = [chr(c) for c in range(0, 0x10000, 7) if unicodedata.category(chr(c))[0] == "L"]
+    for script, word in scripts.items():
+        inside = Language(Grammar.regex(rf"\p{{Script={script}}}"))
+        outside = Language(Grammar.regex(rf"\P{{sc={script}}}"))
+        named = [c for c in letters if word in unicodedata.name(c, "").split()]
+        assert named
+        for c in letters[::29] + named:
+            assert (c in inside) == (c in named), hex(ord(c))
+            assert (c in outside) != (c in inside), hex(ord(c))
+    assert "漢" in Language(Grammar.regex(r"\p{Script=Han}"))
+    assert "\u3000" in Language(Grammar.regex(r"\p{sc=Zyyy}"))
+
+
 @pytest.mark.parametrize(
     ("pattern", "reason", "at"),
     [
@@ -141,7 +157,7 @@ def test_categories_are_those_of_unicode() -> None:
         ("é[z-a]", "syntax", "offset 2"),
         (r"(a)\1", "unsupported", "offset 3"),
         ("(?=a)*", "unsupported", "offset 0"),
-        (r"\p{Script=Greek}", "unsupported", "offset 0"),
+        (r"\p{Script_Extensions=Greek}", "unsupported", "offset 0"),
     ],
 )
 def test_errors_name_the_place(pattern: str, reason: str, at: str) -> None:
@@ -163,6 +179,9 @@ HOSTILE = {
     "30,000 optional in a row": "(a|)" * 30_000,
     "10^5 anchors": "(^|a)" * 100_000 + "a",
     "10^5 borders": r"\b" * 100_000 + "a",
+    "borders between letters": r"a\b-" * 100_000,
+    "10^5 alternatives of borders": r"(\ba|b\b)" * 20_000,
+    "10^5 Unicode classes": r"\p{L}" * 100_000,
     "10^5 lookaheads": "(?=.*a)" * 100_000 + "a",
     "exponential determinisation": ".*a.{1000}b",
 }

@@ -5,21 +5,17 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/front/special.h"
 #include "grammar/ir/node.h"
 
 namespace treadle::ebnf {
 namespace {
 
 constexpr uint32_t kMaxCount = 0x7FFFFFFF;
-constexpr std::array<std::string_view, 6> kMacros = {"Regex", "Substring",    "TagDispatch",
-                                                     "Token", "ExcludeToken", "TokenTagDispatch"};
+constexpr std::array<std::string_view, 9> kMacros = {"Regex", "Substring",    "TagDispatch",
+                                                     "Token", "ExcludeToken", "TokenTagDispatch",
+                                                     "Bytes", "Both",         "Not"};
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 bool begins_name(char c) {
   return is_letter(c) || is_digit(c) || c == '_';
 }
@@ -27,56 +23,13 @@ bool in_name(char c) {
   return begins_name(c) || c == '-' || c == '.';
 }
 
-int32_t hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 }  // namespace
-
-std::string place(uint32_t line, uint32_t column) {
-  return std::to_string(line) + ":" + std::to_string(column);
-}
-
-bool Lexer::fail(Reason reason, std::string text, const Token& at) {
-  if (status.ok()) status = grammar_error(reason, place(at.line, at.column), std::move(text));
-  return false;
-}
-
-bool Lexer::fail_here(std::string text) {
-  if (status.ok()) status = syntax_error(place(line_, column_), std::move(text));
-  return false;
-}
-
-bool Lexer::take(uint32_t& c) {
-  if (done()) return fail_here("the grammar ends too early; complete the rule");
-  size_t size = read_utf8(text_, at_, c);
-  if (size == 0) return fail_here("invalid UTF-8; give the grammar as text");
-  at_ += size;
-  ++column_;
-  if (c == '\n') {
-    ++line_;
-    column_ = 1;
-  }
-  return true;
-}
-
-bool Lexer::accept(std::string_view ascii) {
-  if (!text_.substr(at_).starts_with(ascii)) return false;
-  at_ += ascii.size();
-  column_ += static_cast<uint32_t>(ascii.size());
-  return true;
-}
 
 void Lexer::skip_blank() {
   uint32_t c = 0;
   while (!done()) {
     if (look() == '#') {
-      while (!done() && look() != '\n') {
-        if (!take(c)) return;
-      }
+      if (!skip_line()) return;
     } else if (look() == ' ' || look() == '\t' || look() == '\r' || look() == '\n') {
       if (!take(c)) return;
     } else {
@@ -87,7 +40,22 @@ void Lexer::skip_blank() {
 
 bool Lexer::defines_next() {
   skip_blank();
-  return text_.substr(at_).starts_with("::=");
+  std::string_view after = rest();
+  size_t size = rule_options_size(after);
+  if (size > 0) {
+    after.remove_prefix(size);
+    after.remove_prefix(std::min(after.size(), after.find_first_not_of(" \t")));
+  }
+  return after.starts_with("::=");
+}
+
+bool Lexer::options(Token& token) {
+  token = Token{};
+  token.line = line_;
+  token.column = column_;
+  size_t size = rule_options_size(rest());
+  token.text = rest().substr(0, size);
+  return skip(size);
 }
 
 bool Lexer::next(Token& token) {
@@ -97,16 +65,16 @@ bool Lexer::next(Token& token) {
   token.column = column_;
   if (!status.ok()) return false;
   if (done()) return true;
-  if (!fuel_.spend()) {
-    status = fuel_.status();
-    return false;
-  }
+  if (!spend()) return false;
   if (accept("::=")) {
     token.kind = Tok::define;
     return true;
   }
   if (begins_name(look())) return name(token);
-  if (accept("\"")) return literal(token);
+  if (accept("\"")) {
+    token.kind = Tok::literal;
+    return quoted(token.text, token.line, token.column);
+  }
   if (accept("[")) return bracket(token);
   if (accept("{")) return bounds(token);
   token.kind = Tok::repeat;
@@ -123,89 +91,25 @@ bool Lexer::next(Token& token) {
   token.kind = Tok::set;
   token.set = CharSet::any();
   if (accept(".")) return true;
-  if (look() == '<' || look() == '!') {
-    return fail(Reason::unsupported, "token terminals are not supported; write the text in quotes",
-                token);
+  token.kind = Tok::comma;
+  if (accept(",")) return true;
+  token.kind = Tok::equals;
+  if (accept("=")) return true;
+  token.kind = Tok::token;
+  if (size_t size = token_terminal_size(rest()); size > 0) {
+    token.text = rest().substr(0, size);
+    return skip(size);
   }
-  return fail(Reason::syntax, "unexpected character; rules are written name ::= expression", token);
+  return fail_at(Reason::syntax, "unexpected character; rules are written name ::= expression",
+                 token);
 }
 
 bool Lexer::name(Token& token) {
-  size_t start = at_;
-  while (in_name(look())) {
-    ++at_;
-    ++column_;
-  }
   token.kind = Tok::name;
-  token.text = text_.substr(start, at_ - start);
+  for (; in_name(look()); step()) token.text += look();
   bool macro = std::find(kMacros.begin(), kMacros.end(), token.text) != kMacros.end();
-  if (!macro || look() != '(') return true;
-  return fail(Reason::unsupported,
-              "macro " + token.text + " is not supported; write out what it stands for", token);
-}
-
-bool Lexer::literal(Token& token) {
-  token.kind = Tok::literal;
-  while (!accept("\"")) {
-    if (done() || look() == '\n') {
-      return fail(Reason::syntax, "a literal is not closed on its line; add \"", token);
-    }
-    uint32_t c = 0;
-    if (accept("\\")) {
-      if (!escape(c)) return false;
-    } else if (!take(c)) {
-      return false;
-    }
-    if (is_surrogate(c)) return fail_here("a surrogate is no character; write the whole one");
-    append_utf8(token.text, c);
-  }
+  if (macro && accept("(")) token.kind = Tok::macro;
   return true;
-}
-
-bool Lexer::hex(size_t least, size_t most, uint32_t& c) {
-  size_t digits = 0;
-  c = 0;
-  for (; digits < most && hex_digit(look()) >= 0; ++digits) {
-    c = c * 16 + static_cast<uint32_t>(hex_digit(look()));
-    if (c > kMaxCodePoint) break;
-    ++at_;
-    ++column_;
-  }
-  if (digits >= least && c <= kMaxCodePoint) return true;
-  return fail_here("malformed escape; write \\xH, \\uHHHH or \\UHHHHHHHH up to 10FFFF");
-}
-
-// What follows the backslash.
-bool Lexer::escape(uint32_t& c) {
-  if (!take(c)) return false;
-  constexpr std::string_view kLetters = "nrtbfave0";
-  constexpr std::string_view kValues("\n\r\t\b\f\a\v\x1B\0", 9);
-  if (c == 'x') return hex(1, 8, c);
-  if (c == 'U') return hex(8, 8, c);
-  if (c == 'u') {
-    if (!hex(4, 4, c)) return false;
-    uint32_t low = 0;
-    bool pair = c >= 0xD800 && c <= 0xDBFF && text_.substr(at_).starts_with("\\u");
-    if (!pair) return true;
-    accept("\\u");
-    if (!hex(4, 4, low)) return false;
-    if (low < 0xDC00 || low > 0xDFFF) return fail_here("a lone surrogate; write both halves");
-    c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
-    return true;
-  }
-  size_t known = c < 0x80 ? kLetters.find(static_cast<char>(c)) : std::string_view::npos;
-  if (known != std::string_view::npos) {
-    c = static_cast<uint8_t>(kValues[known]);
-    return true;
-  }
-  if (c < 0x80 && (is_letter(static_cast<char>(c)) || is_digit(static_cast<char>(c)))) {
-    return fail_here("unknown escape; write the character alone or as \\xH");
-  }
-  return true;  // punctuation stands for itself
-}
-
-bool Lexer::class_char(uint32_t& c) {
-  return accept("\\") ? escape(c) : take(c);
 }
 
 bool Lexer::bracket(Token& token) {
@@ -213,15 +117,12 @@ bool Lexer::bracket(Token& token) {
   bool negated = accept("^");
   std::vector<CharRange> ranges;
   while (!accept("]")) {
-    if (done()) return fail(Reason::syntax, "a class is not closed; add ]", token);
-    if (!fuel_.spend()) {
-      status = fuel_.status();
-      return false;
-    }
+    if (done()) return fail_at(Reason::syntax, "a class is not closed; add ]", token);
+    if (!spend()) return false;
     uint32_t lo = 0;
     if (!class_char(lo)) return false;
     uint32_t hi = lo;
-    bool dash_last = text_.substr(at_).starts_with("-]");
+    bool dash_last = rest().starts_with("-]");
     if (!dash_last && accept("-") && !class_char(hi)) return false;
     if (hi < lo) return fail_here("the ends of a range are out of order; swap them");
     ranges.push_back({lo, hi});
@@ -235,7 +136,7 @@ bool Lexer::count(uint32_t& value, bool& found) {
   skip_blank();
   uint64_t wide = 0;
   found = is_digit(look());
-  for (; is_digit(look()); ++at_, ++column_) {
+  for (; is_digit(look()); step()) {
     wide = std::min<uint64_t>(uint64_t{kMaxCount} + 1,
                               wide * 10 + static_cast<uint64_t>(look() - '0'));
   }
@@ -256,10 +157,10 @@ bool Lexer::bounds(Token& token) {
     if (!high) token.hi = kOpen;
   }
   if (!low || !accept("}")) {
-    return fail(Reason::syntax, "malformed repetition; write {m}, {m,} or {m,n}", token);
+    return fail_at(Reason::syntax, "malformed repetition; write {m}, {m,} or {m,n}", token);
   }
   if (token.lo <= token.hi) return true;
-  return fail(Reason::syntax, "the bounds of a repetition are out of order; swap them", token);
+  return fail_at(Reason::syntax, "the bounds of a repetition are out of order; swap them", token);
 }
 
 }  // namespace treadle::ebnf

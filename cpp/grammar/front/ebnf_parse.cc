@@ -9,6 +9,8 @@
 #include "grammar/front/ebnf.h"
 #include "grammar/front/ebnf_lex.h"
 #include "grammar/front/fuel_scope.h"
+#include "grammar/front/macros.h"
+#include "grammar/front/special.h"
 
 namespace treadle::ebnf {
 namespace {
@@ -68,7 +70,7 @@ class Parser {
     if (!lexer_.next(token)) return false;
     while (token.kind != Tok::end) {
       if (token.kind != Tok::name || !lexer_.defines_next()) {
-        return lexer_.fail(Reason::syntax, "a rule begins with name ::=; write it so", token);
+        return lexer_.fail_at(Reason::syntax, "a rule begins with name ::=; write it so", token);
       }
       if (!head(token) || !body(token)) return false;
     }
@@ -87,17 +89,17 @@ class Parser {
   bool head(const Token& token) {
     Rule& rule = rule_at(token);
     if (rule.defined) {
-      return lexer_.fail(Reason::syntax,
-                         "rule " + token.text + " is already defined at " +
-                             place(rule.line, rule.column) + "; join the two with |",
-                         token);
+      return lexer_.fail_at(Reason::syntax,
+                            "rule " + token.text + " is already defined at " +
+                                place(rule.line, rule.column) + "; join the two with |",
+                            token);
     }
     rule.defined = true;
     rule.line = token.line;
     rule.column = token.column;
     current_ = rule.id;
     Token define;
-    return lexer_.next(define);
+    return lexer_.options(options_) && lexer_.next(define);
   }
 
   // Reads up to the head of the next rule, which is left in `token`.
@@ -110,9 +112,15 @@ class Parser {
       if (!step(token)) return false;
     }
     if (frames_.size() > 1) {
-      return lexer_.fail(Reason::syntax, "a group is not closed; add )", frames_.back().open);
+      return lexer_.fail_at(Reason::syntax, "a group is not closed; add )", frames_.back().open);
     }
-    store_.define(current_, node_of(finish_group()));
+    Result<NodeRef> made = lower_rule_options(store_, node_of(finish_group()), options_.text,
+                                              place(options_.line, options_.column));
+    if (!made.ok()) {
+      lexer_.status = made.status();
+      return false;
+    }
+    store_.define(current_, *made);
     if (store_.ok()) return true;
     lexer_.status = store_.fault();
     return false;
@@ -131,15 +139,16 @@ class Parser {
       case Tok::close:
         return close(token);
       case Tok::bar:
-        finish_branch();
-        return true;
+      case Tok::comma:
+        return next_branch(token);
+      case Tok::macro:
+        return macro(token);
+      case Tok::token:
+        return token_terminal(token);
       case Tok::repeat:
         return repeat(token);
       default:
-        return lexer_.fail(Reason::unsupported,
-                           "::= within a rule; if brackets with options precede it, remove them: "
-                           "rule options are not supported",
-                           token);
+        return lexer_.fail_at(Reason::syntax, "unexpected within a rule", token);
     }
   }
 
@@ -159,9 +168,60 @@ class Parser {
     return true;
   }
 
+  // A comma separates the operands of Both, a bar alternatives everywhere else.
+  bool next_branch(const Token& token) {
+    const Token& head = frames_.back().open;
+    bool operands = head.kind == Tok::macro && head.text == "Both";
+    if (operands != (token.kind == Tok::comma)) {
+      return lexer_.fail_at(Reason::syntax,
+                            operands ? "put alternatives within Both in brackets"
+                                     : "a comma stands between the arguments of a macro only",
+                            token);
+    }
+    finish_branch();
+    return true;
+  }
+
+  bool macro(const Token& token) {
+    if (token.text == "Both" || token.text == "Not") return open(token);
+    NodeRef node = store_.empty();
+    auto rule = [&](const Token& name) { return store_.ref(rule_at(name).id); };
+    if (!read_macro(lexer_, token, store_, limits_, rule, node)) return false;
+    return push({node, false, {}});
+  }
+
+  bool token_terminal(const Token& token) {
+    Result<NodeRef> made =
+        lower_token_terminal(store_, token.text, place(token.line, token.column));
+    if (made.ok()) return push({*made, false, {}});
+    lexer_.status = made.status();
+    return false;
+  }
+
+  // Both(x, y): texts of both; Not(x): byte strings that x does not match.
+  bool close_boolean() {
+    Token macro = frames_.back().open;
+    finish_branch();
+    size_t begin = frames_.back().branches;
+    frames_.pop_back();
+    NodeRef all = store_.anything();
+    for (size_t i = begin; i < branches_.size(); ++i) {
+      NodeRef node = node_of(std::move(branches_[i]));
+      if (!store_.regular(node)) {
+        return lexer_.fail_at(Reason::unsupported,
+                              macro.text + " takes expressions without rules; write them out",
+                              macro);
+      }
+      all = store_.both(all, macro.text == "Not" ? store_.complement(node) : node);
+    }
+    branches_.resize(begin);
+    return push({all, false, {}});
+  }
+
   bool close(const Token& token) {
+    if (frames_.size() > 1 && frames_.back().open.kind == Tok::macro) return close_boolean();
     if (frames_.size() == 1) {
-      return lexer_.fail(Reason::syntax, "a parenthesis closes nothing; remove it", token);
+      return lexer_.fail_at(Reason::syntax, "a parenthesis closes nothing; remove it", token);
     }
     bool look = frames_.back().open.look;
     Item group = finish_group();
@@ -172,7 +232,8 @@ class Parser {
 
   bool repeat(const Token& token) {
     if (items_.size() == frames_.back().items) {
-      return lexer_.fail(Reason::syntax, "nothing to repeat; put an expression before it", token);
+      return lexer_.fail_at(Reason::syntax, "nothing to repeat; put an expression before it",
+                            token);
     }
     NodeRef node = node_of(std::move(items_.back()));
     items_.back() = {store_.repeat(node, token.lo, token.hi), false, {}};
@@ -224,6 +285,7 @@ class Parser {
   std::unordered_map<std::string, Rule> rules_;
   std::vector<std::string> order_;  // of first appearance
   RuleId current_ = 0;
+  Token options_;  // of the current rule
   std::vector<Frame> frames_;
   std::vector<Item> items_;
   std::vector<Item> branches_;

@@ -15,13 +15,16 @@ struct RegexOptions {
   bool multiline = false;    // m: ^ and $ also stand at line borders
   bool dot_all = false;      // s: . also matches line ends
   bool extended = false;     // x: blanks and #-comments outside classes are skipped
+  // A terminal of Lark: \d \w \s are Unicode's, the dot stops at LF alone, {,n} repeats, and
+  // whatever looks beyond the terminal (anchors, \b, lookaround) is refused.
+  bool terminal = false;
 };
 
 // Reads flag letters: i s m x, and u, which is always on. Unknown letters are a syntax error.
 Result<RegexOptions> regex_flags(std::string_view flags, RegexOptions options = {});
 
 // The language of a pattern: all valid UTF-8 texts that it matches. Exact or refused:
-// backreferences, lookaround under a quantifier, \b under a quantifier, script properties and
+// backreferences, lookaround under a quantifier, \b under a quantifier, script extensions and
 // lookbehind after a lookahead within the text are GrammarErrors with reason `unsupported`.
 // `at` of every error is "offset N", counted in code points of the pattern. Repetition bounds stay
 // counters. Lookahead and lookbehind become intersections with what follows and what precedes.

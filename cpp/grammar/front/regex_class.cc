@@ -95,10 +95,12 @@ bool Lexer::property(bool negated, uint32_t start, CharSet& set) {
   if (name.size() > 64) return fail(Reason::syntax, "no property name is this long", start);
   std::optional<CharSet> known = unicode_property(name);
   if (!known) {
-    return fail(Reason::unsupported,
-                "property \\p{" + std::string(name) +
-                    "} is not in the table; general categories, Any, ASCII and Assigned are",
-                start);
+    return fail(
+        Reason::unsupported,
+        "property \\p{" + std::string(name) +
+            "} is not in the table; general categories, scripts (Script=Greek), Any, ASCII and "
+            "Assigned are",
+        start);
   }
   accept(text_.substr(at_, close + 1 - at_));
   if (!fuel_.spend(known->ranges().size())) {
@@ -109,27 +111,41 @@ bool Lexer::property(bool negated, uint32_t start, CharSet& set) {
   return true;
 }
 
+// \d, \w or \s. Unicode's are those of UTS #18, annex C.
+const CharSet& Lexer::named_set(uint32_t letter) {
+  CharSet& set = letter == 'd' ? digits_ : letter == 'w' ? words_ : spaces_;
+  if (!flags.terminal) {
+    set = letter == 'd' ? digit_set() : letter == 'w' ? word_set(flags.ignore_case) : space_set();
+  } else if (set.is_empty() && letter == 's') {
+    set = space_set().subtract(CharSet::single(0xFEFF)).unite(CharSet::single(0x85));
+  } else if (set.is_empty()) {
+    set = *unicode_property("Nd");
+    if (letter == 'w') {
+      for (std::string_view name : {"L", "M", "Nl", "Pc"}) set = set.unite(*unicode_property(name));
+      // The joiners, and the circled and squared letters, which are symbols by category.
+      set = set.unite(CharSet{{0x200C, 0x200D},
+                              {0x24B6, 0x24E9},
+                              {0x1F130, 0x1F149},
+                              {0x1F150, 0x1F169},
+                              {0x1F170, 0x1F189}});
+    }
+  }
+  return set;
+}
+
 // Reads what follows a backslash when it names a set; `found` says whether it does.
 bool Lexer::class_escape(uint32_t letter, CharSet& set, bool& found) {
   found = true;
   switch (letter) {
     case 'd':
-      set = digit_set();
+    case 'w':
+    case 's':
+      set = named_set(letter);
       return true;
     case 'D':
-      set = digit_set().invert();
-      return true;
-    case 'w':
-      set = word_set(flags.ignore_case);
-      return true;
     case 'W':
-      set = word_set(flags.ignore_case).invert();
-      return true;
-    case 's':
-      set = space_set();
-      return true;
     case 'S':
-      set = space_set().invert();
+      set = named_set(letter | 0x20).invert();
       return true;
     case 'p':
     case 'P':
@@ -196,7 +212,7 @@ bool Lexer::escape(Token& token) {
   if (letter == 'b' || letter == 'B') {
     token.kind = Tok::border;
     token.negative = letter == 'B';
-    return true;
+    return refuse_assertion(token);
   }
   bool found = false;
   if (!class_escape(letter, token.set, found)) return false;
@@ -235,6 +251,13 @@ bool Lexer::bracket(Token& token) {
     CharSet set;
     uint32_t lo = 0;
     bool single = false;
+    for (std::string_view operation : {"[:", "&&", "--", "~~"}) {
+      if (!flags.terminal || !text_.substr(at_).starts_with(operation)) continue;
+      return fail(Reason::unsupported,
+                  "set operations and [:names:] in a class; use & and ~ on "
+                  "terminals, and escapes for the plain characters",
+                  start);
+    }
     if (!class_atom(set, lo, single)) return false;
     if (!single) {
       ranges.insert(ranges.end(), set.ranges().begin(), set.ranges().end());

@@ -98,6 +98,17 @@ CharSet Lexer::cased(const CharSet& set) {
   return flags.ignore_case ? close_under_case(set, fuel_) : set;
 }
 
+// In a grammar the text of a terminal goes on after it, which an assertion would have to see.
+bool Lexer::refuse_assertion(const Token& token) {
+  if (!flags.terminal) return true;
+  bool anchor = token.kind == Tok::begin || token.kind == Tok::finish;
+  return fail(Reason::unsupported,
+              anchor ? "a terminal always matches as a whole; remove the anchor"
+                     : "\\b and lookaround would look beyond the terminal; use & and ~, as in "
+                       "NAME & ~KEYWORD",
+              token.offset);
+}
+
 bool Lexer::next(Token& token) {
   skip_extended();
   token = Token{};
@@ -113,10 +124,10 @@ bool Lexer::next(Token& token) {
   switch (c) {
     case '^':
       token.kind = Tok::begin;
-      return true;
+      return refuse_assertion(token);
     case '$':
       token.kind = Tok::finish;
-      return true;
+      return refuse_assertion(token);
     case '|':
       token.kind = Tok::bar;
       return true;
@@ -177,9 +188,11 @@ bool Lexer::quantifier(Bounds& bounds) {
     bounds = {0, 1};
   } else if (accept("{")) {
     bool open = false;
-    bool shaped = count(lo);
+    bool low = count(lo);
+    bool shaped = low || (flags.terminal && peek() == ',');
     hi = lo;
     if (shaped && accept(",")) open = !count(hi);
+    shaped &= low || !open;  // {,} is no repetition
     if (!shaped || !accept("}")) {
       go_back(start);
       return false;
@@ -213,10 +226,10 @@ bool Lexer::group(Token& token) {
       token.kind = Tok::look;
       token.behind = behind;
       token.negative = negative;
-      return true;
+      return refuse_assertion(token);
     }
   }
-  if (accept("<")) return group_name(start);
+  if (accept(flags.terminal ? "P<" : "<") || accept("<")) return group_name(start);
   uint32_t c = peek();
   if (c == 'i' || c == 'm' || c == 's' || c == '-') return modifiers(token, start);
   return refuse_group(start);

@@ -50,7 +50,9 @@ struct Bounds {
 class Lexer {
  public:
   Lexer(std::string_view pattern, const RegexOptions& flags, Fuel& fuel)
-      : flags(flags), text_(pattern), fuel_(fuel) {}
+      : flags(flags), text_(pattern), fuel_(fuel) {
+    dot_ = CharSet::any().subtract(flags.terminal ? CharSet::single('\n') : line_end_set());
+  }
 
   bool next(Token& token);
   // A quantifier with its lazy mark at the current place, if there is one. False also on a
@@ -83,6 +85,8 @@ class Lexer {
   bool refuse_group(uint32_t start);
   bool count(uint64_t& value);
   bool escape(Token& token);
+  const CharSet& named_set(uint32_t letter);
+  bool refuse_assertion(const Token& token);
   bool class_escape(uint32_t letter, CharSet& set, bool& found);
   bool character_escape(uint32_t letter, uint32_t start, uint32_t& c);
   bool hex(size_t digits, uint32_t& value);
@@ -95,7 +99,8 @@ class Lexer {
   size_t at_ = 0;
   uint32_t offset_ = 0;
   Fuel& fuel_;
-  CharSet dot_ = CharSet::any().subtract(line_end_set());
+  CharSet dot_;
+  CharSet digits_, words_, spaces_;  // \d, \w, \s of Lark, made on their first use
 };
 
 }  // namespace treadle::regex

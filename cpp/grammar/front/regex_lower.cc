@@ -44,6 +44,7 @@ class Lowering {
       if (node.has_anchor) {
         index_[id] = static_cast<uint32_t>(tables_.size());
         tables_.push_back(table_of(node));
+        fuel_.spend(kEntryCost * sides_ * sides_);
       } else {
         plain_[id] = language_of(node);
       }
@@ -56,7 +57,8 @@ class Lowering {
 
  private:
   static constexpr NodeRef kUnset = UINT32_MAX;
-  static constexpr uint64_t kSeamCost = 48;  // fuel units of one entry of a joined table
+  static constexpr uint64_t kEntryCost = 16;  // fuel units of one entry of a table
+  static constexpr uint64_t kSeamCost = 200;  // and of one of a joined table
 
   [[nodiscard]] std::vector<bool> reachable(Id root) const {
     std::vector<bool> used(root + 1, false);

@@ -100,7 +100,11 @@ class Parser {
       return lexer_.fail(Reason::syntax, "an assertion cannot be repeated; remove the quantifier",
                          token.offset);
     }
-    items_.push_back(out_.ast.add(node));
+    // The same assertion twice at one place says nothing new, and would cost a seam.
+    bool known = items_.size() > frames_.back().items &&
+                 out_.ast.at(items_.back()).kind == node.kind &&
+                 out_.ast.at(items_.back()).a == node.a;
+    if (!known) items_.push_back(out_.ast.add(node));
     return lexer_.status.ok();
   }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <iterator>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,17 @@ struct CaseOrbit {
   uint32_t next;
 };
 
+struct ScriptNames {
+  std::string_view name, code, alias;
+};
+
+struct ScriptRange {
+  uint32_t lo;
+  uint32_t extra;  // hi - lo
+  uint8_t script;
+};
+
+#include "grammar/front/regex_scripts.inc"
 #include "grammar/front/regex_unicode.inc"
 
 struct CategoryName {
@@ -96,12 +108,33 @@ CharSet of_categories(uint32_t mask) {
   return rest ? set.invert() : set;
 }
 
+// By long name or code, whatever the case and underscores.
+std::optional<CharSet> of_script(std::string_view name) {
+  std::string plain;
+  for (char c : name) {
+    if (c != '_') plain += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  }
+  for (size_t i = 0; i < std::size(kScripts); ++i) {
+    const ScriptNames& known = kScripts[i];
+    if (plain != known.name && plain != known.code && plain != known.alias) continue;
+    std::vector<CharRange> ranges;
+    for (const ScriptRange& r : kScriptRanges) {
+      if (r.script == i) ranges.push_back({r.lo, r.lo + r.extra});
+    }
+    return CharSet(std::move(ranges));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<CharSet> unicode_property(std::string_view name) {
   if (name == "Any") return CharSet{{0, kMaxCodePoint}};
   if (name == "ASCII") return CharSet{{0, 0x7F}};
   if (name == "Assigned") return of_categories(span(kLu, kCo));
+  for (std::string_view prefix : {"sc=", "Script="}) {
+    if (name.starts_with(prefix)) return of_script(name.substr(prefix.size()));
+  }
   for (std::string_view prefix : {"gc=", "General_Category="}) {
     if (name.starts_with(prefix)) {
       name.remove_prefix(prefix.size());

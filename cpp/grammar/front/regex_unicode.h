@@ -10,7 +10,8 @@
 namespace treadle {
 
 // The set of \p{name}: a general category by short or long name, alone or as gc=... or
-// General_Category=..., or Any, ASCII, Assigned. nullopt: no such property in this table.
+// General_Category=..., a script as sc=... or Script=..., or Any, ASCII, Assigned. nullopt: no such
+// property in this table.
 std::optional<CharSet> unicode_property(std::string_view name);
 
 // Adds every code point that folds to the same as a member. Work: the cased members of the set.

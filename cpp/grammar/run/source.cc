@@ -5,6 +5,7 @@
 #include "grammar/front/choice.h"
 #include "grammar/front/ebnf.h"
 #include "grammar/front/json_read.h"
+#include "grammar/front/lark.h"
 #include "grammar/front/regex.h"
 #include "grammar/front/tag.h"
 
@@ -42,6 +43,15 @@ Result<NodeRef> build_tag(Store& store, const Source& source, const Limits& limi
   return parse_tag(store, document->root(), limits, notes);
 }
 
+Result<NodeRef> build_lark(Store& store, const Source& source, const Limits& limits, Notes& notes) {
+  LarkOptions options;
+  options.start = source.root;
+  for (size_t i = 0; i + 1 < source.strings.size(); i += 2) {
+    options.named.emplace_back(source.strings[i], source.strings[i + 1]);
+  }
+  return parse_lark(store, source.text, options, limits, notes);
+}
+
 Result<NodeRef> build_leaf(Store& store, const Source& source, const Limits& limits, Notes& notes) {
   if (source.text.size() > limits.source_bytes) {
     return limit_exceeded("source_bytes", static_cast<double>(source.text.size()),
@@ -58,6 +68,8 @@ Result<NodeRef> build_leaf(Store& store, const Source& source, const Limits& lim
       return parse_regex(store, source.text, RegexOptions{}, limits);
     case SourceKind::ebnf:
       return parse_ebnf(store, source.text, source.root, limits);
+    case SourceKind::lark:
+      return build_lark(store, source, limits, notes);
     case SourceKind::choice:
       return parse_choice(store, source.strings, limits);
     case SourceKind::tag:
@@ -81,6 +93,8 @@ std::string_view source_kind_name(SourceKind kind) {
       return "regex";
     case SourceKind::ebnf:
       return "ebnf";
+    case SourceKind::lark:
+      return "lark";
     case SourceKind::choice:
       return "choice";
     case SourceKind::tag:

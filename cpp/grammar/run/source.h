@@ -16,6 +16,7 @@ enum class SourceKind : uint8_t {
   json_object,
   regex,
   ebnf,
+  lark,
   choice,
   tag,
   literal,
@@ -31,8 +32,8 @@ std::string_view source_kind_name(SourceKind kind);
 struct Source {
   SourceKind kind = SourceKind::literal;
   std::string text;                  // schema (JSON), pattern, grammar, tag (JSON), literal
-  std::string root;                  // ebnf: the first rule
-  std::vector<std::string> strings;  // choice
+  std::string root;                  // ebnf, lark: the first rule
+  std::vector<std::string> strings;  // choice; lark: names and texts of its named grammars
   SchemaOptions schema;
   std::vector<std::shared_ptr<const Source>> parts;  // concat, any_of
   uint64_t depth = 1;                                // nesting of parts

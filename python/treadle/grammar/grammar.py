@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -74,6 +74,25 @@ class Grammar:
         return _made(lambda: _core.Grammar.ebnf(text, root, core_limits(limits)))
 
     @staticmethod
+    def lark(
+        text: str,
+        start: str = "start",
+        *,
+        grammars: Mapping[str, str | dict[str, Any]] | None = None,
+        limits: GrammarLimits = DEFAULT_LIMITS,
+    ) -> Grammar:
+        """Texts derived from the rule `start` of a Lark grammar; terminals match in place.
+
+        `grammars` are what `@name` refers to: Lark texts, whose first rule is `start`, or JSON
+        Schemas. Source: the syntax of lark 1.3 and of llguidance's extensions.
+        """
+        named: list[str] = []
+        for name, grammar in (grammars or {}).items():
+            lark = grammar if isinstance(grammar, str) else f"start: %json {dump(grammar, '')}"
+            named += [name, lark]
+        return _made(lambda: _core.Grammar.lark(text, start, named, core_limits(limits)))
+
+    @staticmethod
     def choice(strings: Sequence[str], *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
         """Exactly one of `strings`."""
         return _made(lambda: _core.Grammar.choice(list(strings), core_limits(limits)))
@@ -105,6 +124,16 @@ class Grammar:
     def notes(self) -> tuple[Note, ...]:
         """What was dropped or narrowed, in source order."""
         return tuple(Note(*note) for note in self.core.notes)
+
+    def __str__(self) -> str:
+        """EBNF that parses back to the same language, with the root rule `root`.
+
+        JSON values have no such text: a grammar with some is only named, as by `repr`.
+        """
+        try:
+            return self.core.ebnf_text()
+        except _core.CoreError:
+            return repr(self)
 
     def __repr__(self) -> str:
         return f"Grammar({self.kind})"

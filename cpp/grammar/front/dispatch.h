@@ -1,0 +1,25 @@
+// Free text that changes into something else after a trigger.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "grammar/ir/store.h"
+
+namespace treadle {
+
+struct Trigger {
+  std::string text;
+  NodeRef after = 0;  // any node, rules too
+};
+
+// Text without any of `words`.
+NodeRef text_without(Store& store, std::span<const std::string_view> words);
+
+// Text that contains no trigger and no exclude, then, at the first trigger, what comes after it.
+// With `loop` then text again, and so on; without, that is the end. Text alone is a whole output.
+NodeRef dispatch(Store& store, std::span<const Trigger> triggers,
+                 std::span<const std::string_view> excludes, bool loop);
+
+}  // namespace treadle

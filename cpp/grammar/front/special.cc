@@ -1,0 +1,155 @@
+#include "grammar/front/special.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "grammar/front/cursor.h"
+
+namespace treadle {
+namespace {
+
+constexpr std::array<std::string_view, 12> kOptions = {"max_tokens",
+                                                       "max_chars",
+                                                       "capture",
+                                                       "lazy",
+                                                       "temperature",
+                                                       "stop",
+                                                       "suffix",
+                                                       "stop_capture",
+                                                       "capture_hidden_suffix_bytes",
+                                                       "capture_hidden_stop_bytes",
+                                                       "capture_hidden_body_rule_id",
+                                                       "capture_hidden_marker_rule_id"};
+
+bool is_word(char c) {
+  return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '.' || c == '+';
+}
+
+size_t skip_blank(std::string_view text, size_t at) {
+  while (at < text.size() && (text[at] == ' ' || text[at] == '\t')) ++at;
+  return at;
+}
+
+size_t skip_word(std::string_view text, size_t at) {
+  while (at < text.size() && is_word(text[at])) ++at;
+  return at;
+}
+
+// The end of a text between two `mark`s on one line, with backslash escapes; 0 if it is not closed.
+size_t skip_quoted(std::string_view text, size_t at, char mark) {
+  for (++at; at < text.size() && text[at] != '\n'; ++at) {
+    if (text[at] == mark) return at + 1;
+    if (text[at] == '\\') ++at;
+  }
+  return 0;
+}
+
+size_t skip_value(std::string_view text, size_t at) {
+  if (at >= text.size()) return 0;
+  if (text[at] == '"') return skip_quoted(text, at, '"');
+  if (text[at] == '/') {
+    size_t end = skip_quoted(text, at, '/');
+    return end == 0 ? 0 : skip_word(text, end);
+  }
+  if (text[at] == '<') {
+    size_t size = token_terminal_size(text.substr(at));
+    return size == 0 ? 0 : at + size;
+  }
+  size_t end = skip_word(text, at);
+  return end == at ? 0 : end;
+}
+
+// Calls `option` with each name of the block; the block's length, 0 if this is none.
+template <class F>
+size_t each_option(std::string_view text, F&& option) {
+  if (!text.starts_with('[')) return 0;
+  size_t at = skip_blank(text, 1);
+  while (at < text.size() && text[at] != ']') {
+    size_t end = skip_word(text, at);
+    if (end == at) return 0;
+    std::string_view name = text.substr(at, end - at);
+    at = skip_blank(text, end);
+    if (at < text.size() && text[at] == '=') {
+      at = skip_value(text, skip_blank(text, at + 1));
+      if (at == 0) return 0;
+      at = skip_blank(text, at);
+    }
+    option(name);
+    if (at < text.size() && text[at] == ',') {
+      at = skip_blank(text, at + 1);
+    } else if (at >= text.size() || text[at] != ']') {
+      return 0;
+    }
+  }
+  return at < text.size() ? at + 1 : 0;
+}
+
+// `[...]` of a token terminal: `*`, or ids and ranges, all of them perhaps after a caret.
+bool well_formed_ids(std::string_view ids) {
+  if (ids == "*") return true;
+  if (ids.starts_with('^')) ids.remove_prefix(1);
+  auto number = [&] {
+    size_t digits = 0;
+    while (digits < ids.size() && is_digit(ids[digits])) ++digits;
+    ids.remove_prefix(digits);
+    return digits > 0 && digits < 10;
+  };
+  while (true) {
+    if (!number()) return false;
+    if (ids.starts_with('-')) {
+      ids.remove_prefix(1);
+      if (!number()) return false;
+    }
+    if (ids.empty()) return true;
+    if (!ids.starts_with(',')) return false;
+    ids.remove_prefix(1);
+    while (ids.starts_with(' ')) ids.remove_prefix(1);
+  }
+}
+
+}  // namespace
+
+size_t token_terminal_size(std::string_view text) {
+  size_t at = text.starts_with('!') ? 1 : 0;
+  if (at >= text.size() || text[at] != '<') return 0;
+  size_t end = text.find_first_of(">\n", at);
+  return end == std::string_view::npos || text[end] == '\n' ? 0 : end + 1;
+}
+
+Result<NodeRef> lower_token_terminal(Store&, std::string_view spelled, std::string at) {
+  std::string_view inside = spelled.substr(spelled.find('<') + 1);
+  inside.remove_suffix(1);
+  bool by_id = inside.starts_with('[') && inside.ends_with(']');
+  bool good = by_id ? well_formed_ids(inside.substr(1, inside.size() - 2)) : !inside.empty();
+  if (!good) {
+    return syntax_error(std::move(at),
+                        "a malformed token terminal; write <name>, <[1,3-8]>, <[^1]> or <[*]>");
+  }
+  return unsupported(std::move(at), "token terminal " + std::string(spelled) +
+                                        " is not supported; write the text in quotes");
+}
+
+size_t rule_options_size(std::string_view text) {
+  return each_option(text, [](std::string_view) {});
+}
+
+Result<NodeRef> lower_rule_options(Store&, NodeRef body, std::string_view spelled, std::string at) {
+  std::string_view first;
+  std::string_view unknown;
+  each_option(spelled, [&](std::string_view name) {
+    bool known = std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end();
+    if (!known && unknown.empty()) unknown = name;
+    if (first.empty()) first = name;
+  });
+  if (!unknown.empty()) {
+    return syntax_error(std::move(at), "there is no rule option " + std::string(unknown) +
+                                           "; see the list of options in the documentation");
+  }
+  if (first.empty()) return body;
+  return unsupported(std::move(at),
+                     "rule option " + std::string(first) + " is not supported; remove it");
+}
+
+}  // namespace treadle
