@@ -11,13 +11,17 @@
 #include "grammar/run/limits.h"
 #include "support/result.h"
 
+namespace treadle {
+struct Style;
+}
+
 namespace treadle::tag {
 
 enum class Type : uint8_t {
   const_string,          // text
   regex,                 // text
   grammar,               // text
-  json_schema,           // schema, any_order, whitespace, excludes
+  json_schema,           // schema, style, any_order, whitespace, excludes
   any_text,              // excludes, hi characters at most
   sequence,              // children
   choice,                // `or`: children
@@ -53,6 +57,7 @@ struct Format {
   uint32_t enclosing = kNoFormat;  // the tag around it, whose ends free content must avoid
   std::string text;
   json::Value schema;
+  const Style* style = nullptr;  // null: JSON
   bool any_order = false;
   uint32_t whitespace = 0;
   Mark begin;

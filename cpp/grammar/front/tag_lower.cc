@@ -88,6 +88,8 @@ class Lowering {
     options.declared_order = !f.any_order;
     options.whitespace = f.whitespace;
     options.numbers = Spelling::plain;
+    options.style = f.style;
+    options.excludes = f.excludes;
     options.at = f.schema.pointer();
     return parse_schema(store_, f.schema, options, limits_, notes_);
   }

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "grammar/front/styles.h"
 #include "grammar/front/tag_fields.h"
 #include "grammar/front/tag_format.h"
 #include "grammar/ir/node.h"
@@ -123,13 +124,20 @@ class Reader {
     }
     if (Value style = f.at.get("style"); style) {
       if (!style.is_string()) return in_.wrong(style, "a string");
-      if (style.text() != "json") return in_.refuse(style, "style", "only style json; use it");
+      f.style = find_style(style.text());
+      if (f.style == nullptr && style.text() != "json") {
+        return in_.fail(syntax_error(style.pointer(), "unknown style; see the list of styles"));
+      }
     }
     return schema_body(f);
   }
 
   bool qwen_schema(uint32_t i) {
-    return in_.refuse(out_[i].at.get("type"), "qwen_xml_parameter", "only json_schema; use it");
+    Format& f = out_[i];
+    f.type = Type::json_schema;
+    f.style = find_style("qwen_xml");
+    return in_.only(f.at, {"json_schema", "any_order", "max_whitespace_cnt", "excludes"}) &&
+           schema_body(f);
   }
 
   bool schema_body(Format& f) {

@@ -21,6 +21,7 @@ enum class TypedTag : uint8_t {
   members,
   array,
   items,
+  bare_items,
   value,
   keys,
   free_text,
