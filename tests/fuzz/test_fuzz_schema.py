@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from treadle.errors import GrammarError, LimitExceeded
 from treadle.grammar import Grammar
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "grammar"))
-from schema_data import spellings, validator
-
 from byte_matcher import Language
+from schema_data import spellings, validator
 
 KEYS = st.sampled_from(["a", "b", "ab", "é"])
 NUMBERS = st.sampled_from([-2, -1, 0, 1, 2, 3, 0.5, 1.5, 1.0, 10])

@@ -1,7 +1,8 @@
 """Structural tags against verdicts of xgrammar 0.2.8, recorded with its own matcher.
 
 Each entry is a format with texts that xgrammar accepts and refuses: some written by hand, others
-random edits of those. The schemas are closed: what keys an open one may add differs between the engines.
+random edits of those. The schemas are closed, for what keys an open one may add differs between
+the engines.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from byte_matcher import Language
+
 from treadle.grammar import Grammar
 
 CASES: list[dict[str, Any]] = json.loads(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from byte_matcher import Language
+
 from treadle.errors import InvalidRequest
 from treadle.grammar import Grammar
 from treadle.text import CallEvent, CallReader, ChatTemplate, tool_format

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from byte_matcher import Language
+
 from treadle.grammar import Grammar
 from treadle.text import CallEvent
 from treadle.text.formats import ToolFormat, format_named, tool_formats

@@ -200,6 +200,7 @@ class Lowering {
     if (const auto bad = bad_trigger(f.triggers, f.excludes, fuel_)) return refused(f, *bad);
     const NodeRef text = free_text(store_, barred(f, f.triggers));
     const bool overlap = may_overlap(f.triggers, f.excludes, fuel_);
+    if (fuel_.exhausted()) return fuel_.status();
     const NodeRef tags = trie(store_, entries);
     if (f.at_least_one && f.stop_after_first) return tags;
     const NodeRef next = overlap ? first_triggers(f, text, entries) : store_.cat(text, tags);
@@ -230,16 +231,18 @@ class Lowering {
   NodeRef first_triggers(const Format& f, NodeRef text, const Entries& entries) {
     const NodeRef any = one_of(f.triggers);
     const NodeRef more = store_.plus(store_.any_byte());
+    const TriggerIndex index(f.triggers);
+    std::vector<Entries> rest(f.triggers.size());
+    for (const TrieEntry& entry : entries) {
+      const size_t at = index.of(entry.text).value_or(0);  // each has one
+      rest[at].push_back({entry.text.substr(f.triggers[at].size()), entry.tail});
+    }
     std::vector<NodeRef> out;
-    for (const std::string& trigger : f.triggers) {
+    for (size_t i = 0; i < f.triggers.size() && store_.ok(); ++i) {
+      const std::string& trigger = f.triggers[i];
       NodeRef until = without(store_.cat(text, store_.bytes(trigger)), any, more);
       if (!f.excludes.empty()) until = without(until, one_of(f.excludes), store_.anything());
-      Entries rest;
-      for (const TrieEntry& entry : entries) {
-        if (!entry.text.starts_with(trigger)) continue;
-        rest.push_back({entry.text.substr(trigger.size()), entry.tail});
-      }
-      out.push_back(store_.cat(until, trie(store_, std::move(rest))));
+      out.push_back(store_.cat(until, trie(store_, std::move(rest[i]))));
     }
     return store_.any_of(out);
   }

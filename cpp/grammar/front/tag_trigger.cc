@@ -75,11 +75,13 @@ bool may_overlap(std::span<const std::string> triggers, std::span<const std::str
     if (crosses(word, true)) return true;
   }
   // One trigger inside another: the inner one ends first.
-  if (!fuel.spend(Automaton::cost(triggers))) return true;
-  const Automaton words({triggers.begin(), triggers.end()});
-  return std::any_of(triggers.begin(), triggers.end(), [&](const std::string& trigger) {
-    return words.found_in(std::string_view(trigger).substr(0, trigger.size() - 1));
-  });
+  for (const std::string& trigger : triggers) {
+    for (size_t from = 1; from < trigger.size(); ++from) {
+      const auto inner = index.of(std::string_view(trigger).substr(from));
+      if (inner && from + triggers[*inner].size() < trigger.size()) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace treadle::tag
