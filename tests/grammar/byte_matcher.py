@@ -26,5 +26,9 @@ class Language:
 
     def begins(self, text: str) -> bool:
         """Whether some text of the language begins with this one."""
+        return self.begins_with(text.encode())
+
+    def begins_with(self, data: bytes) -> bool:
+        """The same for bytes, which may end inside a character."""
         self._matcher.reset()
-        return self._matcher.accept_bytes(text.encode())
+        return self._matcher.accept_bytes(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -68,6 +69,46 @@ def test_text_avoids_excludes_and_the_end_of_its_tag() -> None:
     assert "[a]]" not in nested
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.text("ab\u00e9\u00e8\u20ac", min_size=1, max_size=3), min_size=1, max_size=5),
+    st.lists(st.text("ab\u00e9\u00e8\u20acx", max_size=6), min_size=1, max_size=20),
+    st.integers(0, 4),
+)
+def test_free_text_is_text_without_the_words(
+    words: list[str], texts: list[str], limit: int
+) -> None:
+    language = _language({"type": "any_text", "excludes": words})
+    short = _language({"type": "any_text", "excludes": words, "max_chars": limit})
+    for text in texts:
+        free = not any(word in text for word in words)
+        assert (text in language) == free
+        assert (text in short) == (free and len(text) <= limit)
+        data = text.encode()
+        for cut in range(len(data)):  # half a character is a text only with its other half
+            assert (data[:cut] in language) == (
+                _is_text(data[:cut]) and not any(w.encode() in data[:cut] for w in words)
+            )
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return bool(data.decode() or not data)
+    except UnicodeDecodeError:
+        return False
+
+
+def test_a_character_that_cannot_be_completed_is_not_begun() -> None:
+    words = [chr(0xC0 + i) for i in range(64)]  # every character that begins with the byte C3
+    language = _language({"type": "any_text", "excludes": words})
+    assert "\u00bf\u0100" in language
+    assert not language.begins_with(b"\xc3")
+    open_ = _language({"type": "any_text", "excludes": words[1:]})
+    assert "\u00c0" in open_
+    assert open_.begins_with(b"\xc3")
+    assert not open_.begins_with(b"\xc3\x81")
+
+
 ALPHABET = ["<", "a", "b", ">", "t"]
 TEXTS = ["".join(t) for n in range(6) for t in itertools.product(ALPHABET, repeat=n)]
 
@@ -120,6 +161,35 @@ def test_triggered_tags_agree_with_a_scan(
         assert (text in language) == _reads(item, text), text
 
 
+@pytest.mark.parametrize("loop", [True, False])
+def test_dispatch_is_triggered_tags_without_ends(loop: bool) -> None:
+    rules = [["<n>", NUMBER], ["<", _text("t")], ["bb", _text(">")]]
+    if any(a[0] != b[0] and b[0].startswith(a[0]) for a in rules for b in rules):
+        rules[1][0] = "<t"
+    item: Format = {"type": "dispatch", "rules": rules, "loop": loop, "excludes": ["ta"]}
+    language = _language(item)
+    more = "(?:(?!ta|<n>|<t|bb)[<abt>n0-9])*"
+    entry = "(?:<n>[0-9]+|<tt|bb>)"
+    pattern = re.compile(f"{more}(?:{entry}{more})*" if loop else f"{more}{entry}?")
+    # The free text before an entry may run into it only where no trigger ends earlier.
+    for text in ("", "a<n>1", "<n>12<tt", "bb>", "bbb>", "<n>x", "ta", "t<tta", "<tta", "<ttbb>a"):
+        assert (text in language) == (pattern.fullmatch(text) is not None), text
+    assert ("<n>1a<n>2" in language) == loop
+
+
+def test_two_hundred_triggers_cost_parse_time_only() -> None:
+    names = [f"<function=tool_{i}_{i * i % 97}>" for i in range(200)]
+    tags = [_tag(name, {"type": "json_schema", "json_schema": True}, "</function>")
+            for name in names]  # fmt: skip
+    item: Format = {"type": "triggered_tags", "triggers": names, "tags": tags}
+    language = _language(item)
+    text = "".join(f"word < {name}{{}}</function>" for name in names)
+    start = time.perf_counter()
+    assert text in language
+    assert time.perf_counter() - start < 5
+    assert text + names[0] not in language
+
+
 def test_triggers_inside_a_tag_leave_its_end_open() -> None:
     call = _tag("<c>", NUMBER, "</c>")
     outer = _tag("<out>", {"type": "triggered_tags", "triggers": ["<c"], "tags": [call]}, "</out>")
@@ -155,14 +225,17 @@ def test_separated_tags_and_schemas() -> None:
         ({"type": "any_text", "exclude": []}, "syntax", "/format/exclude"),
         ({"type": "any_text", "max_tokens": 3}, "unsupported", "/format/max_tokens"),
         ({"type": "nothing"}, "syntax", "/format/type"),
-        ({"type": "token", "token": 3}, "unsupported", "/format/type"),
+        ({"type": "dispatch", "rules": [["<", NUMBER, NUMBER]]}, "syntax", "/format/rules/0"),
+        ({"type": "dispatch", "rules": [["<a", NUMBER], ["<", NUMBER]]}, "syntax",
+         "/format/rules/1/0"),
+        ({"type": "dispatch", "rules": [["<a", NUMBER]], "excludes": ["x", "a"]}, "syntax",
+         "/format/excludes/1"),
         ({"type": "const_string"}, "syntax", "/format/value"),
         ({"type": "regex", "pattern": "a("}, "syntax", "/format/pattern offset 1"),
         ({"type": "grammar", "grammar": "root ::= x"}, "syntax", "/format/grammar 1:10"),
         ({"type": "json_schema", "json_schema": {"type": "strin"}}, "syntax",
          "/format/json_schema/type"),
-        ({"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}, "unsupported",
-         "/format/style"),
+        ({"type": "json_schema", "json_schema": {}, "style": "xml"}, "syntax", "/format/style"),
         ({"type": "sequence", "elements": [_text("a"), 3]}, "syntax", "/format/elements/1"),
         (_tag("a", {"type": "repeat", "min": 2, "max": 1, "content": NUMBER}, "b"), "syntax",
          "/format/content/max"),

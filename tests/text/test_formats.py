@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tag_match import accepts
+from byte_matcher import Language
 
 from treadle.errors import InvalidRequest
+from treadle.grammar import Grammar
 from treadle.text import CallEvent, CallReader, ChatTemplate, tool_format
 from treadle.text.formats import ToolFormat, parse_format, tool_formats
 from treadle.types import Message, Tool
@@ -33,6 +35,16 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("stop", {}),
 ]
 FORMATS = sorted(tool_formats().values(), key=lambda entry: entry.name)
+
+
+def accepts(tag: dict[str, Any], text: str) -> bool:
+    """Whether the whole text is in the tag's language."""
+    return text in _language(json.dumps(tag))
+
+
+@cache
+def _language(tag: str) -> Language:
+    return Language(Grammar.tag(json.loads(tag)))
 
 
 def _template(name: str) -> ChatTemplate:
@@ -83,7 +95,10 @@ def test_the_data_proves_itself(
     assert not [e for e in events if e.kind == "text"]
 
 
-@pytest.mark.parametrize("entry", FORMATS, ids=lambda entry: entry.name)
+FREE = [entry for entry in FORMATS if entry.layout == "free"]
+
+
+@pytest.mark.parametrize("entry", FREE, ids=lambda entry: entry.name)
 def test_tags_admit_what_they_should_and_nothing_else(entry: ToolFormat) -> None:
     one = entry.render_call(*CALLS[0])
     other = entry.render_call(*CALLS[1])
@@ -98,7 +113,8 @@ def test_tags_admit_what_they_should_and_nothing_else(entry: ToolFormat) -> None
     assert accepts(auto, f"Let me see.\n{one}")
     assert not accepts(auto, wrong)
     assert not accepts(auto, f"words {unknown}")
-    assert not accepts(auto, one[:-1] if entry.call.tail else one[: one.rindex("}")])
+    framed = entry.call.tail or entry.call.end
+    assert not accepts(auto, one.rstrip()[:-1] if framed else one[: one.rindex("}")])
     for tag in (required, named):
         assert accepts(tag, one)
         assert not accepts(tag, "Just words.")
@@ -147,7 +163,8 @@ def test_reader_gives_the_same_events_however_the_text_is_cut(entry: ToolFormat)
     assert expected[0] == CallEvent("text", "I look it up.")
     assert [e.kind for e in expected[1:]] == ["call", "arguments", "end"] * len(calls)
     assert _calls_of(expected) == calls
-    assert all(e.value in text for e in expected)  # byte for byte what was written
+    if entry.call.style == "json":
+        assert all(e.value in text for e in expected)  # byte for byte what was written
     for seed in range(60):
         assert _read(entry.reader(), _cut(text, seed)) == expected
 

@@ -7,6 +7,8 @@
 #include "grammar/front/schema_check.h"
 #include "grammar/front/schema_index.h"
 #include "grammar/front/schema_source.h"
+#include "grammar/front/styles.h"
+#include "grammar/typed/dispatch.h"
 #include "grammar/typed/members.h"
 
 namespace treadle {
@@ -29,12 +31,23 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
   schema::Checker checker(store, source, index, limits, notes, scope.fuel());
   if (Status status = checker.run(); !status.ok()) return status;
   const schema::Conj whole{schema::Sub{0, schema::As::schema}};
-  const NodeRef value = source->value(store, source, whole, false);
+  if (!options.excludes.empty()) source->barred = free_text(store, options.excludes);
+  const schema::Role role = options.style == nullptr ? schema::Role::json : schema::Role::top;
+  const NodeRef value = source->value(store, source, whole, false, role);
   const Result<bool> live = store.live(value, scope.fuel());
   if (!live) return live.status();
   if (!store.ok()) return store.fault();
   if (!*live) {
     return unsatisfiable(options.at, "no value satisfies the schema; loosen its constraints");
+  }
+  if (options.style != nullptr) {
+    if (options.style->nesting == Nesting::declared) {
+      notes.push_back({options.at, "style",
+                       "keys that the schema does not name are not offered in this style"});
+    }
+    // The members may be none at all, which a rule cannot say.
+    const Result<NodeRef> members = store.body(value, scope.fuel());
+    return members ? scope.close(*members) : members;
   }
   return scope.close(store.cat(json_space(store, options.whitespace), value));
 }

@@ -24,6 +24,8 @@ struct Note {
 };
 using Notes = std::vector<Note>;
 
+struct Style;
+
 struct SchemaOptions {
   // false: keys in any order, which is the schema's own language. true: declared keys in the order
   // of `properties`, then the others.
@@ -36,9 +38,11 @@ struct SchemaOptions {
   uint32_t whitespace = 64;  // longest run of optional whitespace; 0 = none
   Escapes escapes = Escapes::any;
   Spelling numbers = Spelling::any;
-  bool lenient = false;        // drop what cannot be enforced and say so in the notes
-  bool assert_formats = true;  // false: `format` is an annotation
-  std::string at;              // prefix of every pointer in errors and notes
+  bool lenient = false;               // drop what cannot be enforced and say so in the notes
+  bool assert_formats = true;         // false: `format` is an annotation
+  const Style* style = nullptr;       // how the value, an object, is written; null: JSON
+  std::vector<std::string> excludes;  // texts that no string and no key may contain, as spelled
+  std::string at;                     // prefix of every pointer in errors and notes
 };
 
 // The language of the JSON texts that satisfy the schema. Whitespace may precede the value, none

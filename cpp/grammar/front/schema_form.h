@@ -49,6 +49,13 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
 // The strings that one form allows, as texts.
 NodeRef form_text(Store& store, const Form& form);
 
+// The values of one form as JSON.
+Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
+                        Fuel& fuel);
+
+// The arrays of one form; `role` is that of the items, which decides how the array is written.
+NodeRef array_of(Store& store, const SourceRef& source, const Form& form, Role role, bool loose);
+
 // A bound or count of a schema: a natural number, clipped to below kOpen.
 uint32_t count_of(json::Value argument);
 

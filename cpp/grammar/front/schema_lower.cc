@@ -4,8 +4,10 @@
 
 #include "grammar/front/schema_form.h"
 #include "grammar/front/schema_object.h"
+#include "grammar/front/styles.h"
 #include "grammar/ir/typed.h"
 #include "grammar/typed/array.h"
+#include "grammar/typed/bare_items.h"
 #include "grammar/typed/str.h"
 #include "support/hash.h"
 
@@ -14,32 +16,36 @@ namespace {
 
 class Value final : public Typed {
  public:
-  Value(SourceRef source, Conj conj, bool loose)
+  Value(SourceRef source, Conj conj, bool loose, Role role)
       : Typed(TypedTag::value, false),
         source_(std::move(source)),
         conj_(std::move(conj)),
-        loose_(loose) {}
+        loose_(loose),
+        role_(role) {}
 
   uint64_t hash() const override {
-    uint64_t h = mix(static_cast<uint64_t>(tag), loose_ ? 1 : 0);
+    uint64_t h =
+        mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(role_) << 1 | (loose_ ? 1 : 0));
     for (const Sub sub : conj_)
       h = mix(h, static_cast<uint64_t>(sub.node) << 8 | static_cast<uint8_t>(sub.as));
     return h;
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const Value&>(other);
-    return source_ == that.source_ && conj_ == that.conj_ && loose_ == that.loose_;
+    return source_ == that.source_ && conj_ == that.conj_ && loose_ == that.loose_ &&
+           role_ == that.role_;
   }
   uint64_t bytes() const override { return sizeof(Value) + conj_.size() * sizeof(Sub); }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
-    return store.body(source_->value(store, source_, conj_, loose_), fuel);
+    return store.body(source_->value(store, source_, conj_, loose_, role_), fuel);
   }
 
  private:
   SourceRef source_;
   Conj conj_;
   bool loose_;
+  Role role_;
 };
 
 NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
@@ -111,7 +117,9 @@ Tuple tuple_of(const Source& source, Sub part) {
   return out;
 }
 
-NodeRef array_of(Store& store, const SourceRef& source, const Form& form, bool loose) {
+}  // namespace
+
+NodeRef array_of(Store& store, const SourceRef& source, const Form& form, Role role, bool loose) {
   auto out = std::make_shared<ArrayForm>();
   out->min = form.min_items;
   out->max = form.max_items;
@@ -132,18 +140,19 @@ NodeRef array_of(Store& store, const SourceRef& source, const Form& form, bool l
         add_sub(conj, *tuple.rest);
       }
     }
-    const NodeRef value = source->value(store, source, std::move(conj), loose);
+    const NodeRef value = source->value(store, source, std::move(conj), loose, role);
     if (i == length) {
       out->rest = value;
     } else {
       out->prefix.push_back(value);
     }
   }
+  if (role != Role::json) return bare_items(store, std::move(out));
   return array_node(store, std::move(out));
 }
 
-Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, bool loose,
-                      Fuel& fuel) {
+Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
+                        Fuel& fuel) {
   std::vector<NodeRef> out;
   if (form.types & kNull) out.push_back(store.bytes("null"));
   if (form.types & kFalse) out.push_back(store.bytes("false"));
@@ -151,17 +160,23 @@ Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, b
   if (form.types & kNumber) out.push_back(numbers_of(store, form, source->options.numbers));
   if (form.types & kString) {
     const NodeRef quote = store.bytes("\"");
-    const NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
+    NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
+    if (source->barred != store.empty()) {
+      text = store.both(text, source->barred);
+      if (!has_member(store, text)) text = store.empty();
+    }
     out.push_back(store.cat(quote, store.cat(text, quote)));
   }
-  if (form.types & kArray) out.push_back(array_of(store, source, form, loose));
+  if (form.types & kArray) out.push_back(array_of(store, source, form, Role::json, loose));
   if (form.types & kObject) {
-    const Result<NodeRef> object = object_of(store, source, form, loose, fuel);
+    const Result<NodeRef> object = object_of(store, source, form, Role::json, loose, fuel);
     if (!object) return object.status();
     out.push_back(*object);
   }
   return store.any_of(out);
 }
+
+namespace {
 
 Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
   const auto forms = forms_of(store, *source_, conj_, loose_, store.limits(), fuel);
@@ -169,7 +184,9 @@ Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
   std::vector<NodeRef> out;
   for (const Form& form : *forms) {
     if (!fuel.spend(64)) return fuel.status();
-    const Result<NodeRef> node = lower(store, source_, form, loose_, fuel);
+    const Result<NodeRef> node = role_ == Role::json
+                                     ? json_of(store, source_, form, loose_, fuel)
+                                     : styled_of(store, source_, form, role_, loose_, fuel);
     if (!node) return node.status();
     out.push_back(*node);
   }
@@ -184,14 +201,18 @@ void add_sub(Conj& conj, Sub sub) {
   if (place == conj.end() || *place != sub) conj.insert(place, sub);
 }
 
-NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose) {
+NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
+                      Role role) {
   // `true` says nothing; dropping it lets equal values share one node.
   std::erase_if(conj, [&](Sub sub) {
     const json::Value node = at(sub.node);
     return sub.as == As::schema && node.is_boolean() && node.truth();
   });
-  auto [found, fresh] = values_.try_emplace({std::move(conj), loose}, 0);
-  if (fresh) found->second = store.typed(std::make_unique<Value>(self, found->first.first, loose));
+  auto [found, fresh] = values_.try_emplace({std::move(conj), loose, role}, 0);
+  if (fresh) {
+    const Conj& kept = std::get<0>(found->first);
+    found->second = store.typed(std::make_unique<Value>(self, kept, loose, role));
+  }
   return found->second;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "grammar/front/choice.h"
+#include "grammar/front/styles.h"
 #include "grammar/typed/object.h"
 #include "grammar/typed/str.h"
 
@@ -17,8 +18,9 @@ constexpr uint64_t kSplitCost = 100;
 
 class ObjectBuilder {
  public:
-  ObjectBuilder(Store& store, const SourceRef& source, const Form& form, bool loose, Fuel& fuel)
-      : store_(store), source_(source), form_(form), loose_(loose), fuel_(fuel) {}
+  ObjectBuilder(Store& store, const SourceRef& source, const Form& form, Role role, bool loose,
+                Fuel& fuel)
+      : store_(store), source_(source), form_(form), role_(role), loose_(loose), fuel_(fuel) {}
 
   Result<NodeRef> run() {
     auto out = std::make_shared<ObjectForm>();
@@ -27,6 +29,8 @@ class ObjectBuilder {
     out->declared_order = source_->options.declared_order;
     out->whitespace = source_->options.whitespace;
     out->escapes = source_->options.escapes;
+    out->barred = source_->barred;
+    if (role_ != Role::json) frame(*out);
     const auto names = text_of(store_, *source_, form_.names, loose_, store_.limits(), fuel_);
     if (!names) return names.status();
     names_ = *names;
@@ -82,10 +86,19 @@ class ObjectBuilder {
     }
   }
 
+  // Keys are raw text, so the keys that can be written are a regular language of their own.
+  void frame(ObjectForm& out) {
+    const Style& style = *source_->options.style;
+    out.frame = &style.frame;
+    writable_ = styled_keys(store_);
+    if (out.barred != store_.empty()) writable_ = store_.both(writable_, out.barred);
+  }
+
   // The node for the value of a named key; empty() if the key must not occur.
   NodeRef value_of(std::string_view name) {
     if (std::binary_search(form_.absent.begin(), form_.absent.end(), name)) return store_.empty();
     if (!form_.names.empty() && !store_.matches(names_, name)) return store_.empty();
+    if (role_ != Role::json && !store_.matches(writable_, name)) return store_.empty();
     Conj conj;
     for (const Sub part : form_.objects) {
       const json::Value node = source_->at(part.node);
@@ -99,7 +112,7 @@ class ObjectBuilder {
         add_declared(conj, part, name);
       }
     }
-    return source_->value(store_, source_, std::move(conj), loose_);
+    return source_->value(store_, source_, std::move(conj), loose_, role_);
   }
 
   void add_declared(Conj& conj, Sub part, std::string_view name) {
@@ -133,6 +146,8 @@ class ObjectBuilder {
   };
 
   bool add_extras(ObjectForm& out) {
+    // A frame that repeats the key at the end of a member is for keys known beforehand.
+    if (out.frame != nullptr && !out.frame->end.empty()) return true;
     std::vector<std::string_view> named;
     for (const ObjectKey& key : out.keys) named.push_back(key.name);
     NodeRef text = store_.any_text();
@@ -148,8 +163,11 @@ class ObjectBuilder {
     std::map<Conj, std::vector<NodeRef>> by_value;
     for (Kind& kind : kinds) by_value[std::move(kind.conj)].push_back(kind.text);
     for (auto& [conj, texts] : by_value) {
-      const NodeRef value = source_->value(store_, source_, conj, loose_);
-      out.extras.push_back(ExtraKeys{store_.any_of(texts), value});
+      const NodeRef value = source_->value(store_, source_, conj, loose_, role_);
+      NodeRef text = store_.any_of(texts);
+      if (role_ != Role::json) text = store_.both(text, writable_);
+      if (role_ != Role::json && !has_member(store_, text)) continue;
+      out.extras.push_back(ExtraKeys{text, value});
     }
     return true;
   }
@@ -195,17 +213,19 @@ class ObjectBuilder {
   Store& store_;
   const SourceRef& source_;
   const Form& form_;
+  Role role_;
   bool loose_;
   Fuel& fuel_;
   NodeRef names_ = 0;
+  NodeRef writable_ = 0;  // the keys that a style can write
   std::map<std::string_view, uint32_t> index_;
 };
 
 }  // namespace
 
-Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, bool loose,
-                          Fuel& fuel) {
-  return ObjectBuilder(store, source, form, loose, fuel).run();
+Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Role role,
+                          bool loose, Fuel& fuel) {
+  return ObjectBuilder(store, source, form, role, loose, fuel).run();
 }
 
 }  // namespace treadle::schema

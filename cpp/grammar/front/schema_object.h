@@ -5,7 +5,8 @@
 
 namespace treadle::schema {
 
-Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, bool loose,
-                          Fuel& fuel);
+// `role` is that of the members' values: json, or member for an object in the source's style.
+Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Role role,
+                          bool loose, Fuel& fuel);
 
 }  // namespace treadle::schema

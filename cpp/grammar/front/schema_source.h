@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -43,6 +44,14 @@ struct Sub {
 // A conjunction: sorted, without repetitions. Empty = any value.
 using Conj = std::vector<Sub>;
 
+// Where a value stands in an object that is written in another style than JSON.
+enum class Role : uint8_t {
+  json,    // written as JSON
+  top,     // the object itself
+  member,  // a member's value, with the text from its key on
+  item,    // an item of an array in a style that nests
+};
+
 void add_sub(Conj& conj, Sub sub);  // keeps it sorted
 
 class Source {
@@ -69,11 +78,13 @@ class Source {
 
   // The node for every value that meets the conjunction: shared, expanded when first reached.
   // `loose` reads oneOf as anyOf; it serves proofs that two schemas have nothing in common.
-  NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose);
+  NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
+                Role role = Role::json);
 
   json::Document doc;
   SchemaOptions options;
   Dialect dialect = Dialect::any;
+  NodeRef barred = 0;  // texts without options.excludes; empty() if there are none
   std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target
   std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
@@ -82,7 +93,7 @@ class Source {
   std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
 
  private:
-  std::map<std::pair<Conj, bool>, NodeRef> values_;
+  std::map<std::tuple<Conj, bool, Role>, NodeRef> values_;
   std::unordered_map<uint32_t, std::unordered_map<std::string_view, uint32_t>> members_;
 };
 

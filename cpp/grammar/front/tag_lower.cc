@@ -1,3 +1,4 @@
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -8,7 +9,10 @@
 #include "grammar/front/fuel_scope.h"
 #include "grammar/front/regex.h"
 #include "grammar/front/tag.h"
+#include "grammar/front/tag_fields.h"
 #include "grammar/front/tag_format.h"
+#include "grammar/front/tag_trigger.h"
+#include "grammar/typed/dispatch.h"
 
 namespace treadle::tag {
 namespace {
@@ -16,8 +20,9 @@ namespace {
 // Lowers formats from the last to the first, so that children are ready before their parents.
 class Lowering {
  public:
-  Lowering(Store& store, const std::vector<Format>& formats, const Limits& limits, Notes& notes)
-      : store_(store), formats_(formats), limits_(limits), notes_(notes) {}
+  Lowering(Store& store, const std::vector<Format>& formats, const Limits& limits, Notes& notes,
+           Fuel& fuel)
+      : store_(store), formats_(formats), limits_(limits), notes_(notes), fuel_(fuel) {}
 
   Result<NodeRef> run() {
     nodes_.resize(formats_.size());
@@ -25,6 +30,7 @@ class Lowering {
       Result<NodeRef> node = lower(formats_[i]);
       if (!node.ok()) return node;
       if (!store_.ok()) return store_.fault();
+      if (fuel_.exhausted()) return fuel_.status();
       nodes_[i] = *node;
     }
     return nodes_[0];
@@ -42,7 +48,7 @@ class Lowering {
       case Type::json_schema:
         return schema(f);
       case Type::any_text:
-        return free_text(barred(f, {}));
+        return any_text(f);
       case Type::sequence:
         return store_.concat(parts(f));
       case Type::choice:
@@ -50,12 +56,22 @@ class Lowering {
       case Type::repeat:
         return store_.repeat(nodes_[f.children[0]], f.lo, f.hi);
       case Type::tag:
-        return store_.cat(store_.bytes(f.text), after_begin(f));
+        return store_.cat(mark(f.begin), after_begin(f));
       case Type::triggered_tags:
         return triggered(f);
-      default:
+      case Type::tags_with_separator:
         return separated(f);
+      case Type::dispatch:
+        return dispatched(f, rules_of(f));
+      case Type::token:
+        return store_.repeat(store_.tokens(f.hi == kOpen ? barred_tokens(f) : f.tokens), f.lo,
+                             f.hi);
+      case Type::token_triggered_tags:
+        return token_triggered(f);
+      case Type::token_dispatch:
+        return token_dispatch(f);
     }
+    return store_.empty();
   }
 
   // An error inside an embedded source stands at the pointer of that source.
@@ -72,8 +88,18 @@ class Lowering {
     options.declared_order = !f.any_order;
     options.whitespace = f.whitespace;
     options.numbers = Spelling::plain;
+    options.style = f.style;
+    options.excludes = f.excludes;
     options.at = f.schema.pointer();
     return parse_schema(store_, f.schema, options, limits_, notes_);
+  }
+
+  NodeRef any_text(const Format& f) {
+    const NodeRef counted = store_.repeat(store_.any_char(), 0, f.hi);
+    const std::vector<std::string> words = barred(f, {});
+    if (words.empty() && f.hi != kOpen) return counted;
+    const NodeRef text = free_text(store_, words);
+    return f.hi == kOpen ? text : store_.both(counted, text);
   }
 
   std::vector<NodeRef> parts(const Format& f) {
@@ -82,34 +108,143 @@ class Lowering {
     return out;
   }
 
+  NodeRef token(const Token& which) {
+    TokenSet set;
+    add_token(set, which);
+    return store_.tokens(std::move(set));
+  }
+
+  NodeRef mark(const Mark& mark) {
+    return mark.is_token ? token(mark.token) : store_.bytes(mark.text);
+  }
+
   NodeRef one_of(const std::vector<std::string>& words) {
     std::vector<std::string_view> views(words.begin(), words.end());
     return literal_trie(store_, views);
   }
 
   // What follows the begin of a tag.
-  NodeRef after_begin(const Format& f) { return store_.cat(nodes_[f.children[0]], one_of(f.ends)); }
-
-  // The union of tags as a trie of their begins, less the first `skip` bytes.
-  NodeRef tags(const std::vector<uint32_t>& children, size_t skip) {
-    std::vector<TrieEntry> entries;
-    for (uint32_t child : children) {
-      const Format& f = formats_[child];
-      entries.push_back({std::string_view(f.text).substr(skip), after_begin(f)});
+  NodeRef after_begin(const Format& f) {
+    std::vector<std::string_view> texts;
+    std::vector<NodeRef> ends;
+    for (const Mark& end : f.ends) {
+      if (end.is_token) {
+        ends.push_back(token(end.token));
+      } else {
+        texts.push_back(end.text);
+      }
     }
-    return trie(store_, std::move(entries));
+    if (!texts.empty()) ends.push_back(literal_trie(store_, texts));
+    return store_.cat(nodes_[f.children[0]], store_.any_of(ends));
+  }
+
+  // What the enclosing tag ends with is barred from the free content right inside it.
+  template <class Take>
+  void enclosing_ends(const Format& f, Take take) {
+    if (f.enclosing == kNoFormat) return;
+    for (const Mark& end : formats_[f.enclosing].ends) take(end);
   }
 
   // What free text must not contain: excludes, triggers, the ends of the tag around it.
   std::vector<std::string> barred(const Format& f, const std::vector<std::string>& triggers) {
     std::vector<std::string> out = f.excludes;
     out.insert(out.end(), triggers.begin(), triggers.end());
-    if (f.enclosing != kNoFormat) {
-      for (const std::string& end : formats_[f.enclosing].ends) {
-        if (!end.empty()) out.push_back(end);
-      }
-    }
+    enclosing_ends(f, [&](const Mark& end) {
+      if (!end.is_token && !end.text.empty()) out.push_back(end.text);
+    });
     return out;
+  }
+
+  TokenSet barred_tokens(const Format& f) {
+    TokenSet out = f.tokens;
+    for (const Token& trigger : f.trigger_tokens) add_token(out, trigger);
+    enclosing_ends(f, [&](const Mark& end) {
+      if (end.is_token) add_token(out, end.token);
+    });
+    return out;
+  }
+
+  // --- text ---
+
+  // What begins with a trigger: its text and what follows.
+  using Entries = std::vector<TrieEntry>;
+
+  Result<NodeRef> triggered(const Format& f) {
+    const TriggerIndex index(f.triggers);
+    Entries entries;
+    for (uint32_t child : f.children) {
+      const Format& tag = formats_[child];
+      if (tag.begin.is_token) {
+        return syntax_error(tag.at.pointer() + "/begin",
+                            "a token cannot begin with a trigger; use token_triggered_tags");
+      }
+      if (!index.of(tag.begin.text)) {
+        return syntax_error(tag.at.pointer() + "/begin",
+                            "begins with none of the triggers; add a trigger for it");
+      }
+      entries.push_back({tag.begin.text, after_begin(tag)});
+    }
+    return dispatched(f, std::move(entries));
+  }
+
+  Entries rules_of(const Format& f) {
+    Entries entries;
+    for (size_t i = 0; i < f.children.size(); ++i) {
+      entries.push_back({f.triggers[i], nodes_[f.children[i]]});
+    }
+    return entries;
+  }
+
+  // Free text until the first trigger in it, and then an entry that begins with that trigger.
+  Result<NodeRef> dispatched(const Format& f, Entries entries) {
+    if (const auto bad = bad_trigger(f.triggers, f.excludes, fuel_)) return refused(f, *bad);
+    const NodeRef text = free_text(store_, barred(f, f.triggers));
+    const bool overlap = may_overlap(f.triggers, f.excludes, fuel_);
+    if (fuel_.exhausted()) return fuel_.status();
+    const NodeRef tags = trie(store_, entries);
+    if (f.at_least_one && f.stop_after_first) return tags;
+    const NodeRef next = overlap ? first_triggers(f, text, entries) : store_.cat(text, tags);
+    if (f.stop_after_first) {
+      return overlap ? store_.alt(text, next) : store_.cat(text, store_.optional(tags));
+    }
+    if (!overlap) {
+      const NodeRef round = store_.cat(tags, text);
+      return f.at_least_one ? store_.plus(round) : store_.cat(text, store_.star(round));
+    }
+    const NodeRef loop = store_.cat(store_.star(next), text);
+    return f.at_least_one ? store_.cat(tags, loop) : loop;
+  }
+
+  Status refused(const Format& f, BadTrigger bad) {
+    const bool rules = f.type == Type::dispatch;
+    const std::string index = std::to_string(bad.index);
+    if (bad.why == BadTrigger::Why::excluded_within) {
+      return syntax_error(f.at.pointer() + "/excludes/" + index,
+                          "excluded text within a trigger; no tag could begin");
+    }
+    return syntax_error(f.at.pointer() + (rules ? "/rules/" + index + "/0" : "/triggers/" + index),
+                        "this trigger begins another one; keep the shorter one only");
+  }
+
+  // The same where triggers overlap: a text up to its first trigger is found by intersection, one
+  // trigger at a time.
+  NodeRef first_triggers(const Format& f, NodeRef text, const Entries& entries) {
+    const NodeRef any = one_of(f.triggers);
+    const NodeRef more = store_.plus(store_.any_byte());
+    const TriggerIndex index(f.triggers);
+    std::vector<Entries> rest(f.triggers.size());
+    for (const TrieEntry& entry : entries) {
+      const size_t at = index.of(entry.text).value_or(0);  // each has one
+      rest[at].push_back({entry.text.substr(f.triggers[at].size()), entry.tail});
+    }
+    std::vector<NodeRef> out;
+    for (size_t i = 0; i < f.triggers.size() && store_.ok(); ++i) {
+      const std::string& trigger = f.triggers[i];
+      NodeRef until = without(store_.cat(text, store_.bytes(trigger)), any, more);
+      if (!f.excludes.empty()) until = without(until, one_of(f.excludes), store_.anything());
+      out.push_back(store_.cat(until, trie(store_, std::move(rest[i]))));
+    }
+    return store_.any_of(out);
   }
 
   NodeRef without(NodeRef text, NodeRef words, NodeRef after) {
@@ -117,46 +252,19 @@ class Lowering {
     return store_.both(text, store_.complement(store_.concat(parts)));
   }
 
-  NodeRef free_text(const std::vector<std::string>& words) {
-    if (words.empty()) return store_.any_text();
-    return without(store_.any_text(), one_of(words), store_.anything());
-  }
-
-  // Free text up to and with `trigger`, which is the first trigger in it: one that overlaps the
-  // text before it has already begun a tag.
-  NodeRef until(const Format& f, const std::string& trigger) {
-    NodeRef text = store_.cat(free_text(barred(f, f.triggers)), store_.bytes(trigger));
-    text = without(text, one_of(f.triggers), store_.plus(store_.any_byte()));
-    return f.excludes.empty() ? text : without(text, one_of(f.excludes), store_.anything());
-  }
-
-  Result<NodeRef> triggered(const Format& f) {
-    std::vector<std::vector<uint32_t>> by_trigger(f.triggers.size());
+  Result<NodeRef> separated(const Format& f) {
+    Entries entries;
+    std::vector<NodeRef> choices;
     for (uint32_t child : f.children) {
       const Format& tag = formats_[child];
-      size_t t = 0;
-      while (t < f.triggers.size() && !tag.text.starts_with(f.triggers[t])) ++t;
-      if (t == f.triggers.size()) {
-        return syntax_error(tag.at.pointer() + "/begin",
-                            "begins with none of the triggers; add a trigger for it");
+      if (tag.begin.is_token) {
+        choices.push_back(nodes_[child]);
+      } else {
+        entries.push_back({tag.begin.text, after_begin(tag)});
       }
-      by_trigger[t].push_back(child);
     }
-    NodeRef text = free_text(barred(f, f.triggers));
-    if (f.at_least_one && f.stop_after_first) return tags(f.children, 0);
-    std::vector<NodeRef> dispatch;
-    for (size_t t = 0; t < f.triggers.size(); ++t) {
-      NodeRef rest = tags(by_trigger[t], f.triggers[t].size());
-      dispatch.push_back(store_.cat(until(f, f.triggers[t]), rest));
-    }
-    NodeRef next = store_.any_of(dispatch);
-    if (f.stop_after_first) return store_.alt(text, next);
-    NodeRef loop = store_.cat(store_.star(next), text);
-    return f.at_least_one ? store_.cat(tags(f.children, 0), loop) : loop;
-  }
-
-  Result<NodeRef> separated(const Format& f) {
-    NodeRef one = tags(f.children, 0);
+    if (!entries.empty()) choices.push_back(trie(store_, std::move(entries)));
+    const NodeRef one = store_.any_of(choices);
     NodeRef all = one;
     if (!f.stop_after_first) {
       all = store_.cat(one, store_.star(store_.cat(store_.bytes(f.text), one)));
@@ -164,10 +272,56 @@ class Lowering {
     return f.at_least_one ? all : store_.optional(all);
   }
 
+  // --- tokens ---
+
+  Result<NodeRef> token_triggered(const Format& f) {
+    const std::set<Token> triggers(f.trigger_tokens.begin(), f.trigger_tokens.end());
+    std::vector<NodeRef> tags;
+    for (uint32_t child : f.children) {
+      const Format& tag = formats_[child];
+      if (!tag.begin.is_token || !triggers.contains(tag.begin.token)) {
+        return syntax_error(tag.at.pointer() + "/begin",
+                            "is none of the trigger tokens; begin with one of them");
+      }
+      tags.push_back(nodes_[child]);
+    }
+    return between_tokens(f, tags);
+  }
+
+  Result<NodeRef> token_dispatch(const Format& f) {
+    std::vector<NodeRef> tags;
+    for (size_t i = 0; i < f.children.size(); ++i) {
+      tags.push_back(store_.cat(token(f.trigger_tokens[i]), nodes_[f.children[i]]));
+    }
+    return between_tokens(f, tags);
+  }
+
+  // Any tokens until a trigger, then what it begins.
+  Result<NodeRef> between_tokens(const Format& f, const std::vector<NodeRef>& choices) {
+    std::set<Token> known;
+    for (uint32_t id : f.tokens.ids) known.insert({id, ""});
+    for (const std::string& name : f.tokens.names) known.insert({0, name});
+    for (size_t i = 0; i < f.trigger_tokens.size(); ++i) {
+      if (known.insert(f.trigger_tokens[i]).second) continue;
+      const bool rules = f.type == Type::token_dispatch;
+      const std::string index = std::to_string(i);
+      return syntax_error(
+          f.at.pointer() + (rules ? "/rules/" + index + "/0" : "/trigger_tokens/" + index),
+          "this trigger token stands twice, or is excluded as well; keep one");
+    }
+    const NodeRef text = store_.star(store_.tokens(barred_tokens(f)));
+    const NodeRef tags = store_.any_of(choices);
+    if (f.at_least_one && f.stop_after_first) return tags;
+    if (f.stop_after_first) return store_.cat(text, store_.optional(tags));
+    const NodeRef round = store_.cat(tags, text);
+    return f.at_least_one ? store_.plus(round) : store_.cat(text, store_.star(round));
+  }
+
   Store& store_;
   const std::vector<Format>& formats_;
   const Limits& limits_;
   Notes& notes_;
+  Fuel& fuel_;
   std::vector<NodeRef> nodes_;
 };
 
@@ -181,7 +335,7 @@ Result<NodeRef> parse_tag(Store& store, const json::Value& tag, const Limits& li
   Result<std::vector<tag::Format>> formats = tag::read_formats(tag, limits);
   if (!formats.ok()) return formats.status();
   FuelScope scope(store, limits);
-  Result<NodeRef> node = tag::Lowering(store, *formats, limits, notes).run();
+  Result<NodeRef> node = tag::Lowering(store, *formats, limits, notes, scope.fuel()).run();
   if (!node.ok()) return node;
   return scope.close(*node);
 }

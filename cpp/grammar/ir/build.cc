@@ -219,6 +219,36 @@ NodeRef Store::repeat(NodeRef a, uint32_t lo, uint32_t hi) {
   return make(Kind::repeat, facts, a, 0, lo, hi);
 }
 
+NodeRef Store::tokens(TokenSet set) {
+  const auto tidy = [](auto& list) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  };
+  tidy(set.ids);
+  tidy(set.names);
+  if (!set.negated && set.ids.empty() && set.names.empty()) return empty();
+  uint64_t h = set.negated ? 1 : 0;
+  uint64_t held = sizeof(TokenSet) + set.ids.size() * sizeof(uint32_t);
+  for (uint32_t id : set.ids) h = mix(h, id);
+  for (const std::string& name : set.names) {
+    h = hash_bytes(name, h);
+    held += sizeof(std::string) + name.size();
+  }
+  std::vector<uint32_t>& same_hash = token_set_index_[h];
+  uint32_t index = UINT32_MAX;
+  for (uint32_t candidate : same_hash) {
+    if (token_sets_[candidate] == set) index = candidate;
+  }
+  if (index == UINT32_MAX) {
+    if (!spend(1 + held / 64)) return empty();
+    index = static_cast<uint32_t>(token_sets_.size());
+    token_sets_.push_back(std::move(set));
+    same_hash.push_back(index);
+    token_bytes_ += held;
+  }
+  return make(Kind::token, Facts{.regular = false, .nullable = false, .plain = true}, index);
+}
+
 RuleId Store::declare(std::string name) {
   spend(1);
   rules_.push_back(Rule{.name = std::move(name)});

@@ -33,7 +33,9 @@ NodeRef Store::derive_here(NodeRef ref, uint8_t byte, bool& done) {
       return sets_[node.a].contains(byte) ? eps() : empty();
     case Kind::ref:
     case Kind::rule:
-      fail(unsupported("", "a rule has no derivative; it must be expanded first"));
+    case Kind::token:
+      fail(
+          unsupported("", "a rule or token has no derivative by bytes; it must be expanded first"));
       return empty();
     default:
       break;

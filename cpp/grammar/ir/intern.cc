@@ -170,7 +170,7 @@ uint64_t Store::memory() const {
   constexpr uint64_t kMapEntry = 40;  // a node of std::unordered_map with its share of buckets
   return nodes_.size() * sizeof(Node) + (hashes_.size() + walked_.size()) * 4 + table_.size() * 4 +
          text_.size() + lists_.size() * 4 + sets_.size() * (sizeof(ByteSet) + kMapEntry) +
-         typed_bytes_ + rules_.size() * sizeof(Rule) + derived_.memory() +
+         typed_bytes_ + token_bytes_ + rules_.size() * sizeof(Rule) + derived_.memory() +
          kMapEntry * (bodies_.size() + nullables_.size());
 }
 

@@ -96,7 +96,7 @@ bool Store::nullable(NodeRef root) {
     } else if (node.kind == Kind::ref) {
       system.input(i, rules_[node.a].body);
     } else {
-      system.list[i].gate = Gate::any;  // a typed rule: never
+      system.list[i].gate = Gate::any;  // a typed rule or a token: never
     }
   }
   system.solve();
@@ -204,6 +204,7 @@ Result<bool> Store::live(NodeRef root, Fuel& fuel) {
 Result<NodeRef> Store::body(NodeRef ref, Fuel& fuel) {
   const Node node = nodes_[ref];
   if (node.kind == Kind::ref) return rules_[node.a].body;
+  if (node.kind == Kind::token) return empty();  // no bytes lead through a token
   auto known = bodies_.find(ref);
   if (known != bodies_.end()) return known->second;
   Result<NodeRef> expanded = typed_[node.a]->expand(*this, fuel);

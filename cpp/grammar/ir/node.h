@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace treadle {
 
@@ -23,9 +25,19 @@ enum class Kind : uint8_t {
   ref,     // rule a, whose body may refer to any rule
   leaf,    // typed regular node: a = index of the Typed
   rule,    // typed rule, expanded when first reached: a = index of the Typed
+  token,   // one whole token of the vocabulary: a = index of a TokenSet
 };
 
 inline constexpr uint32_t kLiteral = 64;  // longest literal of one node; longer ones are chained
+
+// Which tokens a token node takes. Names are token texts; the vocabulary resolves them, and a stop
+// token is never among them.
+struct TokenSet {
+  std::vector<uint32_t> ids;       // sorted, once each
+  std::vector<std::string> names;  // likewise
+  bool negated = false;            // every token but these
+  bool operator==(const TokenSet&) const = default;
+};
 
 // What is known about a node the moment it is made.
 struct Facts {

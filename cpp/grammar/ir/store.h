@@ -61,6 +61,7 @@ class Store {
   void replace_body(RuleId rule, NodeRef body) { rules_[rule].body = body; }  // same language
   NodeRef ref(RuleId rule);
   NodeRef typed(std::unique_ptr<Typed> node);
+  NodeRef tokens(TokenSet set);  // one token; not regular
 
   // --- questions ---
   bool regular(NodeRef node) const { return nodes_[node].facts.regular; }
@@ -82,6 +83,7 @@ class Store {
   std::string_view text(NodeRef ref) const;              // of bytes
   const ByteSet& set(NodeRef ref) const { return sets_[nodes_[ref].a]; }
   const Typed& typed_of(NodeRef ref) const { return *typed_[nodes_[ref].a]; }
+  const TokenSet& token_set(NodeRef ref) const { return token_sets_[nodes_[ref].a]; }
   uint32_t rule_count() const { return static_cast<uint32_t>(rules_.size()); }
   NodeRef rule_body(RuleId rule) const { return rules_[rule].body; }
   const std::string& rule_name(RuleId rule) const { return rules_[rule].name; }
@@ -158,6 +160,9 @@ class Store {
   std::vector<ByteSet> sets_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> set_index_;
   std::vector<std::unique_ptr<Typed>> typed_;
+  std::vector<TokenSet> token_sets_;
+  std::unordered_map<uint64_t, std::vector<uint32_t>> token_set_index_;
+  uint64_t token_bytes_ = 0;
   std::vector<Rule> rules_;
   FlatMap derived_;                              // (node, byte) -> rest
   std::unordered_map<NodeRef, NodeRef> bodies_;  // typed rule -> body

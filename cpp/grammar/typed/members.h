@@ -18,7 +18,7 @@ NodeRef json_space(Store& store, uint32_t most);
 // The state after the named key, or (kOpen) after one of the others.
 ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t key);
 
-// From a key's closing quote to the end of the object.
+// From a key's closing quote (with a frame: its end) to the end of the object.
 NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, uint32_t key,
                    NodeRef value);
 

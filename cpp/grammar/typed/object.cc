@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <string>
 #include <utility>
 
 #include "grammar/ir/store.h"
@@ -165,6 +166,8 @@ class Members final : public Typed {
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
 
  private:
+  NodeRef framed(Store& store, const Outlook& outlook, NodeRef space) const;
+
   ObjectFormRef form_;
   ObjectState state_;
   bool first_;
@@ -176,18 +179,47 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
   const NodeRef space = json_space(store, form_->whitespace);
   const NodeRef quote = store.bytes("\"");
   std::vector<NodeRef> keys;
+  if (form_->frame != nullptr) return framed(store, outlook, space);
   const auto offer = std::make_shared<const std::vector<uint32_t>>(std::move(outlook.named));
-  keys.push_back(
-      key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
+  const bool barred = form_->barred != store.empty();
+  const auto spelled = [&](NodeRef text) {
+    const NodeRef name = string_content(store, text, form_->escapes);
+    return barred ? store.both(name, form_->barred) : name;
+  };
+  if (!barred) {
+    keys.push_back(
+        key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
+  }
+  for (size_t i = 0; barred && i < offer->size(); ++i) {
+    const ObjectKey& key = form_->keys[(*offer)[i]];
+    keys.push_back(store.cat(spelled(store.bytes(key.name)),
+                             after_name(store, form_, state_, (*offer)[i], key.value)));
+  }
   for (const uint32_t i : outlook.extras) {
     const ExtraKeys& extra = form_->extras[i];
-    keys.push_back(store.cat(string_content(store, extra.text, form_->escapes),
-                             after_name(store, form_, state_, kOpen, extra.value)));
+    keys.push_back(
+        store.cat(spelled(extra.text), after_name(store, form_, state_, kOpen, extra.value)));
   }
   NodeRef member = store.cat(quote, store.any_of(keys));
   if (!first_) member = store.cat(store.bytes(","), store.cat(space, member));
   const NodeRef close = outlook.closable ? store.bytes("}") : store.empty();
   return store.cat(space, store.alt(close, member));
+}
+
+// One more member of an object with a frame.
+NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) const {
+  std::vector<NodeRef> members;
+  for (const uint32_t key : outlook.named) {
+    const ObjectKey& named = form_->keys[key];
+    members.push_back(
+        store.cat(store.bytes(named.name), after_name(store, form_, state_, key, named.value)));
+  }
+  for (const uint32_t i : outlook.extras) {
+    const ExtraKeys& extra = form_->extras[i];
+    members.push_back(store.cat(extra.text, after_name(store, form_, state_, kOpen, extra.value)));
+  }
+  const NodeRef parts[] = {space, store.bytes(form_->frame->begin), store.any_of(members)};
+  return store.concat(parts);
 }
 
 // A state that was reached by an offered key can be completed. The first one can if its required
@@ -244,6 +276,8 @@ void ObjectForm::seal() {
   std::sort(sorted.begin(), sorted.end(),
             [&](uint32_t a, uint32_t b) { return keys[a].name < keys[b].name; });
   hash = mix(static_cast<uint64_t>(min) << 32 | max, declared_order ? 1 : 0);
+  if (frame != nullptr) hash = hash_bytes(frame->begin, hash);
+  hash = mix(hash, barred);
   for (const ObjectKey& key : keys) {
     hash = mix(hash_bytes(key.name, hash), static_cast<uint64_t>(key.value) << 1 | key.required);
   }
@@ -285,8 +319,40 @@ ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t
   return next;
 }
 
+namespace {
+
+// Whether the object may end here: what is required, and what the keys read need, has come.
+bool complete(const ObjectForm& form, const ObjectState& state) {
+  for (uint32_t i = 0; i < form.keys.size(); ++i) {
+    if (form.keys[i].required && !state.has(i)) return false;
+    if (!state.has(i)) continue;
+    for (const uint32_t need : form.keys[i].needs) {
+      if (!state.has(need)) return false;
+    }
+  }
+  return state.distinct() >= form.min;
+}
+
+// The rest of an object with a frame. A rule never matches nothing, so the end stands beside it.
+NodeRef framed_rest(Store& store, const ObjectFormRef& form, ObjectState state, bool first) {
+  const bool over = complete(*form, state);
+  const NodeRef more = store.typed(std::make_unique<Members>(form, std::move(state), first));
+  return over ? store.alt(json_space(store, form->whitespace), more) : more;
+}
+
+}  // namespace
+
 NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, uint32_t key,
                    NodeRef value) {
+  if (form->frame != nullptr) {
+    const NodeRef rest = framed_rest(store, form, after_key(*form, state, key), false);
+    if (form->frame->end.empty() || key == kOpen) return store.cat(value, rest);
+    std::string end(form->frame->end);
+    end += form->keys[key].name;
+    end += form->frame->end_after;
+    const NodeRef parts[] = {value, store.bytes(end), rest};
+    return store.concat(parts);
+  }
   const NodeRef space = json_space(store, form->whitespace);
   const NodeRef rest =
       store.typed(std::make_unique<Members>(form, after_key(*form, state, key), false));
@@ -297,6 +363,7 @@ NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& s
 NodeRef object_node(Store& store, ObjectFormRef form) {
   ObjectState state;
   state.seen.assign((form->keys.size() + 63) / 64, 0);
+  if (form->frame != nullptr) return framed_rest(store, form, std::move(state), true);
   const NodeRef members =
       store.typed(std::make_unique<Members>(std::move(form), std::move(state), true));
   return store.cat(store.bytes("{"), members);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grammar/ir/node.h"
@@ -32,6 +33,15 @@ struct ExtraKeys {
   bool operator==(const ExtraKeys&) const = default;
 };
 
+// An object that is not written as JSON: members follow one another without commas or braces, keys
+// are raw text and the node of a value begins right after its key. A view of static data.
+struct ObjectFrame {
+  std::string_view begin;     // before a key
+  std::string_view end = {};  // after a value, with the key repeated and `end_after` behind it;
+  std::string_view end_after = {};  // "": the value's node reaches to the end of the member
+  bool operator==(const ObjectFrame&) const = default;
+};
+
 struct ObjectForm {
   std::vector<ObjectKey> keys;  // in declared order
   std::vector<ExtraKeys> extras;
@@ -40,7 +50,9 @@ struct ObjectForm {
   bool declared_order = false;
   Escapes escapes = Escapes::any;
   uint32_t whitespace = 0;
-  std::vector<uint32_t> sorted;  // indices of keys by name
+  const ObjectFrame* frame = nullptr;  // null: JSON
+  NodeRef barred = 0;                  // regular; what a key's spelling must match, unless empty()
+  std::vector<uint32_t> sorted;        // indices of keys by name
   uint64_t hash = 0;
 
   bool operator==(const ObjectForm&) const = default;
@@ -63,9 +75,9 @@ struct ObjectState {
 
 using ObjectFormRef = std::shared_ptr<const ObjectForm>;
 
-// The whole object, from { to }. A typed rule follows the brace: later keys are worked out when a
-// state reaches them, by the rule that after every step the required keys and the counts can still
-// be met.
+// The whole object, from { to }, or all its members if it has a frame. A typed rule follows the
+// brace: later keys are worked out when a state reaches them, by the rule that after every step the
+// required keys and the counts can still be met.
 NodeRef object_node(Store& store, ObjectFormRef form);
 
 }  // namespace treadle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, cast, overload
 
@@ -136,7 +137,8 @@ class LLM:
 
     def _start(self, request: Generate, decode: Decode | None) -> TextStream:
         prepared = self._intake.prepare(request)
-        reader = self.loaded.tool_format.reader if prepared.calls else None
+        form = self.loaded.tool_format
+        reader = partial(form.reader, tools=request.tools) if prepared.calls else None
         assembly = Assembly(prepared.sampling.n, decode, reader, prepared.notes)
         if request.echo:
             for choice in assembly.choices:

@@ -87,7 +87,7 @@ class _Choice:
 def _choices(wanted: Generate, context: ServerContext) -> list[_Choice]:
     tools = bool(wanted.tools) and wanted.tool_choice != "none"
     return [
-        _Choice(context.engine.tool_format.reader() if tools else None)
+        _Choice(context.engine.tool_format.reader(tools=wanted.tools) if tools else None)
         for _ in range(wanted.sampling.n)
     ]
 

@@ -50,6 +50,11 @@ class CallBody:
             used += self._advance(piece[used:])
         return used, self._events
 
+    @property
+    def rest(self) -> str:
+        """Nothing: this body takes no more than it consumes."""
+        return ""
+
     def _advance(self, piece: str) -> int:
         if self._scan is not None:
             return self._value(piece)

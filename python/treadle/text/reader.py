@@ -6,10 +6,13 @@ takes unconstrained output and output that ends anywhere: what turns out not to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from treadle.text.call_body import SPACE, CallBody
 from treadle.text.call_body import CallEvent as CallEvent
+from treadle.text.framed_body import FramedBody
+from treadle.text.styles import ANY, Allowed
 
 if TYPE_CHECKING:
     from treadle.text.formats import CallForm, Reasoning
@@ -24,16 +27,23 @@ class CallReader:
     """
 
     def __init__(
-        self, form: CallForm, reasoning: Reasoning | None = None, split_reasoning: bool = False
+        self,
+        form: CallForm,
+        reasoning: Reasoning | None = None,
+        split_reasoning: bool = False,
+        silent: tuple[str, ...] = (),
+        allowed: Callable[[str, str], Allowed] = lambda _name, _key: ANY,
     ) -> None:
         self._form = form
         self._reasoning = reasoning
         self._split = split_reasoning
+        self._silent = silent  # marks that frame plain text and belong to nothing
+        self._allowed = allowed  # (tool, key) -> what a value without a type may be
         self._held = ""  # input not yet consumed
         self._events: list[CallEvent] = []
         self._space = ""  # white space that is text only if text follows
         self._called = False
-        self._body: CallBody | None = None
+        self._body: CallBody | FramedBody | None = None
         self._raw = ""  # what has been read of a call that has no name yet
         self._state: Literal["start", "thought", "text", "between", "call", "after"] = (
             "start" if reasoning else "text"
@@ -121,7 +131,7 @@ class CallReader:
         return True
 
     def _in_text(self) -> bool:
-        marks = [mark for mark in (self._form.trigger, self._form.lead) if mark]
+        marks = [*self._form.triggers, *self._silent]
         found = [at for at in (self._held.find(mark) for mark in marks) if at >= 0]
         if not found:
             keep = _overlap(self._held, marks)
@@ -132,18 +142,27 @@ class CallReader:
         self._emit_text(self._held[:at])
         self._raw = ""
         self._held = self._held[at:]
+        for mark in self._silent:
+            if self._held.startswith(mark):
+                self._held = self._held[len(mark) :]
+                self._called = True  # white space around the mark belongs to neither side
+                return True
         self._open(first=True)
         return True
 
     def _open(self, first: bool) -> None:
-        self._body = CallBody(self._form, first)
+        framed = self._form.body == "slots"
+        self._body = (
+            FramedBody(self._form, first, self._allowed) if framed else CallBody(self._form, first)
+        )
         self._state = "call"
 
     def _in_call(self) -> bool:
         assert self._body is not None
         piece, self._held = self._held, ""
         used, events = self._body.push(piece)
-        self._held = piece[used:]
+        # A framed call sees its end only by reading on: it may give back more than this piece.
+        self._held = piece[used:] if used >= 0 else self._body.rest
         if self._body.named:
             self._events += events
             self._space, self._called, self._raw = "", True, ""
@@ -163,6 +182,8 @@ class CallReader:
 
     def _in_between(self) -> bool:
         """Inside the array of calls: a comma and another, or the bracket that closes it."""
+        if self._form.body == "slots":
+            return self._in_wrapper()
         rest = self._held.lstrip(SPACE + ",")
         if not rest:
             self._held = ""
@@ -175,15 +196,31 @@ class CallReader:
             self._state = "after"
         return True
 
+    def _in_wrapper(self) -> bool:
+        """Inside a wrapper: its end, or another call."""
+        rest = self._held.lstrip(SPACE)
+        end = self._form.wrapper_end.strip(SPACE)
+        self._held = rest
+        if rest.startswith(end):
+            self._held = rest[len(end) :]
+            self._state = "text"
+            return True
+        if end.startswith(rest):
+            return False
+        self._open(first=False)
+        return True
+
     def _in_after(self) -> bool:
         """After a call: its closing mark, if there is one, belongs to it."""
-        mark = self._form.end.lstrip("]").strip(SPACE)
+        # The bracket of an array has been read with the calls.
+        array = self._form.many == "array"
+        mark = (self._form.end.lstrip("]") if array else self._form.end).strip(SPACE)
         seen = self._held.lstrip(SPACE)
         if mark and seen.startswith(mark):
             self._held = seen[len(mark) :]
         elif mark and mark.startswith(seen):
             return False  # the mark may still come
-        self._state = "text"
+        self._state = "between" if self._form.wrapper_end else "text"
         return True
 
     def _emit_thought(self, text: str) -> None:

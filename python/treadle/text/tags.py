@@ -9,35 +9,48 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from treadle.errors import InvalidRequest
+from treadle.text.slot_tags import slot_tags
 from treadle.types import Tool
 
 if TYPE_CHECKING:
-    from treadle.text.formats import CallForm, Reasoning
+    from treadle.text.formats import CallForm, Reasoning, ToolFormat
 
 ToolChoice = Literal["none", "auto", "required"] | tuple[Literal["named"], str]
+Thinking = Literal["auto", "enabled", "disabled"]
 Format = dict[str, Any]
 
 
 def call_tag(
-    form: CallForm,
-    reasoning: Reasoning | None,
+    family: ToolFormat,
     tools: Sequence[Tool],
     choice: ToolChoice,
     parallel: bool,
+    thinking: Thinking,
+    exclude: bool,
 ) -> Format | None:
     """The tag of `ToolFormat.tag`."""
     if choice == "none" or not tools:
         return None
+    form = family.call
     single = not parallel or form.many == "once"
     if isinstance(choice, tuple):
         tools = [tool for tool in tools if tool.name == choice[1]]
         single = True
         if not tools:
             raise InvalidRequest(f"no tool is called {choice[1]!r}", at="tool_choice")
-    shape = _free if choice == "auto" else _calls_only
-    format_ = shape(form, tools, single)
+    reasoning = family.reasoning if thinking != "disabled" else None
+    excludes = list(family.excludes) if exclude else []
+    if family.layout == "channels":
+        format_ = _channels(family, tools, choice == "auto", single, reasoning)
+        return {"type": "structural_tag", "format": format_}
+    if family.layout == "blocks":
+        format_ = _blocks(family, tools, choice == "auto", single, excludes)
+    elif choice == "auto":
+        format_ = _free(form, tools, single, excludes)
+    else:
+        format_ = _calls_only(form, tools, single)
     if reasoning is not None:
-        format_ = _sequence([_thought(reasoning), format_])
+        format_ = _sequence([_thought(reasoning, thinking == "enabled", excludes), format_])
     return {"type": "structural_tag", "format": format_}
 
 
@@ -51,40 +64,93 @@ def arguments_schema(tool: Tool) -> dict[str, Any]:
     return schema
 
 
-def _free(form: CallForm, tools: Sequence[Tool], single: bool) -> Format:
+def _free(form: CallForm, tools: Sequence[Tool], single: bool, excludes: list[str]) -> Format:
     """Free text, and calls where their trigger appears."""
     array = form.many == "array"
-    tags = [_array(form, tools, single)] if array else _tags(form, tools)
-    triggers = [form.trigger]
+    if form.wrapper_begin:
+        tags = [_wrapped(form, tools, single)]
+    else:
+        tags = [_array(form, tools, single)] if array else _tags(form, tools)
+    triggers = list(form.triggers)
     if form.lead:
-        triggers.append(form.lead)
         tags += [{**tag, "begin": form.lead + tag["begin"]} for tag in tags]
-    return {
+    tagged: Format = {
         "type": "triggered_tags",
         "triggers": triggers,
         "tags": tags,
         "at_least_one": False,
         "stop_after_first": array or single,
     }
+    return {**tagged, "excludes": excludes} if excludes else tagged
 
 
 def _calls_only(form: CallForm, tools: Sequence[Tool], single: bool) -> Format:
     """One call or more and nothing else."""
+    if form.wrapper_begin:
+        return _wrapped(form, tools, single)
     if form.many == "array":
         return _array(form, tools, single)
     tags = _tags(form, tools)
     if single:
-        return tags[0] if len(tags) == 1 else {"type": "or", "elements": tags}
+        return _one_of(tags)
     return _separated(tags, form.separator, stop_after_first=False)
 
 
+def _blocks(
+    family: ToolFormat, tools: Sequence[Tool], auto: bool, single: bool, excludes: list[str]
+) -> Format:
+    """A text block, the calls, the closing mark. The prompt may have opened the text block."""
+    opening, *ends = family.text
+    text = {"type": "any_text", "excludes": excludes}
+    block = _one_of(
+        [{"type": "tag", "begin": begin, "content": text, "end": ends} for begin in (opening, "")]
+    )
+    calls = _calls_only(family.call, tools, single)
+    if auto:
+        calls = {"type": "optional", "content": calls}
+    else:
+        block = {"type": "optional", "content": block}
+    return _sequence([block, calls, {"type": "const_string", "value": family.closing}])
+
+
+def _channels(
+    family: ToolFormat,
+    tools: Sequence[Tool],
+    auto: bool,
+    single: bool,
+    reasoning: Reasoning | None,
+) -> Format:
+    """Messages joined by a mark: reasoning and text in any order, calls at the end."""
+    calls = _tags(family.call, tools)
+    opening, *ends = family.text
+    plain: list[Format] = []
+    if reasoning is not None:
+        plain.append(_mark(reasoning.begin, {"type": "any_text"}, [reasoning.end]))
+    if auto:
+        plain.append(_mark(opening, {"type": "any_text"}, ends))
+    before: list[Format] = []
+    if plain:
+        joint: Format = {"type": "const_string", "value": family.joint}
+        before = [{"type": "star", "content": _sequence([_one_of(plain), joint])}]
+    called = _sequence([*before, _separated(calls, family.joint, single)])
+    if not auto:
+        return called
+    return _one_of([_separated(plain, family.joint, stop_after_first=False), called])
+
+
+def _wrapped(form: CallForm, tools: Sequence[Tool], single: bool) -> Format:
+    calls = _separated(_tags(form, tools), form.separator, single)
+    return _mark(form.wrapper_begin, calls, [form.wrapper_end])
+
+
 def _array(form: CallForm, tools: Sequence[Tool], single: bool) -> Format:
-    bodies = [
-        {"type": "tag", "begin": form.head(t.name), "content": _body(form, t), "end": form.tail}
-        for t in tools
-    ]
-    inner = _separated(bodies, form.separator, single)
-    return {"type": "tag", "begin": form.begin, "content": inner, "end": form.end}
+    bodies = [_mark(form.head(t.name), _body(form, t), [form.tail]) for t in tools]
+    return _mark(form.begin, _separated(bodies, form.separator, single), [form.end])
+
+
+def _mark(begin: str, content: Format, ends: list[str]) -> Format:
+    end = ends[0] if len(ends) == 1 else ends
+    return {"type": "tag", "begin": begin, "content": content, "end": end}
 
 
 def _separated(tags: list[Format], separator: str, stop_after_first: bool) -> Format:
@@ -98,13 +164,10 @@ def _separated(tags: list[Format], separator: str, stop_after_first: bool) -> Fo
 
 
 def _tags(form: CallForm, tools: Sequence[Tool]) -> list[Format]:
+    if form.body == "slots":
+        return [tag for tool in tools for tag in slot_tags(form, tool.name, arguments_schema(tool))]
     return [
-        {
-            "type": "tag",
-            "begin": form.begin + form.head(tool.name),
-            "content": _body(form, tool),
-            "end": form.tail + form.end,
-        }
+        _mark(form.begin + form.head(tool.name), _body(form, tool), [form.tail + form.end])
         for tool in tools
     ]
 
@@ -117,16 +180,20 @@ def _body(form: CallForm, tool: Tool) -> Format:
     return _sequence([schema, extra])
 
 
-def _thought(reasoning: Reasoning) -> Format:
-    """Reasoning before anything else, if the model wants it; calls mentioned in it are text."""
-    thought = {
-        "type": "tag",
-        "begin": reasoning.begin,
-        "content": {"type": "any_text"},
-        "end": reasoning.end,
-    }
-    gap = {"type": "regex", "pattern": r"\n{0,2}"}
-    return {"type": "optional", "content": _sequence([thought, gap])}
+def _thought(reasoning: Reasoning, needed: bool, excludes: list[str]) -> Format:
+    """Reasoning before anything else; calls mentioned in it are text."""
+    text: Format = {"type": "any_text"}
+    begins = [reasoning.begin, ""] if reasoning.opened else [reasoning.begin]
+    if reasoning.opened and excludes:
+        text["excludes"] = excludes  # else the begin would be text as well
+    thought = _one_of([_mark(begin, text, [reasoning.end]) for begin in begins])
+    gap = {"type": "regex", "pattern": reasoning.gap}
+    whole = _sequence([thought, gap])
+    return whole if needed else {"type": "optional", "content": whole}
+
+
+def _one_of(formats: list[Format]) -> Format:
+    return formats[0] if len(formats) == 1 else {"type": "or", "elements": formats}
 
 
 def _sequence(elements: list[Format]) -> Format:
