@@ -47,8 +47,12 @@ template <>
 __device__ inline f16 from_float<f16>(float v) {
   return __float2half_rn(v);
 }
-__device__ inline float to_float(bf16 v) { return __bfloat162float(v); }
-__device__ inline float to_float(f16 v) { return __half2float(v); }
+__device__ inline float to_float(bf16 v) {
+  return __bfloat162float(v);
+}
+__device__ inline float to_float(f16 v) {
+  return __half2float(v);
+}
 
 // Reads once-used data without displacing what L1 should keep.
 __device__ inline uint4 load_stream(const void* p) {
@@ -68,7 +72,9 @@ __device__ inline uint2 load_stream8(const void* p) {
 }
 
 // Data that the kernel before this one may have written: no read-only path.
-__device__ inline uint4 load16(const void* p) { return *reinterpret_cast<const uint4*>(p); }
+__device__ inline uint4 load16(const void* p) {
+  return *reinterpret_cast<const uint4*>(p);
+}
 
 // c[16x8] += a[16x16] . b[16x8]. Lane = 4g + t: a rows g and g+8, b and c columns as PTX has them.
 template <class T>
@@ -101,8 +107,12 @@ __device__ inline float warp_sum(float v) {
 
 // Under programmatic dependent launch a kernel starts before its predecessor has ended: what the
 // predecessor wrote may be read only after `await_inputs`. Both are no-ops in a plain launch.
-__device__ inline void await_inputs() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ inline void release_successor() { asm volatile("griddepcontrol.launch_dependents;"); }
+__device__ inline void await_inputs() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+__device__ inline void release_successor() {
+  asm volatile("griddepcontrol.launch_dependents;");
+}
 
 // Launches on `stream` in clusters of blocks; `overlap` lets the kernel start while the one before
 // it drains.
@@ -124,6 +134,11 @@ int launch_clusters(void (*kernel)(Params...), dim3 grid, dim3 block, size_t sha
     attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
   }
   config.attrs = attributes;
+  if (shared > 32768) {
+    const cudaError_t status = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+    if (status) return status;
+  }
   return cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
 }
 

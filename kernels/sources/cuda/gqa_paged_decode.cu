@@ -11,17 +11,17 @@
 namespace treadle {
 
 struct DecodeArgs {
-  bf16* out;         // [b, H, d]
-  float* lse;        // [b, H], base 2, or null
-  const bf16* q;     // [b, H, d], rows of q_stride elements
-  const bf16 *k, *v;  // [pages, B, K, d]
+  bf16* out;                    // [b, H, d]
+  float* lse;                   // [b, H], base 2, or null
+  const bf16* q;                // [b, H, d], rows of q_stride elements
+  const bf16 *k, *v;            // [pages, B, K, d]
   const int *indptr, *indices;  // pages of each sequence
-  const int* last;   // keys on the last page, or null when pages hold one key
-  float* work;       // [b, H, splits, d + 2]
-  int* arrived;      // [b, K], zero before and after
+  const int* last;              // keys on the last page, or null when pages hold one key
+  float* work;                  // [b, H, splits, d + 2]
+  int* arrived;                 // [b, K], zero before and after
   int64_t q_stride;
   int H, K, page, splits;
-  float scale;       // times log2(e)
+  float scale;  // times log2(e)
 };
 
 __device__ inline uint32_t transpose8(uint32_t v) {
@@ -36,10 +36,11 @@ __device__ inline uint32_t pick(uint32_t a, uint32_t b, bool upper) {
 
 // kHeads: tiles of 8 query heads of one key head. d = 64 or 128.
 template <int d, int kHeads, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArgs a) {
-  constexpr int kDepth = d / 32;   // 16-byte reads of a key by a lane
-  constexpr int kWide = d / 64;    // 16-byte reads of a value by a lane
-  extern __shared__ float shared[];  // [kWarps][8 * kHeads][d + 2]
+__global__ void __launch_bounds__(kWarps * 32, kHeads == 1 ? 4 : 2)
+    gqa_paged_decode_kernel(DecodeArgs a) {
+  constexpr int kDepth = d / 32;     // 16-byte reads of a key by a lane
+  constexpr int kWide = d / 64;      // 16-byte reads of a value by a lane
+  extern __shared__ float shared[];  // [kWarps][8 * kHeads][d + 2], then factors [group][splits]
   __shared__ bool last_block;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int kv_head = blockIdx.y, sequence = blockIdx.z, group = a.H / a.K;
@@ -49,8 +50,9 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
 
   const int page0 = a.indptr[sequence];
   const int pages = a.indptr[sequence + 1] - page0;
-  const int length =
-      pages <= 0 ? 0 : a.last ? (pages - 1) * a.page + a.last[sequence] : pages * a.page;
+  const int length = pages <= 0 ? 0
+                     : a.last   ? (pages - 1) * a.page + a.last[sequence]
+                                : pages * a.page;
   const int tiles = (length + 15) / 16;
 
   uint32_t query[kHeads][kDepth][4];  // right operand: head 8i + g, columns 32c + 8t .. + 7
@@ -66,7 +68,8 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
     }
   }
 
-  // Output rows (columns of V): mma m, row g or g + 8 <-> column 8g + 64 (m / 4) + 2 (m % 4) + row / 8.
+  // Output rows (columns of V): mma m, row g or g + 8 <-> column 8g + 64 (m / 4) + 2 (m % 4) + row
+  // / 8.
   float acc[kHeads][4 * kWide][4] = {};
   float top[kHeads][2], total[kHeads][2];  // of heads 8i + 2t, + 1
 #pragma unroll
@@ -81,9 +84,9 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
     const int page = key / a.page;
     return int64_t{a.indices[page0 + page]} * a.page + (key - page * a.page);
   };
+  const int64_t row = int64_t{a.K} * d;
   int tile = blockIdx.x * kWarps + warp;
   int64_t slots = tile < tiles ? slot_of(tile) : 0;
-  const int64_t row = int64_t{a.K} * d;
   for (; tile < tiles; tile += stride) {
     const int64_t offset = slots * row + kv_head * d;
     uint4 keys[2][kDepth], values[4][kWide];
@@ -103,7 +106,6 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
         values[j][c] = seen ? load_stream(p + c * 64) : uint4{0, 0, 0, 0};
     }
     if (tile + stride < tiles) slots = slot_of(tile + stride);
-
     const int left = length - tile * 16;
     uint32_t weights[kHeads][2];
 #pragma unroll
@@ -172,31 +174,29 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
   }
   __syncthreads();
 
-  // Folds `count` partial rows (output, maximum, sum), `step` floats apart, at one column. Rows of
-  // the workspace come from other blocks: past L1, which may hold what was there before.
-  auto fold = [&](const float* rows, int count, int64_t step, int i, bool shared_rows, bool final) {
-    auto get = [&](int64_t at) { return shared_rows ? rows[at] : __ldcg(rows + at); };
+  const int64_t first = int64_t{sequence} * a.H + head0;  // [head][split][d + 2] of the workspace
+  for (int i = threadIdx.x; i < group * d; i += kWarps * 32) {
     const int head = i / d, column = i % d;
+    const float* rows = shared + head * kRow;
+    constexpr int kNext = 8 * kHeads * kRow;
     float m = -INFINITY, sum = 0.f, value = 0.f;
-    for (int n = 0; n < count; n++) m = fmaxf(m, get(n * step + d));
-#pragma unroll 4
-    for (int n = 0; n < count; n++) {
-      const float f = m == -INFINITY ? 0.f : exp2f(get(n * step + d) - m);
-      sum += f * get(n * step + d + 1);
-      value += f * get(n * step + column);
+#pragma unroll
+    for (int w = 0; w < kWarps; w++) m = fmaxf(m, rows[w * kNext + d]);
+#pragma unroll
+    for (int w = 0; w < kWarps; w++) {
+      const float f = m == -INFINITY ? 0.f : exp2f(rows[w * kNext + d] - m);
+      sum += f * rows[w * kNext + d + 1];
+      value += f * rows[w * kNext + column];
     }
-    const int64_t at = int64_t{sequence} * a.H + head0 + head;
-    if (final) {
-      a.out[at * d + column] = from_float<bf16>(sum > 0.f ? value / sum : 0.f);
-      if (column == 0 && a.lse) a.lse[at] = sum > 0.f ? m + log2f(sum) : -INFINITY;
+    if (a.splits == 1) {
+      a.out[(first + head) * d + column] = from_float<bf16>(sum > 0.f ? value / sum : 0.f);
+      if (column == 0 && a.lse) a.lse[first + head] = sum > 0.f ? m + log2f(sum) : -INFINITY;
     } else {
-      float* to = a.work + (at * a.splits + blockIdx.x) * kRow;
+      float* to = a.work + ((first + head) * a.splits + blockIdx.x) * kRow;
       to[column] = value;
       if (column == 0) to[d] = m, to[d + 1] = sum;
     }
-  };
-  for (int i = threadIdx.x; i < group * d; i += kWarps * 32)
-    fold(shared + i / d * kRow, kWarps, 8 * kHeads * kRow, i, true, a.splits == 1);
+  }
   if (a.splits == 1) return;
   __threadfence();
   __syncthreads();
@@ -208,17 +208,50 @@ __global__ void __launch_bounds__(kWarps * 32) gqa_paged_decode_kernel(DecodeArg
   __syncthreads();
   if (!last_block) return;
   __threadfence();
-  const float* work = a.work + (int64_t{sequence} * a.H + head0) * a.splits * kRow;
-  for (int i = threadIdx.x; i < group * d; i += kWarps * 32)
-    fold(work + int64_t{i / d} * a.splits * kRow, a.splits, kRow, i, false, true);
+
+  // The last block folds the splits: factors of all (a warp a head), then columns, four at a time.
+  // Rows come from other blocks: past L1, which may hold what was there before.
+  const float* work = a.work + first * a.splits * kRow;
+  for (int head = warp; head < group; head += kWarps) {
+    const float* rows = work + int64_t{head} * a.splits * kRow + d;
+    float m = -INFINITY, sum = 0.f;
+    for (int s = lane; s < a.splits; s += 32) m = fmaxf(m, __ldcg(rows + s * kRow));
+#pragma unroll
+    for (int mask = 16; mask; mask >>= 1) m = fmaxf(m, __shfl_xor_sync(~0u, m, mask));
+    for (int s = lane; s < a.splits; s += 32) {
+      const float f = m == -INFINITY ? 0.f : exp2f(__ldcg(rows + s * kRow) - m);
+      sum += f * __ldcg(rows + s * kRow + 1);
+      shared[head * a.splits + s] = f;
+    }
+    sum = warp_sum(sum);
+    const float inverse = sum > 0.f ? 1.f / sum : 0.f;
+    for (int s = lane; s < a.splits; s += 32) shared[head * a.splits + s] *= inverse;
+    if (lane == 0 && a.lse) a.lse[first + head] = sum > 0.f ? m + log2f(sum) : -INFINITY;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < group * d / 2; i += kWarps * 32) {
+    const int head = i / (d / 2), column = i % (d / 2) * 2;
+    const float* rows = work + int64_t{head} * a.splits * kRow + column;
+    const float* factors = shared + head * a.splits;
+    float2 value = {0.f, 0.f};
+#pragma unroll 16
+    for (int s = 0; s < a.splits; s++) {
+      const float2 part = __ldcg(reinterpret_cast<const float2*>(rows + s * kRow));
+      value.x += factors[s] * part.x;
+      value.y += factors[s] * part.y;
+    }
+    *reinterpret_cast<uint32_t*>(a.out + (first + head) * d + column) =
+        Pair<bf16>::narrow(value.x, value.y);
+  }
 }
 
 template <int d, int kHeads>
 int gqa_paged_decode(const DecodeArgs& args, int batch, int overlap, cudaStream_t stream) {
   constexpr int kWarps = 4;
-  const size_t bytes = sizeof(float) * kWarps * 8 * kHeads * (d + 2);
+  constexpr size_t kFold = sizeof(float) * kWarps * 8 * kHeads * (d + 2);
+  const size_t factors = sizeof(float) * args.H / args.K * args.splits;
   return launch(gqa_paged_decode_kernel<d, kHeads, kWarps>, dim3(args.splits, args.K, batch),
-                dim3(kWarps * 32), bytes, stream, overlap, args);
+                dim3(kWarps * 32), kFold > factors ? kFold : factors, stream, overlap, args);
 }
 
 }  // namespace treadle

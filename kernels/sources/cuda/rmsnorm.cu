@@ -91,8 +91,8 @@ __global__ void __launch_bounds__(1024)
         } else {
           w = Pair<T>::wide((&wbits[i][0].x)[j]);
         }
-        words[j] = Pair<T>::narrow(value[i][2 * j] * factor * w.x,
-                                   value[i][2 * j + 1] * factor * w.y);
+        words[j] =
+            Pair<T>::narrow(value[i][2 * j] * factor * w.x, value[i][2 * j + 1] * factor * w.y);
       }
       *reinterpret_cast<uint4*>(y + row * D + v * kVector) = bits;
     }
@@ -108,8 +108,8 @@ int rmsnorm(void* y, void* sum, const void* x, const void* residual, const void*
   auto go = [&](auto kernel, int each) {
     const int threads = ((vectors + each - 1) / each + 31) / 32 * 32;
     return launch(kernel, dim3(T_rows), dim3(threads), 0, stream, overlap, static_cast<T*>(y),
-                  static_cast<T*>(sum), static_cast<const T*>(x),
-                  static_cast<const T*>(residual), weight, D, stride, eps, round_sum);
+                  static_cast<T*>(sum), static_cast<const T*>(x), static_cast<const T*>(residual),
+                  weight, D, stride, eps, round_sum);
   };
   if (vectors <= 1024) return go(rmsnorm_kernel<T, kWideWeight, 1>, 1);
   if (vectors <= 2048) return go(rmsnorm_kernel<T, kWideWeight, 2>, 2);
@@ -124,9 +124,9 @@ extern "C" int treadle_rmsnorm_bf16(void* y, void* sum, const void* x, const voi
                                     const void* weight, int T, int D, int64_t stride, float eps,
                                     int wide_weight, int round_sum, int overlap,
                                     cudaStream_t stream) {
-  return wide_weight ? treadle::rmsnorm<treadle::bf16, true>(y, sum, x, residual, weight, T, D,
-                                                             stride, eps, round_sum, overlap, stream)
-                     : treadle::rmsnorm<treadle::bf16, false>(
-                           y, sum, x, residual, weight, T, D, stride, eps, round_sum, overlap,
-                           stream);
+  return wide_weight
+             ? treadle::rmsnorm<treadle::bf16, true>(y, sum, x, residual, weight, T, D, stride, eps,
+                                                     round_sum, overlap, stream)
+             : treadle::rmsnorm<treadle::bf16, false>(y, sum, x, residual, weight, T, D, stride,
+                                                      eps, round_sum, overlap, stream);
 }

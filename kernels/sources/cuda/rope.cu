@@ -12,9 +12,9 @@ struct RopeArgs {
   bf16 *q_out, *k_out;    // k_out: [T, K, d], or the key cache [slots, K, d] with `slots`
   bf16* v_out;            // the value cache
   const float* cos_sin;
-  const int64_t* positions;           // [T]
-  const int64_t* slots;               // [T] or null
-  const float *q_weight, *k_weight;   // [d] or null
+  const int64_t* positions;              // [T]
+  const int64_t* slots;                  // [T] or null
+  const float *q_weight, *k_weight;      // [d] or null
   int64_t q_stride, k_stride, v_stride;  // elements from token to token
   int T, H, K, d, r;
   float eps;
@@ -40,7 +40,8 @@ __global__ void __launch_bounds__(128) rope_kernel(RopeArgs a) {
   }
   const bool query = head < a.H;
   const int h = query ? head : head - a.H;
-  const bf16* from = query ? a.q + token * a.q_stride + h * a.d : a.k + token * a.k_stride + h * a.d;
+  const bf16* from =
+      query ? a.q + token * a.q_stride + h * a.d : a.k + token * a.k_stride + h * a.d;
   bf16* to = query ? a.q_out + (int64_t{token} * a.H + h) * a.d : a.k_out + (slot * a.K + h) * a.d;
   const float* weight = query ? a.q_weight : a.k_weight;
   const float* table = a.cos_sin + a.positions[token] * 2 * a.r;
@@ -55,7 +56,8 @@ __global__ void __launch_bounds__(128) rope_kernel(RopeArgs a) {
       x = Pair<bf16>::wide(*reinterpret_cast<const uint32_t*>(from + j));
       y = Pair<bf16>::wide(*reinterpret_cast<const uint32_t*>(from + j + a.r));
     }
-    if (2 * a.r + j < a.d) z = Pair<bf16>::wide(*reinterpret_cast<const uint32_t*>(from + 2 * a.r + j));
+    if (2 * a.r + j < a.d)
+      z = Pair<bf16>::wide(*reinterpret_cast<const uint32_t*>(from + 2 * a.r + j));
     first[i][0] = x.x, first[i][1] = x.y, second[i][0] = y.x, second[i][1] = y.y;
     tail[i][0] = z.x, tail[i][1] = z.y;
 #pragma unroll
@@ -94,12 +96,12 @@ __global__ void __launch_bounds__(128) rope_kernel(RopeArgs a) {
 }  // namespace treadle
 
 // d even and <= 256, r even, 2r <= d. In-place use (q_out = q) is allowed for dense q and k.
-extern "C" int treadle_rope_bf16(void* q_out, void* k_out, void* v_out, const void* q, const void* k,
-                                 const void* v, const void* cos_sin, const void* positions,
-                                 const void* slots, const void* q_weight, const void* k_weight,
-                                 int T, int H, int K, int d, int r, int64_t q_stride,
-                                 int64_t k_stride, int64_t v_stride, float eps, int overlap,
-                                 cudaStream_t stream) {
+extern "C" int treadle_rope_bf16(void* q_out, void* k_out, void* v_out, const void* q,
+                                 const void* k, const void* v, const void* cos_sin,
+                                 const void* positions, const void* slots, const void* q_weight,
+                                 const void* k_weight, int T, int H, int K, int d, int r,
+                                 int64_t q_stride, int64_t k_stride, int64_t v_stride, float eps,
+                                 int overlap, cudaStream_t stream) {
   using namespace treadle;
   if (d % 2 || d > 256 || r % 2 || 2 * r > d || (slots && !v)) return cudaErrorInvalidValue;
   if (T == 0) return cudaSuccess;

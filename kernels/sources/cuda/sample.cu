@@ -175,8 +175,10 @@ __global__ void __launch_bounds__(kThreads)
         uint32_t all = 0;
 #pragma unroll
         for (int i = 0; i < kCluster; i++) all += exchange.count[now][i][j];
-        if (all >= static_cast<uint32_t>(k)) low = pivots[j] > low ? pivots[j] : low;
-        else high = pivots[j] < high ? pivots[j] : high;
+        if (all >= static_cast<uint32_t>(k))
+          low = pivots[j] > low ? pivots[j] : low;
+        else
+          high = pivots[j] < high ? pivots[j] : high;
         exact |= all == static_cast<uint32_t>(k);
       }
       if (exact) break;  // `low` keeps exactly k
@@ -275,11 +277,6 @@ extern "C" int treadle_sample_f32(void* samples, const void* input, const void* 
   if (V < 1 || V > 400000) return cudaErrorInvalidValue;
   if (batch == 0) return cudaSuccess;
   const size_t bytes = (V + kCluster - 1) / kCluster * sizeof(float);
-  if (bytes > 32768) {
-    const cudaError_t status = cudaFuncSetAttribute(
-        sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-    if (status) return status;
-  }
   return launch_clusters(sample_kernel, dim3(batch * kCluster), dim3(kThreads), bytes, stream,
                          overlap, kCluster, static_cast<int64_t*>(samples),
                          static_cast<const float*>(input), static_cast<const int*>(top_k),

@@ -19,8 +19,8 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       const float2 a = Pair<T>::wide((&gates.x)[j]), b = Pair<T>::wide((&ups.x)[j]);
-      (&out.x)[j] = Pair<T>::narrow(a.x / (1.f + __expf(-a.x)) * b.x,
-                                    a.y / (1.f + __expf(-a.y)) * b.y);
+      (&out.x)[j] =
+          Pair<T>::narrow(a.x / (1.f + __expf(-a.x)) * b.x, a.y / (1.f + __expf(-a.y)) * b.y);
     }
     *reinterpret_cast<uint4*>(y + i * 8) = out;
   }
