@@ -1,4 +1,4 @@
-"""`treadle kernels VERB`: validate, stat, merge, export, generate.
+"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack.
 
 The command line registers `main` under `kernels`; `python -m treadle.kernels.command` works too.
 """
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--check", action="store_true", help="write nothing, fail on a difference"
     )
+    verb("pack", "write the solutions made of a dataset's sources", _pack, "root")
     return parser
 
 
@@ -94,7 +95,7 @@ def _generate(options: argparse.Namespace) -> int:
     data = Dataset(options.root, readonly=options.check)
     if not options.check:
         for one in shipped():
-            data.add(one)
+            data.add(one, replace=True)
         return _moved(options, {"definitions": len(data.definitions())})
     have = data.definitions()
     drifted = [one.name for one in shipped() if have.get(one.name) != one]
@@ -103,6 +104,16 @@ def _generate(options: argparse.Namespace) -> int:
     else:
         print("\n".join(f"{name} differs from its op" for name in drifted) or "ok")
     return 2 if drifted else 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from treadle.kernels.packing import packed
+
+    data = Dataset(options.root)
+    made = list(packed(data.definitions(), options.root / "sources" / "cuda"))
+    for one in made:
+        data.add(one, replace=True)
+    return _moved(options, {"solutions": len(made)})
 
 
 def _moved(options: argparse.Namespace, counts: dict[str, int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from treadle.graph import FUSED, OPS
 from treadle.kernels.definitions.derive import define
 from treadle.kernels.definitions.public import public
-from treadle.kernels.schema import Definition
+from treadle.kernels.schema import AxisConst, Definition
 
 SMOLLM2: dict[str, Any] = {
     "D": 576, "H": 9, "K": 3, "d": 64, "F": 1536, "V": 49152, "B": 16, "r": 32,
@@ -78,11 +78,12 @@ def own(op: str, act: str, sizes: Mapping[str, Any], eps: float, model: str) -> 
         attrs["eps"] = eps
     if op == "attention":
         attrs["scale"] = given["d"] ** -0.5
-    try:
-        made = define(op, op, given, act=act, attrs=attrs, operands=_OPERANDS.get(op))
-    except Exception as problem:
-        raise type(problem)(f"{op}: {problem}") from problem
-    consts = {n: a.value for n, a in made.axes.items() if hasattr(a, "value") and n in _WORDS}
+    made = define(op, op, given, act=act, attrs=attrs, operands=_OPERANDS.get(op))
+    consts = {
+        n: axis.value
+        for n, axis in made.axes.items()
+        if isinstance(axis, AxisConst) and n in _WORDS
+    }
     baked = [str(attrs[key]) for key in ("act", "score") if key in attrs]
     letters = [f"{_WORDS[name]}{size}" for name, size in consts.items()]
     suffix = [f"eps{eps:g}"] if "eps" in attrs else []

@@ -44,9 +44,7 @@ def read_workload(data: bytes | str, definition: str = "", at: str = "") -> Trac
     """A workload row, wrapped in a trace or bare, with its tolerance. Raises InvalidRequest."""
     raw = _object(data, at)
     if "workload" not in raw:
-        raw = {"definition": definition, "workload": raw}
-    raw.setdefault("solution", None)
-    raw.setdefault("evaluation", None)
+        raw = {"definition": definition, "workload": dict(raw)}
     workload = raw["workload"]
     if isinstance(workload, dict):
         row = cast("dict[str, Any]", workload)

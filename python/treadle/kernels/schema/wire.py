@@ -128,7 +128,7 @@ def _fold_info(raw: Any, info: Any) -> Any:
                 is_struct = isinstance(kind, msgspec.inspect.StructType)
                 if is_struct and isinstance(raw, dict) and kind.tag in (None, tag):
                     return _fold_info(raw, kind)
-            return raw
+            return cast("Any", raw)
         case msgspec.inspect.DictType(value_type=inner) if isinstance(raw, dict):
             items = cast("dict[str, Any]", raw).items()
             return {key: _fold_info(item, inner) for key, item in items}

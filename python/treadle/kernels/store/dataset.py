@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from treadle.errors import InvalidRequest, LimitExceeded, NotFound, TreadleError
 from treadle.kernels.schema import (
@@ -106,10 +106,11 @@ class Dataset:
         """The fastest passing run at exactly these axes, or None."""
         return self.index.best(definition, device, axes)
 
-    def add(self, value: Definition | Solution) -> Path:
+    def add(self, value: Definition | Solution, *, replace: bool = False) -> Path:
         """Writes a definition or solution. The same again changes nothing.
 
-        Raises InvalidRequest if the name is taken by something else.
+        Raises InvalidRequest if the name is taken by something else, unless `replace`: for files
+        that are generated.
         """
         self._writable()
         base = self.root / "ext" if refused_by_v1(value) else self.root
@@ -123,10 +124,11 @@ class Dataset:
         if path.exists():
             if path.read_bytes() == data:
                 return path
-            raise InvalidRequest(
-                f"{value.name!r} is there with other content", at=str(path), hint="rename one"
-            )
-        if isinstance(value, Definition) and value.name in self.definitions():
+            if not replace:
+                raise InvalidRequest(
+                    f"{value.name!r} is there with other content", at=str(path), hint="rename one"
+                )
+        elif isinstance(value, Definition) and value.name in self.definitions():
             raise InvalidRequest(
                 f"definition {value.name!r} is there", at=str(self.root), hint="rename one"
             )
@@ -157,14 +159,16 @@ class Dataset:
 
     def problems(self) -> Iterator[Problem]:
         """Everything wrong with the dataset: files, lines, references between them."""
-        kinds: list[tuple[Literal["definitions", "solutions"], type[Definition | Solution]]]
-        kinds = [("definitions", Definition), ("solutions", Solution)]
         names: dict[str, dict[str, Definition | Solution]] = {"definitions": {}, "solutions": {}}
-        for folder, kind in kinds:
+        for folder in names:
             for path in self._files(folder):
                 place = str(path.relative_to(self.root))
                 try:
-                    one = self._load(kind, path)  # pyright: ignore[reportArgumentType]
+                    one: Definition | Solution = (
+                        self._load(Definition, path)
+                        if folder == "definitions"
+                        else self._load(Solution, path)
+                    )
                 except TreadleError as error:
                     yield Problem(place, str(error))
                     continue
