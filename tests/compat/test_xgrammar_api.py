@@ -1,4 +1,4 @@
-"""Every public name of xgrammar 0.2.8, with its parameters, defaults and fields, against a record."""
+"""Every public name of xgrammar 0.2.8, its parameters, defaults and fields, against a record."""
 
 from __future__ import annotations
 

@@ -190,6 +190,7 @@ _MAKERS: dict[str, Callable[[Json, int], Grammar]] = {
     "json": lambda recipe, depth: Grammar.json_schema(
         '{"type": ["object", "array"]}', limits=limits()
     ),
+    "choice": lambda recipe, depth: Grammar.choice(field(recipe, "strings", list), limits=limits()),
     "regex": lambda recipe, depth: Grammar.regex(field(recipe, "regex", str), limits=limits()),
     "ebnf": lambda recipe, depth: Grammar.ebnf(
         field(recipe, "ebnf", str), field(recipe, "root", str), limits=limits()

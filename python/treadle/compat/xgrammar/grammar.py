@@ -133,6 +133,11 @@ class Grammar(XGRObject):
         return _made(field(load("grammar", json_string), "source", dict))
 
 
+def choice_grammar(strings: list[str]) -> Grammar:
+    """Exactly one of the strings. Not part of xgrammar's interface."""
+    return _made({"type": "choice", "strings": strings})
+
+
 def schema_text(schema: Any) -> str:
     """A schema as JSON text. Raises ValueError for another type, TypeError inside a dict."""
     if isinstance(schema, str):
