@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from treadle.errors import Unsupported
 
@@ -51,5 +51,5 @@ def _fields(value: Any) -> list[tuple[str, Any, Any]]:
             (f.name, getattr(value, f.name), None if f.default is missing else f.default)
             for f in dataclasses.fields(value)
         ]
-    held: dict[str, Any] = vars(value)
+    held = cast(dict[str, Any], vars(value))
     return [(name, now, None) for name, now in held.items()]

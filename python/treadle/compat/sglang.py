@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -245,7 +245,7 @@ def register(name: str = "treadle") -> None:
 
 
 def _check_arguments(server_args: Any) -> None:
-    given: dict[str, Any] = vars(server_args)
+    given = cast(dict[str, Any], vars(server_args))
     for name, value in given.items():
         if name.startswith("constrained_") and name not in _ARGUMENTS and value:
             raise Unsupported(f"{name}={value!r} is not known to this adapter", at=name)

@@ -1,6 +1,6 @@
 """The Python interface of xgrammar 0.2.8 over treadle's core: change the import and nothing else.
 
-What differs on purpose is listed in `docs/reference/xgrammar.md`. Needs torch and the extra
+What differs on purpose is listed in `docs/xgrammar.md`. Needs torch and the extra
 `compat` (pydantic, transformers).
 """
 

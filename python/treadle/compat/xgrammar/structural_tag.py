@@ -1,4 +1,4 @@
-"""Structural tags as pydantic models. What each format means: `docs/reference/grammars.md`."""
+"""Structural tags as pydantic models. What each format means: `docs/grammar.md`."""
 
 from __future__ import annotations
 
