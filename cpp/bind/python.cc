@@ -2,6 +2,7 @@
 // turn a Status into an exception; everything else is the core's.
 #include <nanobind/nanobind.h>
 
+#include "bind/python_apply.h"
 #include "bind/python_error.h"
 #include "bind/python_grammar.h"
 #include "bind/python_rows.h"
@@ -13,6 +14,7 @@ NB_MODULE(_core, module) {
   treadle::bind_errors(module);
   treadle::bind_tokens(module);
   treadle::bind_rows(module);
+  treadle::bind_apply(module);
   treadle::bind_grammar(module);
   treadle::bind_matcher(module);
   treadle::bind_text(module);

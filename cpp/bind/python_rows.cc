@@ -2,7 +2,9 @@
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/unique_ptr.h>
 
+#include <memory>
 #include <utility>
 
 namespace nb = nanobind;
@@ -40,6 +42,7 @@ MaskRows mask_rows_of(nb::handle object, nb::object& keep) {
     auto* rows = nb::inst_ptr<RowBuffer>(object);
     return {rows->data.data(), rows->shape[0], rows->shape[1], rows->shape[1]};
   }
+  if (nb::isinstance<RowView>(object)) return nb::inst_ptr<RowView>(object)->rows;
   Int32Rows array;
   if (!nb::try_cast(object, array, false) || (array.shape(1) > 1 && array.stride(1) != 1)) {
     throw nb::type_error(
@@ -64,6 +67,16 @@ void bind_rows(nb::module_& module) {
       .def_prop_ro("shape",
                    [](const RowBuffer& self) { return std::pair(self.shape[0], self.shape[1]); })
       .def("__len__", [](const RowBuffer& self) { return self.shape[0]; });
+  nb::class_<RowView>(module, "RowView", "Mask rows of another owner, parsed once.")
+      .def(nb::new_([](nb::object rows) {
+             auto view = std::make_unique<RowView>();
+             view->rows = mask_rows_of(rows, view->keep);
+             if (!view->keep.is_valid()) view->keep = std::move(rows);
+             return view;
+           }),
+           nb::arg("rows"))
+      .def_prop_ro("shape",
+                   [](const RowView& self) { return std::pair(self.rows.rows, self.rows.words); });
 }
 
 }  // namespace treadle

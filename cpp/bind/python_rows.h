@@ -20,8 +20,16 @@ class RowBuffer {
   std::vector<uint32_t> data;
 };
 
-// The rows behind a RowBuffer, or behind any writable int32 [n, words] buffer or DLPack tensor on
-// the CPU. `keep` must outlive the use of the rows.
+// Somebody else's rows, taken apart once: a call that gets a RowView parses no tensor. Holds the
+// memory through the buffer protocol or DLPack, so it stays valid; whoever moves the memory of the
+// original (torch's set_ or resize_) makes a new view.
+struct RowView {
+  nanobind::object keep;
+  MaskRows rows;
+};
+
+// The rows behind a RowBuffer, a RowView, or behind any writable int32 [n, words] buffer or DLPack
+// tensor on the CPU. `keep` must outlive the use of the rows.
 MaskRows mask_rows_of(nanobind::handle object, nanobind::object& keep);
 
 void bind_rows(nanobind::module_& module);

@@ -45,6 +45,35 @@ class MaskRows:
     def shape(self) -> tuple[int, int]: ...
     def __len__(self) -> int: ...
 
+class RowView:
+    """Mask rows of another owner, parsed once."""
+
+    def __init__(self, rows: object) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+def apply_mask(
+    logits: object,
+    rows: object,
+    index: Sequence[int] | None = None,
+    width: int | None = None,
+    keep_beyond: bool = False,
+) -> None:
+    """Minus infinity where the bit of the same row is 0."""
+
+def apply_mask_ids(
+    logits: object,
+    table: object,
+    ids: Sequence[int],
+    staging: object | None = None,
+    index: Sequence[int] | None = None,
+    width: int | None = None,
+    keep_beyond: bool = False,
+) -> None:
+    """
+    The same with rows of a table: -1 is no mask, -2 the staging row at that position.
+    """
+
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""
 

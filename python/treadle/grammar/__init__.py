@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from treadle.grammar.compiler import Compiled, Compiler, Vocab, decode_vocab
 from treadle.grammar.grammar import Grammar, Note
-from treadle.grammar.masks import MaskRows, mask_rows
+from treadle.grammar.masks import MaskRows, apply_mask, apply_mask_ids, mask_rows
 from treadle.grammar.matcher import Batch, Matcher
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "Matcher",
     "Note",
     "Vocab",
+    "apply_mask",
+    "apply_mask_ids",
     "decode_vocab",
     "mask_rows",
 ]

@@ -1,0 +1,1 @@
+"""Other packages' interfaces over treadle: leaves that import downwards; nothing imports them."""

@@ -1,0 +1,198 @@
+"""Sources: what a grammar was made from, as JSON, and treadle's grammar for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from treadle.compat.xgrammar._stored import Json, field
+from treadle.compat.xgrammar._strict import closed
+from treadle.compat.xgrammar.config import limits
+from treadle.compat.xgrammar.exception import (
+    DeserializeFormatError,
+    InvalidJSONError,
+    InvalidStructuralTagError,
+    RefusedError,
+)
+from treadle.errors import GrammarError, InvalidRequest, LimitExceeded, TreadleError, Unsupported
+from treadle.grammar import Grammar
+
+if TYPE_CHECKING:
+    from treadle.grammar.schema import SchemaOptions
+
+_DEPTH = 64  # of stored concatenations and unions within each other
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """`recipe` is plain JSON, from which `build` makes an equal source."""
+
+    recipe: Json
+    native: Grammar
+
+
+def build(recipe: Json, depth: int = 0) -> Source:
+    """A source from its recipe. Raises RefusedError, InvalidJSONError, InvalidStructuralTagError
+    for what the recipe says, DeserializeFormatError when it is no recipe."""
+    kind = field(recipe, "type", str)
+    if kind not in _MAKERS or depth > _DEPTH:
+        raise DeserializeFormatError(f"type: {kind!r} is no kind of grammar")
+    try:
+        return Source(recipe, _MAKERS[kind](recipe, depth))
+    except LimitExceeded as error:
+        raise RefusedError(error) from error
+    except (GrammarError, InvalidRequest) as error:
+        if kind != "structural_tag":
+            raise RefusedError(error) from error
+        wrong = InvalidStructuralTagError(str(error))
+        wrong.error = error  # type: ignore[attr-defined]
+        raise wrong from error
+
+
+def joined(kind: str, parts: list[Source]) -> Source:
+    """`concat` or `union` of sources. Nothing concatenated is the empty text."""
+    recipe: Json = {"type": kind, "parts": [part.recipe for part in parts]}
+    try:
+        return Source(recipe, _join(kind, [part.native for part in parts]))
+    except TreadleError as error:
+        raise RefusedError(error) from error
+
+
+def lenient() -> bool:
+    """Whether TREADLE_XGRAMMAR_LENIENT asks for xgrammar's approximations, with warnings."""
+    return os.environ.get("TREADLE_XGRAMMAR_LENIENT", "") == "1"
+
+
+def _join(kind: str, parts: list[Grammar]) -> Grammar:
+    if not parts:
+        if kind == "union":
+            raise GrammarError("a union of nothing matches nothing", reason="unsatisfiable")
+        return Grammar.literal("", limits=limits())
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + part if kind == "concat" else whole | part
+    return whole
+
+
+def _schema(recipe: Json, depth: int) -> Grammar:
+    text = field(recipe, "schema", str)
+    if field(recipe, "strict_mode", bool):
+        text = _strict(text)
+    options = _spelling(recipe)
+    options["order"] = "any" if field(recipe, "any_order", bool) else "declared"
+    options["lenient"] = lenient()
+    grammar = Grammar.json_schema(text, limits=limits(), **options)
+    if options["lenient"]:
+        for note in grammar.notes:
+            warnings.warn(f"{note.at}: {note.keyword}: {note.text}", stacklevel=6)
+    return grammar
+
+
+def _strict(text: str) -> str:
+    try:
+        schema: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # the core says where it is wrong
+    try:
+        return json.dumps(closed(schema), ensure_ascii=False)
+    except RecursionError:
+        return text if not isinstance(schema, dict) else _too_deep()
+
+
+def _too_deep() -> str:
+    raise LimitExceeded("source_depth", 1_000, 1_000, hint="give strict_mode=False")
+
+
+def _spelling(recipe: Json) -> SchemaOptions:
+    """How JSON is written, from the arguments that xgrammar has for it."""
+    options: SchemaOptions = {}
+    most = field(recipe, "max_whitespace_cnt", int, type(None))
+    if most is not None and most < 1:
+        raise InvalidRequest(f"must be positive, got {most}", at="max_whitespace_cnt")
+    if field(recipe, "any_whitespace", bool):
+        if most is not None:
+            options["whitespace"] = min(most, limits().whitespace)
+        return options
+    indent = field(recipe, "indent", int, type(None))
+    given = field(recipe, "separators", list, type(None))
+    separators = given or [", " if indent is None else ",", ": "]
+    if indent is None and separators == [",", ":"]:
+        options["whitespace"] = 0
+        return options
+    if not lenient():
+        raise Unsupported(
+            f"indent={indent} with separators {tuple(separators)} cannot be enforced yet",
+            at="any_whitespace",
+            hint='give any_whitespace=True, or separators=(",", ":") without indent',
+        )
+    warnings.warn("any_whitespace=False is taken as at most 64 bytes of whitespace", stacklevel=7)
+    return options
+
+
+def _tag(recipe: Json, depth: int) -> Grammar:
+    text = field(recipe, "tag", str)
+    try:
+        tag: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidJSONError(f"structural tag: {error}") from None
+    if not isinstance(tag, dict):
+        raise InvalidRequest("expected an object", at="structural_tag")
+    return Grammar.tag(_without_nulls(cast(Json, tag)), limits=limits())
+
+
+def _without_nulls(tag: Json) -> Json:
+    """The tag without fields that are null, which is how optional fields say nothing.
+
+    Schemas are left alone: null means something in them.
+    """
+    root: list[Any] = [tag]
+    pending: list[tuple[Any, Any]] = [(root, 0)]
+    while pending:
+        holder, key = pending.pop()
+        value = holder[key]
+        if isinstance(value, dict):
+            kept = {k: v for k, v in cast(Json, value).items() if v is not None}
+            holder[key] = kept
+            pending += [(kept, k) for k in kept if k not in ("json_schema", "schema")]
+        elif isinstance(value, list):
+            holder[key] = copy = list(cast("list[Any]", value))
+            pending += [(copy, i) for i in range(len(copy))]
+    return root[0]
+
+
+def _lark(recipe: Json, depth: int) -> Grammar:
+    make: Callable[..., Grammar] | None = getattr(Grammar, "lark", None)
+    if make is None:
+        raise Unsupported("Lark grammars are not read yet", at="lark", hint="write it as EBNF")
+    if field(recipe, "named", dict):
+        raise Unsupported("named grammars are not read yet", at="named_grammars")
+    return make(field(recipe, "lark", str), limits=limits())
+
+
+def _parts(recipe: Json, depth: int) -> Grammar:
+    parts: list[Any] = field(recipe, "parts", list)
+    if not all(isinstance(part, dict) for part in parts):
+        raise DeserializeFormatError("parts: expected objects")
+    return _join(recipe["type"], [build(part, depth + 1).native for part in parts])
+
+
+_MAKERS: dict[str, Callable[[Json, int], Grammar]] = {
+    "json_schema": _schema,
+    "structural_tag": _tag,
+    "lark": _lark,
+    "concat": _parts,
+    "union": _parts,
+    # Like xgrammar's: an object or an array.
+    "json": lambda recipe, depth: Grammar.json_schema(
+        '{"type": ["object", "array"]}', limits=limits()
+    ),
+    "choice": lambda recipe, depth: Grammar.choice(field(recipe, "strings", list), limits=limits()),
+    "regex": lambda recipe, depth: Grammar.regex(field(recipe, "regex", str), limits=limits()),
+    "ebnf": lambda recipe, depth: Grammar.ebnf(
+        field(recipe, "ebnf", str), field(recipe, "root", str), limits=limits()
+    ),
+}
