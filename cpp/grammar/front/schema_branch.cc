@@ -145,6 +145,11 @@ Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value s
         form.texts.push_back(found->second);
       }
       break;
+    case Keyword::contains: {
+      ItemCount count{.item = Sub{argument.index(), As::schema}};
+      if (contains_bounds(source, argument, count.min, count.max)) form.counts.push_back(count);
+      break;
+    }
     case Keyword::items:
     case Keyword::prefix_items:
     case Keyword::additional_items:
@@ -199,6 +204,24 @@ Status apply(Store& store, Source& source, Branch& branch, Sub sub, bool loose) 
       apply_refuted_keyword(store, source, branch.form, node);
       break;
     case As::violated:
+    case As::changed:
+      apply_failing_part(branch.form, sub, node);
+      break;
+    case As::differs:
+      apply_difference(store, branch, node);
+      break;
+    case As::reshaped:
+    case As::shorter:
+    case As::longer:
+      apply_shape(branch.form, sub, node);
+      break;
+    case As::some:
+      apply_some(source, branch.form, node);
+      break;
+    case As::fewer:
+    case As::more:
+      apply_item_failures(source, branch.form, sub, node);
+      break;
     case As::absent:
     case As::missing:
     case As::present:

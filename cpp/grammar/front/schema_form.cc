@@ -65,7 +65,11 @@ void apply_type(Form& form, json::Value argument, bool holds, Dialect dialect) {
   if (!holds) {
     if (integer && !number) {
       bits &= ~kNumber;
-      form.number.avoid.push_back(Step{1, 0});
+      if (dialect == Dialect::draft4) {
+        form.split_spelling = true;
+      } else {
+        form.number.avoid.push_back(Step{1, 0});
+      }
     }
     form.types &= ~bits;
     return;
@@ -135,14 +139,34 @@ void apply_literal(Store& store, Form& form, json::Value value) {
   }
 }
 
+// The place of an item in its array.
+uint32_t item_index(json::Value item) {
+  uint32_t index = 0;
+  for (json::Value at = item.parent().first(); at.index() != item.index(); at = at.next()) ++index;
+  return index;
+}
+
+// A member or item is there and is not as the node says.
+void apply_failing_part(Form& form, Sub sub, json::Value node) {
+  const Sub part{sub.node, sub.as == As::violated ? As::refuted : As::differs};
+  if (node.parent().is_array()) {
+    form.types &= kArray;
+    form.arrays.push_back(part);
+    form.min_items = std::max(form.min_items, item_index(node) + 1);
+  } else {
+    form.types &= kObject;
+    form.objects.push_back(part);
+    form.required.push_back(node.key());
+  }
+}
+
 void apply_key(Form& form, Sub sub, json::Value node) {
   if (sub.as != As::absent) form.types &= kObject;
-  if (sub.as == As::present || sub.as == As::violated) {
+  if (sub.as == As::present) {
     form.required.push_back(key_name(node));
   } else {
     form.absent.push_back(key_name(node));
   }
-  if (sub.as == As::violated) form.objects.push_back(Sub{sub.node, As::refuted});
 }
 
 // The argument of minimum or exclusiveMinimum as a bound; none for draft 4's boolean.
@@ -214,16 +238,35 @@ void settle(Form& form) {
   std::sort(form.number.avoid.begin(), form.number.avoid.end());
   tidy(form.arrays);
   tidy(form.objects);  // document order, which `order` declared follows
+  tidy(form.counts);
+  tidy(form.somes);
   tidy(form.needs);
   tidy(form.required);
   tidy(form.absent);
   if (form.numbers && form.numbers->empty()) form.types &= ~kNumber;
   if (form.min_length > form.max_length) form.types &= ~kString;
+  for (const ItemCount& count : form.counts) {
+    if (count.min > count.max || count.min >= kOpen - count.from) form.types &= ~kArray;
+    if (count.min > 0) form.min_items = std::max(form.min_items, count.from + count.min);
+  }
   if (form.min_items > form.max_items) form.types &= ~kArray;
   if (form.min_properties > form.max_properties) form.types &= ~kObject;
   for (const std::string_view key : form.required) {
     if (std::binary_search(form.absent.begin(), form.absent.end(), key)) form.types &= ~kObject;
   }
+}
+
+// `dependentRequired` as choices: the key is absent, or it is there with all that it needs.
+void open_needs(const Source& source, Branch& branch) {
+  for (const uint32_t argument : branch.form.needs) {
+    for (const json::Value member : source.at(argument)) {
+      if (!member.is_array()) continue;
+      Conj with{Sub{member.index(), As::present}};
+      for (const json::Value need : member) with.push_back(Sub{need.index(), As::present});
+      branch.groups.push_back({Conj{Sub{member.index(), As::absent}}, std::move(with)});
+    }
+  }
+  branch.form.needs.clear();
 }
 
 Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& conj, bool loose,
@@ -242,7 +285,10 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
       if (Status status = apply(store, source, branch, sub, loose); !status.ok()) return status;
     }
     if (branch.form.types == 0) continue;
-    if (branch.groups.empty()) {
+    if (branch.groups.empty() && !branch.form.somes.empty() && !branch.form.needs.empty()) {
+      open_needs(source, branch);
+      open.push_back(std::move(branch));
+    } else if (branch.groups.empty()) {
       settle(branch.form);
       if (branch.form.types != 0) out.push_back(std::move(branch.form));
     } else {

@@ -11,6 +11,15 @@
 
 namespace treadle::schema {
 
+// Of the items from index `from` on, `min` to `max` meet (or refute) the schema.
+struct ItemCount {
+  Sub item;
+  uint32_t from = 0;
+  uint32_t min = 0;
+  uint32_t max = kOpen;
+  auto operator<=>(const ItemCount&) const = default;
+};
+
 // One alternative. A constraint on one type leaves the others free.
 struct Form {
   uint8_t types = kAllTypes;
@@ -19,17 +28,22 @@ struct Form {
   std::optional<std::vector<Decimal>> numbers;  // sorted; only these
   std::vector<Decimal> not_numbers;             // none of these
   bool whole_spelling = false;                  // no point, no exponent (draft 4's integer)
+  bool split_spelling = false;                  // a point or an exponent
   // strings
   uint32_t min_length = 0;
   uint32_t max_length = kOpen;
   std::vector<NodeRef> texts;      // regular, over decoded UTF-8; all must match
   std::vector<NodeRef> not_texts;  // none of these may
-  // arrays: `arrays` holds schemas with prefixItems, items, ... and array literals
+  // arrays: `arrays` holds schemas with prefixItems, items, ..., array literals, and items that must
+  // not hold (`refuted`) or not be equal (`differs`)
   std::vector<Sub> arrays;
+  std::vector<ItemCount> counts;
   uint32_t min_items = 0;
   uint32_t max_items = kOpen;
-  // objects: likewise; `refuted` subs are members of `properties` that must not hold
+  // objects: likewise, with members of `properties` and of literals
   std::vector<Sub> objects;
+  // Some key fails the argument (`some`), or is not one of the literal's (`longer`).
+  std::vector<Sub> somes;
   std::vector<std::string_view> required;
   std::vector<std::string_view> absent;
   std::vector<uint32_t> needs;  // arguments of dependentRequired
@@ -48,6 +62,9 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
 
 // The strings that one form allows, as texts.
 NodeRef form_text(Store& store, const Form& form);
+
+// The place of an item in its array.
+uint32_t item_index(json::Value item);
 
 // A bound or count of a schema: a natural number, clipped to below kOpen.
 uint32_t count_of(json::Value argument);

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "grammar/front/schema_array.h"
 #include "grammar/front/schema_form.h"
 #include "grammar/front/schema_object.h"
 #include "grammar/ir/typed.h"
-#include "grammar/typed/array.h"
 #include "grammar/typed/str.h"
 #include "support/hash.h"
 
@@ -71,75 +71,13 @@ NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
     }
     out.push_back(between(store, set, last, std::nullopt));
   }
-  const NodeRef all = store.any_of(out);
-  if (!form.whole_spelling) return all;
+  NodeRef all = store.any_of(out);
+  if (!form.whole_spelling && !form.split_spelling) return all;
   const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
-  const NodeRef minus = store.optional(store.bytes("-"));
-  const NodeRef whole = store.both(all, store.cat(minus, store.plus(digit)));
-  return has_member(store, whole) ? whole : store.empty();
-}
-
-// The schemas by index of one part of an array's constraints, and the one for all later items.
-struct Tuple {
-  std::vector<Sub> items;
-  std::optional<Sub> rest;
-};
-
-Tuple tuple_of(const Source& source, Sub part) {
-  Tuple out;
-  const json::Value node = source.at(part.node);
-  const auto list = [&](json::Value items, As as) {
-    for (const json::Value item : items) out.items.push_back(Sub{item.index(), as});
-  };
-  if (part.as == As::literal) {
-    list(node, As::literal);
-    return out;
-  }
-  const auto keyword = [&](std::string_view name) {
-    const json::Value argument = node.get(name);
-    return argument && source.ignored(argument) ? json::Value() : argument;
-  };
-  const json::Value prefix = keyword("prefixItems"), items = keyword("items");
-  json::Value rest = items;
-  if (prefix) {
-    list(prefix, As::schema);
-  } else if (items && items.is_array()) {
-    list(items, As::schema);
-    rest = keyword("additionalItems");
-  }
-  if (rest && !rest.is_array()) out.rest = Sub{rest.index(), As::schema};
-  return out;
-}
-
-NodeRef array_of(Store& store, const SourceRef& source, const Form& form, bool loose) {
-  auto out = std::make_shared<ArrayForm>();
-  out->min = form.min_items;
-  out->max = form.max_items;
-  out->whitespace = source->options.whitespace;
-  std::vector<Tuple> tuples;
-  size_t length = 0;
-  for (const Sub part : form.arrays) {
-    tuples.push_back(tuple_of(*source, part));
-    length = std::max(length, tuples.back().items.size());
-  }
-  length = std::min<size_t>(length, form.max_items);
-  for (size_t i = 0; i <= length; ++i) {
-    Conj conj;
-    for (const Tuple& tuple : tuples) {
-      if (i < tuple.items.size()) {
-        add_sub(conj, tuple.items[i]);
-      } else if (tuple.rest) {
-        add_sub(conj, *tuple.rest);
-      }
-    }
-    const NodeRef value = source->value(store, source, std::move(conj), loose);
-    if (i == length) {
-      out->rest = value;
-    } else {
-      out->prefix.push_back(value);
-    }
-  }
-  return array_node(store, std::move(out));
+  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
+  if (form.whole_spelling) all = store.both(all, whole);
+  if (form.split_spelling) all = store.both(all, store.complement(whole));
+  return has_member(store, all) ? all : store.empty();
 }
 
 Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, bool loose,
@@ -154,7 +92,11 @@ Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, b
     const NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
     out.push_back(store.cat(quote, store.cat(text, quote)));
   }
-  if (form.types & kArray) out.push_back(array_of(store, source, form, loose));
+  if (form.types & kArray) {
+    const Result<NodeRef> array = array_of(store, source, form, loose, fuel);
+    if (!array) return array.status();
+    out.push_back(*array);
+  }
   if (form.types & kObject) {
     const Result<NodeRef> object = object_of(store, source, form, loose, fuel);
     if (!object) return object.status();

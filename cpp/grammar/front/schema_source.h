@@ -28,10 +28,18 @@ enum class As : uint8_t {
   literal,   // the value equals it
   trunk,     // the value satisfies it, `oneOf` left out
   keyword,   // the value does not satisfy the keyword whose argument this node is
-  violated,  // the value is an object whose member, described by this node, does not satisfy it
+  violated,  // the value has the member or item that this node describes, and it does not satisfy it
   absent,    // the value, if an object, lacks the key: this node is a string or has that name
   missing,   // the value is an object and lacks the key
   present,   // the value is an object and has the key
+  differs,   // the value does not equal it
+  changed,   // the value has a member or item in this node's place, and it does not equal it
+  reshaped,  // the value is not an array or object, as this node is
+  shorter,   // the value is an array with fewer items than this node
+  longer,    // the value is an array with more items, or an object with a key that this node lacks
+  some,      // the value has a key or item that this node governs and that does not satisfy it
+  fewer,     // the value is an array with fewer items that satisfy this `contains` than it wants
+  more,      // likewise with more
 };
 
 struct Sub {

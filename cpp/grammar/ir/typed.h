@@ -14,7 +14,18 @@ namespace treadle {
 class Store;
 
 // Tells concrete classes apart without RTTI, for equals(): compare tags, then static_cast.
-enum class TypedTag : uint8_t { string, number, object, members, array, items, value, keys, other };
+enum class TypedTag : uint8_t {
+  string,
+  number,
+  object,
+  members,
+  array,
+  items,
+  items_counted,
+  value,
+  keys,
+  other,
+};
 
 // An immutable node that derives lazily. Equal objects are interned as one node, so a Typed holds
 // NodeRefs and plain values only, and its hash must depend on nothing else.

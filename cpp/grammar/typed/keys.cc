@@ -57,9 +57,20 @@ class Keys final : public Typed {
 NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& state,
                     const Offer& offer, uint32_t low, uint32_t high, uint32_t depth) {
   std::vector<NodeRef> out;
-  const auto name = [&](uint32_t i) { return std::string_view(form->keys[(*offer)[i]].name); };
-  const auto end_of = [&](uint32_t key) {
-    return after_name(store, form, state, key, form->keys[key].value);
+  const auto name = [&](uint32_t i) { return std::string_view(form->keys[(*offer)[i].key].name); };
+  const auto end_of = [&](Offered offered) {
+    const ObjectKey& key = form->keys[offered.key];
+    std::vector<NodeRef> ways;
+    if (offered.ways & 1) {
+      ways.push_back(after_name(store, form, state, {offered.key, key.gain}, key.value));
+    }
+    for (size_t i = 0; i < key.claims.size(); ++i) {
+      if (!(offered.ways >> (i + 1) & 1)) continue;
+      const KeyClaim& claim = key.claims[i];
+      ways.push_back(
+          after_name(store, form, state, {offered.key, key.gain | claim.gain}, claim.value));
+    }
+    return store.any_of(ways);
   };
   while (low < high) {
     if (name(low).size() == depth) {

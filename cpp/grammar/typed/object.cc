@@ -7,142 +7,12 @@
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
 #include "grammar/typed/members.h"
+#include "grammar/typed/object_outlook.h"
 #include "grammar/typed/str.h"
 #include "support/hash.h"
 
 namespace treadle {
 namespace {
-
-// Answers "may this come next?" for one state of one object.
-class Outlook {
- public:
-  Outlook(Store& store, Fuel& fuel, const ObjectForm& form, const ObjectState& state)
-      : store_(store), fuel_(fuel), form_(form), state_(state) {}
-
-  // Fills what may follow; fails only when a budget runs out.
-  Status work() {
-    const auto count = static_cast<uint32_t>(form_.keys.size());
-    usable_.assign(count, false);
-    for (uint32_t key = 0; key < count; ++key) {
-      if (state_.has(key) || key < state_.next) continue;
-      const Result<bool> live = store_.live(form_.keys[key].value, fuel_);
-      if (!live) return live.status();
-      usable_[key] = *live;
-    }
-    for (uint32_t i = 0; i < form_.extras.size(); ++i) {
-      const Result<bool> live = store_.live(form_.extras[i].value, fuel_);
-      if (!live) return live.status();
-      if (*live) live_extras_.push_back(i);
-    }
-    drop_unmet();
-    const std::vector<uint32_t> base = needed(kOpen);
-    closable = base.empty() && state_.distinct() >= form_.min;
-    if (!std::all_of(base.begin(), base.end(), [&](uint32_t key) { return usable_[key]; })) {
-      return ok_status();  // cannot be completed; no state of an object with a value gets here
-    }
-    for (const uint32_t key : form_.sorted) {
-      if (!fuel_.spend()) return fuel_.status();
-      if (usable_[key] && (simple_ ? fits_alone(key, base) : fits(key, needed(key)))) {
-        named.push_back(key);
-      }
-    }
-    if (extra_fits(base)) extras = live_extras_;
-    return ok_status();
-  }
-
-  bool closable = false;
-  std::vector<uint32_t> named;   // by name
-  std::vector<uint32_t> extras;  // indices into ObjectForm::extras
-
- private:
-  // A key whose companions cannot come is not usable either.
-  void drop_unmet() {
-    simple_ = std::all_of(form_.keys.begin(), form_.keys.end(),
-                          [](const ObjectKey& key) { return key.needs.empty(); });
-    for (bool changed = !simple_; changed;) {
-      changed = false;
-      for (uint32_t key = 0; key < usable_.size(); ++key) {
-        if (!usable_[key]) continue;
-        for (const uint32_t need : form_.keys[key].needs) {
-          if (usable_[need] || state_.has(need)) continue;
-          usable_[key] = false;
-          changed = true;
-        }
-      }
-    }
-  }
-
-  // The keys that must still come once `key` (kOpen: nothing) has been read, without it.
-  std::vector<uint32_t> needed(uint32_t key) const {
-    std::vector<uint32_t> out;
-    std::vector<bool> known(form_.keys.size(), false);
-    std::vector<uint32_t> open;
-    const auto visit = [&](uint32_t i) {
-      if (known[i]) return;
-      known[i] = true;
-      open.push_back(i);
-      if (!state_.has(i) && i != key) out.push_back(i);
-    };
-    if (key != kOpen) visit(key);
-    for (uint32_t i = 0; i < form_.keys.size(); ++i) {
-      if (form_.keys[i].required || state_.has(i)) visit(i);
-    }
-    while (!open.empty()) {
-      const uint32_t i = open.back();
-      open.pop_back();
-      for (const uint32_t need : form_.keys[i].needs) visit(need);
-    }
-    return out;
-  }
-
-  // No key needs another: only the required keys that are still open matter, in ascending order.
-  bool fits_alone(uint32_t key, const std::vector<uint32_t>& open) const {
-    if (form_.declared_order && !open.empty() && open.front() < key) return false;
-    const auto left = static_cast<uint32_t>(open.size()) - (form_.keys[key].required ? 1 : 0);
-    return counts_fit(after_key(form_, state_, key), left);
-  }
-
-  // `needs` may name `key` itself, which is then met by reading it.
-  bool fits(uint32_t key, const std::vector<uint32_t>& needs) const {
-    const ObjectState next = after_key(form_, state_, key);
-    uint32_t open = 0;
-    for (const uint32_t need : needs) {
-      if (need == key) continue;
-      ++open;
-      if (form_.declared_order && need < next.next) return false;
-      if (!usable_[need]) return false;
-    }
-    return counts_fit(next, open);
-  }
-
-  bool extra_fits(const std::vector<uint32_t>& needs) const {
-    if (live_extras_.empty() || (form_.declared_order && !needs.empty())) return false;
-    const ObjectState next = after_key(form_, state_, kOpen);
-    return counts_fit(next, static_cast<uint32_t>(needs.size()));
-  }
-
-  // Whether `open` more required keys and the minimum can be met from `next` on.
-  bool counts_fit(const ObjectState& next, uint32_t open) const {
-    const uint64_t slots = form_.max == kOpen ? UINT64_MAX : form_.max - next.members;
-    if (form_.max != kOpen && (next.members > form_.max || slots < open)) return false;
-    if (next.distinct() >= form_.min) return true;
-    const uint64_t missing = form_.min - next.distinct();
-    if (missing > slots) return false;
-    uint64_t left = live_extras_.empty() || next.extra ? 0 : 1;
-    for (uint32_t key = next.next; key < usable_.size() && left < missing; ++key) {
-      if (usable_[key] && !next.has(key)) ++left;
-    }
-    return left >= missing;
-  }
-
-  Store& store_;
-  Fuel& fuel_;
-  const ObjectForm& form_;
-  const ObjectState& state_;
-  std::vector<bool> usable_;  // unread, in reach and with a value
-  std::vector<uint32_t> live_extras_;
-  bool simple_ = true;  // no key needs another
-};
 
 class Members final : public Typed {
  public:
@@ -176,13 +46,13 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
   const NodeRef space = json_space(store, form_->whitespace);
   const NodeRef quote = store.bytes("\"");
   std::vector<NodeRef> keys;
-  const auto offer = std::make_shared<const std::vector<uint32_t>>(std::move(outlook.named));
+  const auto offer = std::make_shared<const std::vector<Offered>>(std::move(outlook.named));
   keys.push_back(
       key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
   for (const uint32_t i : outlook.extras) {
     const ExtraKeys& extra = form_->extras[i];
     keys.push_back(store.cat(string_content(store, extra.text, form_->escapes),
-                             after_name(store, form_, state_, kOpen, extra.value)));
+                             after_name(store, form_, state_, {kOpen, extra.gain}, extra.value)));
   }
   NodeRef member = store.cat(quote, store.any_of(keys));
   if (!first_) member = store.cat(store.bytes(","), store.cat(space, member));
@@ -194,6 +64,7 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
 // keys have values and the counts agree; then optional keys fill up to the minimum.
 Result<NodeRef> Members::witness(Store& store, Fuel& fuel) const {
   if (!first_) return store.eps();
+  if (form_->goals != 0) return goals_witness(store, *form_, fuel);
   std::vector<NodeRef> parts;
   std::vector<NodeRef> choices;
   std::vector<bool> must(form_->keys.size(), false);
@@ -243,7 +114,7 @@ void ObjectForm::seal() {
   for (uint32_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
   std::sort(sorted.begin(), sorted.end(),
             [&](uint32_t a, uint32_t b) { return keys[a].name < keys[b].name; });
-  hash = mix(static_cast<uint64_t>(min) << 32 | max, declared_order ? 1 : 0);
+  hash = mix(static_cast<uint64_t>(min) << 32 | max, uint64_t{goals} << 1 | declared_order);
   for (const ObjectKey& key : keys) {
     hash = mix(hash_bytes(key.name, hash), static_cast<uint64_t>(key.value) << 1 | key.required);
   }
@@ -259,7 +130,7 @@ uint32_t ObjectState::distinct() const {
 }
 
 uint64_t ObjectState::hash() const {
-  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, extra ? 1 : 0);
+  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, uint64_t{goals} << 1 | extra);
   for (const uint64_t word : seen) h = mix(h, word);
   return h;
 }
@@ -270,8 +141,10 @@ NodeRef json_space(Store& store, uint32_t most) {
   return store.repeat(store.byte_set(set), 0, most);
 }
 
-ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t key) {
+ObjectState after_key(const ObjectForm& form, const ObjectState& state, KeyRead read) {
   ObjectState next = state;
+  const uint32_t key = read.key;
+  next.goals |= read.gain;
   if (form.max != kOpen) ++next.members;
   if (key == kOpen) {
     next.extra = true;
@@ -285,11 +158,11 @@ ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t
   return next;
 }
 
-NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, uint32_t key,
+NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, KeyRead read,
                    NodeRef value) {
   const NodeRef space = json_space(store, form->whitespace);
   const NodeRef rest =
-      store.typed(std::make_unique<Members>(form, after_key(*form, state, key), false));
+      store.typed(std::make_unique<Members>(form, after_key(*form, state, read), false));
   const NodeRef parts[] = {store.bytes("\""), space, store.bytes(":"), space, value, rest};
   return store.concat(parts);
 }

@@ -1,0 +1,156 @@
+#include "grammar/front/schema_array.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "grammar/typed/array.h"
+
+namespace treadle::schema {
+namespace {
+
+constexpr size_t kCounters = 6;  // their combinations are all alternatives of an item
+
+// The schemas by index of one part of an array's constraints, and the one for all later items.
+struct Tuple {
+  uint32_t first = 0;  // index of items[0]
+  std::vector<Sub> items;
+  std::optional<Sub> rest;
+};
+
+Tuple tuple_of(const Source& source, Sub part) {
+  Tuple out;
+  const json::Value node = source.at(part.node);
+  const auto list = [&](json::Value items, As as) {
+    for (const json::Value item : items) out.items.push_back(Sub{item.index(), as});
+  };
+  if (part.as == As::refuted || part.as == As::differs) {
+    out.first = item_index(node);
+    out.items.push_back(part);
+    return out;
+  }
+  if (part.as == As::literal) {
+    list(node, As::literal);
+    return out;
+  }
+  const auto keyword = [&](std::string_view name) {
+    const json::Value argument = node.get(name);
+    return argument && source.ignored(argument) ? json::Value() : argument;
+  };
+  const json::Value prefix = keyword("prefixItems"), items = keyword("items");
+  json::Value rest = items;
+  if (prefix) {
+    list(prefix, As::schema);
+  } else if (items && items.is_array()) {
+    list(items, As::schema);
+    rest = keyword("additionalItems");
+  }
+  if (rest && !rest.is_array()) out.rest = Sub{rest.index(), As::schema};
+  return out;
+}
+
+Sub opposite(Sub sub) {
+  return {sub.node, sub.as == As::schema ? As::refuted : As::schema};
+}
+
+class ArrayBuilder {
+ public:
+  ArrayBuilder(Store& store, const SourceRef& source, const Form& form, bool loose, Fuel& fuel)
+      : store_(store), source_(source), form_(form), loose_(loose), fuel_(fuel) {}
+
+  Result<NodeRef> run() {
+    for (const Sub part : form_.arrays) {
+      tuples_.push_back(tuple_of(*source_, part));
+      length_ = std::max(length_, tuples_.back().first + tuples_.back().items.size());
+    }
+    for (const ItemCount& count : form_.counts) length_ = std::max<size_t>(length_, count.from);
+    length_ = std::min<size_t>(length_, form_.max_items);
+    return form_.counts.empty() ? plain() : counted();
+  }
+
+ private:
+  Conj conj_at(size_t index) const {
+    Conj out;
+    for (const Tuple& tuple : tuples_) {
+      if (index < tuple.first) continue;
+      if (index - tuple.first < tuple.items.size()) {
+        add_sub(out, tuple.items[index - tuple.first]);
+      } else if (tuple.rest) {
+        add_sub(out, *tuple.rest);
+      }
+    }
+    return out;
+  }
+
+  NodeRef value(Conj conj) { return source_->value(store_, source_, std::move(conj), loose_); }
+
+  Result<NodeRef> plain() {
+    auto out = std::make_shared<ArrayForm>();
+    out->min = form_.min_items;
+    out->max = form_.max_items;
+    out->whitespace = source_->options.whitespace;
+    for (size_t i = 0; i < length_; ++i) {
+      if (!fuel_.spend(1 + tuples_.size())) return fuel_.status();
+      out->prefix.push_back(value(conj_at(i)));
+    }
+    out->rest = value(conj_at(length_));
+    return array_node(store_, std::move(out));
+  }
+
+  Result<NodeRef> counted() {
+    if (form_.counts.size() > kCounters) {
+      return limit_exceeded("branches", static_cast<double>(uint64_t{1} << std::min<size_t>(
+                                            form_.counts.size(), 63)),
+                            1u << kCounters,
+                            source_->pointer(source_->at(form_.counts[0].item.node)));
+    }
+    auto out = std::make_shared<CountedForm>();
+    out->min = form_.min_items;
+    out->max = form_.max_items;
+    out->whitespace = source_->options.whitespace;
+    for (const ItemCount& count : form_.counts) out->counters.push_back({count.min, count.max});
+    for (size_t i = 0; i <= length_; ++i) {
+      if (!fuel_.spend((size_t{16} + tuples_.size()) << form_.counts.size())) return fuel_.status();
+      out->regions.push_back(choices(i));
+    }
+    return counted_array_node(store_, std::move(out));
+  }
+
+  std::vector<ItemChoice> choices(size_t index) {
+    std::vector<ItemChoice> out;
+    const Conj base = conj_at(index);
+    for (uint32_t hits = 0; hits >> form_.counts.size() == 0; ++hits) {
+      Conj conj = base;
+      bool here = true;
+      for (size_t j = 0; j < form_.counts.size(); ++j) {
+        const ItemCount& count = form_.counts[j];
+        const bool hit = hits >> j & 1;
+        if (index < count.from) {
+          here &= !hit;
+        } else if (hit) {
+          add_sub(conj, count.item);
+        } else if (count.max != kOpen) {
+          add_sub(conj, opposite(count.item));
+        }
+      }
+      if (here) out.push_back({hits, value(std::move(conj))});
+    }
+    return out;
+  }
+
+  Store& store_;
+  const SourceRef& source_;
+  const Form& form_;
+  bool loose_;
+  Fuel& fuel_;
+  std::vector<Tuple> tuples_;
+  size_t length_ = 0;
+};
+
+}  // namespace
+
+Result<NodeRef> array_of(Store& store, const SourceRef& source, const Form& form, bool loose,
+                         Fuel& fuel) {
+  return ArrayBuilder(store, source, form, loose, fuel).run();
+}
+
+}  // namespace treadle::schema
