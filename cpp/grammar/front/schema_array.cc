@@ -62,6 +62,7 @@ class ArrayBuilder {
       tuples_.push_back(tuple_of(*source_, part));
       length_ = std::max(length_, tuples_.back().first + tuples_.back().items.size());
     }
+    find_others();
     for (const ItemCount& count : form_.counts) length_ = std::max<size_t>(length_, count.from);
     length_ = std::min<size_t>(length_, form_.max_items);
     return form_.counts.empty() ? plain() : counted();
@@ -81,7 +82,47 @@ class ArrayBuilder {
     return out;
   }
 
-  NodeRef value(Conj conj) { return source_->value(store_, source_, std::move(conj), loose_); }
+  // `unevaluatedItems` holds for an item, or a `contains` of its scope has evaluated it.
+  struct Others {
+    uint32_t from = 0;
+    Conj ways;
+  };
+
+  void find_others() {
+    for (const Unevaluated& part : form_.other_items) {
+      Others others{0, {Sub{part.argument, As::schema}}};
+      for (const uint32_t node : part.scope) {
+        const Tuple tuple = tuple_of(*source_, Sub{node, As::schema});
+        others.from = std::max(others.from, static_cast<uint32_t>(tuple.items.size()));
+        const json::Value contains = source_->at(node).get("contains");
+        if (contains && !source_->ignored(contains) && source_->dialect != Dialect::draft2019) {
+          others.ways.push_back(Sub{contains.index(), As::schema});
+        }
+      }
+      length_ = std::max<size_t>(length_, others.from);
+      others_.push_back(std::move(others));
+    }
+  }
+
+  // The values of an item at `index` that meet the conjunction.
+  NodeRef value(Conj conj, size_t index) {
+    std::vector<Conj> open{std::move(conj)};
+    for (const Others& others : others_) {
+      if (index < others.from) continue;
+      std::vector<Conj> next;
+      for (const Conj& one : open) {
+        for (const Sub way : others.ways) {
+          next.push_back(one);
+          add_sub(next.back(), way);
+        }
+      }
+      if (!fuel_.spend(next.size() * 8)) return store_.empty();
+      open = std::move(next);
+    }
+    std::vector<NodeRef> out;
+    for (Conj& one : open) out.push_back(source_->value(store_, source_, std::move(one), loose_));
+    return store_.any_of(out);
+  }
 
   Result<NodeRef> plain() {
     auto out = std::make_shared<ArrayForm>();
@@ -90,9 +131,10 @@ class ArrayBuilder {
     out->whitespace = source_->options.whitespace;
     for (size_t i = 0; i < length_; ++i) {
       if (!fuel_.spend(1 + tuples_.size())) return fuel_.status();
-      out->prefix.push_back(value(conj_at(i)));
+      out->prefix.push_back(value(conj_at(i), i));
     }
-    out->rest = value(conj_at(length_));
+    out->rest = value(conj_at(length_), length_);
+    if (fuel_.exhausted()) return fuel_.status();
     return array_node(store_, std::move(out));
   }
 
@@ -112,6 +154,7 @@ class ArrayBuilder {
       if (!fuel_.spend((size_t{16} + tuples_.size()) << form_.counts.size())) return fuel_.status();
       out->regions.push_back(choices(i));
     }
+    if (fuel_.exhausted()) return fuel_.status();
     return counted_array_node(store_, std::move(out));
   }
 
@@ -132,7 +175,7 @@ class ArrayBuilder {
           add_sub(conj, opposite(count.item));
         }
       }
-      if (here) out.push_back({hits, value(std::move(conj))});
+      if (here) out.push_back({hits, value(std::move(conj), index)});
     }
     return out;
   }
@@ -143,6 +186,7 @@ class ArrayBuilder {
   bool loose_;
   Fuel& fuel_;
   std::vector<Tuple> tuples_;
+  std::vector<Others> others_;
   size_t length_ = 0;
 };
 

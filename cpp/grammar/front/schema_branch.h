@@ -14,11 +14,15 @@ struct Branch {
   Conj done;                              // sorted; a condition counts once
   std::vector<std::vector<Conj>> groups;  // choices still open: one of each group must hold
 
+  [[nodiscard]] bool has(Sub sub) const;
   bool enter(Sub sub);  // false if it was taken up before
 };
 
 // Takes up one condition: narrows the form, adds conditions, or adds a choice.
 Status apply(Store& store, Source& source, Branch& branch, Sub sub, bool loose);
+
+// Fills the scopes of `unevaluated...` once no choice is open (schema_uneval.cc).
+void close_scopes(const Source& source, Branch& branch);
 
 // The parts of it, one a kind of condition.
 void apply_refuted(Source& source, Branch& branch, json::Value schema);

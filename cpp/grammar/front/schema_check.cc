@@ -51,6 +51,12 @@ Status Checker::run() {
       if (!store_.ok()) return store_.fault();
     }
     if (Status status = find_loops(); !status.ok()) return status;
+    std::vector<uint32_t> tracing;
+    tracing.swap(tracing_);
+    for (const uint32_t argument : tracing) {
+      if (Status status = trace(source_->at(argument)); !status.ok()) return status;
+    }
+    if (!tasks_.empty()) continue;
     if (Status status = part_choices(); !status.ok()) return status;
   } while (!tasks_.empty());
   return count_branches();
@@ -267,8 +273,9 @@ Status Checker::visit_array(json::Value argument, Keyword keyword) {
       return refuse(argument, "`uniqueItems` cannot be enforced yet");
     }
     case Keyword::unevaluated_items:
-      if (is_true(argument)) break;
-      return refuse(argument, "`unevaluatedItems` cannot be enforced yet");
+      if (!is_true(argument)) tracing_.push_back(argument.index());
+      need(argument);
+      break;
     default:
       break;
   }
@@ -330,8 +337,9 @@ Status Checker::visit_object(json::Value schema, json::Value argument, Keyword k
       return refuse(argument, "a minimum above 1 of keys without names cannot be enforced yet");
     }
     case Keyword::unevaluated_properties:
-      if (is_true(argument)) break;
-      return refuse(argument, "`unevaluatedProperties` cannot be enforced yet");
+      if (!is_true(argument)) tracing_.push_back(argument.index());
+      need(argument);
+      break;
     default:
       break;
   }

@@ -55,6 +55,8 @@ class Checker {
   Status part_choices();
   Status part_choice(json::Value list);
   Status find_loops() const;
+  Status trace(json::Value argument);  // schema_uneval.cc
+  bool tells(uint32_t root) const;
   Status count_branches();
   std::vector<uint32_t> in_place(json::Value schema) const;
 
@@ -86,6 +88,7 @@ class Checker {
   std::unordered_set<uint32_t> loosened_;       // arguments of oneOf taken as anyOf
   std::vector<uint32_t> branching_;             // schemas with alternatives
   std::vector<uint32_t> one_ofs_;               // arguments of oneOf still to be parted
+  std::vector<uint32_t> tracing_;               // arguments of unevaluated... still to be traced
   std::unordered_map<std::string, NodeRef> patterns_;
   std::unordered_map<std::string, NodeRef> formats_;
 };

@@ -289,6 +289,7 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
       open_needs(source, branch);
       open.push_back(std::move(branch));
     } else if (branch.groups.empty()) {
+      close_scopes(source, branch);
       settle(branch.form);
       if (branch.form.types != 0) out.push_back(std::move(branch.form));
     } else {

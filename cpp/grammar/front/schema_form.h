@@ -20,6 +20,13 @@ struct ItemCount {
   auto operator<=>(const ItemCount&) const = default;
 };
 
+// `unevaluatedProperties` or `unevaluatedItems`, and the schemas that hold at the same place and tell
+// what is evaluated. The one that it stands in comes first.
+struct Unevaluated {
+  uint32_t argument = 0;
+  std::vector<uint32_t> scope;
+};
+
 // One alternative. A constraint on one type leaves the others free.
 struct Form {
   uint8_t types = kAllTypes;
@@ -38,12 +45,14 @@ struct Form {
   // not hold (`refuted`) or not be equal (`differs`)
   std::vector<Sub> arrays;
   std::vector<ItemCount> counts;
+  std::vector<Unevaluated> other_items;
   uint32_t min_items = 0;
   uint32_t max_items = kOpen;
   // objects: likewise, with members of `properties` and of literals
   std::vector<Sub> objects;
   // Some key fails the argument (`some`), or is not one of the literal's (`longer`).
   std::vector<Sub> somes;
+  std::vector<Unevaluated> other_keys;
   std::vector<std::string_view> required;
   std::vector<std::string_view> absent;
   std::vector<uint32_t> needs;  // arguments of dependentRequired

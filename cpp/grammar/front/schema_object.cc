@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "grammar/front/choice.h"
@@ -218,10 +219,18 @@ class ObjectBuilder {
         add_declared(conj, part, name);
       }
     }
+    for (const Unevaluated& part : form_.other_keys) {
+      const bool evaluated = std::any_of(part.scope.begin(), part.scope.end(), [&](uint32_t node) {
+        Conj found;
+        return declared(found, Sub{node, As::schema}, name);
+      });
+      if (!evaluated) add_sub(conj, Sub{part.argument, As::schema});
+    }
     return conj;
   }
 
-  void add_declared(Conj& conj, Sub part, std::string_view name) {
+  // What `properties` and `patternProperties` say about a key; false if they say nothing.
+  bool declared(Conj& conj, Sub part, std::string_view name) {
     bool found = false;
     if (const json::Value members = keyword(part, "properties")) {
       if (const json::Value member = source_->member(members, name)) {
@@ -238,7 +247,11 @@ class ObjectBuilder {
         found = true;
       }
     }
-    if (found) return;
+    return found;
+  }
+
+  void add_declared(Conj& conj, Sub part, std::string_view name) {
+    if (declared(conj, part, name)) return;
     if (const json::Value other = keyword(part, "additionalProperties")) {
       add_sub(conj, Sub{other.index(), As::schema});
     }
@@ -266,7 +279,10 @@ class ObjectBuilder {
         return true;
       }
       if (part.as == As::refuted || part.as == As::differs) continue;
-      if (!split(kinds, part)) return false;
+      if (!split(kinds, {&part.node, 1}, keyword(part, "additionalProperties"))) return false;
+    }
+    for (const Unevaluated& part : form_.other_keys) {
+      if (!split(kinds, part.scope, source_->at(part.argument))) return false;
     }
     return true;
   }
@@ -287,16 +303,18 @@ class ObjectBuilder {
     return true;
   }
 
-  bool split(std::vector<Kind>& kinds, Sub part) {
+  // Parts the kinds by the patterns of some schemas; `other` is for keys that match none.
+  bool split(std::vector<Kind>& kinds, std::span<const uint32_t> schemas, json::Value other) {
     for (Kind& kind : kinds) kind.matched = false;
-    if (const json::Value members = keyword(part, "patternProperties")) {
+    for (const uint32_t schema : schemas) {
+      const json::Value members = keyword(Sub{schema, As::schema}, "patternProperties");
+      if (!members) continue;
       for (const json::Value member : members) {
         const auto pattern = source_->key_patterns.find(member.index());
         if (pattern == source_->key_patterns.end()) continue;
         if (!split_by(kinds, pattern->second, Sub{member.index(), As::schema}, 0)) return false;
       }
     }
-    const json::Value other = keyword(part, "additionalProperties");
     if (!other) return true;
     if (other.is_boolean() && !other.truth()) {
       std::erase_if(kinds, [](const Kind& kind) { return !kind.matched; });

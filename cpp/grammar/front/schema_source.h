@@ -86,6 +86,8 @@ class Source {
   std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
   std::unordered_set<uint32_t> dropped;                // arguments without effect
+  // Arguments of anyOf and if, and members of anyOf, whose truth decides what is evaluated.
+  std::unordered_set<uint32_t> traced;
   // oneOf member -> the members that may hold at the same time, to be refuted beside it.
   std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
 
