@@ -37,7 +37,13 @@ bool branches(Keyword keyword) {
 
 Checker::Checker(Store& store, const SourceRef& source, const Index& index, const Limits& limits,
                  Notes& notes, Fuel& fuel)
-    : store_(store), source_(source), index_(index), limits_(limits), notes_(notes), fuel_(fuel) {}
+    : store_(store),
+      source_(source),
+      index_(index),
+      scopes_(*source, index),
+      limits_(limits),
+      notes_(notes),
+      fuel_(fuel) {}
 
 Status Checker::run() {
   need(source_->root());
@@ -75,7 +81,11 @@ Status Checker::count_branches() {
 
 void Checker::note(json::Value argument, std::string text) {
   if (notes_.size() >= kNotes) return;
-  notes_.push_back({source_->pointer(argument), std::string(argument.key()), std::move(text)});
+  Note made{source_->pointer(argument), std::string(argument.key()), std::move(text)};
+  const bool copied = source_->original(argument.index()) != argument.index();
+  const auto same = [&](const Note& other) { return other.at == made.at && other.text == made.text; };
+  if (copied && std::any_of(notes_.begin(), notes_.end(), same)) return;
+  notes_.push_back(std::move(made));
 }
 
 // An argument that cannot be enforced: an error, or with `lenient` no constraint and a note.
@@ -347,15 +357,19 @@ Status Checker::visit_object(json::Value schema, json::Value argument, Keyword k
 }
 
 Status Checker::read_reference(json::Value argument, Keyword keyword) {
-  const bool dynamic = (keyword == Keyword::dynamic_ref && index_.has_dynamic_anchor()) ||
-                       (keyword == Keyword::recursive_ref && index_.has_recursive_anchor());
-  if (dynamic) return refuse(argument, "references by dynamic scope cannot be followed yet");
-  const auto target = index_.find(argument, argument.text());
+  const json::Value written = source_->at(source_->original(argument.index()));
+  const auto target = index_.find(written, argument.text());
   if (!target) {
     return refuse(argument, "the reference \"" + std::string(argument.text().substr(0, 80)) +
                                 "\" leads out of the document");
   }
-  source_->refs[argument.index()] = *target;
+  uint32_t to = *target;
+  if (index_.dynamic()) {
+    const Result<uint32_t> scoped = scopes_.follow(argument, keyword, to, fuel_);
+    if (!scoped) return scoped.status();
+    to = *scoped;
+  }
+  source_->refs[argument.index()] = to;
   return ok_status();
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/front/schema_dynamic.h"
 #include "grammar/front/schema_index.h"
 #include "grammar/front/schema_source.h"
 
@@ -80,6 +81,7 @@ class Checker {
   Store& store_;
   const SourceRef& source_;
   const Index& index_;
+  Scopes scopes_;
   const Limits& limits_;
   Notes& notes_;
   Fuel& fuel_;

@@ -145,10 +145,13 @@ void Index::add_ids(json::Value object) {
   if (const auto anchor = text("$anchor"); !anchor.empty()) name(anchor);
   if (const auto anchor = text("$dynamicAnchor"); !anchor.empty()) {
     name(anchor);
-    dynamic_anchor_ = true;
+    dynamic_[resource_[object.index()]].emplace(anchor, object.index());
   }
   const json::Value recursive = object.get("$recursiveAnchor");
-  recursive_anchor_ |= recursive && recursive.is_boolean() && recursive.truth();
+  const bool root = resource_[object.index()] == object.index();
+  if (root && recursive && recursive.is_boolean() && recursive.truth()) {
+    dynamic_[object.index()].emplace("#", object.index());
+  }
 }
 
 std::optional<uint32_t> Index::find(json::Value from, std::string_view reference) const {

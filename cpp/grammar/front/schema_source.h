@@ -62,7 +62,12 @@ class Source {
   [[nodiscard]] json::Value root() const { return at(0); }
   // The pointer of a node in the caller's document.
   [[nodiscard]] std::string pointer(json::Value value) const {
-    return options.at + value.pointer();
+    return options.at + at(original(value.index())).pointer();
+  }
+  // The node of the caller's document that this one is a copy of, or itself.
+  [[nodiscard]] uint32_t original(uint32_t node) const {
+    const auto size = static_cast<uint32_t>(doc.nodes.size() - originals.size());
+    return node < size ? node : originals[node - size];
   }
   // Up to draft 7 a `$ref` hides its siblings.
   [[nodiscard]] bool ref_hides(json::Value schema) const {
@@ -82,6 +87,7 @@ class Source {
   json::Document doc;
   SchemaOptions options;
   Dialect dialect = Dialect::any;
+  std::vector<uint32_t> originals;  // of the nodes that were copied for another dynamic scope
   std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target
   std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
