@@ -1,8 +1,11 @@
 #include "grammar/front/schema_array.h"
 
 #include <algorithm>
+#include <map>
+#include <unordered_map>
 #include <utility>
 
+#include "grammar/front/schema_values.h"
 #include "grammar/typed/array.h"
 
 namespace treadle::schema {
@@ -65,7 +68,8 @@ class ArrayBuilder {
     find_others();
     for (const ItemCount& count : form_.counts) length_ = std::max<size_t>(length_, count.from);
     length_ = std::min<size_t>(length_, form_.max_items);
-    return form_.counts.empty() ? plain() : counted();
+    const bool unique = form_.unique_items && form_.max_items > 1;
+    return form_.counts.empty() && !unique ? plain() : counted(unique);
   }
 
  private:
@@ -104,8 +108,8 @@ class ArrayBuilder {
     }
   }
 
-  // The values of an item at `index` that meet the conjunction.
-  NodeRef value(Conj conj, size_t index) {
+  // The conjunction for an item at `index`, with each way in which `unevaluatedItems` is met.
+  std::vector<Conj> ways(Conj conj, size_t index) {
     std::vector<Conj> open{std::move(conj)};
     for (const Others& others : others_) {
       if (index < others.from) continue;
@@ -116,11 +120,15 @@ class ArrayBuilder {
           add_sub(next.back(), way);
         }
       }
-      if (!fuel_.spend(next.size() * 8)) return store_.empty();
+      if (!fuel_.spend(next.size() * 8)) return {};
       open = std::move(next);
     }
+    return open;
+  }
+
+  NodeRef value(Conj conj, size_t index) {
     std::vector<NodeRef> out;
-    for (Conj& one : open) out.push_back(source_->value(store_, source_, std::move(one), loose_));
+    for (Conj& one : ways(std::move(conj), index)) out.push_back(source_->value(store_, source_, std::move(one), loose_));
     return store_.any_of(out);
   }
 
@@ -138,7 +146,7 @@ class ArrayBuilder {
     return array_node(store_, std::move(out));
   }
 
-  Result<NodeRef> counted() {
+  Result<NodeRef> counted(bool unique) {
     if (form_.counts.size() > kCounters) {
       return limit_exceeded("branches", static_cast<double>(uint64_t{1} << std::min<size_t>(
                                             form_.counts.size(), 63)),
@@ -153,7 +161,10 @@ class ArrayBuilder {
     for (size_t i = 0; i <= length_; ++i) {
       if (!fuel_.spend((size_t{16} + tuples_.size()) << form_.counts.size())) return fuel_.status();
       out->regions.push_back(choices(i));
+      if (!unique) continue;
+      if (Status status = part_values(out->regions.back(), i); !status.ok()) return status;
     }
+    out->values = static_cast<uint32_t>(ids_.size());
     if (fuel_.exhausted()) return fuel_.status();
     return counted_array_node(store_, std::move(out));
   }
@@ -175,9 +186,36 @@ class ArrayBuilder {
           add_sub(conj, opposite(count.item));
         }
       }
-      if (here) out.push_back({hits, value(std::move(conj), index)});
+      if (here) {
+        out.push_back({hits, value(conj, index)});
+        conjs_[out.back().value] = std::move(conj);
+      }
     }
     return out;
+  }
+
+  // Each choice as one for every value, so that none is taken twice.
+  Status part_values(std::vector<ItemChoice>& region, size_t index) {
+    std::vector<ItemChoice> out;
+    for (const ItemChoice& choice : region) {
+      for (const Conj& conj : ways(conjs_[choice.value], index)) {
+        const auto values = values_of(store_, source_, conj, loose_, fuel_);
+        if (!values) return values.status();
+        if (!*values) {
+          return limit_exceeded("branches", kListedValues + 1, kListedValues,
+                                source_->pointer(source_->at(form_.arrays.empty()
+                                                                 ? 0
+                                                                 : form_.arrays[0].node)));
+        }
+        for (const Listed& value : **values) {
+          const auto id = static_cast<uint32_t>(ids_.size());
+          const uint32_t known = ids_.try_emplace(value.key, id).first->second;
+          out.push_back({choice.hits, value.node, known});
+        }
+      }
+    }
+    region = std::move(out);
+    return ok_status();
   }
 
   Store& store_;
@@ -187,6 +225,8 @@ class ArrayBuilder {
   Fuel& fuel_;
   std::vector<Tuple> tuples_;
   std::vector<Others> others_;
+  std::unordered_map<NodeRef, Conj> conjs_;  // of the choices' values
+  std::map<std::string, uint32_t> ids_;      // listed value -> its number
   size_t length_ = 0;
 };
 

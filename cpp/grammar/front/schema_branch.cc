@@ -182,6 +182,9 @@ Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value s
       if (contains_bounds(source, argument, count.min, count.max)) form.counts.push_back(count);
       break;
     }
+    case Keyword::unique_items:
+      form.unique_items |= argument.truth();
+      break;
     case Keyword::unevaluated_items:
       form.other_items.push_back({argument.index(), {schema.index()}});
       break;

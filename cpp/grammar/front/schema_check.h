@@ -46,6 +46,8 @@ class Checker {
   Status read_patterns(json::Value argument);
   bool foreign(Keyword keyword) const;
   Result<bool> countable(json::Value schema, uint32_t least);
+  Status check_uniques();
+  Result<bool> items_listed(json::Value schema);
 
   // schema_refute.cc: which can be negated, which choices exclude one another, which loop
   Status visit_refuted(const Task& task);
@@ -90,6 +92,7 @@ class Checker {
   std::unordered_set<uint32_t> loosened_;       // arguments of oneOf taken as anyOf
   std::vector<uint32_t> branching_;             // schemas with alternatives
   std::vector<uint32_t> one_ofs_;               // arguments of oneOf still to be parted
+  std::vector<uint32_t> uniques_;               // arguments of uniqueItems still to be proved
   std::vector<uint32_t> tracing_;               // arguments of unevaluated... still to be traced
   std::unordered_map<std::string, NodeRef> patterns_;
   std::unordered_map<std::string, NodeRef> formats_;

@@ -46,6 +46,7 @@ struct Form {
   std::vector<Sub> arrays;
   std::vector<ItemCount> counts;
   std::vector<Unevaluated> other_items;
+  bool unique_items = false;
   uint32_t min_items = 0;
   uint32_t max_items = kOpen;
   // objects: likewise, with members of `properties` and of literals
@@ -74,6 +75,9 @@ NodeRef form_text(Store& store, const Form& form);
 
 // The place of an item in its array.
 uint32_t item_index(json::Value item);
+
+// The numbers that one form allows.
+NodeRef numbers_of(Store& store, const Form& form, Spelling spelling);
 
 // A bound or count of a schema: a natural number, clipped to below kOpen.
 uint32_t count_of(json::Value argument);

@@ -12,6 +12,14 @@
 namespace treadle::schema {
 namespace {
 
+NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
+                const std::optional<Bound>& hi) {
+  NumberSet part = set;
+  if (lo) part.at_least(*lo);
+  if (hi) part.at_most(*hi);
+  return number_node(store, part);
+}
+
 class Value final : public Typed {
  public:
   Value(SourceRef source, Conj conj, bool loose)
@@ -41,44 +49,6 @@ class Value final : public Typed {
   Conj conj_;
   bool loose_;
 };
-
-NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
-                const std::optional<Bound>& hi) {
-  NumberSet part = set;
-  if (lo) part.at_least(*lo);
-  if (hi) part.at_most(*hi);
-  return number_node(store, part);
-}
-
-NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
-  NumberSet set = form.number;
-  set.spelling = spelling;
-  std::vector<NodeRef> out;
-  std::vector<Decimal> holes = form.not_numbers;
-  std::sort(holes.begin(), holes.end(),
-            [](const Decimal& a, const Decimal& b) { return compare(a, b) < 0; });
-  if (form.numbers) {
-    for (const Decimal& value : *form.numbers) {
-      if (!form.number.has(value)) continue;
-      if (std::find(holes.begin(), holes.end(), value) != holes.end()) continue;
-      out.push_back(between(store, set, Bound{value, false}, Bound{value, false}));
-    }
-  } else {
-    std::optional<Bound> last;
-    for (const Decimal& hole : holes) {
-      out.push_back(between(store, set, last, Bound{hole, true}));
-      last = Bound{hole, true};
-    }
-    out.push_back(between(store, set, last, std::nullopt));
-  }
-  NodeRef all = store.any_of(out);
-  if (!form.whole_spelling && !form.split_spelling) return all;
-  const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
-  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
-  if (form.whole_spelling) all = store.both(all, whole);
-  if (form.split_spelling) all = store.both(all, store.complement(whole));
-  return has_member(store, all) ? all : store.empty();
-}
 
 Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, bool loose,
                       Fuel& fuel) {
@@ -120,6 +90,36 @@ Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
 }
 
 }  // namespace
+
+NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
+  NumberSet set = form.number;
+  set.spelling = spelling;
+  std::vector<NodeRef> out;
+  std::vector<Decimal> holes = form.not_numbers;
+  std::sort(holes.begin(), holes.end(),
+            [](const Decimal& a, const Decimal& b) { return compare(a, b) < 0; });
+  if (form.numbers) {
+    for (const Decimal& value : *form.numbers) {
+      if (!form.number.has(value)) continue;
+      if (std::find(holes.begin(), holes.end(), value) != holes.end()) continue;
+      out.push_back(between(store, set, Bound{value, false}, Bound{value, false}));
+    }
+  } else {
+    std::optional<Bound> last;
+    for (const Decimal& hole : holes) {
+      out.push_back(between(store, set, last, Bound{hole, true}));
+      last = Bound{hole, true};
+    }
+    out.push_back(between(store, set, last, std::nullopt));
+  }
+  NodeRef all = store.any_of(out);
+  if (!form.whole_spelling && !form.split_spelling) return all;
+  const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
+  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
+  if (form.whole_spelling) all = store.both(all, whole);
+  if (form.split_spelling) all = store.both(all, store.complement(whole));
+  return has_member(store, all) ? all : store.empty();
+}
 
 void add_sub(Conj& conj, Sub sub) {
   const auto place = std::lower_bound(conj.begin(), conj.end(), sub);

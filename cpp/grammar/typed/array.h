@@ -25,10 +25,12 @@ using ArrayFormRef = std::shared_ptr<const ArrayForm>;
 // The whole array, from [ to ]. An item is offered only if the array can still be completed.
 NodeRef array_node(Store& store, ArrayFormRef form);
 
-// An item's value and the counters that it raises.
+// An item's value and the counters that it raises. A choice that stands for one value (`once`, a
+// number below CountedForm::values) is taken at most once.
 struct ItemChoice {
   uint32_t hits = 0;
   NodeRef value = 0;
+  uint32_t once = kOpen;
   bool operator==(const ItemChoice&) const = default;
 };
 
@@ -43,6 +45,7 @@ struct ItemCounter {
 struct CountedForm {
   std::vector<std::vector<ItemChoice>> regions;  // by index; the last one is for all later items
   std::vector<ItemCounter> counters;
+  uint32_t values = 0;  // above 0: every choice has a `once`
   uint32_t min = 0;
   uint32_t max = kOpen;
   uint32_t whitespace = 0;

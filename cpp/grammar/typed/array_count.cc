@@ -1,4 +1,6 @@
 // Arrays that count items of some kind: `contains`, and the failure of `items`.
+#include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "grammar/ir/store.h"
@@ -13,6 +15,7 @@ namespace {
 struct Progress {
   uint32_t index = 0;  // items read, up to where it no longer matters
   std::vector<uint32_t> counts;
+  std::vector<uint64_t> seen;  // values taken
   bool operator==(const Progress&) const = default;
 };
 
@@ -28,6 +31,7 @@ class CountedItems final : public Typed {
     uint64_t h = mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(at_.index) << 1 | first_);
     h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
     for (const uint32_t count : at_.counts) h = mix(h, count);
+    for (const uint64_t word : at_.seen) h = mix(h, word);
     for (const ItemChoice& choice : form_->regions.back()) h = mix(h, choice.value);
     return h;
   }
@@ -36,7 +40,7 @@ class CountedItems final : public Typed {
     return first_ == that.first_ && at_ == that.at_ &&
            (form_ == that.form_ || *form_ == *that.form_);
   }
-  uint64_t bytes() const override { return sizeof(CountedItems) + at_.counts.size() * 4; }
+  uint64_t bytes() const override { return sizeof(CountedItems) + at_.counts.size() * 4 + at_.seen.size() * 8; }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
     const NodeRef space = json_space(store, form_->whitespace);
     const Result<NodeRef> more = items(store, fuel);
@@ -47,7 +51,9 @@ class CountedItems final : public Typed {
   }
   // Reaching the end is a path through the states, so liveness walks them.
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
-    return closable() ? store.eps() : items(store, fuel);
+    if (closable()) return store.eps();
+    if (form_->counters.empty() && form_->values > 0) return assign(store, fuel);
+    return items(store, fuel);
   }
 
  private:
@@ -63,15 +69,72 @@ class CountedItems final : public Typed {
   Result<NodeRef> items(Store& store, Fuel& fuel) const {
     if (at_.index >= form_->max) return store.empty();
     std::vector<NodeRef> out;
-    const size_t region = std::min<size_t>(at_.index, form_->regions.size() - 1);
-    for (const ItemChoice& choice : form_->regions[region]) {
+    for (const ItemChoice& choice : region(at_.index)) {
       if (!fuel.spend(4)) return fuel.status();
       Progress next = at_;
       if (!count(choice.hits, next)) continue;
+      if (choice.once != kOpen) {
+        if (taken(at_, choice.once)) continue;
+        next.seen[choice.once >> 6] |= uint64_t{1} << (choice.once & 63);
+      }
       const NodeRef rest = store.typed(std::make_unique<CountedItems>(form_, next, false));
       out.push_back(store.cat(choice.value, rest));
     }
     return store.any_of(out);
+  }
+
+  // Whether the items up to the minimum can take different values: each finds one, or makes an
+  // earlier item move on (Kuhn's matching).
+  Result<NodeRef> assign(Store& store, Fuel& fuel) const {
+    if (form_->min - at_.index > form_->values) return store.empty();
+    std::vector<uint32_t> owner(form_->values, kOpen);
+    for (uint32_t item = at_.index; item < form_->min; ++item) {
+      std::vector<bool> tried(form_->values, false);
+      const Result<bool> found = place(store, fuel, item, owner, tried);
+      if (!found) return found.status();
+      if (!*found) return store.empty();
+    }
+    return store.eps();
+  }
+
+  // A path of moves, by breadth first search: at most `values` (256) long.
+  Result<bool> place(Store& store, Fuel& fuel, uint32_t start, std::vector<uint32_t>& owner,
+                     std::vector<bool>& tried) const {
+    struct Move {
+      uint32_t item, value;
+      size_t before;
+    };
+    std::vector<Move> moves;
+    std::vector<std::pair<uint32_t, size_t>> open{{start, SIZE_MAX}};
+    for (size_t i = 0; i < open.size(); ++i) {
+      const auto [item, before] = open[i];
+      for (const ItemChoice& choice : region(item)) {
+        if (!fuel.spend(1)) return fuel.status();
+        if (tried[choice.once] || taken(at_, choice.once)) continue;
+        const Result<bool> live = store.live(choice.value, fuel);
+        if (!live) return live.status();
+        if (!*live) continue;
+        tried[choice.once] = true;
+        moves.push_back({item, choice.once, before});
+        if (owner[choice.once] != kOpen) {
+          open.emplace_back(owner[choice.once], moves.size() - 1);
+          continue;
+        }
+        for (size_t at = moves.size() - 1; at != SIZE_MAX; at = moves[at].before) {
+          owner[moves[at].value] = moves[at].item;
+        }
+        return true;
+      }
+    }
+    return false;
+  }
+
+  const std::vector<ItemChoice>& region(uint32_t index) const {
+    return form_->regions[std::min<size_t>(index, form_->regions.size() - 1)];
+  }
+
+  static bool taken(const Progress& at, uint32_t value) {
+    return at.seen[value >> 6] >> (value & 63) & 1;
   }
 
   // The state after an item with these hits; false if it is not allowed, or says no more than the
@@ -97,7 +160,8 @@ class CountedItems final : public Typed {
 }  // namespace
 
 NodeRef counted_array_node(Store& store, CountedFormRef form) {
-  Progress start{0, std::vector<uint32_t>(form->counters.size(), 0)};
+  Progress start{0, std::vector<uint32_t>(form->counters.size(), 0),
+                 std::vector<uint64_t>((form->values + 63) / 64, 0)};
   return store.cat(store.bytes("["), store.typed(std::make_unique<CountedItems>(
                                          std::move(form), std::move(start), true)));
 }
