@@ -11,7 +11,9 @@
 namespace treadle::schema {
 namespace {
 
-constexpr size_t kCounters = 6;  // their combinations are all alternatives of an item
+constexpr double kStates = 100'000;
+constexpr double kStateCost = 100;  // fuel for one of them
+constexpr size_t kCounters = 6;     // their combinations are all alternatives of an item
 
 // The schemas by index of one part of an array's constraints, and the one for all later items.
 struct Tuple {
@@ -128,7 +130,8 @@ class ArrayBuilder {
 
   NodeRef value(Conj conj, size_t index) {
     std::vector<NodeRef> out;
-    for (Conj& one : ways(std::move(conj), index)) out.push_back(source_->value(store_, source_, std::move(one), loose_));
+    for (Conj& one : ways(std::move(conj), index))
+      out.push_back(source_->value(store_, source_, std::move(one), loose_));
     return store_.any_of(out);
   }
 
@@ -148,9 +151,15 @@ class ArrayBuilder {
 
   Result<NodeRef> counted(bool unique) {
     if (form_.counts.size() > kCounters) {
-      return limit_exceeded("branches", static_cast<double>(uint64_t{1} << std::min<size_t>(
-                                            form_.counts.size(), 63)),
-                            1u << kCounters,
+      return limit_exceeded(
+          "branches", static_cast<double>(uint64_t{1} << std::min<size_t>(form_.counts.size(), 63)),
+          1u << kCounters, source_->pointer(source_->at(form_.counts[0].item.node)));
+    }
+    // Liveness walks the states before the array may close; what cannot be walked ends here.
+    double states = 1.0 + form_.min_items;
+    for (const ItemCount& count : form_.counts) states *= 1.0 + count.min;
+    if (!unique && states > kStates) {
+      return limit_exceeded("compile_fuel", states * kStateCost, kStates * kStateCost,
                             source_->pointer(source_->at(form_.counts[0].item.node)));
     }
     auto out = std::make_shared<CountedForm>();
@@ -202,10 +211,9 @@ class ArrayBuilder {
         const auto values = values_of(store_, source_, conj, loose_, fuel_);
         if (!values) return values.status();
         if (!*values) {
-          return limit_exceeded("branches", kListedValues + 1, kListedValues,
-                                source_->pointer(source_->at(form_.arrays.empty()
-                                                                 ? 0
-                                                                 : form_.arrays[0].node)));
+          return limit_exceeded(
+              "branches", kListedValues + 1, kListedValues,
+              source_->pointer(source_->at(form_.arrays.empty() ? 0 : form_.arrays[0].node)));
         }
         for (const Listed& value : **values) {
           const auto id = static_cast<uint32_t>(ids_.size());

@@ -219,7 +219,9 @@ Status apply_schema(Store& store, Source& source, Branch& branch, Sub sub, bool 
 
 }  // namespace
 
-bool Branch::has(Sub sub) const { return std::binary_search(done.begin(), done.end(), sub); }
+bool Branch::has(Sub sub) const {
+  return std::binary_search(done.begin(), done.end(), sub);
+}
 
 bool Branch::enter(Sub sub) {
   const auto place = std::lower_bound(done.begin(), done.end(), sub);

@@ -77,8 +77,9 @@ Status Checker::check_uniques() {
     const Result<bool> listed = items_listed(argument.parent());
     if (!listed) return listed.status();
     if (*listed) continue;
-    Status status = refuse(argument, "`uniqueItems` can be enforced for items of an enumeration, "
-                                     "not for free values");
+    Status status = refuse(argument,
+                           "`uniqueItems` can be enforced for items of an enumeration, "
+                           "not for free values");
     if (!status.ok()) return status;
   }
   return ok_status();
@@ -126,7 +127,9 @@ void Checker::note(json::Value argument, std::string text) {
   if (notes_.size() >= kNotes) return;
   Note made{source_->pointer(argument), std::string(argument.key()), std::move(text)};
   const bool copied = source_->original(argument.index()) != argument.index();
-  const auto same = [&](const Note& other) { return other.at == made.at && other.text == made.text; };
+  const auto same = [&](const Note& other) {
+    return other.at == made.at && other.text == made.text;
+  };
   if (copied && std::any_of(notes_.begin(), notes_.end(), same)) return;
   notes_.push_back(std::move(made));
 }
@@ -465,7 +468,6 @@ Status Checker::read_format(json::Value argument) {
   const std::string name(argument.text());
   const FormatKind kind = format_kind(name);
   if (kind == FormatKind::annotation) return ok_status();
-  if (kind == FormatKind::refused) return refuse(argument, "this format cannot be enforced");
   if (kind == FormatKind::unknown) {
     note(argument, "unknown format \"" + name.substr(0, 80) + "\", taken as an annotation");
     return ok_status();

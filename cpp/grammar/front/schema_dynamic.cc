@@ -3,7 +3,8 @@
 namespace treadle::schema {
 namespace {
 
-constexpr uint64_t kNodeCost = 8;  // fuel for one node of a copy
+constexpr uint64_t kNodeCost = 8;   // fuel for one node of a copy
+constexpr uint64_t kNameCost = 64;  // and for one name of a scope
 
 }  // namespace
 
@@ -27,6 +28,7 @@ Scopes::Scope Scopes::scope_at(uint32_t node) const {
 Result<uint32_t> Scopes::follow(json::Value argument, Keyword keyword, uint32_t target,
                                 Fuel& fuel) {
   Scope scope = scope_at(argument.index());
+  if (!fuel.spend((1 + scope.size()) * kNameCost)) return fuel.status();
   const auto outermost = [&](const std::string& name) {
     const auto found = scope.find(name);
     if (found != scope.end()) target = found->second;

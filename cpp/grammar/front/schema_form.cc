@@ -12,6 +12,7 @@ namespace {
 // Fuel, in units of about 30 ns.
 constexpr uint64_t kSubCost = 16;
 constexpr uint64_t kCopyCost = 32;
+constexpr uint64_t kLengthCost = 100;
 
 Decimal decimal_of(json::Value value) {
   return Decimal::parse(value.text()).value_or(Decimal{});  // schema_check has read it before
@@ -247,7 +248,7 @@ void settle(Form& form) {
   if (form.min_length > form.max_length) form.types &= ~kString;
   for (const ItemCount& count : form.counts) {
     if (count.min > count.max || count.min >= kOpen - count.from) form.types &= ~kArray;
-    if (count.min > 0) form.min_items = std::max(form.min_items, count.from + count.min);
+    if (count.min > 0 && form.max_items < count.from + count.min) form.types &= ~kArray;
   }
   if (form.min_items > form.max_items) form.types &= ~kArray;
   if (form.min_properties > form.max_properties) form.types &= ~kObject;
@@ -315,6 +316,11 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
   return out;
 }
 
+bool afford_text(const Form& form, Fuel& fuel) {
+  const bool walks = !form.texts.empty() || !form.not_texts.empty();
+  return !walks || fuel.spend(form.min_length * kLengthCost);
+}
+
 NodeRef form_text(Store& store, const Form& form) {
   const bool counted = form.min_length > 0 || form.max_length != kOpen;
   NodeRef text = store.anything();
@@ -334,7 +340,9 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
   if (!forms) return forms.status();
   std::vector<NodeRef> choices;
   for (const Form& form : *forms) {
-    if (form.types & kString) choices.push_back(form_text(store, form));
+    if (!(form.types & kString)) continue;
+    if (!afford_text(form, fuel)) return fuel.status();
+    choices.push_back(form_text(store, form));
   }
   return store.any_of(choices);
 }

@@ -20,8 +20,8 @@ struct ItemCount {
   auto operator<=>(const ItemCount&) const = default;
 };
 
-// `unevaluatedProperties` or `unevaluatedItems`, and the schemas that hold at the same place and tell
-// what is evaluated. The one that it stands in comes first.
+// `unevaluatedProperties` or `unevaluatedItems`, and the schemas that hold at the same place and
+// tell what is evaluated. The one that it stands in comes first.
 struct Unevaluated {
   uint32_t argument = 0;
   std::vector<uint32_t> scope;
@@ -41,8 +41,8 @@ struct Form {
   uint32_t max_length = kOpen;
   std::vector<NodeRef> texts;      // regular, over decoded UTF-8; all must match
   std::vector<NodeRef> not_texts;  // none of these may
-  // arrays: `arrays` holds schemas with prefixItems, items, ..., array literals, and items that must
-  // not hold (`refuted`) or not be equal (`differs`)
+  // arrays: `arrays` holds schemas with prefixItems, items, ..., array literals, and items that
+  // must not hold (`refuted`) or not be equal (`differs`)
   std::vector<Sub> arrays;
   std::vector<ItemCount> counts;
   std::vector<Unevaluated> other_items;
@@ -69,6 +69,10 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
 // The decoded texts of the strings that meet the conjunction, as a regular node.
 Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loose,
                         const Limits& limits, Fuel& fuel);
+
+// Draws the fuel for finding texts of the form that are as long as its minimum: where patterns are
+// to match too, that takes a walk of so many steps. False when it is not there.
+bool afford_text(const Form& form, Fuel& fuel);
 
 // The strings that one form allows, as texts.
 NodeRef form_text(Store& store, const Form& form);

@@ -58,6 +58,7 @@ Result<NodeRef> lower(Store& store, const SourceRef& source, const Form& form, b
   if (form.types & kTrue) out.push_back(store.bytes("true"));
   if (form.types & kNumber) out.push_back(numbers_of(store, form, source->options.numbers));
   if (form.types & kString) {
+    if (!afford_text(form, fuel)) return fuel.status();
     const NodeRef quote = store.bytes("\"");
     const NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
     out.push_back(store.cat(quote, store.cat(text, quote)));

@@ -1,6 +1,7 @@
 #include "grammar/front/schema_object.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <map>
 #include <span>
@@ -17,7 +18,8 @@ namespace {
 // Fuel, in units of about 30 ns.
 constexpr uint64_t kKeyCost = 16;
 constexpr uint64_t kSplitCost = 100;
-constexpr size_t kGoals = 5;  // all their combinations may be claims of one key
+constexpr size_t kGoals = 8;
+constexpr size_t kClaims = 4;  // goals whose combinations are alternatives of one key's value
 
 class ObjectBuilder {
  public:
@@ -97,14 +99,15 @@ class ObjectBuilder {
   };
 
   Status find_goals() {
-    if (form_.somes.size() > kGoals) {
-      return limit_exceeded("branches", static_cast<double>(form_.somes.size()), kGoals,
-                            source_->pointer(source_->at(form_.somes[0].node)));
-    }
+    size_t claims = 0;
     for (const Sub some : form_.somes) {
       const Result<Goal> goal = goal_of(some);
       if (!goal) return goal.status();
       goals_.push_back(*goal);
+      claims += goal->value.has_value() ? 1 : 0;
+      if (goals_.size() <= kGoals && claims <= kClaims) continue;
+      return limit_exceeded("branches", std::exp2(goals_.size()), 1u << kGoals,
+                            source_->pointer(source_->at(some.node)));
     }
     return ok_status();
   }
@@ -339,7 +342,8 @@ class ObjectBuilder {
         if (schema) add_sub(hit.conj, *schema);
         out.push_back(std::move(hit));
       }
-      if (has_member(store_, outside)) out.push_back(Kind{outside, kind.conj, kind.matched, kind.gain});
+      if (has_member(store_, outside))
+        out.push_back(Kind{outside, kind.conj, kind.matched, kind.gain});
     }
     kinds = std::move(out);
     return store_.ok();

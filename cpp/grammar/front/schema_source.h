@@ -28,7 +28,8 @@ enum class As : uint8_t {
   literal,   // the value equals it
   trunk,     // the value satisfies it, `oneOf` left out
   keyword,   // the value does not satisfy the keyword whose argument this node is
-  violated,  // the value has the member or item that this node describes, and it does not satisfy it
+  violated,  // the value has the member or item that this node describes, and it does not satisfy
+             // it
   absent,    // the value, if an object, lacks the key: this node is a string or has that name
   missing,   // the value is an object and lacks the key
   present,   // the value is an object and has the key

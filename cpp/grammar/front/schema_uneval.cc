@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "grammar/front/schema_branch.h"
 #include "grammar/front/schema_check.h"
 #include "grammar/front/schema_form.h"
-#include "grammar/front/schema_branch.h"
 
 namespace treadle::schema {
 namespace {
@@ -108,8 +108,8 @@ bool covers_all(const Source& source, const Unevaluated& part, bool items) {
                (keyword == Keyword::items && !argument.is_array()) ||
                (keyword == Keyword::additional_items && list && list.is_array());
       } else {
-        all |= keyword == Keyword::unevaluated_properties ||
-               keyword == Keyword::additional_properties;
+        all |=
+            keyword == Keyword::unevaluated_properties || keyword == Keyword::additional_properties;
       }
     });
   }
@@ -137,7 +137,8 @@ bool Checker::tells(uint32_t root) const {
   while (!open.empty() && !found) {
     const json::Value schema = source_->at(open.back());
     open.pop_back();
-    each_keyword(*source_, schema, [&](json::Value, Keyword keyword) { found |= evaluates(keyword); });
+    each_keyword(*source_, schema,
+                 [&](json::Value, Keyword keyword) { found |= evaluates(keyword); });
     for (const uint32_t next : in_place(schema)) {
       if (seen.insert(next).second) open.push_back(next);
     }

@@ -16,7 +16,9 @@ std::string number_key(const Decimal& value) {
   return (value.negative ? "-" : "+") + value.digits + "e" + std::to_string(value.exponent);
 }
 
-std::string text_key(std::string_view text) { return std::to_string(text.size()) + ":" + std::string(text); }
+std::string text_key(std::string_view text) {
+  return std::to_string(text.size()) + ":" + std::string(text);
+}
 
 // Equal for equal values, whatever the order of keys and the spelling of numbers.
 std::string literal_key(json::Value root) {
@@ -146,8 +148,7 @@ class Lister {
       if (!words) return false;
       const NodeRef quote = store_.bytes("\"");
       for (const std::string& word : *words) {
-        const NodeRef text =
-            string_content(store_, store_.bytes(word), source_->options.escapes);
+        const NodeRef text = string_content(store_, store_.bytes(word), source_->options.escapes);
         add("s" + text_key(word), store_.cat(quote, store_.cat(text, quote)));
       }
     }
@@ -161,8 +162,8 @@ class Lister {
 
   // An array or object is listed when it is a literal.
   Result<bool> list_tree(const std::vector<Sub>& parts) {
-    const auto literal = std::find_if(parts.begin(), parts.end(),
-                                      [](Sub part) { return part.as == As::literal; });
+    const auto literal =
+        std::find_if(parts.begin(), parts.end(), [](Sub part) { return part.as == As::literal; });
     if (literal == parts.end()) return false;
     Conj conj = conj_;
     add_sub(conj, *literal);

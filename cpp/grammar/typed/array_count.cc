@@ -12,6 +12,8 @@
 namespace treadle {
 namespace {
 
+constexpr uint64_t kItemCost = 32;  // fuel for one choice, in units of about 30 ns
+
 struct Progress {
   uint32_t index = 0;  // items read, up to where it no longer matters
   std::vector<uint32_t> counts;
@@ -40,7 +42,9 @@ class CountedItems final : public Typed {
     return first_ == that.first_ && at_ == that.at_ &&
            (form_ == that.form_ || *form_ == *that.form_);
   }
-  uint64_t bytes() const override { return sizeof(CountedItems) + at_.counts.size() * 4 + at_.seen.size() * 8; }
+  uint64_t bytes() const override {
+    return sizeof(CountedItems) + at_.counts.size() * 4 + at_.seen.size() * 8;
+  }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
     const NodeRef space = json_space(store, form_->whitespace);
     const Result<NodeRef> more = items(store, fuel);
@@ -70,7 +74,7 @@ class CountedItems final : public Typed {
     if (at_.index >= form_->max) return store.empty();
     std::vector<NodeRef> out;
     for (const ItemChoice& choice : region(at_.index)) {
-      if (!fuel.spend(4)) return fuel.status();
+      if (!fuel.spend(kItemCost)) return fuel.status();
       Progress next = at_;
       if (!count(choice.hits, next)) continue;
       if (choice.once != kOpen) {

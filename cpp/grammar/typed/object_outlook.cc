@@ -135,8 +135,8 @@ bool Outlook::extra_fits(uint32_t extra, const std::vector<uint32_t>& needs) con
   return counts_fit(next, static_cast<uint32_t>(needs.size()));
 }
 
-// least[n]: the fewest named keys, beside the required ones, that together with n of the others reach
-// the goals from `next` on.
+// least[n]: the fewest named keys, beside the required ones, that together with n of the others
+// reach the goals from `next` on.
 std::vector<uint32_t> Outlook::keys_to_goals(const ObjectState& next) const {
   using Table = std::vector<uint32_t>;
   Table least(size_t{form_.goals} + 1, kUnreached);
@@ -198,9 +198,8 @@ bool Outlook::counts_fit(const ObjectState& next, uint32_t open, uint32_t others
 // Chooses keys one after the other: found[count][goals] is empty when no choice of `count` named
 // keys, all required ones among them, has values and reaches the goals.
 Result<NodeRef> goals_witness(Store& store, const ObjectForm& form, Fuel& fuel) {
-  const auto sure =
-      static_cast<uint32_t>(std::count_if(form.keys.begin(), form.keys.end(),
-                                          [](const ObjectKey& key) { return key.required; }));
+  const auto sure = static_cast<uint32_t>(std::count_if(
+      form.keys.begin(), form.keys.end(), [](const ObjectKey& key) { return key.required; }));
   const auto goals = static_cast<uint32_t>(std::popcount(form.goals));
   const auto most = static_cast<uint32_t>(std::min<uint64_t>(
       {std::max<uint64_t>(form.min, uint64_t{sure} + goals), form.max, form.keys.size()}));

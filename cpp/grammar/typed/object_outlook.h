@@ -40,8 +40,8 @@ class Outlook {
   Fuel& fuel_;
   const ObjectForm& form_;
   const ObjectState& state_;
-  std::vector<bool> usable_;      // unread, in reach and with a value
-  std::vector<uint32_t> claims_;  // of each key, those with a value
+  std::vector<bool> usable_;       // unread, in reach and with a value
+  std::vector<uint32_t> claims_;   // of each key, those with a value
   std::vector<uint32_t> seekers_;  // usable keys that reach a goal
   std::vector<uint32_t> live_extras_;
   bool simple_ = true;  // no key needs another
