@@ -52,8 +52,8 @@ void pointers_start_at_the_prefix() {
   Notes notes;
   SchemaOptions options;
   options.at = "/tools/0/parameters";
-  const Result<NodeRef> root =
-      parse_schema(store, R"({"properties": {"x": {"uniqueItems": true}}})", options, Limits{}, notes);
+  const Result<NodeRef> root = parse_schema(
+      store, R"({"properties": {"x": {"uniqueItems": true}}})", options, Limits{}, notes);
   check(!root.ok() && root.status().at == "/tools/0/parameters/properties/x/uniqueItems");
   check(root.status().keyword == "uniqueItems" && root.status().reason == Reason::unsupported);
 }

@@ -45,7 +45,11 @@ UNSUPPORTED: list[tuple[dict[str, Any], str, str]] = [
     ({"minProperties": 2}, "minProperties", "/minProperties"),
     ({"extends": {}}, "extends", "/extends"),
     ({"properties": {"a": {"required": True}}}, "required", "/properties/a/required"),
-    ({"oneOf": [{"patternProperties": {"a": {"minimum": 1}}}, {"minLength": 1}]}, "oneOf", "/oneOf"),
+    (
+        {"oneOf": [{"patternProperties": {"a": {"minimum": 1}}}, {"minLength": 1}]},
+        "oneOf",
+        "/oneOf",
+    ),
     ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "$ref", ""),
 ]
 
@@ -113,6 +117,23 @@ def test_lenient_drops_and_says_so() -> None:
     assert "[1, 1]" in language
     assert "[1, 1, 1]" not in language
     assert '["a"]' not in language
+
+
+def test_lenient_leaves_alternatives_alone_when_it_drops_what_they_decide() -> None:
+    schema = {
+        "type": "object",
+        "anyOf": [
+            {"patternProperties": {"^a": {"type": "null"}}},
+            {"properties": {"b": {"const": 1}}, "required": ["b"]},
+        ],
+        "unevaluatedProperties": False,
+    }
+    grammar = Grammar.json_schema(schema, lenient=True)
+    assert [note.at for note in grammar.notes] == ["/unevaluatedProperties"]
+    language = Language(grammar)
+    for text in ('{"a": null}', '{"a": null, "b": 1}', '{"a": 1, "b": 1}', '{"c": 1}'):
+        assert text in language, text
+    assert '{"a": 1, "b": 2}' not in language
 
 
 def test_lenient_loosens_only_the_one_of_that_needs_it() -> None:

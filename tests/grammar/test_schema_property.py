@@ -87,9 +87,7 @@ def _extend(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         "const": VALUES,
         "enum": st.lists(VALUES, min_size=1, max_size=3),
     }
-    return (
-        _object_of(**objects, **logic) | _object_of(**arrays, **logic) | _object_of(**logic)
-    )
+    return _object_of(**objects, **logic) | _object_of(**arrays, **logic) | _object_of(**logic)
 
 
 SCHEMAS = st.recursive(LEAVES, _extend, max_leaves=6)

@@ -49,7 +49,7 @@ void apply_condition(const Source& source, Branch& branch, json::Value schema, j
   const json::Value then = schema.get("then"), other = schema.get("else");
   if (then && !source.ignored(then)) holds.push_back(Sub{then.index(), As::schema});
   if (other && !source.ignored(other)) fails.push_back(Sub{other.index(), As::schema});
-  const bool decides = holds.size() + fails.size() > 2 || source.traced.contains(test.index());
+  const bool decides = holds.size() + fails.size() > 2 || source.decides(test.index());
   if (decides) branch.groups.push_back({holds, fails});
 }
 
@@ -61,7 +61,7 @@ void push_all(Conj& pending, json::Value list, As as) {
 std::vector<Conj> truths_of(const Source& source, json::Value list) {
   std::vector<uint32_t> told, others;
   for (const json::Value choice : list) {
-    (source.traced.contains(choice.index()) ? told : others).push_back(choice.index());
+    (source.decides(choice.index()) ? told : others).push_back(choice.index());
   }
   std::vector<Conj> out;
   for (uint32_t holding = 0; holding >> told.size() == 0; ++holding) {
@@ -97,7 +97,7 @@ void apply_applicator(const Source& source, Branch& branch, json::Value schema,
       break;
     case Keyword::any_of: {
       std::vector<Conj> choices;
-      if (source.traced.contains(argument.index())) {
+      if (source.decides(argument.index())) {
         branch.groups.push_back(truths_of(source, argument));
         break;
       }

@@ -2,6 +2,7 @@
 // conjunctions of sub-schemas, their nodes. Typed nodes of the IR share it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -93,8 +94,16 @@ class Source {
   std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
   std::unordered_set<uint32_t> dropped;                // arguments without effect
-  // Arguments of anyOf and if, and members of anyOf, whose truth decides what is evaluated.
-  std::unordered_set<uint32_t> traced;
+  // Whether the truth of this argument of anyOf or if, or member of anyOf, decides what is
+  // evaluated for a keyword that is enforced.
+  [[nodiscard]] bool decides(uint32_t node) const {
+    const auto found = traced.find(node);
+    if (found == traced.end()) return false;
+    return std::any_of(found->second.begin(), found->second.end(),
+                       [&](uint32_t argument) { return !dropped.contains(argument); });
+  }
+
+  std::unordered_map<uint32_t, std::vector<uint32_t>> traced;  // such a node -> unevaluated...
   // oneOf member -> the members that may hold at the same time, to be refuted beside it.
   std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
 

@@ -159,7 +159,7 @@ Status Checker::trace(json::Value argument) {
       const auto decide = [&](json::Value choice) {
         if (!tells(choice.index())) return false;
         ++truths;
-        source_->traced.insert(choice.index());
+        source_->traced[choice.index()].push_back(argument.index());
         need(choice);
         need_refuted(choice, argument);
         return true;
@@ -167,7 +167,7 @@ Status Checker::trace(json::Value argument) {
       if (keyword == Keyword::if_) decide(part);
       if (keyword != Keyword::any_of) return;
       for (const json::Value choice : part) {
-        if (decide(choice)) source_->traced.insert(part.index());
+        if (decide(choice)) source_->traced[part.index()].push_back(argument.index());
       }
     });
     for (const uint32_t next : in_place(schema)) {
