@@ -100,8 +100,7 @@ def test_accepted_iff_valid(schema: Any, values: list[Any]) -> None:
     try:
         found = Language(Grammar.json_schema(schema))
     except GrammarError as error:
-        if error.reason != "unsatisfiable":
-            assert error.reason == "unsupported"
+        if error.reason == "unsupported":
             return
     except LimitExceeded:
         return

@@ -12,6 +12,7 @@ namespace {
 // Fuel, in units of about 30 ns.
 constexpr uint64_t kSubCost = 16;
 constexpr uint64_t kCopyCost = 32;
+constexpr uint64_t kLookCost = 2;
 constexpr uint64_t kLengthCost = 100;
 
 Decimal decimal_of(json::Value value) {
@@ -270,6 +271,57 @@ void open_needs(const Source& source, Branch& branch) {
   branch.form.needs.clear();
 }
 
+enum class Truth : uint8_t { open, holds, fails };
+
+// What the branch says already about a condition.
+Truth truth_of(const Source& source, const Branch& branch, Sub sub) {
+  if (branch.has(sub)) return Truth::holds;
+  const bool object = (branch.form.types & ~kObject) == 0;
+  const auto listed = [&](const std::vector<std::string_view>& keys) {
+    return std::find(keys.begin(), keys.end(), key_name(source.at(sub.node))) != keys.end();
+  };
+  switch (sub.as) {
+    case As::schema:
+      return branch.has({sub.node, As::refuted}) ? Truth::fails : Truth::open;
+    case As::refuted:
+      return branch.has({sub.node, As::schema}) ? Truth::fails : Truth::open;
+    case As::present:
+      if (listed(branch.form.absent)) return Truth::fails;
+      return object && listed(branch.form.required) ? Truth::holds : Truth::open;
+    case As::absent:
+    case As::missing:
+      if (object && listed(branch.form.required)) return Truth::fails;
+      return object && listed(branch.form.absent) ? Truth::holds : Truth::open;
+    case As::violated:
+    case As::changed:
+      if (source.at(sub.node).parent().is_array()) return Truth::open;
+      return listed(branch.form.absent) ? Truth::fails : Truth::open;
+    default:
+      return Truth::open;
+  }
+}
+
+// Drops choices that fail and groups that are met, so that they do not multiply.
+bool prune(const Source& source, Branch& branch, Fuel& fuel) {
+  uint64_t looked = 0;
+  std::erase_if(branch.groups, [&](std::vector<Conj>& group) {
+    bool met = false;
+    std::erase_if(group, [&](const Conj& choice) {
+      bool holds = true;
+      for (const Sub sub : choice) {
+        ++looked;
+        const Truth truth = truth_of(source, branch, sub);
+        if (truth == Truth::fails) return true;
+        holds &= truth == Truth::holds;
+      }
+      met |= holds;
+      return false;
+    });
+    return met;
+  });
+  return fuel.spend(looked * kLookCost);
+}
+
 Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& conj, bool loose,
                                    const Limits& limits, Fuel& fuel) {
   std::vector<Form> out;
@@ -286,6 +338,7 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
       if (Status status = apply(store, source, branch, sub, loose); !status.ok()) return status;
     }
     if (branch.form.types == 0) continue;
+    if (!prune(source, branch, fuel)) return fuel.status();
     if (branch.groups.empty() && !branch.form.somes.empty() && !branch.form.needs.empty()) {
       open_needs(source, branch);
       open.push_back(std::move(branch));
