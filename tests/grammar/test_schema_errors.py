@@ -14,20 +14,42 @@ from treadle.limits import GrammarLimits
 
 UNSUPPORTED: list[tuple[dict[str, Any], str, str]] = [
     ({"items": {"uniqueItems": True}}, "uniqueItems", "/items/uniqueItems"),
-    ({"properties": {"a/b": {"contains": {}}}}, "contains", "/properties/a~1b/contains"),
-    ({"unevaluatedProperties": False}, "unevaluatedProperties", "/unevaluatedProperties"),
-    ({"unevaluatedItems": {"type": "null"}}, "unevaluatedItems", "/unevaluatedItems"),
-    ({"not": {"items": {"type": "null"}}}, "not", "/not"),
-    ({"if": {"contains": {}}, "then": False}, "contains", "/if/contains"),
+    (
+        {"properties": {"a/b": {"uniqueItems": True, "items": {"enum": list(range(300))}}}},
+        "uniqueItems",
+        "/properties/a~1b/uniqueItems",
+    ),
+    (
+        {"unevaluatedProperties": False, "anyOf": [{"patternProperties": {"^a": {"minimum": 1}}}]},
+        "unevaluatedProperties",
+        "/unevaluatedProperties",
+    ),
+    (
+        {"unevaluatedItems": False, "anyOf": [{"prefixItems": [{"uniqueItems": True}]}]},
+        "unevaluatedItems",
+        "/unevaluatedItems",
+    ),
+    ({"not": {"additionalProperties": {"type": "null"}}}, "not", "/not"),
+    ({"not": {"uniqueItems": True}}, "not", "/not"),
+    ({"not": {"unevaluatedItems": False}}, "not", "/not"),
+    ({"if": {"patternProperties": {"a": {"type": "null"}}}, "then": False}, "if", "/if"),
+    (
+        {"contains": {"patternProperties": {"a": {"type": "null"}}}, "maxContains": 1},
+        "contains",
+        "/contains",
+    ),
     ({"$ref": "https://example.org/other"}, "$ref", "/$ref"),
     ({"allOf": [{"$ref": "#/$defs/none"}]}, "$ref", "/allOf/0/$ref"),
     ({"pattern": "(a)\\1"}, "pattern", "/pattern"),
     ({"patternProperties": {"(a)\\1": {}}}, "patternProperties", "/patternProperties/(a)\\1"),
-    ({"format": "idn-hostname"}, "format", "/format"),
     ({"minProperties": 2}, "minProperties", "/minProperties"),
     ({"extends": {}}, "extends", "/extends"),
     ({"properties": {"a": {"required": True}}}, "required", "/properties/a/required"),
-    ({"oneOf": [{"items": {"type": "null"}}, {"minItems": 1}]}, "oneOf", "/oneOf"),
+    (
+        {"oneOf": [{"patternProperties": {"a": {"minimum": 1}}}, {"minLength": 1}]},
+        "oneOf",
+        "/oneOf",
+    ),
     ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "$ref", ""),
 ]
 
@@ -97,15 +119,32 @@ def test_lenient_drops_and_says_so() -> None:
     assert '["a"]' not in language
 
 
+def test_lenient_leaves_alternatives_alone_when_it_drops_what_they_decide() -> None:
+    schema = {
+        "type": "object",
+        "anyOf": [
+            {"patternProperties": {"^a": {"type": "null"}}},
+            {"properties": {"b": {"const": 1}}, "required": ["b"]},
+        ],
+        "unevaluatedProperties": False,
+    }
+    grammar = Grammar.json_schema(schema, lenient=True)
+    assert [note.at for note in grammar.notes] == ["/unevaluatedProperties"]
+    language = Language(grammar)
+    for text in ('{"a": null}', '{"a": null, "b": 1}', '{"a": 1, "b": 1}', '{"c": 1}'):
+        assert text in language, text
+    assert '{"a": 1, "b": 2}' not in language
+
+
 def test_lenient_loosens_only_the_one_of_that_needs_it() -> None:
-    hard = {"oneOf": [{"items": {"type": "null"}}, {"minItems": 1}]}
+    hard = {"oneOf": [{"patternProperties": {"a": {"type": "null"}}}, {"required": ["a"]}]}
     easy = {"oneOf": [{"minimum": 1}, {"maximum": 3}], "type": "integer"}
     schema = {"prefixItems": [hard, easy], "items": False, "minItems": 2, "type": "array"}
     grammar = Grammar.json_schema(schema, lenient=True)
     assert [note.at for note in grammar.notes] == ["/prefixItems/0/oneOf"]
     language = Language(grammar)
-    assert "[[null], 4]" in language
-    assert "[[null], 2]" not in language
+    assert '[{"a": null}, 4]' in language
+    assert '[{"a": null}, 2]' not in language
 
 
 @pytest.mark.parametrize(
@@ -174,6 +213,47 @@ HOSTILE: dict[str, Any] = {
     "fine steps": {"allOf": [{"multipleOf": 10**-i * 7} for i in range(1, 9)], "type": "number"},
     "many keys": {"properties": {f"key {i}": {"type": "string"} for i in range(20_000)}},
     "many patterns": {"patternProperties": {f"k{i}": {"minLength": i} for i in range(40)}},
+    "long text with a pattern": {"type": "string", "minLength": 10**9, "pattern": "a"},
+    "rare items": {"type": "array", "contains": {"const": 1}, "minContains": 10**9},
+    "many items before": {"type": "array", "contains": {"const": 1}, "minItems": 10**9},
+    "many counters": {"allOf": [{"contains": {"const": i}} for i in range(40)], "type": "array"},
+    "distinct and counted": {
+        "type": "array",
+        "items": {"enum": list(range(40))},
+        "uniqueItems": True,
+        "contains": {"const": 3},
+    },
+    "too few values": {
+        "type": "array",
+        "items": {"enum": list(range(250))},
+        "uniqueItems": True,
+        "minItems": 251,
+    },
+    "many evaluations": {
+        "anyOf": [{"properties": {f"k{i}": {}}} for i in range(1000)],
+        "unevaluatedProperties": False,
+    },
+    "nested evaluations": {
+        "allOf": [
+            {"anyOf": [{"properties": {f"k{i}": {}}}], "unevaluatedProperties": False}
+            for i in range(8)
+        ],
+    },
+    "big literals": {"not": {"enum": [{f"k{i}": [i] * 50} for i in range(200)]}},
+    "another literal": {"not": {"const": list(range(100_000))}},
+    "many goals": {"allOf": [{"not": {"propertyNames": {"const": f"k{i}"}}} for i in range(50)]},
+    "scopes": {
+        "$defs": {
+            f"s{i}": {
+                "$id": f"https://example.org/s{i}",
+                "$dynamicAnchor": f"a{i}",
+                "properties": {f"p{j}": {"$ref": f"s{j}"} for j in range(14)},
+                "items": {"$dynamicRef": f"#a{i}"},
+            }
+            for i in range(14)
+        },
+        "$ref": "https://example.org/s0",
+    },
     "dependencies": {"dependentSchemas": {f"k{i}": {"required": [f"r{i}"]} for i in range(40)}},
 }
 
@@ -198,6 +278,17 @@ ENDS = {
     "giant numbers": "number_digits",
     "big exponents": "number_digits",
     "many patterns": "compile_fuel",
+    "long text with a pattern": "compile_fuel",
+    "rare items": "compile_fuel",
+    "many items before": "compile_fuel",
+    "many counters": "branches",
+    "distinct and counted": "compile_fuel",
+    "too few values": "no value satisfies",
+    "many evaluations": "more than 8 alternatives",
+    "big literals": "branches",
+    "another literal": "branches",
+    "many goals": "branches",
+    "scopes": "compile_fuel",
     "dependencies": "branches",
 }
 

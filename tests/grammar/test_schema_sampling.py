@@ -90,6 +90,44 @@ SCHEMAS: dict[str, Any] = {
         "else": {"properties": {"n": {"minimum": 2}}},
         "additionalProperties": False,
     },
+    "counted items": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 99},
+        "contains": {"multipleOf": 7},
+        "minContains": 2,
+        "maxContains": 3,
+        "maxItems": 6,
+        "not": {"items": {"maximum": 50}},
+    },
+    "distinct items": {
+        "type": "array",
+        "prefixItems": [{"enum": ["a", "b"]}, {"enum": ["a", "b"]}],
+        "items": {"enum": ["a", "b", "c", {"k": [1, None]}, True]},
+        "uniqueItems": True,
+        "minItems": 4,
+        "contains": {"type": "object"},
+    },
+    "obligations": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"enum": [1, "x"]}},
+        "not": {
+            "anyOf": [
+                {"properties": {"a": {"minimum": 10}, "b": {"const": 1}}},
+                {"propertyNames": {"enum": ["a", "b"]}},
+                {"patternProperties": {"^[bc]$": {"type": "number"}}},
+            ]
+        },
+        "maxProperties": 3,
+    },
+    "evaluations": {
+        "type": "object",
+        "anyOf": [
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "boolean"}}, "required": ["b"]},
+        ],
+        "unevaluatedProperties": {"const": 0},
+        "maxProperties": 3,
+    },
     "texts": {
         "type": "array",
         "items": {"format": "date-time", "type": "string"},

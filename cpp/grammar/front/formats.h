@@ -14,7 +14,6 @@ enum class FormatKind : uint8_t {
   exact,       // enforced: the standard's language
   subset,      // enforced: a sound part of it
   annotation,  // known, says nothing about the text (int32, password, ...)
-  refused,     // a standard's, but not regular
   unknown,     // nobody's
 };
 

@@ -29,7 +29,8 @@ constexpr std::array<std::string_view, 16> kExact = {
     "uri-template",
     "uuid",
 };
-constexpr std::array<std::string_view, 4> kSubset = {"host-name", "hostname", "idn-email", "regex"};
+constexpr std::array<std::string_view, 5> kSubset = {"host-name", "hostname", "idn-email",
+                                                     "idn-hostname", "regex"};
 constexpr std::array<std::string_view, 11> kAnnotations = {
     "int32",    "int64", "float", "double",       "byte",   "binary",
     "password", "color", "phone", "utc-millisec", "number",
@@ -56,17 +57,17 @@ std::string regex_pattern() {
 }
 
 // Labels of at most 63 characters. Hyphens in third and fourth place mark A-labels, whose Punycode
-// is not regular: those are left out.
-Result<NodeRef> host_name(Store& store, const Limits& limits) {
-  const Result<NodeRef> any =
-      parse_regex(store, "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", RegexOptions{}, limits);
+// is not regular: those are left out. `pattern`: one label, `most`: bytes of the whole name.
+Result<NodeRef> host_name(Store& store, const std::string& pattern, uint32_t most,
+                          const Limits& limits) {
+  const Result<NodeRef> any = parse_regex(store, pattern, RegexOptions{}, limits);
   if (!any) return any.status();
   const NodeRef byte = store.any_byte();
   const NodeRef marked =
       store.cat(store.repeat(byte, 2, 2), store.cat(store.bytes("--"), store.star(byte)));
   const NodeRef label = store.both(*any, store.complement(marked));
   const NodeRef more = store.star(store.cat(store.bytes("."), label));
-  return store.both(store.cat(label, more), store.repeat(byte, 1, 253));
+  return store.both(store.cat(label, more), store.repeat(byte, 1, most));
 }
 
 }  // namespace
@@ -85,12 +86,17 @@ std::string misc_pattern(std::string_view name) {
 FormatKind format_kind(std::string_view name) {
   if (has(kExact, name)) return FormatKind::exact;
   if (has(kSubset, name)) return FormatKind::subset;
-  if (name == "idn-hostname") return FormatKind::refused;
   return has(kAnnotations, name) ? FormatKind::annotation : FormatKind::unknown;
 }
 
 Result<NodeRef> format_text(Store& store, std::string_view name, const Limits& limits) {
-  if (name == "hostname" || name == "host-name") return host_name(store, limits);
+  if (name == "hostname" || name == "host-name") {
+    return host_name(store, "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", 253, limits);
+  }
+  if (name == "idn-hostname") {
+    // "é" is 2 bytes here and 7 octets as an A-label; no label grows more.
+    return host_name(store, net_pattern(name), 253 / 4, limits);
+  }
   for (const auto table : {time_pattern, net_pattern, misc_pattern}) {
     const std::string pattern = table(name);
     if (pattern.empty()) continue;

@@ -34,9 +34,9 @@ string label(const string& letters) {
   return "[" + letters + "](?:[" + letters + "-]*[" + letters + "])?";
 }
 
-string email(const string& extra) {
-  const string letters = "A-Za-z0-9" + extra;
-  const string atom = "[" + letters + "!#$%&'*+\\-/=?^_`{|}~]+";
+string email(const string& extra, const string& domain_extra) {
+  const string letters = "A-Za-z0-9" + domain_extra;
+  const string atom = "[A-Za-z0-9" + extra + "!#$%&'*+\\-/=?^_`{|}~]+";
   const string quoted = "\"(?:[ !#-\\[\\]-~" + extra + "]|\\\\[ -~])*\"";
   const string domain = label(letters) + "(?:\\." + label(letters) + ")*";
   const string literal = "\\[(?:" + ipv4() + "|IPv6:" + ipv6() + ")\\]";
@@ -90,13 +90,30 @@ constexpr std::string_view kUcs =
 constexpr std::string_view kPrivate =
     "\\u{E000}-\\u{F8FF}\\u{F0000}-\\u{FFFFD}\\u{100000}-\\u{10FFFD}";
 
+constexpr std::string_view kBeyondAscii = "\\u{80}-\\u{D7FF}\\u{E000}-\\u{10FFFF}";
+
+// Lower-case letters of scripts written from left to right whose code points RFC 5892 lets stand
+// anywhere in a label (PVALID without a context rule).
+constexpr std::string_view kPlainLetters =
+    "\\u{DF}-\\u{F6}\\u{F8}-\\u{FF}\\u{3B1}-\\u{3C1}\\u{3C3}-\\u{3C9}\\u{430}-\\u{45F}"
+    "\\u{3041}-\\u{3096}\\u{30A1}-\\u{30FA}\\u{4E00}-\\u{9FA5}\\u{AC00}-\\u{D7A3}";
+
+// RFC 5890: A-labels are left out (formats_misc.cc), U-labels kept so short that their Punycode
+// fits into 63 octets.
+string idn_host_name() {
+  const string letter = "[a-z0-9" + string(kPlainLetters) + "]";
+  const string unicode = letter + "(?:" + letter + "{0,10}|" + letter + "-" + letter + "{1,8})";
+  return "(?:" + unicode + "|[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)";
+}
+
 }  // namespace
 
 std::string net_pattern(std::string_view name) {
   if (name == "ipv4" || name == "ip-address") return ipv4();
   if (name == "ipv6") return ipv6();
-  if (name == "email") return email("");
-  if (name == "idn-email") return email("\\p{L}\\p{N}");
+  if (name == "email") return email("", "");
+  if (name == "idn-email") return email(string(kBeyondAscii), "\\p{L}\\p{M}\\p{N}");
+  if (name == "idn-hostname") return idn_host_name();
   if (name == "uri") return uri(true, "", "");
   if (name == "uri-reference") return uri(false, "", "");
   if (name == "iri") return uri(true, kUcs, kPrivate);

@@ -28,10 +28,10 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
     return syntax_error(options.at, "the anchor \"" + index.duplicate() + "\" stands twice",
                         "$anchor");
   }
+  if (!options.excludes.empty()) source->barred = free_text(store, options.excludes);
   schema::Checker checker(store, source, index, limits, notes, scope.fuel());
   if (Status status = checker.run(); !status.ok()) return status;
   const schema::Conj whole{schema::Sub{0, schema::As::schema}};
-  if (!options.excludes.empty()) source->barred = free_text(store, options.excludes);
   const schema::Role role = options.style == nullptr ? schema::Role::json : schema::Role::top;
   const NodeRef value = source->value(store, source, whole, false, role);
   const Result<bool> live = store.live(value, scope.fuel());

@@ -49,11 +49,36 @@ void apply_condition(const Source& source, Branch& branch, json::Value schema, j
   const json::Value then = schema.get("then"), other = schema.get("else");
   if (then && !source.ignored(then)) holds.push_back(Sub{then.index(), As::schema});
   if (other && !source.ignored(other)) fails.push_back(Sub{other.index(), As::schema});
-  if (holds.size() + fails.size() > 2) branch.groups.push_back({holds, fails});
+  const bool decides = holds.size() + fails.size() > 2 || source.decides(test.index());
+  if (decides) branch.groups.push_back({holds, fails});
 }
 
 void push_all(Conj& pending, json::Value list, As as) {
   for (const json::Value schema : list) pending.push_back(Sub{schema.index(), as});
+}
+
+// The members of anyOf that evaluate something, each holding or not; if none holds, another does.
+std::vector<Conj> truths_of(const Source& source, json::Value list) {
+  std::vector<uint32_t> told, others;
+  for (const json::Value choice : list) {
+    (source.decides(choice.index()) ? told : others).push_back(choice.index());
+  }
+  std::vector<Conj> out;
+  for (uint32_t holding = 0; holding >> told.size() == 0; ++holding) {
+    Conj conj;
+    for (size_t i = 0; i < told.size(); ++i) {
+      conj.push_back(Sub{told[i], holding >> i & 1 ? As::schema : As::refuted});
+    }
+    if (holding != 0) {
+      out.push_back(std::move(conj));
+      continue;
+    }
+    for (const uint32_t other : others) {
+      out.push_back(conj);
+      out.back().push_back(Sub{other, As::schema});
+    }
+  }
+  return out;
 }
 
 // Keywords that bring in other schemas for the same value.
@@ -72,6 +97,10 @@ void apply_applicator(const Source& source, Branch& branch, json::Value schema,
       break;
     case Keyword::any_of: {
       std::vector<Conj> choices;
+      if (source.decides(argument.index())) {
+        branch.groups.push_back(truths_of(source, argument));
+        break;
+      }
       for (const json::Value choice : argument) {
         choices.push_back({Sub{choice.index(), As::schema}});
       }
@@ -102,6 +131,9 @@ void apply_object(Form& form, json::Value schema, json::Value argument, Keyword 
     case Keyword::pattern_properties:
     case Keyword::additional_properties:
       form.objects.push_back(Sub{schema.index(), As::schema});
+      break;
+    case Keyword::unevaluated_properties:
+      form.other_keys.push_back({argument.index(), {schema.index()}});
       break;
     case Keyword::required:
       for (const json::Value key : argument) form.required.push_back(key.text());
@@ -145,6 +177,17 @@ Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value s
         form.texts.push_back(found->second);
       }
       break;
+    case Keyword::contains: {
+      ItemCount count{.item = Sub{argument.index(), As::schema}};
+      if (contains_bounds(source, argument, count.min, count.max)) form.counts.push_back(count);
+      break;
+    }
+    case Keyword::unique_items:
+      form.unique_items |= argument.truth();
+      break;
+    case Keyword::unevaluated_items:
+      form.other_items.push_back({argument.index(), {schema.index()}});
+      break;
     case Keyword::items:
     case Keyword::prefix_items:
     case Keyword::additional_items:
@@ -176,6 +219,10 @@ Status apply_schema(Store& store, Source& source, Branch& branch, Sub sub, bool 
 
 }  // namespace
 
+bool Branch::has(Sub sub) const {
+  return std::binary_search(done.begin(), done.end(), sub);
+}
+
 bool Branch::enter(Sub sub) {
   const auto place = std::lower_bound(done.begin(), done.end(), sub);
   if (place != done.end() && *place == sub) return false;
@@ -199,6 +246,24 @@ Status apply(Store& store, Source& source, Branch& branch, Sub sub, bool loose) 
       apply_refuted_keyword(store, source, branch.form, node);
       break;
     case As::violated:
+    case As::changed:
+      apply_failing_part(branch.form, sub, node);
+      break;
+    case As::differs:
+      apply_difference(store, branch, node);
+      break;
+    case As::reshaped:
+    case As::shorter:
+    case As::longer:
+      apply_shape(branch.form, sub, node);
+      break;
+    case As::some:
+      apply_some(source, branch.form, node);
+      break;
+    case As::fewer:
+    case As::more:
+      apply_item_failures(source, branch.form, sub, node);
+      break;
     case As::absent:
     case As::missing:
     case As::present:

@@ -4,7 +4,9 @@
 
 #include "grammar/front/formats.h"
 #include "grammar/front/regex.h"
-#include "grammar/front/schema_form.h"
+#include "grammar/front/schema_branch.h"
+#include "grammar/front/schema_values.h"
+#include "grammar/front/schema_words.h"
 #include "grammar/typed/decimal.h"
 
 namespace treadle::schema {
@@ -36,7 +38,13 @@ bool branches(Keyword keyword) {
 
 Checker::Checker(Store& store, const SourceRef& source, const Index& index, const Limits& limits,
                  Notes& notes, Fuel& fuel)
-    : store_(store), source_(source), index_(index), limits_(limits), notes_(notes), fuel_(fuel) {}
+    : store_(store),
+      source_(source),
+      index_(index),
+      scopes_(*source, index),
+      limits_(limits),
+      notes_(notes),
+      fuel_(fuel) {}
 
 Status Checker::run() {
   need(source_->root());
@@ -45,15 +53,63 @@ Status Checker::run() {
       if (!fuel_.spend(2)) return fuel_.status();
       const Task task = tasks_.back();
       tasks_.pop_back();
-      Status status = visit(task);
-      if (status.ok() && task.origin != json::kNone) status = visit_refuted(task);
+      Status status = task.origin == json::kNone ? visit(task) : visit_refuted(task);
       if (!status.ok()) return status;
       if (!store_.ok()) return store_.fault();
     }
     if (Status status = find_loops(); !status.ok()) return status;
+    std::vector<uint32_t> tracing;
+    tracing.swap(tracing_);
+    for (const uint32_t argument : tracing) {
+      if (Status status = trace(source_->at(argument)); !status.ok()) return status;
+    }
+    if (!tasks_.empty()) continue;
     if (Status status = part_choices(); !status.ok()) return status;
   } while (!tasks_.empty());
+  if (Status status = check_uniques(); !status.ok()) return status;
   return count_branches();
+}
+
+// Items are told apart by their place in a list of all values.
+Status Checker::check_uniques() {
+  for (const uint32_t node : uniques_) {
+    const json::Value argument = source_->at(node);
+    const Result<bool> listed = items_listed(argument.parent());
+    if (!listed) return listed.status();
+    if (*listed) continue;
+    Status status = refuse(argument,
+                           "`uniqueItems` can be enforced for items of an enumeration, "
+                           "not for free values");
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+Result<bool> Checker::items_listed(json::Value schema) {
+  const auto keyword = [&](std::string_view name) {
+    const json::Value argument = schema.get(name);
+    return argument && source_->ignored(argument) ? json::Value() : argument;
+  };
+  json::Value prefix = keyword("prefixItems"), rest = keyword("items");
+  if (!prefix && rest && rest.is_array()) {
+    prefix = rest;
+    rest = keyword("additionalItems");
+  }
+  std::vector<json::Value> items;
+  if (prefix) items.assign(prefix.begin(), prefix.end());
+  const json::Value most = keyword("maxItems");
+  const bool more = !most || count_of(most) > items.size();
+  if (more && !rest) return false;
+  if (more) items.push_back(rest);
+  size_t total = 0;
+  for (const json::Value item : items) {
+    const auto values =
+        values_of(store_, source_, Conj{Sub{item.index(), As::schema}}, Role::json, false, fuel_);
+    if (!values) return values.status();
+    if (!*values) return false;
+    total += (*values)->size();
+  }
+  return total <= kListedValues;
 }
 
 // A schema with too many alternatives is refused now, not when a text first reaches it.
@@ -69,7 +125,13 @@ Status Checker::count_branches() {
 
 void Checker::note(json::Value argument, std::string text) {
   if (notes_.size() >= kNotes) return;
-  notes_.push_back({source_->pointer(argument), std::string(argument.key()), std::move(text)});
+  Note made{source_->pointer(argument), std::string(argument.key()), std::move(text)};
+  const bool copied = source_->original(argument.index()) != argument.index();
+  const auto same = [&](const Note& other) {
+    return other.at == made.at && other.text == made.text;
+  };
+  if (copied && std::any_of(notes_.begin(), notes_.end(), same)) return;
+  notes_.push_back(std::move(made));
 }
 
 // An argument that cannot be enforced: an error, or with `lenient` no constraint and a note.
@@ -84,16 +146,31 @@ Status Checker::refuse(json::Value argument, std::string text) {
                      std::move(keyword));
 }
 
-Status Checker::visit(const Task& task) {
-  const json::Value schema = source_->at(task.node);
-  uint8_t& seen = seen_[task.node];
-  if (seen & 1) return ok_status();
-  seen |= 1;
+// What a schema says by itself, whether it is to hold or to fail: well formed, references and
+// patterns resolved.
+Status Checker::read(json::Value schema) {
+  uint8_t& seen = seen_[schema.index()];
+  if (seen & kRead) return ok_status();
+  seen |= kRead;
   if (schema.is_boolean()) return ok_status();
   if (!schema.is_object()) return wrong(schema, "a schema (an object, true or false)");
   const bool only_ref = source_->ref_hides(schema);
   for (const json::Value argument : schema) {
     if (only_ref && argument.key() != "$ref") continue;
+    if (!fuel_.spend(1)) return fuel_.status();
+    if (Status status = read_keyword(argument); !status.ok()) return status;
+  }
+  return ok_status();
+}
+
+Status Checker::visit(const Task& task) {
+  const json::Value schema = source_->at(task.node);
+  if (seen_[task.node] & kHolds) return ok_status();
+  seen_[task.node] |= kHolds;
+  if (Status status = read(schema); !status.ok() || !schema.is_object()) return status;
+  const bool only_ref = source_->ref_hides(schema);
+  for (const json::Value argument : schema) {
+    if (source_->ignored(argument) || (only_ref && argument.key() != "$ref")) continue;
     if (!fuel_.spend(1)) return fuel_.status();
     if (Status status = visit_keyword(schema, argument); !status.ok()) return status;
   }
@@ -121,14 +198,15 @@ bool Checker::foreign(Keyword keyword) const {
     case Keyword::prefix_items:
     case Keyword::dynamic_ref:
       return dialect < Dialect::draft2020;
-    case Keyword::dependencies:
-      return dialect == Dialect::draft2019 || dialect == Dialect::draft2020;
+    case Keyword::min_contains:
+    case Keyword::max_contains:
+      return dialect < Dialect::draft2019;
     default:
       return false;
   }
 }
 
-Status Checker::visit_keyword(json::Value schema, json::Value argument) {
+Status Checker::read_keyword(json::Value argument) {
   const Keyword keyword = keyword_of(argument.key());
   if (foreign(keyword)) {
     source_->dropped.insert(argument.index());
@@ -136,17 +214,30 @@ Status Checker::visit_keyword(json::Value schema, json::Value argument) {
     return ok_status();
   }
   if (Status status = syntax(argument, keyword); !status.ok()) return status;
-  if (branches(keyword) && (branching_.empty() || branching_.back() != schema.index())) {
-    branching_.push_back(schema.index());
-  }
   switch (keyword) {
     case Keyword::multiple_of:
       if (Step::of(*Decimal::parse(argument.text()))) return ok_status();
       return refuse(argument, "a step with more than 18 digits");
     case Keyword::pattern:
-      return visit_text(argument, keyword);
+      return read_text(argument, keyword);
+    case Keyword::pattern_properties:
+      return read_patterns(argument);
     case Keyword::format:
-      return visit_format(argument);
+      return read_format(argument);
+    case Keyword::required:
+      if (argument.is_boolean()) return refuse(argument, "a boolean `required` is draft 3");
+      return ok_status();
+    case Keyword::dependent_required:
+    case Keyword::dependencies:
+      for (const json::Value part : argument) {
+        if (!part.is_array() && keyword == Keyword::dependencies) continue;
+        if (Status status = names(part); !status.ok()) return status;
+      }
+      return ok_status();
+    case Keyword::ref:
+    case Keyword::dynamic_ref:
+    case Keyword::recursive_ref:
+      return read_reference(argument, keyword);
     case Keyword::draft3:
       return refuse(argument, "a keyword of draft 3");
     case Keyword::unknown:
@@ -159,10 +250,17 @@ Status Checker::visit_keyword(json::Value schema, json::Value argument) {
       return ok_status();
     }
     default:
-      break;
+      return ok_status();
+  }
+}
+
+Status Checker::visit_keyword(json::Value schema, json::Value argument) {
+  const Keyword keyword = keyword_of(argument.key());
+  if (branches(keyword) && (branching_.empty() || branching_.back() != schema.index())) {
+    branching_.push_back(schema.index());
   }
   Status status = visit_applicator(schema, argument, keyword);
-  if (status.ok()) status = visit_array(schema, argument, keyword);
+  if (status.ok()) status = visit_array(argument, keyword);
   return status.ok() ? visit_object(schema, argument, keyword) : status;
 }
 
@@ -191,14 +289,17 @@ Status Checker::visit_applicator(json::Value schema, json::Value argument, Keywo
     case Keyword::ref:
     case Keyword::dynamic_ref:
     case Keyword::recursive_ref:
-      return visit_reference(argument, keyword);
+      if (const auto found = source_->refs.find(argument.index()); found != source_->refs.end()) {
+        need(source_->at(found->second));
+      }
+      break;
     default:
       break;
   }
   return ok_status();
 }
 
-Status Checker::visit_array(json::Value schema, json::Value argument, Keyword keyword) {
+Status Checker::visit_array(json::Value argument, Keyword keyword) {
   switch (keyword) {
     case Keyword::prefix_items:
       for (const json::Value part : argument) need(part);
@@ -211,94 +312,115 @@ Status Checker::visit_array(json::Value schema, json::Value argument, Keyword ke
       }
       break;
     case Keyword::additional_items: {
-      const json::Value items = schema.get("items");
+      const json::Value items = argument.parent().get("items");
       if (items && items.is_array()) need(argument);
       break;
     }
     case Keyword::contains: {
-      const json::Value least = schema.get("minContains");
-      const bool none = least && least.is_number() && count_of(least) == 0;
-      if (none && !schema.get("maxContains")) break;  // says nothing
-      return refuse(argument, "`contains` cannot be enforced yet");
+      uint32_t min = 0, max = kOpen;
+      if (!contains_bounds(*source_, argument, min, max)) break;
+      need(argument);
+      if (max != kOpen) need_refuted(argument, argument);  // the items that do not count
+      break;
     }
     case Keyword::unique_items: {
-      const json::Value most = schema.get("maxItems");
+      const json::Value most = argument.parent().get("maxItems");
       if (!argument.truth() || (most && most.is_number() && count_of(most) <= 1)) break;
-      return refuse(argument, "`uniqueItems` cannot be enforced yet");
+      uniques_.push_back(argument.index());
+      break;
     }
     case Keyword::unevaluated_items:
-      if (is_true(argument)) break;
-      return refuse(argument, "`unevaluatedItems` cannot be enforced yet");
+      if (!is_true(argument)) tracing_.push_back(argument.index());
+      need(argument);
+      break;
     default:
       break;
   }
   return ok_status();
 }
 
-// The count of distinct keys is known only for named keys and one other (see SchemaOptions), so a
-// larger minimum must be met by required keys, or the object be closed.
-bool Checker::closed_or_required(json::Value schema, uint32_t least) const {
+// Whether the front end can tell `least` distinct keys of the object: named keys and one other are
+// (see SchemaOptions). So required keys cover the number, or all keys can be listed.
+Result<bool> Checker::countable(json::Value schema, uint32_t least) {
   const json::Value required = schema.get("required");
   const uint32_t sure = required && required.is_array() ? required.size() : 0;
-  const json::Value other = schema.get("additionalProperties");
-  const bool closed = other && other.is_boolean() && !other.truth();
-  return sure + 1 >= least || (closed && !schema.get("patternProperties"));
+  if (sure + 1 >= least) return true;
+  const auto keyword = [&](std::string_view name) {
+    const json::Value argument = schema.get(name);
+    return argument && source_->ignored(argument) ? json::Value() : argument;
+  };
+  const json::Value names = keyword("propertyNames");
+  const json::Value other = keyword("additionalProperties");
+  NodeRef text = store_.any_text();
+  if (names) {
+    const Conj conj{Sub{names.index(), As::schema}};
+    const auto allowed = text_of(store_, *source_, conj, false, limits_, fuel_);
+    if (!allowed) return allowed.status();
+    text = store_.both(text, *allowed);
+  }
+  if (other && other.is_boolean() && !other.truth()) {
+    std::vector<NodeRef> choices;
+    if (const json::Value patterns = keyword("patternProperties")) {
+      for (const json::Value member : patterns) {
+        const auto found = source_->key_patterns.find(member.index());
+        if (found != source_->key_patterns.end()) choices.push_back(found->second);
+      }
+    }
+    text = store_.both(text, store_.any_of(choices));
+  }
+  return words_of(store_, text, fuel_).has_value();
 }
 
 Status Checker::visit_object(json::Value schema, json::Value argument, Keyword keyword) {
   switch (keyword) {
     case Keyword::properties:
+    case Keyword::pattern_properties:
+    case Keyword::dependent_schemas:
       for (const json::Value part : argument) need(part);
       break;
-    case Keyword::pattern_properties:
-      return visit_patterns(argument);
     case Keyword::additional_properties:
     case Keyword::property_names:
       need(argument);
       break;
-    case Keyword::required:
-      if (argument.is_boolean()) return refuse(argument, "a boolean `required` is draft 3");
-      break;
-    case Keyword::dependent_schemas:
-      for (const json::Value part : argument) need(part);
-      break;
-    case Keyword::dependent_required:
     case Keyword::dependencies:
       for (const json::Value part : argument) {
-        if (part.is_array() || keyword == Keyword::dependent_required) {
-          if (Status status = names(part); !status.ok()) return status;
-        } else {
-          need(part);
-        }
+        if (!part.is_array()) need(part);
       }
       break;
-    case Keyword::min_properties:
-      if (closed_or_required(schema, count_of(argument))) break;
+    case Keyword::min_properties: {
+      const Result<bool> known = countable(schema, count_of(argument));
+      if (!known) return known.status();
+      if (*known) break;
       return refuse(argument, "a minimum above 1 of keys without names cannot be enforced yet");
+    }
     case Keyword::unevaluated_properties:
-      if (is_true(argument)) break;
-      return refuse(argument, "`unevaluatedProperties` cannot be enforced yet");
+      if (!is_true(argument)) tracing_.push_back(argument.index());
+      need(argument);
+      break;
     default:
       break;
   }
   return ok_status();
 }
 
-Status Checker::visit_reference(json::Value argument, Keyword keyword) {
-  const bool dynamic = (keyword == Keyword::dynamic_ref && index_.has_dynamic_anchor()) ||
-                       (keyword == Keyword::recursive_ref && index_.has_recursive_anchor());
-  if (dynamic) return refuse(argument, "references by dynamic scope cannot be followed yet");
-  const auto target = index_.find(argument, argument.text());
+Status Checker::read_reference(json::Value argument, Keyword keyword) {
+  const json::Value written = source_->at(source_->original(argument.index()));
+  const auto target = index_.find(written, argument.text());
   if (!target) {
     return refuse(argument, "the reference \"" + std::string(argument.text().substr(0, 80)) +
                                 "\" leads out of the document");
   }
-  source_->refs[argument.index()] = *target;
-  need(source_->at(*target));
+  uint32_t to = *target;
+  if (index_.dynamic()) {
+    const Result<uint32_t> scoped = scopes_.follow(argument, keyword, to, fuel_);
+    if (!scoped) return scoped.status();
+    to = *scoped;
+  }
+  source_->refs[argument.index()] = to;
   return ok_status();
 }
 
-Status Checker::visit_text(json::Value argument, Keyword keyword) {
+Status Checker::read_text(json::Value argument, Keyword keyword) {
   const bool key = keyword == Keyword::pattern_properties;
   const std::string pattern(key ? argument.key() : argument.text());
   auto found = patterns_.find(pattern);
@@ -323,13 +445,12 @@ Status Checker::visit_text(json::Value argument, Keyword keyword) {
   return ok_status();
 }
 
-Status Checker::visit_patterns(json::Value argument) {
+Status Checker::read_patterns(json::Value argument) {
   for (const json::Value member : argument) {
-    if (Status status = visit_text(member, Keyword::pattern_properties); !status.ok()) {
+    if (Status status = read_text(member, Keyword::pattern_properties); !status.ok()) {
       status.keyword = "patternProperties";
       return status;
     }
-    need(member);
   }
   // A pattern that was dropped takes the whole keyword's classification of keys with it.
   const bool lost = std::any_of(argument.begin(), argument.end(), [&](json::Value member) {
@@ -342,12 +463,11 @@ Status Checker::visit_patterns(json::Value argument) {
   return ok_status();
 }
 
-Status Checker::visit_format(json::Value argument) {
+Status Checker::read_format(json::Value argument) {
   if (!source_->options.assert_formats) return ok_status();
   const std::string name(argument.text());
   const FormatKind kind = format_kind(name);
   if (kind == FormatKind::annotation) return ok_status();
-  if (kind == FormatKind::refused) return refuse(argument, "this format cannot be enforced");
   if (kind == FormatKind::unknown) {
     note(argument, "unknown format \"" + name.substr(0, 80) + "\", taken as an annotation");
     return ok_status();

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/front/schema_dynamic.h"
 #include "grammar/front/schema_index.h"
 #include "grammar/front/schema_source.h"
 
@@ -24,33 +25,41 @@ class Checker {
   Status run();
 
  private:
-  // A schema that is used as a condition, or (origin) refuted on behalf of that argument.
+  enum Seen : uint8_t { kHolds = 1, kFails = 2, kRead = 4 };
+  // A schema that must hold where it stands, or (origin) must fail on behalf of that argument.
   struct Task {
     uint32_t node;
     uint32_t origin = json::kNone;
   };
 
   // schema_check.cc: which keywords are enforced
+  Status read(json::Value schema);
+  Status read_keyword(json::Value argument);
   Status visit(const Task& task);
   Status visit_keyword(json::Value schema, json::Value argument);
   Status visit_applicator(json::Value schema, json::Value argument, Keyword keyword);
-  Status visit_array(json::Value schema, json::Value argument, Keyword keyword);
+  Status visit_array(json::Value argument, Keyword keyword);
   Status visit_object(json::Value schema, json::Value argument, Keyword keyword);
-  Status visit_reference(json::Value argument, Keyword keyword);
-  Status visit_text(json::Value argument, Keyword keyword);
-  Status visit_format(json::Value argument);
-  Status visit_patterns(json::Value argument);
+  Status read_reference(json::Value argument, Keyword keyword);
+  Status read_text(json::Value argument, Keyword keyword);
+  Status read_format(json::Value argument);
+  Status read_patterns(json::Value argument);
   bool foreign(Keyword keyword) const;
-  bool closed_or_required(json::Value schema, uint32_t least) const;
+  Result<bool> countable(json::Value schema, uint32_t least);
+  Status check_uniques();
+  Result<bool> items_listed(json::Value schema);
 
   // schema_refute.cc: which can be negated, which choices exclude one another, which loop
   Status visit_refuted(const Task& task);
   Status refute_keyword(const Task& task, json::Value schema, json::Value argument);
-  bool has_dual(json::Value argument, Keyword keyword) const;
+  Result<bool> has_dual(json::Value argument, Keyword keyword);
+  Status refuse_negation(json::Value origin, json::Value argument);
   Status loosen(json::Value list);
   Status part_choices();
   Status part_choice(json::Value list);
   Status find_loops() const;
+  Status trace(json::Value argument);  // schema_uneval.cc
+  bool tells(uint32_t root) const;
   Status count_branches();
   std::vector<uint32_t> in_place(json::Value schema) const;
 
@@ -74,14 +83,17 @@ class Checker {
   Store& store_;
   const SourceRef& source_;
   const Index& index_;
+  Scopes scopes_;
   const Limits& limits_;
   Notes& notes_;
   Fuel& fuel_;
   std::vector<Task> tasks_;
-  std::unordered_map<uint32_t, uint8_t> seen_;  // schema -> 1 as a condition, 2 refuted
+  std::unordered_map<uint32_t, uint8_t> seen_;  // schema -> Seen
   std::unordered_set<uint32_t> loosened_;       // arguments of oneOf taken as anyOf
   std::vector<uint32_t> branching_;             // schemas with alternatives
   std::vector<uint32_t> one_ofs_;               // arguments of oneOf still to be parted
+  std::vector<uint32_t> uniques_;               // arguments of uniqueItems still to be proved
+  std::vector<uint32_t> tracing_;               // arguments of unevaluated... still to be traced
   std::unordered_map<std::string, NodeRef> patterns_;
   std::unordered_map<std::string, NodeRef> formats_;
 };

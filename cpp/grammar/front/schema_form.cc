@@ -12,6 +12,8 @@ namespace {
 // Fuel, in units of about 30 ns.
 constexpr uint64_t kSubCost = 16;
 constexpr uint64_t kCopyCost = 32;
+constexpr uint64_t kLookCost = 2;
+constexpr uint64_t kLengthCost = 100;
 
 Decimal decimal_of(json::Value value) {
   return Decimal::parse(value.text()).value_or(Decimal{});  // schema_check has read it before
@@ -65,7 +67,11 @@ void apply_type(Form& form, json::Value argument, bool holds, Dialect dialect) {
   if (!holds) {
     if (integer && !number) {
       bits &= ~kNumber;
-      form.number.avoid.push_back(Step{1, 0});
+      if (dialect == Dialect::draft4) {
+        form.split_spelling = true;
+      } else {
+        form.number.avoid.push_back(Step{1, 0});
+      }
     }
     form.types &= ~bits;
     return;
@@ -135,14 +141,34 @@ void apply_literal(Store& store, Form& form, json::Value value) {
   }
 }
 
+// The place of an item in its array.
+uint32_t item_index(json::Value item) {
+  uint32_t index = 0;
+  for (json::Value at = item.parent().first(); at.index() != item.index(); at = at.next()) ++index;
+  return index;
+}
+
+// A member or item is there and is not as the node says.
+void apply_failing_part(Form& form, Sub sub, json::Value node) {
+  const Sub part{sub.node, sub.as == As::violated ? As::refuted : As::differs};
+  if (node.parent().is_array()) {
+    form.types &= kArray;
+    form.arrays.push_back(part);
+    form.min_items = std::max(form.min_items, item_index(node) + 1);
+  } else {
+    form.types &= kObject;
+    form.objects.push_back(part);
+    form.required.push_back(node.key());
+  }
+}
+
 void apply_key(Form& form, Sub sub, json::Value node) {
   if (sub.as != As::absent) form.types &= kObject;
-  if (sub.as == As::present || sub.as == As::violated) {
+  if (sub.as == As::present) {
     form.required.push_back(key_name(node));
   } else {
     form.absent.push_back(key_name(node));
   }
-  if (sub.as == As::violated) form.objects.push_back(Sub{sub.node, As::refuted});
 }
 
 // The argument of minimum or exclusiveMinimum as a bound; none for draft 4's boolean.
@@ -214,16 +240,86 @@ void settle(Form& form) {
   std::sort(form.number.avoid.begin(), form.number.avoid.end());
   tidy(form.arrays);
   tidy(form.objects);  // document order, which `order` declared follows
+  tidy(form.counts);
+  tidy(form.somes);
   tidy(form.needs);
   tidy(form.required);
   tidy(form.absent);
   if (form.numbers && form.numbers->empty()) form.types &= ~kNumber;
   if (form.min_length > form.max_length) form.types &= ~kString;
+  for (const ItemCount& count : form.counts) {
+    if (count.min > count.max || count.min >= kOpen - count.from) form.types &= ~kArray;
+    if (count.min > 0 && form.max_items < count.from + count.min) form.types &= ~kArray;
+  }
   if (form.min_items > form.max_items) form.types &= ~kArray;
   if (form.min_properties > form.max_properties) form.types &= ~kObject;
   for (const std::string_view key : form.required) {
     if (std::binary_search(form.absent.begin(), form.absent.end(), key)) form.types &= ~kObject;
   }
+}
+
+// `dependentRequired` as choices: the key is absent, or it is there with all that it needs.
+void open_needs(const Source& source, Branch& branch) {
+  for (const uint32_t argument : branch.form.needs) {
+    for (const json::Value member : source.at(argument)) {
+      if (!member.is_array()) continue;
+      Conj with{Sub{member.index(), As::present}};
+      for (const json::Value need : member) with.push_back(Sub{need.index(), As::present});
+      branch.groups.push_back({Conj{Sub{member.index(), As::absent}}, std::move(with)});
+    }
+  }
+  branch.form.needs.clear();
+}
+
+enum class Truth : uint8_t { open, holds, fails };
+
+// What the branch says already about a condition.
+Truth truth_of(const Source& source, const Branch& branch, Sub sub) {
+  if (branch.has(sub)) return Truth::holds;
+  const bool object = (branch.form.types & ~kObject) == 0;
+  const auto listed = [&](const std::vector<std::string_view>& keys) {
+    return std::find(keys.begin(), keys.end(), key_name(source.at(sub.node))) != keys.end();
+  };
+  switch (sub.as) {
+    case As::schema:
+      return branch.has({sub.node, As::refuted}) ? Truth::fails : Truth::open;
+    case As::refuted:
+      return branch.has({sub.node, As::schema}) ? Truth::fails : Truth::open;
+    case As::present:
+      if (listed(branch.form.absent)) return Truth::fails;
+      return object && listed(branch.form.required) ? Truth::holds : Truth::open;
+    case As::absent:
+    case As::missing:
+      if (object && listed(branch.form.required)) return Truth::fails;
+      return object && listed(branch.form.absent) ? Truth::holds : Truth::open;
+    case As::violated:
+    case As::changed:
+      if (source.at(sub.node).parent().is_array()) return Truth::open;
+      return listed(branch.form.absent) ? Truth::fails : Truth::open;
+    default:
+      return Truth::open;
+  }
+}
+
+// Drops choices that fail and groups that are met, so that they do not multiply.
+bool prune(const Source& source, Branch& branch, Fuel& fuel) {
+  uint64_t looked = 0;
+  std::erase_if(branch.groups, [&](std::vector<Conj>& group) {
+    bool met = false;
+    std::erase_if(group, [&](const Conj& choice) {
+      bool holds = true;
+      for (const Sub sub : choice) {
+        ++looked;
+        const Truth truth = truth_of(source, branch, sub);
+        if (truth == Truth::fails) return true;
+        holds &= truth == Truth::holds;
+      }
+      met |= holds;
+      return false;
+    });
+    return met;
+  });
+  return fuel.spend(looked * kLookCost);
 }
 
 Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& conj, bool loose,
@@ -242,7 +338,12 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
       if (Status status = apply(store, source, branch, sub, loose); !status.ok()) return status;
     }
     if (branch.form.types == 0) continue;
-    if (branch.groups.empty()) {
+    if (!prune(source, branch, fuel)) return fuel.status();
+    if (branch.groups.empty() && !branch.form.somes.empty() && !branch.form.needs.empty()) {
+      open_needs(source, branch);
+      open.push_back(std::move(branch));
+    } else if (branch.groups.empty()) {
+      close_scopes(source, branch);
       settle(branch.form);
       if (branch.form.types != 0) out.push_back(std::move(branch.form));
     } else {
@@ -268,6 +369,11 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
   return out;
 }
 
+bool afford_text(const Form& form, Fuel& fuel) {
+  const bool walks = !form.texts.empty() || !form.not_texts.empty();
+  return !walks || fuel.spend(form.min_length * kLengthCost);
+}
+
 NodeRef form_text(Store& store, const Form& form) {
   const bool counted = form.min_length > 0 || form.max_length != kOpen;
   NodeRef text = store.anything();
@@ -287,7 +393,9 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
   if (!forms) return forms.status();
   std::vector<NodeRef> choices;
   for (const Form& form : *forms) {
-    if (form.types & kString) choices.push_back(form_text(store, form));
+    if (!(form.types & kString)) continue;
+    if (!afford_text(form, fuel)) return fuel.status();
+    choices.push_back(form_text(store, form));
   }
   return store.any_of(choices);
 }

@@ -11,6 +11,22 @@
 
 namespace treadle::schema {
 
+// Of the items from index `from` on, `min` to `max` meet (or refute) the schema.
+struct ItemCount {
+  Sub item;
+  uint32_t from = 0;
+  uint32_t min = 0;
+  uint32_t max = kOpen;
+  auto operator<=>(const ItemCount&) const = default;
+};
+
+// `unevaluatedProperties` or `unevaluatedItems`, and the schemas that hold at the same place and
+// tell what is evaluated. The one that it stands in comes first.
+struct Unevaluated {
+  uint32_t argument = 0;
+  std::vector<uint32_t> scope;
+};
+
 // One alternative. A constraint on one type leaves the others free.
 struct Form {
   uint8_t types = kAllTypes;
@@ -19,17 +35,25 @@ struct Form {
   std::optional<std::vector<Decimal>> numbers;  // sorted; only these
   std::vector<Decimal> not_numbers;             // none of these
   bool whole_spelling = false;                  // no point, no exponent (draft 4's integer)
+  bool split_spelling = false;                  // a point or an exponent
   // strings
   uint32_t min_length = 0;
   uint32_t max_length = kOpen;
   std::vector<NodeRef> texts;      // regular, over decoded UTF-8; all must match
   std::vector<NodeRef> not_texts;  // none of these may
-  // arrays: `arrays` holds schemas with prefixItems, items, ... and array literals
+  // arrays: `arrays` holds schemas with prefixItems, items, ..., array literals, and items that
+  // must not hold (`refuted`) or not be equal (`differs`)
   std::vector<Sub> arrays;
+  std::vector<ItemCount> counts;
+  std::vector<Unevaluated> other_items;
+  bool unique_items = false;
   uint32_t min_items = 0;
   uint32_t max_items = kOpen;
-  // objects: likewise; `refuted` subs are members of `properties` that must not hold
+  // objects: likewise, with members of `properties` and of literals
   std::vector<Sub> objects;
+  // Some key fails the argument (`some`), or is not one of the literal's (`longer`).
+  std::vector<Sub> somes;
+  std::vector<Unevaluated> other_keys;
   std::vector<std::string_view> required;
   std::vector<std::string_view> absent;
   std::vector<uint32_t> needs;  // arguments of dependentRequired
@@ -46,15 +70,23 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
 Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loose,
                         const Limits& limits, Fuel& fuel);
 
+// Draws the fuel for finding texts of the form that are as long as its minimum: where patterns are
+// to match too, that takes a walk of so many steps. False when it is not there.
+bool afford_text(const Form& form, Fuel& fuel);
+
 // The strings that one form allows, as texts.
 NodeRef form_text(Store& store, const Form& form);
+
+// The place of an item in its array.
+uint32_t item_index(json::Value item);
 
 // The values of one form as JSON.
 Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
                         Fuel& fuel);
 
-// The arrays of one form; `role` is that of the items, which decides how the array is written.
-NodeRef array_of(Store& store, const SourceRef& source, const Form& form, Role role, bool loose);
+// The values of one form as they are written in the place `role`.
+Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Role role,
+                        bool loose, Fuel& fuel);
 
 // A bound or count of a schema: a natural number, clipped to below kOpen.
 uint32_t count_of(json::Value argument);

@@ -73,15 +73,27 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-// Whether the object is data (an enum's or const's value), so that its `$id` means nothing.
-bool is_data(json::Value node) {
-  const std::string_view key = node.key();
-  if (key != "enum" && key != "const" && key != "default" && key != "examples") return false;
-  const json::Value parent = node.parent();
-  if (!parent || !parent.is_object()) return false;
-  const std::string_view above = parent.key();
-  return above != "properties" && above != "patternProperties" && above != "$defs" &&
-         above != "definitions";
+// What a node is: a schema (or a list of them), an object of schemas, or data, whose `$id` means
+// nothing.
+enum class Content : uint8_t { schema, schemas, data };
+
+Content content_of(Content above, Keyword keyword) {
+  if (above != Content::schema) return above == Content::schemas ? Content::schema : Content::data;
+  switch (keyword) {
+    case Keyword::properties:
+    case Keyword::pattern_properties:
+    case Keyword::dependent_schemas:
+    case Keyword::dependencies:
+    case Keyword::defs:
+      return Content::schemas;
+    case Keyword::enum_:
+    case Keyword::const_:
+    case Keyword::annotation:
+    case Keyword::unknown:
+      return Content::data;
+    default:
+      return Content::schema;
+  }
 }
 
 }  // namespace
@@ -109,15 +121,18 @@ std::string resolve_uri(std::string_view base, std::string_view reference) {
 Index::Index(const Source& source) : source_(source) {
   const auto& nodes = source.doc.nodes;
   resource_.resize(nodes.size(), 0);
-  std::vector<bool> data(nodes.size(), false);
+  std::vector<Content> contents(nodes.size(), Content::schema);
   base_[0] = "";
   by_uri_[""] = 0;
   for (uint32_t i = 0; i < nodes.size(); ++i) {
     if (i > 0) {
       resource_[i] = resource_[nodes[i].parent];
-      data[i] = data[nodes[i].parent] || is_data(source.at(i));
+      const bool member = nodes[nodes[i].parent].kind == json::Kind::object;
+      const Content above = contents[nodes[i].parent];
+      contents[i] = member ? content_of(above, keyword_of(source.at(i).key())) : above;
     }
-    if (nodes[i].kind == json::Kind::object && !data[i]) add_ids(source.at(i));
+    if (nodes[i].kind == json::Kind::object && contents[i] == Content::schema)
+      add_ids(source.at(i));
   }
 }
 
@@ -145,10 +160,13 @@ void Index::add_ids(json::Value object) {
   if (const auto anchor = text("$anchor"); !anchor.empty()) name(anchor);
   if (const auto anchor = text("$dynamicAnchor"); !anchor.empty()) {
     name(anchor);
-    dynamic_anchor_ = true;
+    dynamic_[resource_[object.index()]].emplace(anchor, object.index());
   }
   const json::Value recursive = object.get("$recursiveAnchor");
-  recursive_anchor_ |= recursive && recursive.is_boolean() && recursive.truth();
+  const bool root = resource_[object.index()] == object.index();
+  if (root && recursive && recursive.is_boolean() && recursive.truth()) {
+    dynamic_[object.index()].emplace("#", object.index());
+  }
 }
 
 std::optional<uint32_t> Index::find(json::Value from, std::string_view reference) const {

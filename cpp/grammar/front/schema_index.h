@@ -21,8 +21,15 @@ class Index {
   // Source: RFC 3986 section 5.2, RFC 6901, JSON Schema core 2020-12 sections 8.2 and 9.
   [[nodiscard]] std::optional<uint32_t> find(json::Value from, std::string_view reference) const;
 
-  [[nodiscard]] bool has_dynamic_anchor() const { return dynamic_anchor_; }
-  [[nodiscard]] bool has_recursive_anchor() const { return recursive_anchor_; }
+  // The root of the schema resource that a node of the caller's document stands in.
+  [[nodiscard]] uint32_t resource(uint32_t node) const { return resource_[node]; }
+  // The dynamic anchors of a resource; "#" names a root with `$recursiveAnchor`.
+  [[nodiscard]] const std::map<std::string, uint32_t>& dynamic_anchors(uint32_t resource) const {
+    const auto found = dynamic_.find(resource);
+    return found == dynamic_.end() ? none_ : found->second;
+  }
+  // Whether some reference depends on where the validation came from.
+  [[nodiscard]] bool dynamic() const { return !dynamic_.empty(); }
   // A name that stands twice in one resource; "" if there is none.
   [[nodiscard]] const std::string& duplicate() const { return duplicate_; }
 
@@ -35,8 +42,8 @@ class Index {
   std::map<uint32_t, std::string> base_;     // resource root -> its URI, without fragment
   std::map<std::string, uint32_t> by_uri_;   // URI -> resource root
   std::map<std::string, uint32_t> anchors_;  // "URI#name" -> node
-  bool dynamic_anchor_ = false;
-  bool recursive_anchor_ = false;
+  std::map<uint32_t, std::map<std::string, uint32_t>> dynamic_;  // resource -> its dynamic anchors
+  std::map<std::string, uint32_t> none_;
   std::string duplicate_;
 };
 

@@ -2,17 +2,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "grammar/front/schema_array.h"
 #include "grammar/front/schema_form.h"
 #include "grammar/front/schema_object.h"
 #include "grammar/front/styles.h"
 #include "grammar/ir/typed.h"
-#include "grammar/typed/array.h"
-#include "grammar/typed/bare_items.h"
 #include "grammar/typed/str.h"
 #include "support/hash.h"
 
 namespace treadle::schema {
 namespace {
+
+NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
+                const std::optional<Bound>& hi) {
+  NumberSet part = set;
+  if (lo) part.at_least(*lo);
+  if (hi) part.at_most(*hi);
+  return number_node(store, part);
+}
 
 class Value final : public Typed {
  public:
@@ -48,14 +55,6 @@ class Value final : public Typed {
   Role role_;
 };
 
-NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
-                const std::optional<Bound>& hi) {
-  NumberSet part = set;
-  if (lo) part.at_least(*lo);
-  if (hi) part.at_most(*hi);
-  return number_node(store, part);
-}
-
 NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
   NumberSet set = form.number;
   set.spelling = spelling;
@@ -77,79 +76,16 @@ NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
     }
     out.push_back(between(store, set, last, std::nullopt));
   }
-  const NodeRef all = store.any_of(out);
-  if (!form.whole_spelling) return all;
+  NodeRef all = store.any_of(out);
+  if (!form.whole_spelling && !form.split_spelling) return all;
   const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
-  const NodeRef minus = store.optional(store.bytes("-"));
-  const NodeRef whole = store.both(all, store.cat(minus, store.plus(digit)));
-  return has_member(store, whole) ? whole : store.empty();
-}
-
-// The schemas by index of one part of an array's constraints, and the one for all later items.
-struct Tuple {
-  std::vector<Sub> items;
-  std::optional<Sub> rest;
-};
-
-Tuple tuple_of(const Source& source, Sub part) {
-  Tuple out;
-  const json::Value node = source.at(part.node);
-  const auto list = [&](json::Value items, As as) {
-    for (const json::Value item : items) out.items.push_back(Sub{item.index(), as});
-  };
-  if (part.as == As::literal) {
-    list(node, As::literal);
-    return out;
-  }
-  const auto keyword = [&](std::string_view name) {
-    const json::Value argument = node.get(name);
-    return argument && source.ignored(argument) ? json::Value() : argument;
-  };
-  const json::Value prefix = keyword("prefixItems"), items = keyword("items");
-  json::Value rest = items;
-  if (prefix) {
-    list(prefix, As::schema);
-  } else if (items && items.is_array()) {
-    list(items, As::schema);
-    rest = keyword("additionalItems");
-  }
-  if (rest && !rest.is_array()) out.rest = Sub{rest.index(), As::schema};
-  return out;
+  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
+  if (form.whole_spelling) all = store.both(all, whole);
+  if (form.split_spelling) all = store.both(all, store.complement(whole));
+  return has_member(store, all) ? all : store.empty();
 }
 
 }  // namespace
-
-NodeRef array_of(Store& store, const SourceRef& source, const Form& form, Role role, bool loose) {
-  auto out = std::make_shared<ArrayForm>();
-  out->min = form.min_items;
-  out->max = form.max_items;
-  out->whitespace = source->options.whitespace;
-  std::vector<Tuple> tuples;
-  size_t length = 0;
-  for (const Sub part : form.arrays) {
-    tuples.push_back(tuple_of(*source, part));
-    length = std::max(length, tuples.back().items.size());
-  }
-  length = std::min<size_t>(length, form.max_items);
-  for (size_t i = 0; i <= length; ++i) {
-    Conj conj;
-    for (const Tuple& tuple : tuples) {
-      if (i < tuple.items.size()) {
-        add_sub(conj, tuple.items[i]);
-      } else if (tuple.rest) {
-        add_sub(conj, *tuple.rest);
-      }
-    }
-    const NodeRef value = source->value(store, source, std::move(conj), loose, role);
-    if (i == length) {
-      out->rest = value;
-    } else {
-      out->prefix.push_back(value);
-    }
-  }
-  if (role != Role::json) return bare_items(store, std::move(out));
-  return array_node(store, std::move(out));
-}
 
 Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
                         Fuel& fuel) {
@@ -159,21 +95,32 @@ Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form,
   if (form.types & kTrue) out.push_back(store.bytes("true"));
   if (form.types & kNumber) out.push_back(numbers_of(store, form, source->options.numbers));
   if (form.types & kString) {
+    if (!afford_text(form, fuel)) return fuel.status();
     const NodeRef quote = store.bytes("\"");
     NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
-    if (source->barred != store.empty()) {
-      text = store.both(text, source->barred);
+    if (const NodeRef barred = source->spelling(loose); barred != store.empty()) {
+      text = store.both(text, barred);
       if (!has_member(store, text)) text = store.empty();
     }
     out.push_back(store.cat(quote, store.cat(text, quote)));
   }
-  if (form.types & kArray) out.push_back(array_of(store, source, form, Role::json, loose));
+  if (form.types & kArray) {
+    const Result<NodeRef> array = array_of(store, source, form, Role::json, loose, fuel);
+    if (!array) return array.status();
+    out.push_back(*array);
+  }
   if (form.types & kObject) {
     const Result<NodeRef> object = object_of(store, source, form, Role::json, loose, fuel);
     if (!object) return object.status();
     out.push_back(*object);
   }
   return store.any_of(out);
+}
+
+Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Role role,
+                        bool loose, Fuel& fuel) {
+  if (role == Role::json) return json_of(store, source, form, loose, fuel);
+  return styled_of(store, source, form, role, loose, fuel);
 }
 
 namespace {
@@ -184,9 +131,7 @@ Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
   std::vector<NodeRef> out;
   for (const Form& form : *forms) {
     if (!fuel.spend(64)) return fuel.status();
-    const Result<NodeRef> node = role_ == Role::json
-                                     ? json_of(store, source_, form, loose_, fuel)
-                                     : styled_of(store, source_, form, role_, loose_, fuel);
+    const Result<NodeRef> node = written(store, source_, form, role_, loose_, fuel);
     if (!node) return node.status();
     out.push_back(*node);
   }

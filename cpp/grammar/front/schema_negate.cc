@@ -42,6 +42,28 @@ void add_dependent_failures(std::vector<Conj>& choices, json::Value members) {
   }
 }
 
+// Some item does not satisfy its schema.
+void add_item_failures(std::vector<Conj>& choices, json::Value argument) {
+  if (argument.is_array()) {
+    for (const json::Value item : argument) choices.push_back({Sub{item.index(), As::violated}});
+    return;
+  }
+  if (keyword_of(argument.key()) == Keyword::additional_items) {
+    const json::Value items = argument.parent().get("items");
+    if (!items || !items.is_array()) return;
+  }
+  choices.push_back({Sub{argument.index(), As::some}});
+}
+
+// The value differs from each member of the list.
+void add_enum_failure(std::vector<Conj>& choices, json::Value list) {
+  Conj all{Sub{list.index(), As::keyword}};
+  for (const json::Value value : list) {
+    if (value.is_array() || value.is_object()) add_sub(all, Sub{value.index(), As::differs});
+  }
+  choices.push_back(std::move(all));
+}
+
 // The ways in which a keyword that brings in other schemas or keys can fail.
 void add_composite_failures(const Source& source, std::vector<Conj>& choices,
                             json::Value argument) {
@@ -79,6 +101,29 @@ void add_composite_failures(const Source& source, std::vector<Conj>& choices,
         choices.push_back({Sub{member.index(), As::violated}});
       }
       break;
+    case Keyword::pattern_properties:
+      for (const json::Value member : argument) {
+        if (source.key_patterns.contains(member.index())) {
+          choices.push_back({Sub{member.index(), As::some}});
+        }
+      }
+      break;
+    case Keyword::additional_properties:
+    case Keyword::property_names:
+      choices.push_back({Sub{argument.index(), As::some}});
+      break;
+    case Keyword::items:
+    case Keyword::prefix_items:
+    case Keyword::additional_items:
+      add_item_failures(choices, argument);
+      break;
+    case Keyword::contains: {
+      uint32_t min = 0, max = kOpen;
+      if (!contains_bounds(source, argument, min, max)) break;
+      if (min > 0) choices.push_back({Sub{argument.index(), As::fewer}});
+      if (max != kOpen) choices.push_back({Sub{argument.index(), As::more}});
+      break;
+    }
     case Keyword::dependent_required:
     case Keyword::dependent_schemas:
     case Keyword::dependencies:
@@ -97,9 +142,13 @@ void add_failures(const Source& source, std::vector<Conj>& choices, json::Value 
     case Keyword::exclusive_maximum:
       if (argument.is_number()) choices.push_back({fails});
       break;
-    case Keyword::type:
     case Keyword::enum_:
+      add_enum_failure(choices, argument);
+      break;
     case Keyword::const_:
+      choices.push_back({Sub{argument.index(), As::differs}});
+      break;
+    case Keyword::type:
     case Keyword::minimum:
     case Keyword::maximum:
     case Keyword::multiple_of:
@@ -191,9 +240,6 @@ void apply_refuted_keyword(Store& store, Source& source, Form& form, json::Value
   switch (keyword) {
     case Keyword::type:
       apply_type(form, argument, false, source.dialect);
-      break;
-    case Keyword::const_:
-      apply_other_values(store, form, {argument});
       break;
     case Keyword::enum_: {
       std::vector<json::Value> values;

@@ -4,6 +4,7 @@
 
 #include "grammar/front/schema_check.h"
 #include "grammar/front/schema_form.h"
+#include "grammar/front/schema_words.h"
 
 namespace treadle::schema {
 namespace {
@@ -12,20 +13,8 @@ constexpr uint32_t kRefutedChoices = 16;  // oneOf fails where none holds or any
 constexpr uint64_t kPairCost = 200;       // what such a proof costs beside its own steps
 constexpr uint64_t kPairFuel = 50'000;    // one proof that two alternatives exclude one another
 
-bool has_trees(json::Value list) {
-  return std::any_of(list.begin(), list.end(),
-                     [](json::Value value) { return value.is_array() || value.is_object(); });
-}
-
-bool integers_only(json::Value types) {
-  bool integer = false, number = false;
-  const auto add = [&](json::Value name) {
-    integer |= name.text() == "integer";
-    number |= name.text() == "number";
-  };
-  if (types.is_string()) add(types);
-  for (const json::Value name : types) add(name);
-  return integer && !number;
+bool is_false(json::Value schema) {
+  return schema.is_boolean() && !schema.truth();
 }
 
 bool is_trivial(json::Value schema) {
@@ -35,32 +24,27 @@ bool is_trivial(json::Value schema) {
 }  // namespace
 
 // Whether the keyword's failure can be written as conditions (schema_negate.cc).
-bool Checker::has_dual(json::Value argument, Keyword keyword) const {
+Result<bool> Checker::has_dual(json::Value argument, Keyword keyword) {
   switch (keyword) {
-    case Keyword::type:
-      // Draft 4 tells integers by their spelling.
-      return source_->dialect != Dialect::draft4 || !integers_only(argument);
-    case Keyword::enum_:
-      return !has_trees(argument);
-    case Keyword::const_:
-      return !argument.is_array() && !argument.is_object();
     case Keyword::max_properties:
       return count_of(argument) == 0;
-    case Keyword::items:
-    case Keyword::prefix_items:
-    case Keyword::additional_items:
-      if (argument.is_array()) return argument.size() == 0;
-      return is_trivial(argument);
     case Keyword::pattern_properties:
-      return argument.size() == 0;
+      for (const json::Value member : argument) {
+        const auto pattern = source_->key_patterns.find(member.index());
+        if (is_trivial(member) || is_false(member) || pattern == source_->key_patterns.end()) {
+          continue;
+        }
+        if (!words_of(store_, pattern->second, fuel_)) return false;
+      }
+      return true;
     case Keyword::additional_properties:
-    case Keyword::property_names:
+      // A key may repeat, so only its presence can be relied on, not its value.
+      return is_trivial(argument) || is_false(argument);
     case Keyword::unevaluated_items:
     case Keyword::unevaluated_properties:
       return is_trivial(argument);
     case Keyword::unique_items:
       return !argument.truth();
-    case Keyword::contains:
     case Keyword::draft3:
       return false;
     case Keyword::one_of:
@@ -72,9 +56,10 @@ bool Checker::has_dual(json::Value argument, Keyword keyword) const {
 
 Status Checker::visit_refuted(const Task& task) {
   const json::Value schema = source_->at(task.node);
-  uint8_t& seen = seen_[task.node];
-  if (seen & 2) return ok_status();
-  if (!source_->options.lenient) seen |= 2;  // a lenient origin must learn of every refusal
+  if (seen_[task.node] & kFails) return ok_status();
+  // A lenient origin must learn of every refusal.
+  if (!source_->options.lenient) seen_[task.node] |= kFails;
+  if (Status status = read(schema); !status.ok()) return status;
   if (!schema.is_object() || source_->dropped.contains(task.origin)) return ok_status();
   if (loosened_.contains(task.origin)) return ok_status();
   const bool only_ref = source_->ref_hides(schema);
@@ -87,21 +72,25 @@ Status Checker::visit_refuted(const Task& task) {
   return ok_status();
 }
 
+Status Checker::refuse_negation(json::Value origin, json::Value argument) {
+  const std::string place = source_->pointer(argument);
+  if (origin.key() != "oneOf") {
+    return refuse(origin, "the negation of `" + std::string(argument.key()) + "` at " + place +
+                              " cannot be enforced yet");
+  }
+  if (source_->options.lenient) return loosen(origin);
+  return refuse(origin, "alternatives may hold at the same time, and the one with `" +
+                            std::string(argument.key()) + "` at " + place +
+                            " cannot be excluded yet; give them different types, constants or "
+                            "required keys");
+}
+
 Status Checker::refute_keyword(const Task& task, json::Value schema, json::Value argument) {
   const json::Value origin = source_->at(task.origin);
   const Keyword keyword = keyword_of(argument.key());
-  if (!has_dual(argument, keyword)) {
-    const std::string place = source_->pointer(argument);
-    if (origin.key() != "oneOf") {
-      return refuse(origin, "the negation of `" + std::string(argument.key()) + "` at " + place +
-                                " cannot be enforced yet");
-    }
-    if (source_->options.lenient) return loosen(origin);
-    return refuse(origin, "alternatives may hold at the same time, and the one with `" +
-                              std::string(argument.key()) + "` at " + place +
-                              " cannot be excluded yet; give them different types, constants or "
-                              "required keys");
-  }
+  const Result<bool> dual = has_dual(argument, keyword);
+  if (!dual) return dual.status();
+  if (!*dual) return refuse_negation(origin, argument);
   switch (keyword) {
     case Keyword::ref:
     case Keyword::recursive_ref:
@@ -113,12 +102,39 @@ Status Checker::refute_keyword(const Task& task, json::Value schema, json::Value
     case Keyword::all_of:
     case Keyword::any_of:
     case Keyword::properties:
+    case Keyword::pattern_properties:
+    case Keyword::prefix_items:
       for (const json::Value part : argument) need_refuted(part, origin);
+      break;
+    case Keyword::items:
+      if (argument.is_array()) {
+        for (const json::Value part : argument) need_refuted(part, origin);
+      } else {
+        need_refuted(argument, origin);
+      }
+      break;
+    case Keyword::additional_items:
+      if (const json::Value items = schema.get("items"); items && items.is_array()) {
+        need_refuted(argument, origin);
+      }
+      break;
+    case Keyword::additional_properties:
+    case Keyword::property_names:
+      need_refuted(argument, origin);
+      break;
+    case Keyword::contains:
+      need(argument);
+      need_refuted(argument, origin);
       break;
     case Keyword::not_:
       need(argument);
       break;
     case Keyword::one_of:
+      for (const json::Value part : argument) {
+        need(part);
+        need_refuted(part, origin);
+      }
+      break;
     case Keyword::dependent_schemas:
     case Keyword::dependencies:
       for (const json::Value part : argument) {
@@ -126,6 +142,7 @@ Status Checker::refute_keyword(const Task& task, json::Value schema, json::Value
       }
       break;
     case Keyword::if_:
+      need(argument);
       need_refuted(argument, origin);
       for (const std::string_view name : {"then", "else"}) {
         const json::Value branch = schema.get(name);

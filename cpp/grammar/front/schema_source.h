@@ -2,6 +2,7 @@
 // conjunctions of sub-schemas, their nodes. Typed nodes of the IR share it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,10 +30,19 @@ enum class As : uint8_t {
   literal,   // the value equals it
   trunk,     // the value satisfies it, `oneOf` left out
   keyword,   // the value does not satisfy the keyword whose argument this node is
-  violated,  // the value is an object whose member, described by this node, does not satisfy it
+  violated,  // the value has the member or item that this node describes, and it does not satisfy
+             // it
   absent,    // the value, if an object, lacks the key: this node is a string or has that name
   missing,   // the value is an object and lacks the key
   present,   // the value is an object and has the key
+  differs,   // the value does not equal it
+  changed,   // the value has a member or item in this node's place, and it does not equal it
+  reshaped,  // the value is not an array or object, as this node is
+  shorter,   // the value is an array with fewer items than this node
+  longer,    // the value is an array with more items, or an object with a key that this node lacks
+  some,      // the value has a key or item that this node governs and that does not satisfy it
+  fewer,     // the value is an array with fewer items that satisfy this `contains` than it wants
+  more,      // likewise with more
 };
 
 struct Sub {
@@ -63,7 +73,12 @@ class Source {
   [[nodiscard]] json::Value root() const { return at(0); }
   // The pointer of a node in the caller's document.
   [[nodiscard]] std::string pointer(json::Value value) const {
-    return options.at + value.pointer();
+    return options.at + at(original(value.index())).pointer();
+  }
+  // The node of the caller's document that this one is a copy of, or itself.
+  [[nodiscard]] uint32_t original(uint32_t node) const {
+    const auto size = static_cast<uint32_t>(doc.nodes.size() - originals.size());
+    return node < size ? node : originals[node - size];
   }
   // Up to draft 7 a `$ref` hides its siblings.
   [[nodiscard]] bool ref_hides(json::Value schema) const {
@@ -81,14 +96,29 @@ class Source {
   NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
                 Role role = Role::json);
 
+  // What strings and keys must match as spelled; empty() if there is nothing. Proofs (`loose`) are
+  // about values, however these are spelled.
+  [[nodiscard]] NodeRef spelling(bool loose) const { return loose ? 0 : barred; }
+
   json::Document doc;
   SchemaOptions options;
   Dialect dialect = Dialect::any;
-  NodeRef barred = 0;  // texts without options.excludes; empty() if there are none
+  NodeRef barred = 0;               // texts without options.excludes; empty() if there are none
+  std::vector<uint32_t> originals;  // of the nodes that were copied for another dynamic scope
   std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target
   std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
   std::unordered_set<uint32_t> dropped;                // arguments without effect
+  // Whether the truth of this argument of anyOf or if, or member of anyOf, decides what is
+  // evaluated for a keyword that is enforced.
+  [[nodiscard]] bool decides(uint32_t node) const {
+    const auto found = traced.find(node);
+    if (found == traced.end()) return false;
+    return std::any_of(found->second.begin(), found->second.end(),
+                       [&](uint32_t argument) { return !dropped.contains(argument); });
+  }
+
+  std::unordered_map<uint32_t, std::vector<uint32_t>> traced;  // such a node -> unevaluated...
   // oneOf member -> the members that may hold at the same time, to be refuted beside it.
   std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/front/schema_array.h"
 #include "grammar/front/schema_object.h"
 #include "grammar/ir/charset.h"
 #include "grammar/ir/store.h"
@@ -153,7 +154,7 @@ class Styled {
     if (nested && group == kObject) {
       return object_of(store_, source_, part, Role::member, loose_, fuel_);
     }
-    if (nested) return array_of(store_, source_, part, Role::item, loose_);
+    if (nested) return array_of(store_, source_, part, Role::item, loose_, fuel_);
     const Result<NodeRef> json = json_of(store_, source_, part, loose_, fuel_);
     if (!json || !style_.padded) return json;
     const NodeRef parts[] = {space(), *json, space()};
@@ -161,13 +162,14 @@ class Styled {
   }
 
   // A string is text up to the end of its frame.
-  NodeRef raw() {
+  Result<NodeRef> raw() {
     std::vector<std::string> words = source_->options.excludes;
     words.emplace_back(style_.barrier);
     const NodeRef free = free_text(store_, words);
     const bool any = form_.texts.empty() && form_.not_texts.empty() && form_.min_length == 0 &&
                      form_.max_length == kOpen;
     if (any) return free;
+    if (!afford_text(form_, fuel_)) return fuel_.status();
     const NodeRef text = store_.both(form_text(store_, form_), free);
     if (!has_member(store_, text)) return store_.empty();
     if (!style_.lined) return text;

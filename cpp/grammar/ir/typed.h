@@ -21,6 +21,7 @@ enum class TypedTag : uint8_t {
   members,
   array,
   items,
+  items_counted,
   bare_items,
   value,
   keys,

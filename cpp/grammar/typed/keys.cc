@@ -57,13 +57,10 @@ class Keys final : public Typed {
 NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& state,
                     const Offer& offer, uint32_t low, uint32_t high, uint32_t depth) {
   std::vector<NodeRef> out;
-  const auto name = [&](uint32_t i) { return std::string_view(form->keys[(*offer)[i]].name); };
-  const auto end_of = [&](uint32_t key) {
-    return after_name(store, form, state, key, form->keys[key].value);
-  };
+  const auto name = [&](uint32_t i) { return std::string_view(form->keys[(*offer)[i].key].name); };
   while (low < high) {
     if (name(low).size() == depth) {
-      out.push_back(end_of((*offer)[low]));
+      out.push_back(after_offered(store, form, state, (*offer)[low]));
       ++low;
       continue;
     }
@@ -75,7 +72,7 @@ NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& 
     if (end == low + 1) {
       const NodeRef rest =
           string_content(store, store.bytes(name(low).substr(depth)), form->escapes);
-      out.push_back(store.cat(rest, end_of((*offer)[low])));
+      out.push_back(store.cat(rest, after_offered(store, form, state, (*offer)[low])));
     } else {
       const NodeRef deeper = store.typed(std::make_unique<Keys>(
           form, state, offer, low, end, depth + static_cast<uint32_t>(width)));

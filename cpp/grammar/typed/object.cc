@@ -8,142 +8,12 @@
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
 #include "grammar/typed/members.h"
+#include "grammar/typed/object_outlook.h"
 #include "grammar/typed/str.h"
 #include "support/hash.h"
 
 namespace treadle {
 namespace {
-
-// Answers "may this come next?" for one state of one object.
-class Outlook {
- public:
-  Outlook(Store& store, Fuel& fuel, const ObjectForm& form, const ObjectState& state)
-      : store_(store), fuel_(fuel), form_(form), state_(state) {}
-
-  // Fills what may follow; fails only when a budget runs out.
-  Status work() {
-    const auto count = static_cast<uint32_t>(form_.keys.size());
-    usable_.assign(count, false);
-    for (uint32_t key = 0; key < count; ++key) {
-      if (state_.has(key) || key < state_.next) continue;
-      const Result<bool> live = store_.live(form_.keys[key].value, fuel_);
-      if (!live) return live.status();
-      usable_[key] = *live;
-    }
-    for (uint32_t i = 0; i < form_.extras.size(); ++i) {
-      const Result<bool> live = store_.live(form_.extras[i].value, fuel_);
-      if (!live) return live.status();
-      if (*live) live_extras_.push_back(i);
-    }
-    drop_unmet();
-    const std::vector<uint32_t> base = needed(kOpen);
-    closable = base.empty() && state_.distinct() >= form_.min;
-    if (!std::all_of(base.begin(), base.end(), [&](uint32_t key) { return usable_[key]; })) {
-      return ok_status();  // cannot be completed; no state of an object with a value gets here
-    }
-    for (const uint32_t key : form_.sorted) {
-      if (!fuel_.spend()) return fuel_.status();
-      if (usable_[key] && (simple_ ? fits_alone(key, base) : fits(key, needed(key)))) {
-        named.push_back(key);
-      }
-    }
-    if (extra_fits(base)) extras = live_extras_;
-    return ok_status();
-  }
-
-  bool closable = false;
-  std::vector<uint32_t> named;   // by name
-  std::vector<uint32_t> extras;  // indices into ObjectForm::extras
-
- private:
-  // A key whose companions cannot come is not usable either.
-  void drop_unmet() {
-    simple_ = std::all_of(form_.keys.begin(), form_.keys.end(),
-                          [](const ObjectKey& key) { return key.needs.empty(); });
-    for (bool changed = !simple_; changed;) {
-      changed = false;
-      for (uint32_t key = 0; key < usable_.size(); ++key) {
-        if (!usable_[key]) continue;
-        for (const uint32_t need : form_.keys[key].needs) {
-          if (usable_[need] || state_.has(need)) continue;
-          usable_[key] = false;
-          changed = true;
-        }
-      }
-    }
-  }
-
-  // The keys that must still come once `key` (kOpen: nothing) has been read, without it.
-  std::vector<uint32_t> needed(uint32_t key) const {
-    std::vector<uint32_t> out;
-    std::vector<bool> known(form_.keys.size(), false);
-    std::vector<uint32_t> open;
-    const auto visit = [&](uint32_t i) {
-      if (known[i]) return;
-      known[i] = true;
-      open.push_back(i);
-      if (!state_.has(i) && i != key) out.push_back(i);
-    };
-    if (key != kOpen) visit(key);
-    for (uint32_t i = 0; i < form_.keys.size(); ++i) {
-      if (form_.keys[i].required || state_.has(i)) visit(i);
-    }
-    while (!open.empty()) {
-      const uint32_t i = open.back();
-      open.pop_back();
-      for (const uint32_t need : form_.keys[i].needs) visit(need);
-    }
-    return out;
-  }
-
-  // No key needs another: only the required keys that are still open matter, in ascending order.
-  bool fits_alone(uint32_t key, const std::vector<uint32_t>& open) const {
-    if (form_.declared_order && !open.empty() && open.front() < key) return false;
-    const auto left = static_cast<uint32_t>(open.size()) - (form_.keys[key].required ? 1 : 0);
-    return counts_fit(after_key(form_, state_, key), left);
-  }
-
-  // `needs` may name `key` itself, which is then met by reading it.
-  bool fits(uint32_t key, const std::vector<uint32_t>& needs) const {
-    const ObjectState next = after_key(form_, state_, key);
-    uint32_t open = 0;
-    for (const uint32_t need : needs) {
-      if (need == key) continue;
-      ++open;
-      if (form_.declared_order && need < next.next) return false;
-      if (!usable_[need]) return false;
-    }
-    return counts_fit(next, open);
-  }
-
-  bool extra_fits(const std::vector<uint32_t>& needs) const {
-    if (live_extras_.empty() || (form_.declared_order && !needs.empty())) return false;
-    const ObjectState next = after_key(form_, state_, kOpen);
-    return counts_fit(next, static_cast<uint32_t>(needs.size()));
-  }
-
-  // Whether `open` more required keys and the minimum can be met from `next` on.
-  bool counts_fit(const ObjectState& next, uint32_t open) const {
-    const uint64_t slots = form_.max == kOpen ? UINT64_MAX : form_.max - next.members;
-    if (form_.max != kOpen && (next.members > form_.max || slots < open)) return false;
-    if (next.distinct() >= form_.min) return true;
-    const uint64_t missing = form_.min - next.distinct();
-    if (missing > slots) return false;
-    uint64_t left = live_extras_.empty() || next.extra ? 0 : 1;
-    for (uint32_t key = next.next; key < usable_.size() && left < missing; ++key) {
-      if (usable_[key] && !next.has(key)) ++left;
-    }
-    return left >= missing;
-  }
-
-  Store& store_;
-  Fuel& fuel_;
-  const ObjectForm& form_;
-  const ObjectState& state_;
-  std::vector<bool> usable_;  // unread, in reach and with a value
-  std::vector<uint32_t> live_extras_;
-  bool simple_ = true;  // no key needs another
-};
 
 class Members final : public Typed {
  public:
@@ -180,7 +50,7 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
   const NodeRef quote = store.bytes("\"");
   std::vector<NodeRef> keys;
   if (form_->frame != nullptr) return framed(store, outlook, space);
-  const auto offer = std::make_shared<const std::vector<uint32_t>>(std::move(outlook.named));
+  const auto offer = std::make_shared<const std::vector<Offered>>(std::move(outlook.named));
   const bool barred = form_->barred != store.empty();
   const auto spelled = [&](NodeRef text) {
     const NodeRef name = string_content(store, text, form_->escapes);
@@ -191,14 +61,14 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
         key_choices(store, form_, state_, offer, 0, static_cast<uint32_t>(offer->size()), 0));
   }
   for (size_t i = 0; barred && i < offer->size(); ++i) {
-    const ObjectKey& key = form_->keys[(*offer)[i]];
-    keys.push_back(store.cat(spelled(store.bytes(key.name)),
-                             after_name(store, form_, state_, (*offer)[i], key.value)));
+    const Offered offered = (*offer)[i];
+    keys.push_back(store.cat(spelled(store.bytes(form_->keys[offered.key].name)),
+                             after_offered(store, form_, state_, offered)));
   }
   for (const uint32_t i : outlook.extras) {
     const ExtraKeys& extra = form_->extras[i];
-    keys.push_back(
-        store.cat(spelled(extra.text), after_name(store, form_, state_, kOpen, extra.value)));
+    keys.push_back(store.cat(spelled(extra.text),
+                             after_name(store, form_, state_, {kOpen, extra.gain}, extra.value)));
   }
   NodeRef member = store.cat(quote, store.any_of(keys));
   if (!first_) member = store.cat(store.bytes(","), store.cat(space, member));
@@ -209,14 +79,14 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
 // One more member of an object with a frame.
 NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) const {
   std::vector<NodeRef> members;
-  for (const uint32_t key : outlook.named) {
-    const ObjectKey& named = form_->keys[key];
-    members.push_back(
-        store.cat(store.bytes(named.name), after_name(store, form_, state_, key, named.value)));
+  for (const Offered offered : outlook.named) {
+    members.push_back(store.cat(store.bytes(form_->keys[offered.key].name),
+                                after_offered(store, form_, state_, offered)));
   }
   for (const uint32_t i : outlook.extras) {
     const ExtraKeys& extra = form_->extras[i];
-    members.push_back(store.cat(extra.text, after_name(store, form_, state_, kOpen, extra.value)));
+    members.push_back(
+        store.cat(extra.text, after_name(store, form_, state_, {kOpen, extra.gain}, extra.value)));
   }
   const NodeRef parts[] = {space, store.bytes(form_->frame->begin), store.any_of(members)};
   return store.concat(parts);
@@ -226,6 +96,7 @@ NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) con
 // keys have values and the counts agree; then optional keys fill up to the minimum.
 Result<NodeRef> Members::witness(Store& store, Fuel& fuel) const {
   if (!first_) return store.eps();
+  if (form_->goals != 0) return goals_witness(store, *form_, fuel);
   std::vector<NodeRef> parts;
   std::vector<NodeRef> choices;
   std::vector<bool> must(form_->keys.size(), false);
@@ -275,7 +146,7 @@ void ObjectForm::seal() {
   for (uint32_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
   std::sort(sorted.begin(), sorted.end(),
             [&](uint32_t a, uint32_t b) { return keys[a].name < keys[b].name; });
-  hash = mix(static_cast<uint64_t>(min) << 32 | max, declared_order ? 1 : 0);
+  hash = mix(static_cast<uint64_t>(min) << 32 | max, uint64_t{goals} << 1 | declared_order);
   if (frame != nullptr) hash = hash_bytes(frame->begin, hash);
   hash = mix(hash, barred);
   for (const ObjectKey& key : keys) {
@@ -293,7 +164,7 @@ uint32_t ObjectState::distinct() const {
 }
 
 uint64_t ObjectState::hash() const {
-  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, extra ? 1 : 0);
+  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, uint64_t{goals} << 1 | extra);
   for (const uint64_t word : seen) h = mix(h, word);
   return h;
 }
@@ -304,8 +175,10 @@ NodeRef json_space(Store& store, uint32_t most) {
   return store.repeat(store.byte_set(set), 0, most);
 }
 
-ObjectState after_key(const ObjectForm& form, const ObjectState& state, uint32_t key) {
+ObjectState after_key(const ObjectForm& form, const ObjectState& state, KeyRead read) {
   ObjectState next = state;
+  const uint32_t key = read.key;
+  next.goals |= read.gain;
   if (form.max != kOpen) ++next.members;
   if (key == kOpen) {
     next.extra = true;
@@ -330,7 +203,7 @@ bool complete(const ObjectForm& form, const ObjectState& state) {
       if (!state.has(need)) return false;
     }
   }
-  return state.distinct() >= form.min;
+  return state.distinct() >= form.min && state.goals == form.goals;
 }
 
 // The rest of an object with a frame. A rule never matches nothing, so the end stands beside it.
@@ -342,22 +215,38 @@ NodeRef framed_rest(Store& store, const ObjectFormRef& form, ObjectState state, 
 
 }  // namespace
 
-NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, uint32_t key,
+NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, KeyRead read,
                    NodeRef value) {
   if (form->frame != nullptr) {
-    const NodeRef rest = framed_rest(store, form, after_key(*form, state, key), false);
-    if (form->frame->end.empty() || key == kOpen) return store.cat(value, rest);
+    const NodeRef rest = framed_rest(store, form, after_key(*form, state, read), false);
+    if (form->frame->end.empty() || read.key == kOpen) return store.cat(value, rest);
     std::string end(form->frame->end);
-    end += form->keys[key].name;
+    end += form->keys[read.key].name;
     end += form->frame->end_after;
     const NodeRef parts[] = {value, store.bytes(end), rest};
     return store.concat(parts);
   }
   const NodeRef space = json_space(store, form->whitespace);
   const NodeRef rest =
-      store.typed(std::make_unique<Members>(form, after_key(*form, state, key), false));
+      store.typed(std::make_unique<Members>(form, after_key(*form, state, read), false));
   const NodeRef parts[] = {store.bytes("\""), space, store.bytes(":"), space, value, rest};
   return store.concat(parts);
+}
+
+NodeRef after_offered(Store& store, const ObjectFormRef& form, const ObjectState& state,
+                      Offered offered) {
+  const ObjectKey& key = form->keys[offered.key];
+  std::vector<NodeRef> ways;
+  if (offered.ways & 1) {
+    ways.push_back(after_name(store, form, state, {offered.key, key.gain}, key.value));
+  }
+  for (size_t i = 0; i < key.claims.size(); ++i) {
+    if (!(offered.ways >> (i + 1) & 1)) continue;
+    const KeyClaim& claim = key.claims[i];
+    ways.push_back(
+        after_name(store, form, state, {offered.key, key.gain | claim.gain}, claim.value));
+  }
+  return store.any_of(ways);
 }
 
 NodeRef object_node(Store& store, ObjectFormRef form) {

@@ -16,12 +16,21 @@ namespace treadle {
 
 class Store;
 
+// Another value of a key: it reaches the goals of `gain`, which the plain value need not.
+struct KeyClaim {
+  uint32_t gain = 0;
+  NodeRef value = 0;
+  bool operator==(const KeyClaim&) const = default;
+};
+
 // A key that the schema names. `value` = empty(): the key must not occur.
 struct ObjectKey {
   std::string name;  // UTF-8
   NodeRef value = 0;
   bool required = false;
   std::vector<uint32_t> needs;  // keys that must be present when this one is
+  uint32_t gain = 0;            // goals that its presence reaches
+  std::vector<KeyClaim> claims;
   bool operator==(const ObjectKey&) const = default;
 };
 
@@ -30,6 +39,7 @@ struct ObjectKey {
 struct ExtraKeys {
   NodeRef text = 0;  // regular, over decoded UTF-8
   NodeRef value = 0;
+  uint32_t gain = 0;
   bool operator==(const ExtraKeys&) const = default;
 };
 
@@ -47,6 +57,7 @@ struct ObjectForm {
   std::vector<ExtraKeys> extras;
   uint32_t min = 0;
   uint32_t max = kOpen;
+  uint32_t goals = 0;  // bits of what some key must reach before the object ends; no `needs` then
   bool declared_order = false;
   Escapes escapes = Escapes::any;
   uint32_t whitespace = 0;
@@ -65,6 +76,7 @@ struct ObjectState {
   std::vector<uint64_t> seen;  // bits of the named keys read so far
   uint32_t members = 0;        // counted only if there is a maximum
   uint32_t next = 0;           // declared order: named keys before it are closed
+  uint32_t goals = 0;          // those reached
   bool extra = false;          // an unnamed key was read, and the minimum is not reached yet
 
   bool operator==(const ObjectState&) const = default;
