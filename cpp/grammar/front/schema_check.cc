@@ -14,11 +14,6 @@ namespace {
 
 constexpr size_t kNotes = 1000;  // more notes than anybody reads
 
-bool is_true(json::Value value) {
-  return value &&
-         ((value.is_boolean() && value.truth()) || (value.is_object() && value.size() == 0));
-}
-
 // Keywords that turn one schema into several alternatives.
 bool branches(Keyword keyword) {
   switch (keyword) {
@@ -330,7 +325,7 @@ Status Checker::visit_array(json::Value argument, Keyword keyword) {
       break;
     }
     case Keyword::unevaluated_items:
-      if (!is_true(argument)) tracing_.push_back(argument.index());
+      if (!says_nothing(argument)) tracing_.push_back(argument.index());
       need(argument);
       break;
     default:
@@ -394,7 +389,7 @@ Status Checker::visit_object(json::Value schema, json::Value argument, Keyword k
       return refuse(argument, "a minimum above 1 of keys without names cannot be enforced yet");
     }
     case Keyword::unevaluated_properties:
-      if (!is_true(argument)) tracing_.push_back(argument.index());
+      if (!says_nothing(argument)) tracing_.push_back(argument.index());
       need(argument);
       break;
     default:

@@ -17,10 +17,6 @@ bool is_false(json::Value schema) {
   return schema.is_boolean() && !schema.truth();
 }
 
-bool is_trivial(json::Value schema) {
-  return (schema.is_boolean() && schema.truth()) || (schema.is_object() && schema.size() == 0);
-}
-
 }  // namespace
 
 // Whether the keyword's failure can be written as conditions (schema_negate.cc).
@@ -31,7 +27,7 @@ Result<bool> Checker::has_dual(json::Value argument, Keyword keyword) {
     case Keyword::pattern_properties:
       for (const json::Value member : argument) {
         const auto pattern = source_->key_patterns.find(member.index());
-        if (is_trivial(member) || is_false(member) || pattern == source_->key_patterns.end()) {
+        if (says_nothing(member) || is_false(member) || pattern == source_->key_patterns.end()) {
           continue;
         }
         if (!words_of(store_, pattern->second, fuel_)) return false;
@@ -39,10 +35,10 @@ Result<bool> Checker::has_dual(json::Value argument, Keyword keyword) {
       return true;
     case Keyword::additional_properties:
       // A key may repeat, so only its presence can be relied on, not its value.
-      return is_trivial(argument) || is_false(argument);
+      return says_nothing(argument) || is_false(argument);
     case Keyword::unevaluated_items:
     case Keyword::unevaluated_properties:
-      return is_trivial(argument);
+      return says_nothing(argument);
     case Keyword::unique_items:
       return !argument.truth();
     case Keyword::draft3:

@@ -64,6 +64,11 @@ enum class Role : uint8_t {
 
 void add_sub(Conj& conj, Sub sub);  // keeps it sorted
 
+// Whether the schema is `true` or {}.
+inline bool says_nothing(json::Value schema) {
+  return (schema.is_boolean() && schema.truth()) || (schema.is_object() && schema.size() == 0);
+}
+
 class Source {
  public:
   Source(json::Document document, SchemaOptions chosen)

@@ -12,10 +12,6 @@ namespace {
 
 constexpr size_t kTruths = 8;  // members of anyOf that are told apart under one keyword
 
-bool is_trivial(json::Value schema) {
-  return (schema.is_boolean() && schema.truth()) || (schema.is_object() && schema.size() == 0);
-}
-
 // Calls use(schema, argument) for every keyword that has an effect.
 template <class Use>
 void each_keyword(const Source& source, json::Value schema, Use use) {
@@ -122,7 +118,7 @@ void close_scopes(const Source& source, Branch& branch) {
   for (const bool items : {false, true}) {
     auto& list = items ? branch.form.other_items : branch.form.other_keys;
     std::erase_if(list, [&](Unevaluated& part) {
-      if (is_trivial(source.at(part.argument))) return true;
+      if (says_nothing(source.at(part.argument))) return true;
       part.scope = scope_of(source, branch, part.scope[0]);
       return covers_all(source, part, items);
     });
