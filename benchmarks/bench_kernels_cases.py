@@ -275,7 +275,7 @@ def gqa(lib: Library, b: int, H: int, K: int, d: int, page: int, lens: list[int]
                 v[at, n % page :] = math.nan
         return {
             "q": normal(b, H, d), "k": k, "v": v, "ptr": ptr.to(DEVICE), "idx": order,
-            "last": last.int().to(DEVICE), "o": poison(b, H, d), 
+            "last": last.int().to(DEVICE), "o": poison(b, H, d),
             "lse": poison(b, H, dtype=torch.float32),
             "work": poison(b * H * parts * (d + 2), dtype=torch.float32),
             "arrived": torch.zeros(b * K, dtype=torch.int32, device=DEVICE),

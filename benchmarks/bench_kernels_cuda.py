@@ -265,14 +265,26 @@ def checks(lib: Library) -> list[Case]:
     return found
 
 
+PROJECTIONS = (
+    (3072, 2048, "plain"),
+    (2048, 2048, "add"),
+    (8192, 2048, "gate"),
+    (2048, 8192, "add"),
+    (6144, 4096, "plain"),
+    (4096, 4096, "add"),
+    (14336, 4096, "gate"),
+    (4096, 14336, "add"),
+    (28672, 4096, "plain"),
+)
+"""N, K and epilogue: qkv, output, gate and up, down of both models; gate and up unfused."""
+
+
 def gemms(lib: Library) -> list[Case]:
     """Projections of Llama-3.2-1B and Llama-3.1-8B."""
     found: list[Case] = []
     for bits in (16, 4):
         for M in (1, 4, 8, 16):
-            for N, K, epilogue in ((3072, 2048, "plain"), (2048, 2048, "add"), (8192, 2048, "gate"),
-                                   (2048, 8192, "add"), (6144, 4096, "plain"), (4096, 4096, "add"),
-                                   (14336, 4096, "gate"), (4096, 14336, "add"), (28672, 4096, "plain")):  # fmt: skip
+            for N, K, epilogue in PROJECTIONS:
                 found.append(cases.gemm(lib, M, N, K, bits=bits, epilogue=epilogue))
             found.append(cases.gemm(lib, M, 128256, 2048, bits=bits))
     return found
@@ -330,7 +342,8 @@ def main() -> None:
                 if "CUDA error: " in str(problem):
                     break
         print(
-            f"checked {len(report)}, wrong {sum(not r['ok'] for r in report)}, {time.time() - start:.0f} s"
+            f"checked {len(report)}, wrong {sum(not r['ok'] for r in report)}, "
+            f"{time.time() - start:.0f} s"
         )
     if "sample" in only:
         figures["results"] += sampling(lib, report, bandwidth)
