@@ -185,7 +185,7 @@ def rope(lib: Library, T: int, H: int, K: int, d: int, r: int, *, norm: bool, ca
 
 
 def pack_w4g32(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Codes 0..15 uint8 [N, K] and float16 scales [N, K/32] -> int8 [N, K/2 + K/16] (gemm_w4g32.cu)."""
+    """Codes 0..15 uint8 [N, K] and float16 scales [N, K/32] -> int8 [N, K/2 + K/16]."""
     N, K = codes.shape
     order = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7], device=codes.device)
     parts = codes.view(N, K // 128, 4, 4, 8)[..., order]  # [N, blocks, group, lane, nibble]
@@ -250,7 +250,7 @@ def gemm(lib: Library, M: int, N: int, K: int, *, bits: int = 16, epilogue: str 
 
 
 def splits_for(batch: int, K: int, length: int) -> int:
-    """Blocks a sequence and key head: enough to fill 132 multiprocessors, a tile a warp at least."""
+    """Blocks a sequence and key head: enough to fill 132 multiprocessors, a warp a tile or more."""
     return max(1, min(math.ceil(length / 64), 132 * 4 // (batch * K), 64))
 
 
@@ -275,7 +275,8 @@ def gqa(lib: Library, b: int, H: int, K: int, d: int, page: int, lens: list[int]
                 v[at, n % page :] = math.nan
         return {
             "q": normal(b, H, d), "k": k, "v": v, "ptr": ptr.to(DEVICE), "idx": order,
-            "last": last.int().to(DEVICE), "o": poison(b, H, d), "lse": poison(b, H, dtype=torch.float32),
+            "last": last.int().to(DEVICE), "o": poison(b, H, d),
+            "lse": poison(b, H, dtype=torch.float32),
             "work": poison(b * H * parts * (d + 2), dtype=torch.float32),
             "arrived": torch.zeros(b * K, dtype=torch.int32, device=DEVICE),
         }  # fmt: skip
@@ -325,3 +326,32 @@ def gqa(lib: Library, b: int, H: int, K: int, d: int, page: int, lens: list[int]
     }
     return Case("gqa_paged_decode", shape, make, run, reference, {"sdpa_dense": sdpa}, size,
                 tolerance=6e-3)  # fmt: skip
+
+
+def sample(lib: Library, b: int, V: int, k: int, p: float) -> Case:
+    """Draws under top_k and top_p; checked apart, by their distribution."""
+
+    def make() -> dict[str, Any]:
+        return {
+            "p": torch.softmax(torch.randn(b, V, device=DEVICE) * 2.5, -1),
+            "k": torch.full((b,), k, device=DEVICE, dtype=torch.int32),
+            "tp": torch.full((b,), p, device=DEVICE),
+            "o": torch.full((b,), -1, device=DEVICE, dtype=torch.int64),
+        }
+
+    def run(a: dict[str, Any], overlap: int = 0, variant: int = -1) -> tuple[torch.Tensor, ...]:
+        lib("treadle_sample_f32", a["o"], a["p"], a["k"], a["tp"], None, b, V,
+            ctypes.c_uint64(11), overlap)  # fmt: skip
+        return (a["o"],)
+
+    def sort(a: dict[str, Any]) -> Any:
+        v, i = a["p"].sort(-1, descending=True)
+        if k:
+            v[:, k:] = 0
+        c = v.cumsum(-1)
+        v = v.masked_fill((c - v) > a["tp"][:, None] * c[:, -1:], 0.0)
+        u = torch.rand(b, 1, device=DEVICE) * v.sum(-1, keepdim=True)
+        return i.gather(-1, torch.searchsorted(v.cumsum(-1), u))
+
+    shape = {"b": b, "V": V, "k": k, "p100": int(p * 100)}
+    return Case("sample", shape, make, run, lambda a: (), {"torch_sort": sort}, b * V * 4)

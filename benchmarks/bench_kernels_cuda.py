@@ -223,46 +223,16 @@ def sampling(lib: Library, report: list[dict[str, Any]], bandwidth: float) -> li
         freedom = max(1, int(big.sum()) - (0 if float(tail[1]) > 20 else 1))
         z = (float(g) - freedom) / math.sqrt(2 * freedom)
         ok = outside == 0 and abs(z) < 5
-        report.append({"case": "sample", "temperature": temperature, "k": k, "p": p, "outside": outside,
-                       "g": float(g), "freedom": freedom, "z": z, "ok": ok})  # fmt: skip
+        given = {"case": "sample", "temperature": temperature, "k": k, "p": p}
+        report.append(
+            {**given, "outside": outside, "g": float(g), "freedom": freedom, "z": z, "ok": ok}
+        )
         if not ok:
             print("WRONG", report[-1])
     results = []
     for b in (1, 4, 16, 64):
         for k, p in ((0, 1.0), (40, 0.95), (0, 0.9)):
-
-            def make() -> dict[str, Any]:
-                return {"p": torch.softmax(torch.randn(b, V, device="cuda") * 2.5, -1),
-                        "k": torch.full((b,), k, device="cuda", dtype=torch.int32),
-                        "tp": torch.full((b,), p, device="cuda"),
-                        "o": torch.full((b,), -1, device="cuda", dtype=torch.int64)}  # fmt: skip
-
-            def run(a: dict[str, Any], overlap: int = 0, variant: int = -1) -> Any:
-                lib(
-                    "treadle_sample_f32",
-                    a["o"],
-                    a["p"],
-                    a["k"],
-                    a["tp"],
-                    None,
-                    b,
-                    V,
-                    cases.ctypes.c_uint64(11),
-                    overlap,
-                )
-                return (a["o"],)
-
-            def sort(a: dict[str, Any]) -> Any:
-                v, i = a["p"].sort(-1, descending=True)
-                if k:
-                    v[:, k:] = 0
-                c = v.cumsum(-1)
-                v = v.masked_fill((c - v) > a["tp"][:, None] * c[:, -1:], 0.0)
-                u = torch.rand(b, 1, device="cuda") * v.sum(-1, keepdim=True)
-                return i.gather(-1, torch.searchsorted(v.cumsum(-1), u))
-
-            case = Case("sample", {"b": b, "V": V, "k": k, "p100": int(p * 100)}, make, run,
-                        lambda a: (), {"torch_sort": sort}, b * V * 4)  # fmt: skip
+            case = cases.sample(lib, b, V, k, p)
             results.append(measure(case, bandwidth))
     return results
 
@@ -295,14 +265,26 @@ def checks(lib: Library) -> list[Case]:
     return found
 
 
+PROJECTIONS = (
+    (3072, 2048, "plain"),
+    (2048, 2048, "add"),
+    (8192, 2048, "gate"),
+    (2048, 8192, "add"),
+    (6144, 4096, "plain"),
+    (4096, 4096, "add"),
+    (14336, 4096, "gate"),
+    (4096, 14336, "add"),
+    (28672, 4096, "plain"),
+)
+"""N, K and epilogue: qkv, output, gate and up, down of both models; gate and up unfused."""
+
+
 def gemms(lib: Library) -> list[Case]:
     """Projections of Llama-3.2-1B and Llama-3.1-8B."""
     found: list[Case] = []
     for bits in (16, 4):
         for M in (1, 4, 8, 16):
-            for N, K, epilogue in ((3072, 2048, "plain"), (2048, 2048, "add"), (8192, 2048, "gate"),
-                                   (2048, 8192, "add"), (6144, 4096, "plain"), (4096, 4096, "add"),
-                                   (14336, 4096, "gate"), (4096, 14336, "add"), (28672, 4096, "plain")):  # fmt: skip
+            for N, K, epilogue in PROJECTIONS:
                 found.append(cases.gemm(lib, M, N, K, bits=bits, epilogue=epilogue))
             found.append(cases.gemm(lib, M, 128256, 2048, bits=bits))
     return found
@@ -360,7 +342,8 @@ def main() -> None:
                 if "CUDA error: " in str(problem):
                     break
         print(
-            f"checked {len(report)}, wrong {sum(not r['ok'] for r in report)}, {time.time() - start:.0f} s"
+            f"checked {len(report)}, wrong {sum(not r['ok'] for r in report)}, "
+            f"{time.time() - start:.0f} s"
         )
     if "sample" in only:
         figures["results"] += sampling(lib, report, bandwidth)

@@ -33,6 +33,7 @@ CODES = {
     torch.float16: (2, 16),
     torch.bfloat16: (4, 16),
     torch.float32: (2, 32),
+    torch.int8: (0, 8),
     torch.int32: (0, 32),
     torch.int64: (0, 64),
 }
@@ -110,6 +111,12 @@ def make_inputs(d: dict[str, Any], rows: int) -> dict[str, Any]:
             made[name] = torch.full(shape, 20, dtype=torch.int32, device="cuda")
         elif name == "top_p":
             made[name] = torch.full(shape, 0.8, device="cuda")
+        elif t["dtype"] == "int8":  # w4g32: any code, small positive scales
+            raw = torch.randint(0, 256, shape, device="cuda", dtype=torch.uint8)
+            count = shape[1] // 18  # K / 32
+            scales = (torch.rand(shape[0], count, device="cuda") + 0.5) * 0.01
+            raw[:, -2 * count :] = scales.half().view(torch.uint8)
+            made[name] = raw.view(torch.int8)
         elif name == "probs":
             made[name] = torch.softmax(torch.randn(shape, device="cuda") * 3, -1)
         else:

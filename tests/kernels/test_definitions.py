@@ -13,8 +13,11 @@ import pytest
 from treadle.graph import FUSED, OPS, lookup
 from treadle.kernels.definitions import shipped
 from treadle.kernels.definitions.public import gqa_decode, gqa_prefill, gqa_ragged, public, sampling
+from treadle.kernels.definitions.quantised import gemm_w4g32
 from treadle.kernels.definitions.shipped import own
+from treadle.kernels.packing import packed
 from treadle.kernels.schema import Definition, pretty, refused_by_v1, sig, write
+from treadle.kernels.store import Dataset
 
 torch = pytest.importorskip("torch")
 
@@ -169,3 +172,33 @@ def test_sampling_draws_from_what_the_filters_leave() -> None:
     assert drawn(None, 0.0) == {1}
     assert drawn(3, 0.9) == {1, 2, 3}  # after top_k the masses are 4/9, 3/9, 2/9
     assert drawn(2, 0.5) == {1}
+
+
+def test_w4g32_reads_codes_where_its_layout_puts_them() -> None:
+    N, K = 3, 256
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 16, (N, K), generator=generator, dtype=torch.uint8)
+    scales = torch.rand(N, K // 32, generator=generator).half()
+    rows = torch.zeros(N, K // 2 + K // 16, dtype=torch.uint8)
+    for n in range(N):
+        for column in range(K):  # straight from the words of the layout's description
+            block, inside = divmod(column, 128)
+            group, place = divmod(inside, 32)
+            lane, c = divmod(place, 8)
+            nibble = c // 2 + 4 * (c % 2)
+            byte = block * 64 + lane * 16 + group * 4 + nibble // 2
+            rows[n, byte] |= codes[n, column] << (4 * (nibble % 2))
+    rows[:, K // 2 :] = scales.view(torch.uint8)
+    w = (codes.double() - 8) * scales.double().repeat_interleave(32, 1)
+    x = torch.randn(2, K, generator=generator, dtype=torch.float64)
+    found = reference(gemm_w4g32(N, K, "tiny"))(x, rows.view(torch.int8))
+    torch.testing.assert_close(found, x @ w.T)
+
+
+def test_packed_solutions_are_their_sources() -> None:
+    data = Dataset(ROOT, readonly=True)
+    made = {s.name: s for s in packed(data.definitions(), ROOT / "sources" / "cuda")}
+    have = {s.name: s for s in data.solutions() if s.author == "treadle" and "_cuda_" in s.name}
+    assert made == have, "run: treadle kernels pack"
+    assert len(made) > 90
+    assert not list(data.problems())

@@ -17,6 +17,7 @@ from treadle.kernels.schema import AxisConst, Definition, Solution, Source, Spec
 AUTHOR = "treadle"
 FAMILIES: tuple[tuple[str, str], ...] = (
     (r"gemm_n\d+_k\d+(_bf16)?", "gemm"),
+    (r"gemm_n\d+_k\d+_bf16_w4g32", "gemm_w4g32"),
     (r"rmsnorm_h\d+(_bf16_eps.*)?", "rmsnorm"),
     (r"fused_add_rmsnorm_h\d+", "fused_add_rmsnorm"),
     (r"add_rmsnorm_h\d+_bf16_eps.*", "add_rmsnorm"),
@@ -73,6 +74,8 @@ def _fits(family: str, d: Definition) -> bool:
     match family:
         case "gemm":
             return size["N"] % 16 == 0 and size["K"] % 64 == 0
+        case "gemm_w4g32":
+            return size["N"] % 16 == 0 and size["K"] % 256 == 0
         case "gqa_paged_decode":
             heads, kv_heads = size["num_qo_heads"], size["num_kv_heads"]
             return size["head_dim"] in (64, 128) and heads // kv_heads <= 16

@@ -9,18 +9,17 @@ import torch
 from treadle import _core
 
 
-def view_of(bitmask: Any) -> tuple[_core.RowView, int]:
-    """A buffer int32 [n, W] or [W] taken apart, and its address; 0 where it cannot move.
+def view_of(bitmask: Any) -> _core.RowView:
+    """A buffer int32 [n, W] or [W] taken apart. Raises RuntimeError for any other.
 
-    The memory of a tensor moves under torch's set_ and resize_, that of numpy's arrays does not
-    while somebody holds them. Raises RuntimeError for any other buffer.
+    Tensors go through numpy, which pins their storage: `resize_` would move the memory that the
+    view has, and now raises instead.
     """
-    rows = bitmask[None] if getattr(bitmask, "ndim", 2) == 1 else bitmask
     try:
-        view = _core.RowView(rows)
+        rows = bitmask.numpy() if isinstance(bitmask, torch.Tensor) else bitmask
+        return _core.RowView(rows[None] if getattr(rows, "ndim", 2) == 1 else rows)
     except (TypeError, RuntimeError, BufferError) as error:
         raise RuntimeError(f"bitmask: {error}") from None
-    return view, bitmask.data_ptr() if isinstance(bitmask, torch.Tensor) else 0
 
 
 def float_row(tensor: torch.Tensor, least: int, name: str) -> torch.Tensor:

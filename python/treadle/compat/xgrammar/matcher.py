@@ -118,7 +118,6 @@ class GrammarMatcher(XGRObject):
         self._stopped = native.core.finished
         self._owner: Any = None  # the bitmask of the last call, and its rows taken apart
         self._view: Any = None
-        self._address = 0
 
     def accept_token(self, token_id: int, *, debug_print: bool = False) -> bool:
         """Takes one token. False, and nothing changes, when it is not legal here."""
@@ -144,13 +143,14 @@ class GrammarMatcher(XGRObject):
         """Writes the legal next tokens into row `index`; returns whether anything is masked.
 
         bitmask: int32 [n, ceil(V / 32)] (or one row) on the CPU, torch, numpy or any DLPack
-        object. Raises RuntimeError for another buffer, and after a stop token was accepted.
+        object. A tensor is taken apart once and remembered: give a new one rather than another
+        memory by `set_` (`resize_` raises from then on). Raises RuntimeError for another buffer,
+        and after a stop token was accepted.
         """
         if self._stopped:
             raise RuntimeError("the matcher has terminated: a stop token was accepted")
-        # The memory of a tensor moves under set_ and resize_, so its address is compared.
-        if bitmask is not self._owner or (self._address and bitmask.data_ptr() != self._address):
-            self._view, self._address = view_of(bitmask)
+        if bitmask is not self._owner:
+            self._view = view_of(bitmask)
             self._owner = bitmask
         try:
             return self._fill(self._view, index)
@@ -258,7 +258,6 @@ class BatchGrammarMatcher(XGRObject):
         self._init_handle(Batch())
         self._owner: Any = None
         self._view: Any = None
-        self._address = 0
 
     def batch_fill_next_token_bitmask(
         self,
@@ -275,8 +274,8 @@ class BatchGrammarMatcher(XGRObject):
         for position, matcher in enumerate(matchers):
             if matcher._stopped:
                 raise RuntimeError(f"matcher {position} has terminated: a stop token was accepted")
-        if bitmask is not self._owner or (self._address and bitmask.data_ptr() != self._address):
-            self._view, self._address = view_of(bitmask)
+        if bitmask is not self._owner:
+            self._view = view_of(bitmask)
             self._owner = bitmask
         where = None if indices is None else list(indices)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 from treadle.graph import FUSED, OPS
 from treadle.kernels.definitions.derive import define
 from treadle.kernels.definitions.public import public
+from treadle.kernels.definitions.quantised import gemm_w4g32
 from treadle.kernels.schema import AxisConst, Definition
 
 SMOLLM2: dict[str, Any] = {
@@ -62,6 +63,8 @@ def shipped() -> Iterator[Definition]:
                 names={"T": "M", "O": "N", "I": "K", "x": "A", "w": "B", "y": "C"},
                 tags=[f"model:{model}"],
             )  # fmt: skip
+        if act == "bf16":
+            yield from (gemm_w4g32(n, k, model) for n, k in LINEARS[model])
         for op in (*OPS, *FUSED):
             if op != "linear":
                 yield own(op, act, sizes, eps, model)
