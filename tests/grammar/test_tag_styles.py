@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from byte_matcher import Language
+from jsonschema import Draft202012Validator
 
 from treadle.errors import GrammarError
 from treadle.grammar import Grammar
@@ -184,6 +186,62 @@ def test_open_objects_and_empty_ones(style: str) -> None:
     assert [note.keyword for note in notes] == (["style"] if style == "minimax_m3_xml" else [])
 
 
+COUNTED: list[dict[str, Any]] = [
+    {"items": {"enum": [1, 2, "x"]}, "uniqueItems": True},
+    {"items": {"enum": [1, 2, "x"]}, "uniqueItems": True, "minItems": 2},
+    {"items": {"enum": [1, 2, "x"]}, "contains": {"const": 2}, "maxContains": 1},
+    {"contains": {"const": "x"}, "minContains": 0, "maxContains": 1, "items": {"enum": [1, "x"]}},
+    {"items": {"enum": [1, 2, [1]]}, "contains": {"type": "array"}, "minContains": 2},
+    {"prefixItems": [{"const": 2}], "unevaluatedItems": {"enum": [1, [1]]}},
+    {"not": {"items": {"type": "integer"}}, "items": {"enum": [1, 2, [1]]}},
+]
+DECIDED: list[dict[str, Any]] = [
+    {"not": {"properties": {"a": {"const": 1}, "b": {"const": 2}}}},
+    {"not": {"patternProperties": {"^[ab]$": {"const": 1}}}, "maxProperties": 2},
+    {"not": {"propertyNames": {"enum": ["a", "c"]}}, "maxProperties": 2},
+    {"anyOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}, {"required": ["b"]}],
+     "properties": {"b": {}}, "unevaluatedProperties": False},
+    {"enum": [{"a": 1, "b": 2}, {"c": 3}, {}]},
+]  # fmt: skip
+
+
+def _agrees(style: str, schema: dict[str, Any], values: list[Any]) -> None:
+    language = _language(style, schema, any_order=True)
+    valid = Draft202012Validator(schema).is_valid
+    answers: set[bool] = set()
+    for value in values:
+        text = "[" + "".join(WRITERS[style](key, part) for key, part in value.items()) + "]"
+        expected = valid(value)
+        assert (text in language) == expected, text
+        answers.add(expected)
+    assert answers == {True, False}
+
+
+@pytest.mark.parametrize("style", WRITERS)
+def test_counted_items(style: str) -> None:
+    lists = [
+        list(items) for n in range(4) for items in itertools.product([1, 2, "x", [1]], repeat=n)
+    ]
+    for counted in COUNTED:
+        array = {"type": "array", **counted}
+        schema = {"type": "object", "properties": {"l": array}, "required": ["l"]}
+        _agrees(style, {**schema, "additionalProperties": False}, [{"l": one} for one in lists])
+
+
+@pytest.mark.parametrize("style", WRITERS)
+def test_keys_and_values_that_decide(style: str) -> None:
+    values = [
+        dict(zip(keys, numbers, strict=True))
+        for n in range(4)
+        for keys in itertools.permutations("abc", n)
+        for numbers in itertools.product([1, 2, 3], repeat=n)
+    ]
+    plain = {key: {"type": "integer"} for key in "abc"}
+    for decided in DECIDED:
+        closed = {"type": "object", "properties": plain, "additionalProperties": False}
+        _agrees(style, {"allOf": [closed], **decided}, values)
+
+
 @pytest.mark.parametrize("style", WRITERS)
 def test_excludes_bar_strings_and_keys(style: str) -> None:
     write = WRITERS[style]
@@ -219,3 +277,21 @@ def test_the_old_qwen_format_is_the_style() -> None:
     old = Language(Grammar.tag({"type": "qwen_xml_parameter", "json_schema": SCHEMA}))
     assert _qwen("text", "x") + _qwen("count", 1) in old
     assert _qwen("text", "x") not in old
+
+
+def test_excludes_hold_in_listed_values_and_keys_of_json() -> None:
+    content = {"type": "json_schema", "excludes": ["xx", '"k"']}
+
+    def language(schema: Any) -> Language:
+        tagged = {**content, "json_schema": schema}
+        return Language(Grammar.tag({"type": "tag", "begin": "<", "content": tagged, "end": ">"}))
+
+    listed = language({"type": "array", "items": {"enum": [["xx"], "xxy", 1]}, "uniqueItems": True})
+    assert "<[1]>" in listed
+    assert '<["x\\u0078y",["\\u0078x"],1]>' in listed
+    for text in ('<[["xx"]]>', '<["xxy"]>', "<[1,1]>"):
+        assert text not in listed
+    keyed = language({"properties": {"xxk": {"const": 1}}, "not": {"properties": {"xxk": False}}})
+    assert '<{"x\\u0078k":1}>' in keyed
+    assert '<{"xxk":1}>' not in keyed
+    assert "<{}>" not in keyed

@@ -41,8 +41,6 @@ KEYS = (
     "cohere",
     "exaone",
 )
-# Where treadle's file has another name than xgrammar's family.
-_FILES = {"llama": "llama3", "qwen_3": "qwen"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Request:
 def family_tag(key: str, request: Request) -> StructuralTag:
     """The tag of a request. Raises RefusedError for a family that has no tool format here."""
     known = tool_formats()
-    form = known.get(key) or known.get(_FILES.get(key, ""))
+    form = next((f for f in known.values() if key == f.name or key in f.aliases), None)
     if form is None:
         raise RefusedError(
             Unsupported(f"no tool format {key!r} is installed", at="model", hint=f"{[*known]}")
@@ -84,7 +82,10 @@ def _answer(form: ToolFormat, request: Request) -> Json:
         return {"type": "any_text", "excludes": _marks(form, request)}
     choice: Any = "auto" if request.choice == "auto" else "required"
     single = request.choice == "forced" or not request.parallel
-    tag = call_tag(form.call, None, tools, choice, not single)
+    # Only messages in channels hold reasoning anywhere; else _thought() puts it first.
+    thinking = request.reasoning if form.layout == "channels" else "disabled"
+    exclude = request.exclude_special_tokens
+    tag = call_tag(form, tools, choice, not single, thinking, exclude)
     assert tag is not None  # there are tools, and the choice is not none
     _fill_in(tag["format"], request, _marks(form, request))
     return tag["format"]
@@ -109,6 +110,8 @@ def _marks(form: ToolFormat, request: Request) -> list[str]:
 def _thought(form: ToolFormat, request: Request) -> Json | None:
     marks = form.reasoning
     if marks is None or request.reasoning == "disabled":
+        return None
+    if form.layout == "channels" and (request.functions or request.builtins):
         return None
     opened = request.reasoning == "enabled"
     inner = [marks.begin] if request.exclude_special_tokens else []
@@ -138,5 +141,5 @@ def _fill_in(node: Any, request: Request, marks: list[str]) -> None:
                 value["max_whitespace_cnt"] = request.max_whitespace
             continue
         if kind == "triggered_tags" and marks:
-            value["excludes"] = [*value.get("excludes", ()), *marks]
+            value["excludes"] = list(dict.fromkeys([*value.get("excludes", ()), *marks]))
         pending += value.values()
