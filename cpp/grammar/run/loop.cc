@@ -1,8 +1,10 @@
 #include "grammar/run/loop.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "grammar/typed/dispatch.h"
 #include "grammar/typed/str.h"
 
 namespace treadle {
@@ -29,6 +31,15 @@ bool better(const Loop& a, const Loop& b) {
   constexpr uint32_t kMostTokens = 8;
   return std::min(a.units, kMostTokens) * width(a.chars) >
          std::min(b.units, kMostTokens) * width(b.chars);
+}
+
+// Free text goes on for ever with characters that begin nothing it excludes.
+Loop open_loop(const ByteSet& bytes) {
+  Loop out;
+  out.chars.ascii = bytes & ByteSet::range(0, 0x7F);
+  out.chars.beyond = (ByteSet::range(0xC2, 0xF4) & ~bytes).empty();
+  out.units = out.chars.empty() ? 0 : kOpen;
+  return out;
 }
 
 bool apart(const ByteSet& first, const CharClass& chars) {
@@ -101,6 +112,7 @@ Loop Loops::in(Store& store, NodeRef ref, bool decoded, int depth) {
       return beside(store, copy, which, decoded, depth + 1);
     }
     case Kind::leaf: {
+      if (std::optional<ByteSet> free = free_bytes(store, ref)) return open_loop(*free);
       NodeRef text = raw_text(store, ref);
       return text == store.empty() ? Loop{} : in(store, text, true, depth + 1);
     }
