@@ -44,6 +44,7 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
   for (TokenId id = 0; id < width; ++id) {
     if (!vocab->is_text(id)) continue;
     entries.push_back({vocab->bytes(id), id});
+    vocab->longest_ = std::max(vocab->longest_, static_cast<uint32_t>(vocab->bytes(id).size()));
     nodes += std::min<uint64_t>(vocab->bytes(id).size(), kMaxTrieDepth);
   }
   if (nodes > kMaxNodes) {

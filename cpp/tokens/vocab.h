@@ -46,6 +46,8 @@ class Vocab {
   }
   std::span<const TokenId> stop_ids() const { return stop_ids_; }
   const TokenTrie& trie() const { return trie_; }
+  // Bytes of the longest text token.
+  uint32_t longest() const { return longest_; }
   // The slice of a class, or null where the whole trie should be walked.
   SliceRef slice(const CharClass& chars) const { return slices_.find(*this, chars); }
   // 128 bits over size, kinds, bytes and stop ids, as 32 hexadecimal digits.
@@ -59,6 +61,7 @@ class Vocab {
   std::vector<uint32_t> offsets_;
   std::vector<TokenKind> kinds_;
   std::vector<TokenId> stop_ids_;
+  uint32_t longest_ = 0;
   TokenTrie trie_;
   mutable SliceCache slices_;  // derived from the rest, and shared by everyone who reads it
   std::string hash_;

@@ -21,17 +21,45 @@ PERSON = {
     },
     "required": ["name"],
 }
-GRAMMARS = {
-    "json": Grammar.json,
-    "schema": lambda: Grammar.json_schema(PERSON),
-    "declared": lambda: Grammar.json_schema(PERSON, order="declared", whitespace=2),
-    "regex": lambda: Grammar.regex(r'(ab|a){2,5}[0-9"é-ü]*x{0,300}'),
-    "left recursion": lambda: Grammar.ebnf(
-        'root ::= root "," item | item\nitem ::= "{" root? "}" | "\\"" [^"]{0,4} "\\""'
-    ),
-    "sum": lambda: Grammar.literal("ab") + Grammar.json() + Grammar.choice(["aa", "abab", "é"]),
-    "union": lambda: Grammar.regex("[0-9.]+") | Grammar.json_schema({"type": "number"}),
-}
+GRAMMARS = (
+    {
+        "json": Grammar.json,
+        "schema": lambda: Grammar.json_schema(PERSON),
+        "declared": lambda: Grammar.json_schema(PERSON, order="declared", whitespace=2),
+        "regex": lambda: Grammar.regex(r'(ab|a){2,5}[0-9"é-ü]*x{0,300}'),
+        "left recursion": lambda: Grammar.ebnf(
+            'root ::= root "," item | item\nitem ::= "{" root? "}" | "\\"" [^"]{0,4} "\\""'
+        ),
+        "sum": lambda: Grammar.literal("ab") + Grammar.json() + Grammar.choice(["aa", "abab", "é"]),
+        "union": lambda: Grammar.regex("[0-9.]+") | Grammar.json_schema({"type": "number"}),
+    }
+    | {
+        # What the shortcuts of a mask live on: class slices, neighbouring states, clamped counters.
+        name: lambda schema=schema: Grammar.json_schema(schema)
+        for name, schema in {
+            "length": {"type": "string", "minLength": 8, "maxLength": 40},
+            "counted class": {"type": "string", "pattern": "^[^x]{0,9}[a-f]{3}$"},
+            "names": {"properties": {"ab": {"const": 1}, "abc": {"const": 2}, "é": {"const": 3}}},
+            "items": {"type": "array", "items": {"type": "integer"}, "minItems": 9, "maxItems": 30},
+            "members": {"additionalProperties": {"type": "null"}, "maxProperties": 25},
+            "large bound": {"type": "integer", "minimum": -7, "maximum": 9223372036854775807},
+            "two lengths": {"anyOf": [{"type": "string", "maxLength": 2}, {"pattern": "^a{3,9}$"}]},
+        }.items()
+    }
+    | {
+        "behind a loop": lambda: Grammar.regex(
+            "([a-z]{0,3}[a-z0-9]{2}|[a-zA-Z ]{0,9}!)[ \\n]{0,40}"
+        ),
+        "free text": lambda: Grammar.tag(
+            {
+                "type": "triggered_tags",
+                "triggers": ["<a"],
+                "tags": [{"begin": "<ab>", "content": {"type": "any_text"}, "end": "</a"}],
+                "excludes": ["ba"],
+            }
+        ),
+    }
+)
 TABLES = {"small": vocabularies.small(), "medium": vocabularies.medium()}
 
 

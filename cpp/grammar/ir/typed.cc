@@ -18,4 +18,8 @@ Result<NodeRef> Typed::witness(Store& store, Fuel&) const {
   return store.empty();
 }
 
+NodeRef Typed::clamped(Store& store, uint32_t) const {
+  return store.empty();
+}
+
 }  // namespace treadle

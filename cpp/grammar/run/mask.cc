@@ -186,11 +186,17 @@ Status Compiled::walk(StateId state, Bits& out, bool look_beside) {
 }
 
 Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row, bool look_beside) {
-  if (slots_.size() <= state) slots_.resize(states_.size());
   uint32_t count = 0;
+  if (state < slots_.size() && memo_->copy(slots_[state], row, count)) return count;
+  Fuel fuel("step_fuel", limits_.step_fuel);
+  StateId exact = state;
+  state = states_.clamped(state, vocab_->longest(), fuel);
+  if (state == kFault) return states_.take_fault();
+  slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
   if (memo_->copy(slots_[state], row, count)) return count;
   Digest key = key_of(state);
   slots_[state] = memo_->find(key);
+  slots_[exact] = slots_[state];
   if (memo_->copy(slots_[state], row, count)) return count;
   Bits bits;
   Status status = walk(state, bits, look_beside);
@@ -199,7 +205,7 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row, bool loo
   mask.copy_to(row);
   count = mask.count();
   slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
-  slots_[state] = memo_->put(key, std::move(mask));
+  slots_[exact] = slots_[state] = memo_->put(key, std::move(mask));
   return count;
 }
 

@@ -50,6 +50,10 @@ class States {
   bool accepting(StateId state) const { return list_[state].accepting; }
   std::span<const Config> configs(StateId state) const;
 
+  // A state with the same mask, whose counters reach no further than tokens of `units` bytes do.
+  // kFault when a budget ran out.
+  StateId clamped(StateId state, uint32_t units, Fuel& fuel);
+
   // The Status behind the last kFault; clears it, so that the next step may try again.
   Status take_fault();
   uint64_t memory() const;
@@ -80,6 +84,7 @@ class States {
   void pop(CellId cell);
   void visit(NodeRef node, CellId cell);
   CellId push(NodeRef rest, CellId parent);
+  CellId clamped_cell(CellId cell, uint32_t units);
   StateId intern();
   void fail(Status status) { store_->fail(std::move(status)); }
   void grow_table();
@@ -91,7 +96,9 @@ class States {
   std::vector<Config> configs_;
   std::vector<uint32_t> hashes_;
   std::vector<StateId> table_;
-  std::vector<StateId> unset_;  // the row of states without one
+  std::vector<StateId> clamped_;       // by state; kDeadState: not asked yet
+  std::vector<CellId> clamped_cells_;  // by cell; kBottom: not asked yet
+  std::vector<StateId> unset_;         // the row of states without one
   std::vector<const StateId*> rows_;
   std::vector<std::unique_ptr<StateId[]>> blocks_;  // the rows that were made, kBlock in each
   uint64_t rows_made_ = 0;

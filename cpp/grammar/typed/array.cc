@@ -32,6 +32,7 @@ class Items final : public Typed {
   }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
+  NodeRef clamped(Store& store, uint32_t units) const override;
 
  private:
   ArrayFormRef form_;
@@ -56,6 +57,20 @@ Result<NodeRef> Items::expand(Store& store, Fuel& fuel) const {
   }
   const NodeRef close = index_ >= form_->min ? store.bytes("]") : store.empty();
   return store.cat(space, store.alt(close, more));
+}
+
+// Behind the prefix only the numbers of items that must and may follow count.
+NodeRef Items::clamped(Store& store, uint32_t units) const {
+  if (index_ == 0 || index_ < form_->prefix.size()) return store.empty();
+  ArrayForm rest = *form_;
+  rest.prefix.clear();
+  const uint32_t must = form_->min > index_ ? form_->min - index_ : 0;
+  rest.min = 1 + std::min(must, units + 1);
+  if (form_->max != kOpen) {
+    const uint32_t may = form_->max - std::min(index_, form_->max);
+    rest.max = may > units ? kOpen : 1 + may;
+  }
+  return store.typed(std::make_unique<Items>(std::make_shared<const ArrayForm>(rest), 1));
 }
 
 // Items up to the minimum must have values; from there on the array may close.

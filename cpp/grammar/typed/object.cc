@@ -34,6 +34,7 @@ class Members final : public Typed {
   uint64_t bytes() const override { return sizeof(Members) + state_.seen.size() * 8; }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
+  NodeRef clamped(Store& store, uint32_t units) const override;
 
  private:
   NodeRef framed(Store& store, const Outlook& outlook, NodeRef space) const;
@@ -42,6 +43,16 @@ class Members final : public Typed {
   ObjectState state_;
   bool first_;
 };
+
+// Far from the maximum the exact number of members read does not matter: even if every named key
+// came, more would fit than a text of `units` bytes has.
+NodeRef Members::clamped(Store& store, uint32_t units) const {
+  const uint64_t near = uint64_t{units} + 1 + form_->keys.size();
+  if (form_->max == kOpen || form_->max <= state_.members + near) return store.empty();
+  ObjectState state = state_;
+  state.members = form_->max - static_cast<uint32_t>(near);
+  return store.typed(std::make_unique<Members>(form_, std::move(state), first_));
+}
 
 Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
   Outlook outlook(store, fuel, *form_, state_);

@@ -126,6 +126,7 @@ class Str final : public Typed {
   ByteSet first(Store& store) const override;
   ByteSet same(Store& store, uint8_t byte) const override;
   NodeRef derive(Store& store, uint8_t byte) const override;
+  Escapes escapes() const { return escapes_; }
   NodeRef between(const Store& store) const {
     return escape_.inside == Inside::none ? text_ : store.empty();
   }
@@ -255,6 +256,10 @@ NodeRef raw_text(const Store& store, NodeRef node) {
   const Typed& typed = store.typed_of(node);
   return typed.tag == TypedTag::string ? static_cast<const Str&>(typed).between(store)
                                        : store.empty();
+}
+
+NodeRef with_text(Store& store, NodeRef leaf, NodeRef text) {
+  return string_content(store, text, static_cast<const Str&>(store.typed_of(leaf)).escapes());
 }
 
 bool has_member(Store& store, NodeRef node) {

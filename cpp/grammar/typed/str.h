@@ -22,6 +22,9 @@ NodeRef string_content(Store& store, NodeRef text, Escapes escapes = Escapes::an
 // the decoded text. empty() for every other node.
 NodeRef raw_text(const Store& store, NodeRef node);
 
+// The same leaf with another language of the rest.
+NodeRef with_text(Store& store, NodeRef leaf, NodeRef text);
+
 // Whether a regular node has a member. A spent budget becomes the store's fault, and false.
 bool has_member(Store& store, NodeRef node);
 
