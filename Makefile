@@ -27,6 +27,7 @@ $(VENV)/.dev: $(VENV)/.base
 	@echo "installing test and developer packages" >&2
 	@$(PY) -m pip install -q --disable-pip-version-check $(TORCH)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[dev]"
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps "flashinfer-bench==0.1.2"
 	@touch $@
 
 setup: $(VENV)/.dev  ## virtual environment, editable build, git hooks
