@@ -82,20 +82,32 @@ void SliceCache::prebuild(const Vocab& vocab) {
   chars.ascii.erase('\\');
   CharClass space;
   for (const char c : {' ', '\t', '\n', '\r'}) space.ascii.insert(static_cast<uint8_t>(c));
-  for (const CharClass& each : {chars, chars, space, space}) find(vocab, each);
+  Guard guard(lock_);
+  for (const CharClass& each : {chars, space}) build(entry_of(each), vocab, each);
 }
 
 SliceRef SliceCache::find(const Vocab& vocab, const CharClass& chars) {
+  constexpr unsigned kFewest = 24;  // narrower classes end a plain walk early by themselves
+  constexpr uint32_t kWalks = 10;   // plain walks that cost what a slice does
   Guard guard(lock_);
-  const auto& words = chars.ascii.words();
   if (entries_.size() > kMostClasses) return nullptr;
-  Entry& entry = entries_[{words[0], words[1], chars.beyond}];
-  if (!entry.tried && ++entry.asked > 1 && built_ < kMostSlices) {
-    entry.tried = true;
-    entry.slice = Slice::build(vocab, chars);
-    built_ += entry.slice ? 1 : 0;
+  Entry& entry = entry_of(chars);
+  bool wide = chars.beyond || chars.ascii.count() >= kFewest;
+  if (!entry.tried && wide && ++entry.asked > kWalks && built_ < kMostSlices) {
+    build(entry, vocab, chars);
   }
   return entry.slice;
+}
+
+SliceCache::Entry& SliceCache::entry_of(const CharClass& chars) {
+  const auto& words = chars.ascii.words();
+  return entries_[{words[0], words[1], chars.beyond}];
+}
+
+void SliceCache::build(Entry& entry, const Vocab& vocab, const CharClass& chars) {
+  entry.tried = true;
+  entry.slice = Slice::build(vocab, chars);
+  built_ += entry.slice ? 1 : 0;
 }
 
 uint64_t SliceCache::memory() {

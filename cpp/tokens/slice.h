@@ -51,9 +51,8 @@ class Slice {
 
 using SliceRef = std::shared_ptr<const Slice>;
 
-// The slices of one vocabulary. A class is sliced when it is asked for the second time, since a
-// grammar that never comes back does not earn the milliseconds; at most kMostSlices are kept.
-// Thread-safe.
+// The slices of one vocabulary. A class is sliced once it has been asked for often enough to earn
+// the milliseconds; at most kMostSlices are kept. Thread-safe.
 class SliceCache {
  public:
   // Slices what every schema asks for: whitespace, and what stands for itself in a JSON string.
@@ -71,6 +70,8 @@ class SliceCache {
     SliceRef slice;
   };
   using Key = std::tuple<uint64_t, uint64_t, bool>;
+  Entry& entry_of(const CharClass& chars);
+  void build(Entry& entry, const Vocab& vocab, const CharClass& chars);
 
   Lock lock_;
   std::map<Key, Entry> entries_;

@@ -1,6 +1,7 @@
 #include "tokens/trie.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 namespace treadle {
@@ -60,14 +61,14 @@ void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
 TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none) const {
   // Backwards, children come before their parents: below[d] says whether a node of depth d - 1 that
   // is still to come has a kept token below it.
-  std::vector<bool> below(kMaxTrieDepth + 2, false);
-  std::vector<bool> stays(nodes_.size(), false);
+  std::array<uint8_t, kMaxTrieDepth + 2> below{};
+  std::vector<uint8_t> stays(nodes_.size(), 0);
   for (size_t i = nodes_.size(); i-- > 0;) {
     uint32_t depth = nodes_[i].depth();
     uint32_t token = nodes_[i].token();
     stays[i] = below[depth + 1] || (token != none && kept[token]);
-    below[depth + 1] = false;
-    if (stays[i]) below[depth] = true;
+    below[depth + 1] = 0;
+    below[depth] |= stays[i];
   }
   TokenTrie out;
   std::vector<uint32_t> path;

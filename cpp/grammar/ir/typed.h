@@ -58,8 +58,8 @@ class Typed {
   // Liveness is the least fixpoint over witnesses, so a witness may refer back to this rule.
   virtual Result<NodeRef> witness(Store&, Fuel&) const;
 
-  // A node that no text of at most `units` bytes tells from this one, with smaller counters; empty()
-  // stands for this node itself.
+  // A node that no text of at most `units` bytes tells from this one, with smaller counters;
+  // empty() stands for this node itself.
   virtual NodeRef clamped(Store&, uint32_t units) const;
 
   const TypedTag tag;
