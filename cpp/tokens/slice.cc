@@ -72,10 +72,6 @@ std::span<const uint32_t> Slice::at_most(uint32_t units) const {
   return std::span(bits_).subspan(row_[std::min(units, kSliceUnits)] * words_, words_);
 }
 
-uint64_t Slice::memory() const {
-  return bits_.size() * sizeof(uint32_t) + rest_.nodes().size() * sizeof(TrieNode);
-}
-
 void SliceCache::prebuild(const Vocab& vocab) {
   CharClass chars{ByteSet::range(0x20, 0x7F), true};
   chars.ascii.erase('"');
@@ -108,13 +104,6 @@ void SliceCache::build(Entry& entry, const Vocab& vocab, const CharClass& chars)
   entry.tried = true;
   entry.slice = Slice::build(vocab, chars);
   built_ += entry.slice ? 1 : 0;
-}
-
-uint64_t SliceCache::memory() {
-  Guard guard(lock_);
-  uint64_t total = 0;
-  for (const auto& [key, entry] : entries_) total += entry.slice ? entry.slice->memory() : 0;
-  return total;
 }
 
 }  // namespace treadle

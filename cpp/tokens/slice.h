@@ -40,7 +40,6 @@ class Slice {
   std::span<const uint32_t> at_most(uint32_t units) const;
   // Every other text token.
   const TokenTrie& rest() const { return rest_; }
-  uint64_t memory() const;
 
  private:
   size_t words_ = 0;
@@ -59,7 +58,6 @@ class SliceCache {
   void prebuild(const Vocab& vocab);
   // Null: walk the whole trie.
   SliceRef find(const Vocab& vocab, const CharClass& chars);
-  uint64_t memory();
 
  private:
   static constexpr size_t kMostSlices = 16;

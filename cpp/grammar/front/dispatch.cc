@@ -15,6 +15,13 @@ NodeRef without(Store& store, NodeRef text, NodeRef word, NodeRef after) {
 
 }  // namespace
 
+NodeRef up_to(Store& store, NodeRef text, std::string_view trigger, NodeRef triggers,
+              NodeRef excludes) {
+  NodeRef until = store.cat(text, store.bytes(trigger));
+  until = without(store, until, triggers, store.plus(store.any_byte()));
+  return excludes == store.empty() ? until : without(store, until, excludes, store.anything());
+}
+
 NodeRef text_without(Store& store, std::span<const std::string_view> words) {
   if (words.empty()) return store.any_text();
   return without(store, store.any_text(), literal_trie(store, words), store.anything());
@@ -31,11 +38,7 @@ NodeRef dispatch(Store& store, std::span<const Trigger> triggers,
 
   std::vector<NodeRef> branches;
   for (const Trigger& trigger : triggers) {
-    // The text up to the trigger with it: no other trigger may be complete before its last byte,
-    // however the two overlap.
-    NodeRef until = store.cat(store.any_text(), store.bytes(trigger.text));
-    until = without(store, until, any_trigger, store.plus(store.any_byte()));
-    if (!excludes.empty()) until = without(store, until, excluded, store.anything());
+    NodeRef until = up_to(store, store.any_text(), trigger.text, any_trigger, excluded);
     branches.push_back(store.cat(until, trigger.after));
   }
   NodeRef turn = store.any_of(branches);

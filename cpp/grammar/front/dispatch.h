@@ -14,6 +14,11 @@ struct Trigger {
   NodeRef after = 0;  // any node, rules too
 };
 
+// `text` and then `trigger`, with no exclude anywhere, and no trigger complete before the last
+// byte, however they overlap. `triggers` and `excludes`: unions of words; empty() stands for none.
+NodeRef up_to(Store& store, NodeRef text, std::string_view trigger, NodeRef triggers,
+              NodeRef excludes);
+
 // Text without any of `words`.
 NodeRef text_without(Store& store, std::span<const std::string_view> words);
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "grammar/front/choice.h"
+#include "grammar/front/dispatch.h"
 #include "grammar/front/ebnf.h"
 #include "grammar/front/fuel_scope.h"
 #include "grammar/front/regex.h"
@@ -230,7 +231,7 @@ class Lowering {
   // trigger at a time.
   NodeRef first_triggers(const Format& f, NodeRef text, const Entries& entries) {
     const NodeRef any = one_of(f.triggers);
-    const NodeRef more = store_.plus(store_.any_byte());
+    const NodeRef barred_words = one_of(f.excludes);
     const TriggerIndex index(f.triggers);
     std::vector<Entries> rest(f.triggers.size());
     for (const TrieEntry& entry : entries) {
@@ -240,16 +241,10 @@ class Lowering {
     std::vector<NodeRef> out;
     for (size_t i = 0; i < f.triggers.size() && store_.ok(); ++i) {
       const std::string& trigger = f.triggers[i];
-      NodeRef until = without(store_.cat(text, store_.bytes(trigger)), any, more);
-      if (!f.excludes.empty()) until = without(until, one_of(f.excludes), store_.anything());
+      const NodeRef until = up_to(store_, text, trigger, any, barred_words);
       out.push_back(store_.cat(until, trie(store_, std::move(rest[i]))));
     }
     return store_.any_of(out);
-  }
-
-  NodeRef without(NodeRef text, NodeRef words, NodeRef after) {
-    NodeRef parts[] = {store_.anything(), words, after};
-    return store_.both(text, store_.complement(store_.concat(parts)));
   }
 
   Result<NodeRef> separated(const Format& f) {

@@ -1,7 +1,5 @@
 #include "grammar/run/compiled.h"
 
-#include <atomic>
-
 #include "grammar/ir/leftrec.h"
 
 namespace treadle {
@@ -18,15 +16,6 @@ Result<CompiledRef> Compiled::build(std::unique_ptr<Store> store, NodeRef root, 
   status = compiled->states_.start(root);
   if (!status.ok()) return status;
   return compiled;
-}
-
-uint64_t Compiled::next_id() {
-  static std::atomic<uint64_t> last{0};
-  return ++last;
-}
-
-Digest Compiled::key_of(StateId state) {
-  return Digest{id_, state};
 }
 
 uint64_t Compiled::memory() const {

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "grammar/run/loop.h"
@@ -43,7 +42,6 @@ class Compiled {
         memo_(std::move(memo)),
         limits_(limits),
         states_(std::move(store), limits) {}
-  Digest key_of(StateId state);
   SliceRef slice_of(StateId state, Bits& out);
   Result<uint32_t> fill(StateId state, std::span<uint32_t> row, bool look_beside);
   Result<StateId> neighbour(StateId state, Fuel& fuel);
@@ -53,9 +51,6 @@ class Compiled {
   Status walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel);
   Status walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel);
 
-  static uint64_t next_id();
-
-  const uint64_t id_ = next_id();  // never used twice
   VocabRef vocab_;
   std::shared_ptr<Memo> memo_;
   Limits limits_;

@@ -57,7 +57,8 @@ void Compiler::trim() {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     total += memory_of(entry->compiled);
   }
-  while (entries_.size() > 1 && (total > limits_.cache_bytes || entries_.size() > kMaxEntries)) {
+  while (entries_.size() > 1 &&
+         (total > limits_.cache_bytes / 2 || entries_.size() > kMaxEntries)) {
     total -= memory_of(entries_.back().compiled);
     index_.erase(entries_.back().key);
     entries_.pop_back();
@@ -66,7 +67,7 @@ void Compiler::trim() {
 
 uint64_t Compiler::memory() {
   Guard guard(lock_);
-  uint64_t total = 0;
+  uint64_t total = memo_->memory();
   for (const Entry& entry : entries_) total += memory_of(entry.compiled);
   return total;
 }
@@ -80,6 +81,7 @@ void Compiler::clear() {
   Guard guard(lock_);
   index_.clear();
   entries_.clear();
+  memo_->clear();
 }
 
 }  // namespace treadle

@@ -25,7 +25,7 @@ class Compiler {
   Compiler(VocabRef vocab, const Limits& limits)
       : vocab_(std::move(vocab)),
         limits_(limits),
-        memo_(std::make_shared<Memo>(limits.cache_bytes / 2)) {}
+        memo_(std::make_shared<Memo>(limits.cache_bytes / 2)) {}  // half; grammars have the other
 
   // `parsed` may hold a reading of `source` under the same limits, which saves one.
   Result<CompiledRef> compile(const Source& source, Parsed parsed = {});

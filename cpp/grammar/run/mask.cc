@@ -185,27 +185,23 @@ Status Compiled::walk(StateId state, Bits& out, bool look_beside) {
   return ok_status();
 }
 
+// A state and its clamped one share a slot.
 Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row, bool look_beside) {
   uint32_t count = 0;
   if (state < slots_.size() && memo_->copy(slots_[state], row, count)) return count;
   Fuel fuel("step_fuel", limits_.step_fuel);
-  StateId exact = state;
-  state = states_.clamped(state, vocab_->longest(), fuel);
-  if (state == kFault) return states_.take_fault();
+  StateId clamped = states_.clamped(state, vocab_->longest(), fuel);
+  if (clamped == kFault) return states_.take_fault();
   slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
-  if (memo_->copy(slots_[state], row, count)) return count;
-  Digest key = key_of(state);
-  slots_[state] = memo_->find(key);
-  slots_[exact] = slots_[state];
+  slots_[state] = slots_[clamped];
   if (memo_->copy(slots_[state], row, count)) return count;
   Bits bits;
-  Status status = walk(state, bits, look_beside);
+  Status status = walk(clamped, bits, look_beside);
   if (!status.ok()) return status;
   TokenMask mask(std::move(bits));
   mask.copy_to(row);
   count = mask.count();
-  slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
-  slots_[exact] = slots_[state] = memo_->put(key, std::move(mask));
+  slots_[state] = slots_[clamped] = memo_->put(std::move(mask));
   return count;
 }
 

@@ -53,36 +53,22 @@ bool Memo::copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count) {
   Slot& at = slots_[slot.index];
   if (at.used == 0 || at.generation != slot.generation) return false;
   at.used = ++clock_;
-  ++stats_.hits;
   at.mask.copy_to(row);
   count = at.mask.count();
   return true;
 }
 
-MaskSlot Memo::find(const Digest& key) {
+MaskSlot Memo::put(TokenMask mask) {
   Guard guard(lock_);
-  auto found = index_.find(key);
-  if (found == index_.end()) return {};
-  return {found->second, slots_[found->second].generation};
-}
-
-MaskSlot Memo::put(const Digest& key, TokenMask mask) {
-  Guard guard(lock_);
-  ++stats_.misses;
-  auto [found, fresh] = index_.try_emplace(key, 0);
-  if (!fresh)
-    return {found->second, slots_[found->second].generation};  // another thread was faster
   if (free_.empty()) {
     free_.push_back(static_cast<uint32_t>(slots_.size()));
     slots_.emplace_back();
   }
   uint32_t index = free_.back();
   free_.pop_back();
-  found->second = index;
   Slot& slot = slots_[index];
   bytes_ += mask.memory() + kOverhead;
   slot.mask = std::move(mask);
-  slot.key = key;
   slot.used = ++clock_;
   MaskSlot out{index, slot.generation};
   if (bytes_ > budget_) sweep();
@@ -92,7 +78,6 @@ MaskSlot Memo::put(const Digest& key, TokenMask mask) {
 void Memo::drop(uint32_t index) {
   Slot& slot = slots_[index];
   bytes_ -= slot.mask.memory() + kOverhead;
-  index_.erase(slot.key);
   slot.mask = TokenMask();
   slot.used = 0;
   ++slot.generation;
@@ -110,7 +95,6 @@ void Memo::sweep() {
   for (auto [used, index] : order) {
     if (bytes_ <= budget_ / 2) break;
     drop(index);
-    ++stats_.evicted;
   }
 }
 
@@ -121,12 +105,9 @@ void Memo::clear() {
   }
 }
 
-Memo::Stats Memo::stats() {
+uint64_t Memo::memory() {
   Guard guard(lock_);
-  Stats out = stats_;
-  out.masks = index_.size();
-  out.bytes = bytes_;
-  return out;
+  return bytes_;
 }
 
 }  // namespace treadle

@@ -3,10 +3,8 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
-#include "support/digest.h"
 #include "support/lock.h"
 
 namespace treadle {
@@ -37,32 +35,24 @@ struct MaskSlot {
   uint32_t generation = 0;
 };
 
-// Keys say what a state means (run/key.h), so equal states of different grammars share a mask. The
-// least recently used half goes when the budget is spent. Thread-safe.
+// The least recently used half goes when the budget is spent. Thread-safe.
 class Memo {
  public:
   explicit Memo(uint64_t budget) : budget_(budget) {}
 
   // Copies the mask and sets `count` to its tokens; false when it is gone.
   bool copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count);
-  // A slot whose index is UINT32_MAX when there is none.
-  MaskSlot find(const Digest& key);
-  MaskSlot put(const Digest& key, TokenMask mask);
+  MaskSlot put(TokenMask mask);
   void clear();
-
-  struct Stats {
-    uint64_t masks = 0, bytes = 0, hits = 0, misses = 0, evicted = 0;
-  };
-  Stats stats();
+  uint64_t memory();
 
  private:
   struct Slot {
     TokenMask mask;
-    Digest key;
     uint32_t generation = 0;
     uint64_t used = 0;  // clock of the last use; 0: free
   };
-  static constexpr uint64_t kOverhead = 160;  // bytes of a slot with its share of the index
+  static constexpr uint64_t kOverhead = sizeof(Slot) + 16;  // bytes of a slot beside its mask
   void sweep();
   void drop(uint32_t index);
 
@@ -72,8 +62,6 @@ class Memo {
   uint64_t clock_ = 0;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
-  std::unordered_map<Digest, uint32_t, Digest::Hash> index_;
-  Stats stats_;
 };
 
 }  // namespace treadle

@@ -11,20 +11,13 @@
 namespace treadle {
 namespace {
 
-NodeRef item(const ArrayForm& form, uint32_t index) {
-  return index < form.prefix.size() ? form.prefix[index] : form.rest;
-}
-
 class Items final : public Typed {
  public:
   Items(ArrayFormRef form, uint32_t index)
       : Typed(TypedTag::items, false), form_(std::move(form)), index_(index) {}
 
   uint64_t hash() const override {
-    uint64_t h = mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(index_) << 32 | form_->rest);
-    h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
-    for (const NodeRef value : form_->prefix) h = mix(h, value);
-    return h;
+    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash());
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const Items&>(other);
@@ -43,7 +36,7 @@ Result<NodeRef> Items::expand(Store& store, Fuel& fuel) const {
   const NodeRef space = json_space(store, form_->whitespace);
   NodeRef more = store.empty();
   if (index_ < form_->max) {
-    const NodeRef value = item(*form_, index_);
+    const NodeRef value = form_->item(index_);
     const Result<bool> live = store.live(value, fuel);
     if (!live) return live.status();
     if (*live) {
@@ -85,6 +78,12 @@ Result<NodeRef> Items::witness(Store& store, Fuel& fuel) const {
 }
 
 }  // namespace
+
+uint64_t ArrayForm::hash() const {
+  uint64_t h = mix(static_cast<uint64_t>(min) << 32 | max, rest);
+  for (const NodeRef value : prefix) h = mix(h, value);
+  return h;
+}
 
 NodeRef array_node(Store& store, ArrayFormRef form) {
   return store.cat(store.bytes("["), store.typed(std::make_unique<Items>(std::move(form), 0)));

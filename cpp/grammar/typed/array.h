@@ -18,6 +18,10 @@ struct ArrayForm {
   uint32_t max = kOpen;
   uint32_t whitespace = 0;
   bool operator==(const ArrayForm&) const = default;
+  [[nodiscard]] NodeRef item(uint32_t index) const {
+    return index < prefix.size() ? prefix[index] : rest;
+  }
+  [[nodiscard]] uint64_t hash() const;
 };
 
 using ArrayFormRef = std::shared_ptr<const ArrayForm>;

@@ -13,10 +13,6 @@
 namespace treadle {
 namespace {
 
-NodeRef item(const ArrayForm& form, uint32_t index) {
-  return index < form.prefix.size() ? form.prefix[index] : form.rest;
-}
-
 NodeRef items_from(Store& store, const ArrayFormRef& form, uint32_t index);
 
 // One more item and the rest of the list.
@@ -26,10 +22,7 @@ class BareItems final : public Typed {
       : Typed(TypedTag::bare_items, false), form_(std::move(form)), index_(index) {}
 
   uint64_t hash() const override {
-    uint64_t h = mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(index_) << 32 | form_->rest);
-    h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
-    for (const NodeRef value : form_->prefix) h = mix(h, value);
-    return h;
+    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash());
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const BareItems&>(other);
@@ -37,7 +30,7 @@ class BareItems final : public Typed {
   }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
     if (index_ >= form_->max) return store.empty();
-    const NodeRef value = item(*form_, index_);
+    const NodeRef value = form_->item(index_);
     const Result<bool> live = store.live(value, fuel);
     if (!live) return live.status();
     if (!*live) return store.empty();
