@@ -50,7 +50,10 @@ StateId Matcher::after(StateId state, TokenId token, Fuel& fuel) {
   if (state == kStopped) return kDeadState;
   if (stops(token)) return compiled_->states().accepting(state) ? kStopped : kDeadState;
   const Vocab& vocab = compiled_->vocab();
-  return vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+  StateId to = vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+  const TokenTerminals& terminals = compiled_->terminals();
+  if (terminals.empty() || to == kFault || token >= vocab.size()) return to;
+  return compiled_->states().after_token(state, to, token, terminals, fuel);
 }
 
 // Copy on write: a history that a fork still reads, or that has a longer future, is copied once.
