@@ -32,6 +32,7 @@ def operands(
     One sequence in four is empty where a definition allows it.
     """
     g = torch.Generator().manual_seed(seed)
+    own = torch.Generator(device=device).manual_seed(seed)  # weights are made where they stay
     sizes = _sizes(d, rows, longest, g)
     made: dict[str, Any] = {}
     for name, tensor in d["inputs"].items():
@@ -39,9 +40,9 @@ def operands(
             made[name] = sizes["head_dim"] ** -0.5
             continue
         shape = [sizes[axis] for axis in tensor["shape"]]
-        value = _integers(d, name, shape, sizes, g)
+        value = _integers(d, name, shape, sizes, g, own)
         if value is None:
-            value = _floats(name, tensor["dtype"], shape, g)
+            value = _floats(name, tensor["dtype"], shape, own)
         made[name] = value.to(DTYPES[tensor["dtype"]]).to(device).contiguous()
     return made
 
@@ -116,6 +117,40 @@ def excess(d: dict[str, Any], given: dict[str, Any], found: Any) -> float:
     return worst
 
 
+def moved(d: dict[str, Any], given: dict[str, Any]) -> int:
+    """Bytes that a call must read and write: of pages, tables and experts only what it uses."""
+
+    def size(t: torch.Tensor) -> int:
+        return t.numel() * t.element_size()
+
+    total = sum(size(t) for t in outputs(d, given).values())
+    lengths = None
+    if "kv_indptr" in given and d["op_type"] == "gqa_paged":
+        page = given["k_cache"].shape[1]
+        counts = given["kv_indptr"].diff()
+        last = given.get("kv_last_page_len", counts)[: counts.shape[0]]
+        keys = (counts - 1).clamp(min=0) * page + (last if page > 1 else 1) * (counts > 0)
+        lengths = int(keys.sum())
+    for name, t in given.items():
+        if not isinstance(t, torch.Tensor):
+            continue
+        if name in ("k_cache", "v_cache"):
+            total += lengths * size(t[0, 0])  # type: ignore[operator]
+        elif name == "kv" and d["op_type"] == "attention":
+            total += int(given["lens"].sum()) * 2 * size(t[0, 0, 0])
+        elif d["op_type"] in ("embed", "take", "take_norm_linear") and name in ("table", "x"):
+            rows = given["ids"] if "ids" in given else given["rows"]
+            total += rows.shape[0] * size(t[0])
+        elif name == "cos_sin_cache":
+            total += given["positions"].shape[0] * size(t[0])
+        elif name in ("wg", "wu", "wd") and t.ndim == 3:
+            used = given["i"].unique().numel() if "i" in given else t.shape[0]
+            total += used * size(t[0])
+        else:
+            total += size(t)
+    return total
+
+
 def unlikely(given: dict[str, Any], samples: torch.Tensor) -> int:
     """Draws outside what the filters leave."""
     wrong = 0
@@ -166,7 +201,7 @@ def _sizes(d: dict[str, Any], rows: int, longest: int, g: Any) -> dict[str, Any]
 
 
 def _integers(
-    d: dict[str, Any], name: str, shape: list[int], sizes: dict[str, Any], g: Any
+    d: dict[str, Any], name: str, shape: list[int], sizes: dict[str, Any], g: Any, own: Any
 ) -> torch.Tensor | None:
     """Indices, offsets and packed codes; None for what is random floats."""
 
@@ -209,9 +244,10 @@ def _integers(
         case "top_k":
             return torch.randint(1, 30, shape, generator=g)
         case "B" if d["inputs"]["B"]["dtype"] == "int8":  # any code, small positive scales
-            raw = torch.randint(0, 256, shape, dtype=torch.uint8, generator=g)
+            raw = torch.randint(0, 256, shape, dtype=torch.uint8, generator=own, device=own.device)
             count = shape[1] // 18  # K / 32
-            scales = (torch.rand(shape[0], count, generator=g) + 0.5) * 0.01
+            scales = torch.rand(shape[0], count, generator=own, device=own.device)
+            scales = (scales + 0.5) * 0.01
             raw[:, -2 * count :] = scales.half().view(torch.uint8)
             return raw.view(torch.int8)
         case _:
@@ -220,18 +256,18 @@ def _integers(
 
 def _floats(name: str, dtype: str, shape: list[int], g: Any) -> torch.Tensor:
     if name == "probs":
-        return torch.softmax(torch.randn(shape, generator=g) * 3, -1)
+        return torch.softmax(torch.randn(shape, generator=g, device=g.device) * 3, -1)
     if name == "top_p":
-        return torch.rand(shape, generator=g) * 0.9 + 0.05
+        return torch.rand(shape, generator=g, device=g.device) * 0.9 + 0.05
     if name in ("freq", "inv_freq"):
         return 1e4 ** (-torch.arange(shape[0]) / shape[0])
     if name == "cos_sin_cache":
         r = shape[1] // 2
         angle = torch.arange(shape[0])[:, None] * 1e4 ** (-torch.arange(r) / r)
         return torch.cat((angle.cos(), angle.sin()), -1)
-    made = torch.randn(shape, generator=g)
+    made = torch.randn(shape, generator=g, device=g.device)
     if name == "w" and len(shape) == 2 and dtype == "float32" and shape[1] <= 8:
-        return torch.rand(shape, generator=g)  # routing weights
+        return torch.rand(shape, generator=g, device=g.device)  # routing weights
     if len(shape) == 1:
         return 1 + 0.1 * made  # weights of a norm
     if name in ("w", "wg", "wu", "wd", "wq", "wk", "wv", "B"):

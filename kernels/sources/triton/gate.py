@@ -10,5 +10,4 @@ from .tanh import tanh
 def gate(x, SILU: tl.constexpr):
     if SILU:
         return x / (1.0 + tl.exp(-x))
-    else:
-        return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))

@@ -21,7 +21,7 @@ def _gemm(a, b, scales, c, M, N, K, BM: tl.constexpr, BN: tl.constexpr):
     here = rows[:, None] < M
     there = columns[:, None] < N
     acc = tl.zeros((BM, BN), tl.float32)
-    for block in range(0, K // 128):
+    for block in range(K // 128):
         codes = tl.load(
             b + columns[:, None].to(tl.int64) * width + block * 64 + byte[None], mask=there, other=0
         ).to(tl.int32)
