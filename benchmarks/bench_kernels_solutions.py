@@ -6,7 +6,8 @@ call, after the L2 was overwritten and while the device still sleeps, so that la
 unless a solution waits for the device itself; solutions of a definition alternate in rounds, and a
 figure is the median over rounds. Beside it stand its ratio to the torch solution's time and the
 share of the roofline: bytes that must move at 4.5 TB/s. Needs torch, Triton and nvcc; not the
-treadle package. A worker that dies or hangs costs its definition only.
+treadle package. Checks run side by side, which also compiles what Triton needs;
+times are taken by one process alone. A worker that dies or hangs costs its definition only.
 
     python benchmarks/bench_kernels_solutions.py [ROOT] [--out FILE] [--only REGEX] [--seconds 330]
 """
@@ -19,6 +20,7 @@ import hashlib
 import importlib
 import json
 import os
+import queue
 import random
 import re
 import selectors
@@ -34,10 +36,11 @@ from typing import Any
 import machine
 
 BYTES_PER_SECOND = 4.5e12
-ROUNDS = 20
+ROUNDS = 30
+AT_ONCE = 8
 CHECKED, TIMED, LONGEST = (3, 33), 16, 1024
 KITS = ("torch", "triton", "cuda")
-QUIET = 75.0  # seconds without a word after which a worker is given up
+QUIET = 120.0  # seconds without a word after which a worker is given up
 FIRST = ("model:llama-3.2-1b", "model:smollm2-135m")
 
 
@@ -161,43 +164,52 @@ def timed(calls: dict[str, Any]) -> dict[str, list[float]]:
     return found
 
 
-def measure(d: dict[str, Any], solutions: list[dict[str, Any]], folder: Path) -> list[Any]:
-    """Rows of one definition: each solution checked, the right ones timed together."""
+def check(d: dict[str, Any], solutions: list[dict[str, Any]], folder: Path) -> list[Any]:
+    """A row a solution: compared at every size of CHECKED, and called once at the timed size."""
     import kernel_operands as cases
     import torch
 
-    rows: dict[str, dict[str, Any]] = {}
-    runs: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
     for s in solutions:
-        rows[s["name"]] = {"definition": d["name"], "solution": s["name"], "status": "PASSED"}
+        row: dict[str, Any] = {"definition": d["name"], "solution": s["name"], "status": "PASSED"}
+        rows.append(row)
         try:
-            runs[s["name"]] = load(s, folder)
+            run = load(s, folder)
             for seed, count in enumerate(CHECKED):
                 given = cases.operands(d, count, longest=300, device="cuda", seed=seed)
-                found = bound(s, d, runs[s["name"]], given)()
+                found = bound(s, d, run, given)()
                 torch.cuda.synchronize()
                 share = cases.excess(d, given, found)
-                worst = max(rows[s["name"]].get("excess", 0.0), share)
-                rows[s["name"]]["excess"] = round(worst, 3)
+                row["excess"] = round(max(row.get("excess", 0.0), share), 3)
                 if not share <= 1:
-                    rows[s["name"]] |= {"status": "INCORRECT_NUMERICAL", "at": count}
+                    row |= {"status": "INCORRECT_NUMERICAL", "at": count}
+            bound(s, d, run, cases.operands(d, TIMED, longest=LONGEST, device="cuda", seed=7))()
+            torch.cuda.synchronize()
         except Exception as problem:
             text = f"{type(problem).__name__}: {problem}"[-600:]
-            rows[s["name"]] |= {"status": "RUNTIME_ERROR", "log": text}
+            row |= {"status": "RUNTIME_ERROR", "log": text}
             if "CUDA error" in text or "illegal memory" in text:
-                raise
-    right = [s for s in solutions if rows[s["name"]]["status"] == "PASSED"]
+                raise  # nothing on this context can be trusted any more
+    return rows
+
+
+def measure(d: dict[str, Any], solutions: list[dict[str, Any]], folder: Path) -> list[Any]:
+    """A row a solution with its time; they take turns on the same operands."""
+    import kernel_operands as cases
+
     given = cases.operands(d, TIMED, longest=LONGEST, device="cuda", seed=7)
-    calls = {s["name"]: bound(s, d, runs[s["name"]], given) for s in right}
+    calls = {s["name"]: bound(s, d, load(s, folder), given) for s in solutions}
     for call in calls.values():
         for _ in range(3):
             call()
     size = cases.moved(d, given)
     times = timed(calls)
     base = times.get(f"treadle_torch_{d['name']}")
+    rows: list[dict[str, Any]] = []
     for name, values in times.items():
         median = statistics.median(values)
-        rows[name] |= {
+        row = {
+            "solution": name,
             "rows": TIMED,
             "bytes": size,
             "us": round(median, 2),
@@ -205,12 +217,13 @@ def measure(d: dict[str, Any], solutions: list[dict[str, Any]], folder: Path) ->
             "roofline": round(size / BYTES_PER_SECOND * 1e6 / median, 3),
         }
         if base:
-            rows[name]["vs_torch"] = round(statistics.median(base) / median, 3)
-    return list(rows.values())
+            row["vs_torch"] = round(statistics.median(base) / median, 3)
+        rows.append(row)
+    return rows
 
 
 def work(root: Path, folder: Path) -> None:
-    """A worker: names of definitions on stdin, a line of JSON for each on stdout."""
+    """A worker: lines `check|measure [definition, solutions...]` → a line of JSON for each."""
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -219,14 +232,12 @@ def work(root: Path, folder: Path) -> None:
     sys.path.insert(0, str(folder))
     definitions, solutions = dataset(root)
     for line in sys.stdin:
-        name = line.strip()
-        given = [s for s in solutions[name] if s["name"] not in _broken(folder)]
-        print(json.dumps(measure(definitions[name], given, folder)), flush=True)
+        verb, _, words = line.partition(" ")
+        name, *wanted = json.loads(words)
+        mine = [s for s in solutions[name] if s["name"] in wanted]
+        function = check if verb == "check" else measure
+        print(json.dumps(function(definitions[name], mine, folder)), flush=True)
         torch.cuda.empty_cache()
-
-
-def _broken(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "broken.json").read_text())
 
 
 def dataset(root: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -242,32 +253,46 @@ def dataset(root: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     return definitions, solutions
 
 
-class Worker:
-    """A child that measures; `ask` returns rows, or None if it died or hung."""
+class Workers:
+    """Children that work on definitions, one a thread; one that dies or hangs is replaced."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        words = [sys.executable, __file__, str(root), "--worker", str(folder)]
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    def __init__(self, root: Path, folder: Path, count: int) -> None:
+        self._words = [sys.executable, __file__, str(root), "--worker", str(folder)]
+        self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        for _ in range(count):
+            self._idle.put(self._start())
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ask(self, name: str) -> list[Any] | None:
-        process = self._process
+    def ask(self, verb: str, name: str, solutions: list[str]) -> list[Any] | None:
+        """The rows of a definition, or None if its worker died or hung."""
+        process = self._idle.get()
         assert process.stdin is not None
         assert process.stdout is not None
+        line = ""
         try:
-            process.stdin.write(name + "\n")
+            process.stdin.write(f"{verb} {json.dumps([name, *solutions])}\n")
             process.stdin.flush()
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                line = process.stdout.readline() if selector.select(QUIET) else ""
         except BrokenPipeError:
-            return None
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            line = process.stdout.readline() if selector.select(QUIET) else ""
+            pass
+        if not line.endswith("\n"):
+            process.kill()
+            process.wait()
+            process = self._start()
+        self._idle.put(process)
         return json.loads(line) if line.endswith("\n") else None
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        while not self._idle.empty():
+            process = self._idle.get()
+            process.kill()
+            process.wait()
 
 
 def prepare(solutions: dict[str, list[Any]], names: list[str], folder: Path) -> dict[str, str]:
@@ -276,9 +301,7 @@ def prepare(solutions: dict[str, list[Any]], names: list[str], folder: Path) -> 
     unique = {place(s, folder): s for s in mine}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         logs = dict(zip(unique, pool.map(lambda s: build(s, folder), unique.values()), strict=True))
-    broken = {s["name"]: logs[place(s, folder)] for s in mine if logs[place(s, folder)]}
-    (folder / "broken.json").write_text(json.dumps(broken))
-    return broken
+    return {s["name"]: logs[place(s, folder)] for s in mine if logs[place(s, folder)]}
 
 
 def summary(results: list[Any]) -> None:
@@ -310,28 +333,43 @@ def main() -> None:
     definitions, solutions = dataset(args.root)
     names = [n for n in definitions if re.search(args.only, n)]
     names.sort(key=lambda n: not set(FIRST) & set(definitions[n].get("tags", [])))
-    results: list[Any] = []
+    results: dict[str, dict[str, Any]] = {}
     left: list[str] = []
+
+    def passed() -> float:
+        return time.monotonic() - begun
+
+    def checked(name: str) -> None:
+        """Every row of a definition that builds; the device is shared by several checks."""
+        given = [s["name"] for s in solutions[name] if s["name"] not in results]
+        if passed() > 0.6 * args.seconds:
+            left.append(name)
+            return
+        rows = workers.ask("check", name, given)
+        lost = {"definition": name, "status": "RUNTIME_ERROR", "log": "the worker died or hung"}
+        for row in rows if rows is not None else [{**lost, "solution": s} for s in given]:
+            results[row["solution"]] = row
+
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        broken = prepare(solutions, names, folder)
-        for name, log in broken.items():
-            results.append({"solution": name, "status": "COMPILE_ERROR", "log": log})
-        print(f"built in {time.monotonic() - begun:.0f} s, {len(broken)} failed", flush=True)
-        worker = Worker(args.root, folder)
+        for name, log in prepare(solutions, names, folder).items():
+            results[name] = {"solution": name, "status": "COMPILE_ERROR", "log": log}
+        print(f"built in {passed():.0f} s, {len(results)} failed", flush=True)
+        workers = Workers(args.root, folder, AT_ONCE)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(checked, names))
+        workers.close()
+        print(f"checked after {passed():.0f} s", flush=True)
+        workers = Workers(args.root, folder, 1)
         for name in names:
-            if time.monotonic() - begun > args.seconds:
+            mine = [s["name"] for s in solutions[name]]
+            right = [s for s in mine if results.get(s, {}).get("status") == "PASSED"]
+            if passed() > args.seconds:
                 left.append(name)
                 continue
-            rows = worker.ask(name)
-            if rows is None:
-                worker.close()
-                worker = Worker(args.root, folder)
-                gone = "the worker died or hung"
-                rows = [{"solution": s["name"], "status": "RUNTIME_ERROR", "log": gone}
-                        for s in solutions[name]]  # fmt: skip
-            results += rows
-        worker.close()
+            for row in workers.ask("measure", name, right) or [] if right else []:
+                results[row["solution"]] |= row
+        workers.close()
     import torch
 
     figures = {
@@ -341,12 +379,12 @@ def main() -> None:
         "method": {"rounds": ROUNDS, "checked_rows": CHECKED, "timed_rows": TIMED,
                    "longest": LONGEST, "bytes_per_second": BYTES_PER_SECOND},
         "seconds": round(time.monotonic() - begun, 1),
-        "left_out": left,
-        "results": results,
+        "left_out": sorted(set(left)),
+        "results": list(results.values()),
     }  # fmt: skip
     args.out.write_text(json.dumps(figures, indent=1) + "\n")
-    summary(results)
-    print(f"{figures['seconds']} s, {len(left)} definitions left out; {args.out}")
+    summary(list(results.values()))
+    print(f"{figures['seconds']} s, {len(set(left))} definitions left out; {args.out}")
 
 
 if __name__ == "__main__":

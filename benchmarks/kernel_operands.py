@@ -190,7 +190,7 @@ def _sizes(d: dict[str, Any], rows: int, longest: int, g: Any) -> dict[str, Any]
     sizes |= {"lens": lens, "queries": queries, "counts": counts}
     extra = 3
     given = {
-        "T": rows, "M": rows, "R": max(1, rows // 2), "S": sequences, "S_plus_1": sequences + 1,
+        "T": rows, "M": rows, "R": (rows + 1) // 2, "S": sequences, "S_plus_1": sequences + 1,
         "total_q": rows,
         "num_tokens": rows, "batch_size": rows if "kv_indptr" not in names else sequences,
         "len_indptr": sequences + 1, "num_pages": total + extra, "num_kv_indices": total,
