@@ -59,7 +59,7 @@ def outside(mass: NDArray[np.float64], draws: NDArray[np.int64]) -> int:
 def transform(
     mass: NDArray[np.float64], draws: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """A number in [0, 1) for each draw, uniform if draws follow `mass`; likely tokens come first."""
+    """A number in [0, 1) for each draw, uniform if draws follow `mass`; likely ones first."""
     rows = np.arange(len(draws))
     own = mass[rows, draws]
     token = np.arange(mass.shape[1])

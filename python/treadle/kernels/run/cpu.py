@@ -32,7 +32,8 @@ class Cpu:
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns"
 
     def flush(self, memories: list[Memory]) -> bool:
-        return all([flush(memory) for memory in memories])
+        flushed = [flush(memory) for memory in memories]
+        return all(flushed)
 
     def cores(self) -> tuple[list[int], list[int]]:
         mine = sorted(os.sched_getaffinity(0))
