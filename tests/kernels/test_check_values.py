@@ -209,7 +209,8 @@ def test_constraints_are_evaluated() -> None:
     values = {"n": 4, "indptr": np.array([0, 2, 5]), "total": 5, "m": 3}
     for text, wanted in (("total == indptr[-1].item()", True), ("n == m + 1", True),
                          ("indptr.shape[0] == m", True), ("0 < m < n and m % 2 == 1", True),
-                         ("indptr.max() < 5 or n == 5", False), ("len(indptr) == n", False)):  # fmt: skip
+                         ("indptr.max() < 5 or n == 5", False),
+                         ("len(indptr) == n", False)):  # fmt: skip
         assert constraints.holds(text, values) is wanted, text
     for text in ("__import__('os')", "n.__class__", "unknown == 1", "indptr[n]", "n ** 9", "x ="):
         with pytest.raises(InvalidRequest):

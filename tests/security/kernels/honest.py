@@ -1,5 +1,7 @@
 """The honest corpus: right in many ways, some of them slow or odd; none may be refused."""
 
+# ruff: noqa: E501 - a body a line
+
 from __future__ import annotations
 
 LINEAR = {

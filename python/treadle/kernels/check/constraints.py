@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from treadle.kernels.schema import expression
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+    ast.Div: lambda a, b: a / b, ast.FloorDiv: lambda a, b: a // b, ast.Mod: operator.mod,
 }  # fmt: skip
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
@@ -86,7 +86,7 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Subscript(value=ast.Attribute(value=inner, attr="shape"), slice=index):
             return np.shape(_value(inner, values))[_index(index)]
         case ast.Subscript(value=inner, slice=index):
-            return cast("Any", _value(inner, values))[_index(index)]
+            return _value(inner, values)[_index(index)]
         case ast.Call(func=ast.Attribute(value=inner, attr=name), args=[], keywords=[]) if (
             name in _REDUCE
         ):

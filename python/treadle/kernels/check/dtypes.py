@@ -97,7 +97,7 @@ def _table(dtype: str) -> Wide:
     sign = np.where(raw & 0x80, -1.0, 1.0)
     exponent, fraction = (raw & 0x7F) >> mantissa, raw & ((1 << mantissa) - 1)
     normal = (1 + fraction / 2**mantissa) * 2.0 ** (exponent + lowest - 1)
-    values = sign * np.where(exponent == 0, fraction / 2**mantissa * 2.0**lowest, normal)
+    values: Any = sign * np.where(exponent == 0, fraction / 2**mantissa * 2.0**lowest, normal)
     if dtype == "float8_e4m3fn":
         values[(raw & 0x7F) == 0x7F] = np.nan
     else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -288,8 +288,9 @@ def _blob(root: Path | None, given: BlobInput, tensor: Tensor, shape: tuple[int,
     name = {"bfloat16": "BF16"}.get(tensor.dtype)
     if name is not None:
         raise InvalidRequest("bfloat16 blobs are not read yet", at=given.path, hint="use float32")
-    with safe_open(str(path), framework="numpy") as file:
-        found = cast("Any", file).get_tensor(given.tensor_key)
+    opened: Any = safe_open(str(path), framework="numpy")
+    with opened as file:
+        found = file.get_tensor(given.tensor_key)
     if found.dtype != dtypes.stored(tensor.dtype) or found.shape != shape:
         raise InvalidRequest(
             f"{found.dtype} {found.shape}, not {tensor.dtype} {shape}",

@@ -62,7 +62,7 @@ class Judge:
         ours = definition.treadle or {}
         self.sampler = bool(ours.get("sampler"))
         self._route = ours.get("op") == "route" and list(definition.outputs) == ["w", "i"]
-        given = ours.get("tolerance") or {}
+        given: dict[str, Any] = ours.get("tolerance") or {}
         self.rule = Tolerance(
             row=float(given.get("row", ROW)), element=float(given.get("element", ELEMENT))
         )

@@ -64,8 +64,8 @@ class Oracle:
             given.append(dtypes.widen(cast("Any", value), dtype).astype(inner) if wide else value)
         assert self._attrs is not None
         with np.errstate(all="ignore"):
-            made = lookup(ours["op"]).compute(np, *given, **self._attrs)
-        return self._named(made if isinstance(made, tuple) else (made,))
+            made: Any = lookup(ours["op"]).compute(np, *given, **self._attrs)
+        return self._named(cast("tuple[Any, ...]", made) if isinstance(made, tuple) else (made,))
 
     def _written(self, inputs: Mapping[str, Any], *, wide: bool) -> Values:
         from treadle.kernels.check import float64

@@ -286,7 +286,9 @@ def verdicts(done: Iterable[Trace]) -> Iterator[dict[str, Any]]:
             "workload": trace.workload.uuid, "axes": trace.workload.axes, "status": run.status,
             "refused": run.environment.libs.get("treadle.refused", ""),
         }  # fmt: skip
-        extra = (run.correctness.extra or {}).get("treadle", {}) if run.correctness else {}
+        extra: dict[str, Any] = {}
+        if run.correctness is not None:
+            extra = (run.correctness.extra or {}).get("treadle", extra)
         if run.performance is not None:
             row |= {
                 "latency_ms": run.performance.latency_ms,

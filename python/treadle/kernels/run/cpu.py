@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from treadle import _core
-from treadle.kernels.run.ring import Memory, flush
+from treadle.kernels.run.device import Ring
+from treadle.kernels.run.ring import Memory
 
 SLACK = 2.0
 """Ceilings are measured in a virtual machine, under load: only twice as fast is impossible."""
@@ -26,13 +28,18 @@ _LEVELS = (
 class Cpu:
     """This machine's processor. share: cores stay unpinned, for machines that others use too."""
 
+    kind = "cpu"
+
     def __init__(self, *, share: bool = False) -> None:
         self._share = share
         self.name = name()
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns"
 
-    def flush(self, memories: list[Memory]) -> bool:
-        flushed = [flush(memory) for memory in memories]
+    def allocate(self, size: int, *, read_only: bool) -> Ring:
+        return Memory(size, "treadle-ring", read_only=read_only)
+
+    def flush(self, memories: Sequence[Ring]) -> bool:
+        flushed = [_core.flush_lines(memory.bytes) for memory in memories]
         return all(flushed)
 
     def cores(self) -> tuple[list[int], list[int]]:

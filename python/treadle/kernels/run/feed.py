@@ -7,10 +7,11 @@ batch, changed in part before each and made anew every few epochs.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ import numpy as np
 from treadle.errors import InvalidRequest
 from treadle.kernels.check import Expected, Judge, dtypes, inputs, sizes
 from treadle.kernels.check.inputs import Profile
+from treadle.kernels.run.device import Ring
 from treadle.kernels.run.layout import ALIGN, MAX_CALLS, Operand, Place, real_bits, room
-from treadle.kernels.run.ring import Arena, Memory
+from treadle.kernels.run.ring import Arena
 from treadle.kernels.schema import Definition, Workload
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Feed:
         workload: Workload,
         key: bytes,
         *,
+        allocate: Callable[[int], Ring],
         batches: Sequence[Sequence[Call]],
         calls: int,
         root: Path | None = None,
@@ -82,7 +85,7 @@ class Feed:
         for batch in batches:
             need = max(need, sum(self._own(self._sizes(call)) for call in batch))
         self._start = sum(self._shared.values())
-        self.memory = Memory(self._start + need + need // 4 + (1 << 16), "inputs", read_only=True)
+        self.memory = allocate(self._start + need + need // 4 + (1 << 16))
         self._arena = Arena(self.memory, self._order)
         self._large = self._lay_shared(known)
         self._renew()
@@ -224,8 +227,8 @@ class Feed:
         return other if same and batch[slot].profile is Profile.NORMAL else None
 
     def _copy(self, source: Call, target: Call) -> dict[str, Any]:
-        made = {
-            n: v if not isinstance(v, np.ndarray) else v.copy() for n, v in source.values.items()
+        made: dict[str, Any] = {
+            n: v if n in self._shared else copy.copy(v) for n, v in source.values.items()
         }
         return self._store(target, made)
 
@@ -274,7 +277,7 @@ def output_bytes(definition: Definition, known: Mapping[str, int]) -> int:
 class Answers:
     """Output slots of one process."""
 
-    def __init__(self, definition: Definition, memory: Memory, rng: np.random.Generator) -> None:
+    def __init__(self, definition: Definition, memory: Ring, rng: np.random.Generator) -> None:
         self._definition, self.memory, self._arena = definition, memory, Arena(memory, rng)
         self._places: list[list[tuple[str, int, tuple[int, ...]]]] = []
 

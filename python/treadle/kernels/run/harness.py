@@ -9,6 +9,7 @@ when a batch is described, calls run when `GO` moves, `DONE` moves when every ou
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import sys
@@ -34,6 +35,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[tuple[str, str]]
     destination_passing: bool
     array: str
+    device: str
     descriptors: tuple[int, int, int]
     sizes: tuple[int, int]
     readable: list[str]
@@ -62,17 +64,21 @@ def main(config: Config) -> None:
     control, source, target = config.descriptors
     shared = mmap.MAP_SHARED | mmap.MAP_POPULATE
     page = mmap.mmap(control, layout.CONTROL, shared)
-    inputs = mmap.mmap(source, config.sizes[0], shared, mmap.PROT_READ)
-    outputs = mmap.mmap(target, config.sizes[1], shared)
-    for descriptor in config.descriptors:
-        os.close(descriptor)
     words = _core.Words(memoryview(page)[: layout.TEXT])  # pyright: ignore[reportArgumentType]
     torch: Any = None
     if config.array == "torch":
         import torch as torch
 
         torch.set_num_threads(config.threads)
-    views = Views(inputs, outputs, torch)
+    if config.device == "cuda":
+        from treadle.kernels.run.cuda import CudaViews
+
+        views: Any = CudaViews(source, target, config.sizes, torch)
+    else:
+        inputs = mmap.mmap(source, config.sizes[0], shared, mmap.PROT_READ)
+        views = Views(inputs, mmap.mmap(target, config.sizes[1], shared), torch)
+    for descriptor in config.descriptors:
+        os.close(descriptor)
     words.guard(Word.FAULT, Word.DETAIL, views.inputs)
     server = _Server(config, words, memoryview(page), views)
     server.load()
@@ -118,11 +124,14 @@ class _Server:
                 words.post(Word.READY, plan + 1)
                 os._exit(0)
             calls = [self._views_of(call) for call in batch]
+            run = functools.partial(self._run, calls)
+            if config.device != "cpu":
+                run = self._views.planned(run)
             words.post(Word.READY, plan + 1)
             while words.load(Word.GO) == done:
                 words.wait(Word.GO, done, config.spin_ns, WAIT_NS)
             try:
-                self._run(calls)
+                run()
             except BaseException as problem:
                 self._tell(self._kind(problem), problem)
             done += 1

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from treadle.errors import Timeout
 
 
 @contextmanager
-def lease(device: str, wait: float = 0.0, folder: Path | None = None) -> Iterator[Path]:
+def lease(device: str, wait: float = 0.0, folder: Path | None = None) -> Generator[Path]:
     """Holds a device; the kernel gives it back if this process dies.
 
     device: its UUID, or `kind:model` of the one there is. Raises Timeout if another holds it

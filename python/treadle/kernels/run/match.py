@@ -263,6 +263,7 @@ class _Run:
         before = [self._seat.answers.read(slot) for slot in range(count)]
         seconds = self._settings.linger
         used = self._seat.player.linger(seconds)
+        self._seat.answers.memory.pull()
         late = any(
             not np.array_equal(a.view(np.uint8), b.view(np.uint8))
             for slot, old in enumerate(before)

@@ -22,6 +22,7 @@ import msgspec
 from treadle import _core
 from treadle.errors import KernelError
 from treadle.kernels.run import layout, ring, seccomp
+from treadle.kernels.run.device import Ring
 from treadle.kernels.run.harness import Config
 from treadle.kernels.run.layout import Operand, Word
 from treadle.kernels.run.refusal import Refused, of_call, of_state
@@ -57,7 +58,7 @@ class Timing(NamedTuple):
 class Player:
     """A candidate or a baseline in its own process. `level` is the isolation reached."""
 
-    def __init__(self, config: Config, outputs: ring.Memory, limits: Limits) -> None:
+    def __init__(self, config: Config, outputs: Ring, limits: Limits) -> None:
         self._config, self._limits = config, limits
         self.outputs = outputs
         self._control = ring.control()
@@ -69,7 +70,7 @@ class Player:
         self._stopped = False
         self.level = 0
 
-    def start(self, inputs: ring.Memory, readable: Sequence[Path]) -> None:
+    def start(self, inputs: Ring, readable: Sequence[Path]) -> None:
         """Spawns the harness and waits until it has loaded. Raises Refused."""
         shared = [self._control.share(), inputs.share(), self.outputs.share()]
         config = msgspec.structs.replace(
@@ -321,4 +322,6 @@ def readable(artefact: Path) -> list[Path]:
               "/dev/zero", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system",
               "/sys/kernel/mm")  # fmt: skip
     prefixes = [Path(sys.base_prefix), Path(sys.prefix)]
-    return [p for p in (artefact, *libraries(), *prefixes, *map(Path, system)) if p.exists()]
+    devices = [*Path("/dev").glob("nvidia*"), Path("/proc/driver/nvidia")]
+    places = (artefact, *libraries(), *prefixes, *map(Path, system), *devices)
+    return [p for p in places if p.exists()]

@@ -123,7 +123,13 @@ def open_device(name: str, *, share: bool = False) -> Device:
         from treadle.kernels.run.cpu import Cpu
 
         return Cpu(share=share)
-    raise Unsupported(f"device {name!r} is not measured here", at="--device", hint="use cpu")
+    if kind == "cuda":
+        from treadle.kernels.run.cuda import Cuda
+
+        return Cuda()
+    raise Unsupported(
+        f"device {name!r} is not measured here", at="--device", hint="use cpu or cuda"
+    )
 
 
 if __name__ == "__main__":

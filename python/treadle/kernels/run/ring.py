@@ -4,6 +4,10 @@ Inputs are a sealed memfd: its one writable mapping is the referee's, made befor
 belong to one process each, so that nobody reads what another one answered.
 """
 
+# numpy's own annotations leave element types open; what strict mode cannot see is tested.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import fcntl
@@ -13,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle import _core
 from treadle.kernels.run import layout
+from treadle.kernels.run.device import Ring
 from treadle.kernels.run.layout import ALIGN
 
 if TYPE_CHECKING:
@@ -48,6 +52,12 @@ class Memory:
         """An array over a slot."""
         return np.ndarray(shape, stored, self._map, offset)
 
+    def push(self) -> None:
+        """Nothing to do: the harness sees the same bytes."""
+
+    def pull(self) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Gives the descriptor back; the mapping goes with its last view."""
         os.close(self._handle)
@@ -56,7 +66,7 @@ class Memory:
 class Arena:
     """Slots in a memory, placed anew for every batch: random order, random gaps."""
 
-    def __init__(self, memory: Memory, rng: np.random.Generator) -> None:
+    def __init__(self, memory: Ring, rng: np.random.Generator) -> None:
         self.memory, self._rng = memory, rng
 
     def place(self, sizes: list[int], *, after: int = 0) -> list[int]:
@@ -72,14 +82,14 @@ class Arena:
         cuts = np.sort(self._rng.integers(0, spare + 1, len(spans)))
         gaps = np.diff(np.concatenate([[0], cuts]))
         offsets, at = [0] * len(spans), after
-        for gap, index in zip(gaps, order, strict=True):
-            at += int(gap) * ALIGN
+        for place, index in enumerate(order):
+            at += int(gaps[place]) * ALIGN
             offsets[index] = at
             at += spans[index]
         return offsets
 
 
-def poison(memory: Memory) -> None:
+def poison(memory: Ring) -> None:
     """Fills outputs with what no kernel means."""
     memory.bytes[:] = POISON
 
@@ -88,11 +98,6 @@ def untouched(values: NDArray[Any]) -> bool:
     """Whether an output still holds poison alone."""
     raw = np.ascontiguousarray(values).view(np.uint8)
     return bool(raw.size) and bool((raw == POISON).all())
-
-
-def flush(memory: Memory) -> bool:
-    """Drops a memory from the caches; False where the processor has no way to."""
-    return _core.flush_lines(memory.bytes)
 
 
 def control() -> Memory:

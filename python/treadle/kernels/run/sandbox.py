@@ -23,7 +23,7 @@ FSIZE = 1 << 20
 _SET_DUMPABLE, _KEEP_CAPS, _NO_NEW_PRIVS, _DEATH_SIGNAL = 4, 8, 38, 1
 _NEW_NS, _NEW_IPC, _NEW_USER, _NEW_NET = 0x20000, 0x08000000, 0x10000000, 0x40000000
 _CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
-_EXECUTE, _READ_FILE, _READ_DIR = 1, 4, 8
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _CAP_DAC_READ_SEARCH = 2
 _CAP_VERSION = 0x20080522
 
@@ -117,6 +117,8 @@ def _landlock(libc: ctypes.CDLL, readable: Sequence[Path]) -> bool:
         except OSError:
             continue
         rights = _READ_FILE | _EXECUTE
+        if str(path).startswith("/dev/nvidia"):
+            rights |= _WRITE_FILE
         if stat.S_ISDIR(os.fstat(folder).st_mode):
             rights |= _READ_DIR
         rule = ctypes.create_string_buffer(struct.pack("<Qi", rights, folder), 12)

@@ -23,7 +23,7 @@ from treadle.kernels import stats
 from treadle.kernels.check import Judge, dtypes, inputs, sizes
 from treadle.kernels.check.inputs import Profile
 from treadle.kernels.run import ring
-from treadle.kernels.run.device import Device
+from treadle.kernels.run.device import Device, Ring
 from treadle.kernels.run.feed import Answers, Call, Feed, output_bytes
 from treadle.kernels.run.harness import Config
 from treadle.kernels.run.player import Limits, Player, Timing, readable
@@ -90,7 +90,7 @@ class Stage:
         self.trials = [batch for batch in self._planned() if self._legal(batch, root)]
         self.feed = Feed(
             definition, workload, key, batches=self.trials, calls=self.settings.calls,
-            root=root,
+            root=root, allocate=lambda size: device.allocate(size, read_only=True),
         )  # fmt: skip
         self.oracle_seconds = 0.0
         try:
@@ -161,7 +161,7 @@ class Stage:
         for batch in self.trials:
             each = (sizes.all_axes(self.definition, call.axes) for call in batch)
             need = max(need, sum(output_bytes(self.definition, k) for k in each))
-        memory = ring.Memory(need + need // 4 + (1 << 16), "outputs", read_only=False)
+        memory = self.device.allocate(need + need // 4 + (1 << 16), read_only=False)
         config = self._config(side, memory)
         player = Player(config, memory, self.settings.limits)
         try:
@@ -171,7 +171,7 @@ class Stage:
             raise
         return Seat(player, Answers(self.definition, memory, self.rng))
 
-    def _config(self, side: Side, outputs: ring.Memory) -> Config:
+    def _config(self, side: Side, outputs: Ring) -> Config:
         def kinds(group: dict[str, Any]) -> list[tuple[str, str]]:
             return [
                 ("", "") if t.shape is None else (dtypes.stored(t.dtype).str, t.dtype)
@@ -185,12 +185,14 @@ class Stage:
             inputs=kinds(self.definition.inputs),
             outputs=kinds(self.definition.outputs),
             destination_passing=spec.destination_passing_style,
-            array=array_kind(side.solution, self.definition),
+            array=array_kind(side.solution, self.definition, self.device.kind),
+            device=self.device.kind,
             descriptors=(-1, -1, -1),
             sizes=(self.feed.memory.size, outputs.size),
             readable=[],
             level=self.settings.level,
-            memory=self.settings.limits.memory + rings,
+            # A CUDA context reserves address space for all memory there is.
+            memory=self.settings.limits.memory + rings if self.device.kind == "cpu" else 1 << 46,
             seconds=self.settings.limits.processor,
             cpus=self._theirs,
             spin_ns=self.settings.spin_ns,
@@ -208,10 +210,13 @@ class Stage:
         self.feed.fill(batch)
         for seat in seats:
             ring.poison(seat.answers.memory)
+            seat.answers.memory.push()
+        self.feed.memory.push()
         times: list[Timing] = []
         for seat in seats:
             self.device.flush([self.feed.memory, seat.answers.memory])
             times.append(seat.player.run(self.settings.spin_ns, first=first))
+            seat.answers.memory.pull()
         return times
 
     def check(self, seat: Seat, batch: list[Call], phase: str) -> Any:
@@ -240,16 +245,16 @@ class Stage:
         return found
 
 
-def array_kind(solution: Solution, definition: Definition) -> str:
+def array_kind(solution: Solution, definition: Definition, device: str = "cpu") -> str:
     """`numpy` or `torch`: what a solution is called with.
 
     `spec.treadle.array` decides; else Python takes torch tensors, as v1 says, and compiled code
     takes numpy arrays where numpy knows all dtypes.
     """
-    asked = (solution.spec.treadle or {}).get("array")
+    asked = (solution.spec.treadle or {}).get("array") if device == "cpu" else None
     if asked in ("numpy", "torch"):
         return str(asked)
-    if solution.spec.binding != "dlpack":
+    if solution.spec.binding != "dlpack" or device != "cpu":
         return "torch"
     kinds = {t.dtype for t in (*definition.inputs.values(), *definition.outputs.values())}
     return "torch" if kinds & {"bfloat16", "float8_e4m3fn", "float8_e5m2"} else "numpy"

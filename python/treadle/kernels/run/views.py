@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Views:
             raise Wrong(State.COUNT, f"{len(parts)} outputs, {len(slots)} are declared")
         for part, slot in zip(parts, slots, strict=True):
             if self._torch is None and isinstance(part, np.generic):
-                part = np.asarray(part)
+                part = cast("Any", np.asarray(part))
             if type(part) is not type(slot):
                 raise Wrong(State.KIND, f"an output is {type(part).__name__}, a plain array counts")
             if tuple(part.shape) != tuple(slot.shape):
