@@ -112,6 +112,18 @@ class Match:
         finally:
             seat.player.close()
 
+    def repeat(self, candidate: Side, count: int) -> Iterator[stats.Comparison]:
+        """Several verdicts on one running candidate: how often does noise decide?"""
+        assert self._base is not None
+        seat = self._stage.seat(candidate)
+        try:
+            run = _Run(self._stage, seat, self._base)
+            run.prepare()
+            for _ in range(count):
+                yield run.race()[0]
+        finally:
+            seat.player.close()
+
 
 class _Run:
     """One candidate's trials and rounds."""
@@ -130,27 +142,8 @@ class _Run:
     def outcome(self) -> Outcome:
         """Trials, rounds, a last look. Raises Refused."""
         stage = self._stage
-        self._trials()
-        self._calibrate()
-        deadline = time.monotonic() + self._settings.seconds
-        pairs: list[stats.Pair] = []
-
-        def measure(n: int) -> Iterator[stats.Pair]:
-            done = 0
-            while done < n:
-                if time.monotonic() > deadline and len(pairs) + done >= LEAST:
-                    return
-                pair = self._round()
-                if pair is not None:
-                    done += 1
-                    yield pair
-
-        def kept(n: int) -> list[stats.Pair]:
-            new = list(measure(n))
-            pairs.extend(new)
-            return new
-
-        comparison = stats.race(kept, int(self._rng.integers(1 << 31)), looks=self._settings.looks)
+        self.prepare()
+        comparison, pairs = self.race()
         if stage.judge.sampler:
             self._drawn()
         late = float(np.median(self._late))
@@ -179,6 +172,29 @@ class _Run:
             left_out=self._left_out,
             floor=floor,
         )
+
+    def race(self) -> tuple[stats.Comparison, list[stats.Pair]]:
+        """Rounds until the verdict is settled or time is up. Raises Refused."""
+        deadline = time.monotonic() + self._settings.seconds
+        pairs: list[stats.Pair] = []
+
+        def measure(n: int) -> list[stats.Pair]:
+            wanted = len(pairs) + n
+            while len(pairs) < wanted:
+                if time.monotonic() > deadline and len(pairs) >= LEAST:
+                    break
+                pair = self._round()
+                if pair is not None:
+                    pairs.append(pair)
+            return pairs[wanted - n :]
+
+        seed = int(self._rng.integers(1 << 31))
+        return stats.race(measure, seed, looks=self._settings.looks), pairs
+
+    def prepare(self) -> None:
+        """Trials, and how many calls make a batch. Raises Refused."""
+        self._trials()
+        self._calibrate()
 
     def _trials(self) -> None:
         stage = self._stage
