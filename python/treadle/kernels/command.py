@@ -112,7 +112,7 @@ def _pack(options: argparse.Namespace) -> int:
     from treadle.kernels.packing import packed
 
     data = Dataset(options.root)
-    made = list(packed(data.definitions(), options.root / "sources" / "cuda"))
+    made = list(packed(data.definitions(), options.root / "sources"))
     for one in made:
         data.add(one, replace=True)
     return _moved(options, {"solutions": len(made)})

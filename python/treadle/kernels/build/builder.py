@@ -14,7 +14,7 @@ from treadle.kernels.build import confined
 from treadle.kernels.build.artefact import Artefact, BuildFailure, Cache
 from treadle.kernels.build.flags import checked
 from treadle.kernels.build.toolchain import Recipe, recipe
-from treadle.kernels.schema import Definition, Solution, check_solution, sig, solution_id
+from treadle.kernels.schema import Definition, Solution, check_solution
 from treadle.kernels.schema.rules import check_path
 
 SOURCES = "src"
@@ -38,9 +38,7 @@ def build(solution: Solution, definition: Definition, *, device: str, cache: Pat
     """
     _check(solution, definition)
     how = recipe(solution, checked(solution), device)
-    own = solution_id(sig(definition), solution)
-    words = msgspec.json.encode([VERSION, own, *how.depends])
-    key = hashlib.sha256(words).hexdigest()
+    key = _key(solution, how)
     store = Cache(cache)
     found = store.find(key)
     if found is not None:
@@ -53,6 +51,14 @@ def build(solution: Solution, definition: Definition, *, device: str, cache: Pat
         raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _key(solution: Solution, how: Recipe) -> str:
+    """What a build depends on. Not the definition, so that equal sources are built once."""
+    sources = sorted((str(check_path(s.path, solution.name)), s.content) for s in solution.sources)
+    spec = msgspec.to_builtins(solution.spec)
+    words = msgspec.json.encode([VERSION, spec, sources, how.depends], order="sorted")
+    return hashlib.sha256(words).hexdigest()
 
 
 def _check(solution: Solution, definition: Definition) -> None:

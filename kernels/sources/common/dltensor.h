@@ -27,6 +27,11 @@ struct DLTensor {
 namespace treadle {
 
 constexpr int kBadTensor = 1;  // cudaErrorInvalidValue
+#ifdef __CUDACC__
+constexpr int kDevice = 2;
+#else
+constexpr int kDevice = 1;  // CPU
+#endif
 
 inline bool is(const DLTensor* t, int code, int bits, int ndim) {
   if (t->dtype.code != code || t->dtype.bits != bits || t->dtype.lanes != 1 || t->ndim != ndim)
@@ -36,7 +41,7 @@ inline bool is(const DLTensor* t, int code, int bits, int ndim) {
     if (t->strides && t->shape[i] > 1 && t->strides[i] != dense) return false;
     dense *= t->shape[i];
   }
-  return t->device.device_type == 2;
+  return t->device.device_type == kDevice;
 }
 inline bool is_bf16(const DLTensor* t, int ndim) {
   return is(t, 4, 16, ndim);
