@@ -1,6 +1,10 @@
 """The native core of treadle: grammars, token tables, incremental text."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
 
 class CoreError(Exception):
     """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
@@ -280,3 +284,89 @@ class StopSearch:
     @property
     def stopped(self) -> bool: ...
     def fork(self) -> StopSearch: ...
+
+def clock_ns() -> int:
+    """Monotonic nanoseconds."""
+
+def clock_step_ns() -> int:
+    """Smallest step of the clock, in nanoseconds."""
+
+def flush_lines(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> bool:
+    """Drops bytes from every cache; False where the processor cannot."""
+
+def digest(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> int:
+    """A 64-bit hash, for comparing two states of a buffer."""
+
+def copy_bytes(
+    target: Annotated[
+        NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")
+    ],
+    source: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> None:
+    """memcpy."""
+
+def differing(
+    first: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    second: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> int:
+    """Bytes that differ."""
+
+class Words:
+    """64-bit words in shared memory, one a cache line."""
+
+    def __init__(
+        self,
+        page: Annotated[
+            NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")
+        ],
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def load(self, word: int) -> int: ...
+    def beat(self, word: int) -> int:
+        """Moves while somebody spins on the word."""
+
+    def post(self, word: int, value: int) -> None:
+        """Stores a value and wakes who sleeps on the word."""
+
+    def nudge(self, word: int) -> None:
+        """Wakes who sleeps on the word without changing it."""
+
+    def wait(
+        self, word: int, old: int, spin_ns: int, timeout_ns: int
+    ) -> tuple[int, int]:
+        """(clock, value) once the word left `old`; clock -1: time is up."""
+
+    def call(
+        self, go: int, value: int, done: int, old: int, spin_ns: int, timeout_ns: int
+    ) -> tuple[int, int, int]:
+        """Posts and waits for the answer: (start, end or -1, value seen)."""
+
+    def guard(
+        self,
+        fault: int,
+        detail: int,
+        inputs: Annotated[
+            NDArray[numpy.uint8],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+    ) -> bool:
+        """Writes down what kills this process; `inputs` is its read-only memory."""
