@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from treadle.backends.params import constant_attrs
 from treadle.kernels.definitions.nodes import decode_view, gemm_view, node_view
 
 if TYPE_CHECKING:
@@ -51,8 +50,7 @@ def node_of(store: Store, node: Node, kernel: Kernel) -> Kernel:
     of this very signature is measured."""
     if store.resolver is None or not kernel.operands:
         return kernel
-    attrs = constant_attrs(store.graph, node)
-    definition = node_view(store.graph, node, ACTS[store.dtype], attrs)
+    definition = node_view(store.graph, node, ACTS[store.dtype])
     name = found(store, definition)
     if name is None or definition is None:
         return kernel

@@ -7,7 +7,6 @@ another definition whatever it is called.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from treadle.errors import TreadleError
 from treadle.graph import Graph, Node
@@ -43,11 +42,8 @@ def decode_view(heads: int, kv_heads: int, d: int, page: int, act: str) -> Defin
     return gqa_decode(heads, kv_heads, page)
 
 
-def node_view(graph: Graph, node: Node, act: str, attrs: Mapping[str, Any]) -> Definition | None:
-    """The definition of a node over rows [T, …]; None for an op or a rank that has none.
-
-    attrs: the node's, with numbers for dims.
-    """
+def node_view(graph: Graph, node: Node, act: str) -> Definition | None:
+    """The definition of a node over rows [T, …]; None for an op or a rank that has none."""
     if node.op == "linear":
         _, w, *bias = node.inputs
         if bias:
@@ -55,7 +51,7 @@ def node_view(graph: Graph, node: Node, act: str, attrs: Mapping[str, Any]) -> D
         n, k = _sizes(graph, w)
         return gemm_view(n, k, act)
     if node.op == "attention":
-        if attrs["window"] or attrs["softcap"]:
+        if node.attrs["window"] or node.attrs["softcap"]:
             return None
         pool = graph.values[graph.buffer_of(node.inputs[1])].shape
         _, _, page, kv_heads, d = (graph.dims.size(entry) or 0 for entry in pool)
@@ -70,7 +66,7 @@ def node_view(graph: Graph, node: Node, act: str, attrs: Mapping[str, Any]) -> D
     sizes = {letter: shapes[i][dim] for letter, (i, dim) in letters.items()}
     try:
         return define(
-            node.op, node.op, sizes, act=act, attrs=attrs, operands=operands,
+            node.op, node.op, sizes, act=act, attrs=node.attrs, operands=operands,
             optional=len(node.inputs) > 3 and node.op == "linear_add",
         )  # fmt: skip
     except TreadleError:
