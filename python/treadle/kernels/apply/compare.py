@@ -53,10 +53,10 @@ def _tensor(got: Any, want: Any) -> str:
         return f"dtype {got.dtype} instead of {want.dtype}"
     if got.device != want.device:
         return f"on {got.device} instead of {want.device}"
-    if not want.dtype.is_floating_point:
-        return "" if torch.equal(got, want) else "integers differ"
-    if want.numel() == 0:
+    if torch.equal(got, want):  # the usual answer of a kernel that only runs faster
         return ""
+    if not want.dtype.is_floating_point:
+        return "integers differ"
     wide = torch.float64 if want.dtype == torch.float64 else torch.float32
     a, b = got.detach().to(wide), want.detach().to(wide)
     finite = torch.isfinite(b)
