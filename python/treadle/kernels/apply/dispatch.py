@@ -42,14 +42,18 @@ def handle(
     bound: Mapping[str, Any],
     host: Mapping[str, list[int]],
     trusted: frozenset[str],
+    oracle: Callable[..., Any] | None,
     shadow: int,
 ) -> Callable[..., Any]:
     """A function of the definition's inputs that are not in `bound`, in order.
 
     host: axis → a cell whose number is its size, for what no shape shows. trusted: inputs whose
-    type, device and rank the caller vouches for. Raises Unfit.
+    type, device and rank the caller vouches for. oracle: what a shadowed call is compared with,
+    where that is not the fallback. Raises Unfit.
     """
-    return _Writer(core, fallback, device, bound, host, trusted, shadow).make()
+    writer = _Writer(core, fallback, device, bound, host, trusted, shadow)
+    writer.oracle = oracle or fallback
+    return writer.make()
 
 
 class _Writer:
@@ -66,6 +70,7 @@ class _Writer:
         shadow: int,
     ) -> None:
         self.core, self.fallback, self.device = core, fallback, device
+        self.oracle = fallback
         self.bound, self.host, self.trusted, self.shadow = bound, host, trusted, shadow
         self.definition = core.definition
         self.free = [n for n in self.definition.inputs if n not in bound]
@@ -293,7 +298,7 @@ class _Writer:
 
     def _shadowed(self) -> Callable[..., Any]:
         """Runs entry and fallback on the same operands and compares."""
-        core, fallback = self.core, self.fallback
+        core, fallback = self.core, self.oracle
         names = list(self.definition.inputs)
         into = [names.index(n) for n in written(self.definition)]
         places = [names.index(n) for n in self.free]

@@ -40,12 +40,14 @@ class Resolver(Protocol):
         bound: Mapping[str, Any] | None = None,
         host: Mapping[str, list[int]] | None = None,
         trusted: frozenset[str] = frozenset(),
+        oracle: Callable[..., Any] | None = None,
     ) -> Callable[..., Any]:
         """A callable that stands for `fallback`; the fallback itself if nothing could replace it.
 
         It takes the definition's inputs without those in `bound`, which are fixed now. host: axis →
         a cell [size] that the caller keeps current. trusted: inputs whose type, device and rank
-        the caller vouches for.
+        the caller vouches for. oracle: what checked calls are compared with, for a fallback that
+        does not return the outputs itself.
         """
         ...
 
@@ -153,6 +155,7 @@ class Table:
         bound: Mapping[str, Any] | None = None,
         host: Mapping[str, list[int]] | None = None,
         trusted: frozenset[str] = frozenset(),
+        oracle: Callable[..., Any] | None = None,
     ) -> Callable[..., Any]:
         """As `Resolver.resolve`. Raises NotFound for an unknown definition, InvalidRequest for an
         operand or axis that it does not have."""
@@ -167,7 +170,7 @@ class Table:
         try:
             made = handle(
                 core, fallback, self._place, bound=bound or {}, host=host or {},
-                trusted=trusted, shadow=self.policy.shadow,
+                trusted=trusted, oracle=oracle, shadow=self.policy.shadow,
             )  # fmt: skip
         except Unfit as reason:
             self._unfit.append((name, str(reason)))

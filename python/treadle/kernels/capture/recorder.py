@@ -96,6 +96,7 @@ class Recorder:
         bound: Mapping[str, Any] | None = None,
         host: Mapping[str, list[int]] | None = None,
         trusted: frozenset[str] = frozenset(),
+        oracle: Callable[..., Any] | None = None,
     ) -> Callable[..., Any]:
         """As `Resolver.resolve`; the callable records and goes on to `inner` or the fallback."""
         definition = self._store.definition(name)
@@ -104,7 +105,7 @@ class Recorder:
             known = self._inner.find(definition)
             if known is not None:
                 go_on = self._inner.resolve(
-                    known, fallback, bound=bound, host=host, trusted=trusted
+                    known, fallback, bound=bound, host=host, trusted=trusted, oracle=oracle
                 )
         look = _Look(definition, dict(bound or {}), dict(host or {}))
 
