@@ -1,4 +1,4 @@
-"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack, and those that measure.
+"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack, capture, apply, measure.
 
 The command line registers `main` under `kernels`; `python -m treadle.kernels.command` works too.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.errors import TreadleError
-from treadle.kernels import command_bench
+from treadle.kernels import command_apply, command_bench
 from treadle.kernels.store.dataset import Dataset
 from treadle.kernels.store.transfer import export, merge
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("pack", "write the solutions made of a dataset's sources", _pack, "root")
     command_bench.register(verb)
+    command_apply.register(verbs)
     return parser
 
 
