@@ -88,7 +88,7 @@ def subject(table_file: str, schema_file: str, marks_file: str) -> None:
     count("empty method", lambda: Nothing().call(rows))
 
     def warmed() -> Compiler:
-        """A fresh compiler that has met strings before: what one state left must not help another."""
+        """A fresh compiler that has met strings: what one state left must not help another."""
         made = Compiler(vocab)
         warm = {"type": "array", "items": {"type": "string"}}
         matcher = made.compile(Grammar.json_schema(warm)).matcher()
