@@ -14,7 +14,7 @@ Written by `scripts/write_docs.py` from `tests/grammar/data/differences.toml`; e
 One text for every disagreement that random testing and reading found between treadle, llguidance
 {llguidance} and xgrammar {xgrammar} (`strict_mode=False`), with what the standard says about it.
 `tests/grammar/test_differential.py` holds every verdict to the engines that are installed, and
-what the standard says to `jsonschema` or `re`. **Bold** is a verdict against the standard;
+what the standard says to `jsonschema`. **Bold** is a verdict against the standard;
 *refuses* means that the grammar does not compile, which is honest and never wrong. Section numbers
 are those of JSON Schema 2020-12 (Core, Validation), RFC 8259 (JSON) and ECMA-262.
 
@@ -49,7 +49,7 @@ def document() -> str:
     for topic, rows in groupby(data["difference"], key=lambda row: row["topic"]):
         lines = [
             f"## {topic}\n",
-            "| grammar | text | by the standard | treadle | llguidance | xgrammar | why |",
+            "| schema | text | by the standard | treadle | llguidance | xgrammar | why |",
             "|---|---|---|---|---|---|---|",
         ]
         lines += [_line(row) for row in rows]
@@ -68,7 +68,7 @@ def _line(row: dict[str, str]) -> str:
 def _verdict(word: str, row: dict[str, str]) -> str:
     if word == "refuses":
         return "*refuses*"
-    return word if word in ("-", row["right"]) else f"**{word}**"
+    return word if word == row["right"] else f"**{word}**"
 
 
 def _code(text: str) -> str:
