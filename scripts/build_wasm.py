@@ -37,15 +37,10 @@ LIBRARY = [
 # What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
 SMALL, FAST = "-Os", "-O2"
 HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed")
+# The link also builds libc++, once for each set of machine flags.
 LINK = [
-    *(
-        "-target",
-        "wasm32-wasi",
-        "-mexec-model=reactor",
-        FAST,
-        "-Wl,--strip-all",
-        "-Wl,--gc-sections",
-    ),
+    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", FAST),
+    *("-fno-exceptions", "-fno-rtti", "-Wl,--strip-all", "-Wl,--gc-sections"),
     *(f"-Wl,-z,stack-size={STACK}", f"-Wl,--max-memory={MEMORY}"),
 ]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from corpus import PATH, Case, compilers, run_case
 
-from treadle.grammar import Matcher
+from treadle.grammar import Matcher, Vocab
 from treadle.limits import GrammarLimits
+from treadle.text import Tokenizer
 
 CORPUS: Case = json.loads(PATH.read_text())
 COMPILERS = compilers(CORPUS)
@@ -50,3 +51,11 @@ def test_typescript_knows_every_limit() -> None:
         head, *tail = field.name.split("_")
         name = head + "".join(part.capitalize() for part in tail)
         assert f"  {name}?: number;" in text, f"limits.ts lacks {name}"
+
+
+def test_python_agrees_with_the_hashes_of_tokenizers() -> None:
+    cases = json.loads((PATH.parent / "tokenizers.json").read_text())
+    assert cases
+    for case in cases:
+        table = Tokenizer.from_json(json.dumps(case["tokenizer"]).encode(), case["config"]).table
+        assert Vocab(table).hash == case["hash"], case["name"]

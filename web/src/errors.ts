@@ -8,6 +8,7 @@ export type ErrorCode =
   | "grammar_error"
   | "limit_exceeded"
   | "invalid_request"
+  | "model_format_error"
   | "out_of_memory" // the module's memory is used up: it was started anew, what it held is gone
   | "treadle_error"; // a fault of the module: started anew as well
 

@@ -16,6 +16,7 @@ export {
 export type { GrammarLimits } from "./grammar/limits.js";
 export { applyMask, MaskRows, maskRows } from "./grammar/masks.js";
 export { Matcher } from "./grammar/matcher.js";
+export { tokenTable, type TokenizerConfig } from "./grammar/tokenizer.js";
 export { packVocab, TokenKind, Vocab, type TokenTable } from "./grammar/vocab.js";
 
 /** Loads the module; everything after it is synchronous. Default: `core.wasm` beside this file. */
