@@ -233,7 +233,17 @@ class Matcher:
     def fork(self) -> Matcher: ...
     def reset(self) -> None: ...
     def forced(self) -> bytes: ...
+    def canonical(self, forced: bytes, ids: Sequence[int]) -> int: ...
     def validate(self, ids: Sequence[int]) -> int: ...
+    def token_bytes(self, token: int) -> bytes: ...
+    def fill_tree(
+        self,
+        child: object,
+        sibling: object,
+        ids: object,
+        rows: object,
+        seconds: float | None = None,
+    ) -> bool: ...
     @property
     def accepting(self) -> bool: ...
     @property
@@ -243,12 +253,21 @@ class Matcher:
     @property
     def error(self) -> CoreError | None: ...
 
-def fill_batch(
-    matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None
-) -> list[int]:
-    """Fills one row a matcher; returns the positions that failed."""
+class Batch:
+    """Many matchers in one call; 0 threads: half of the cores."""
 
-def accept_batch(matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+    def __init__(self, threads: int = 0) -> None: ...
+    def fill(
+        self,
+        matchers: Sequence[Matcher],
+        rows: object,
+        index: Sequence[int] | None = None,
+    ) -> list[int]:
+        """Fills one row a matcher; returns the positions that failed."""
+
+    def accept(self, matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+    def mask_ids(self, matchers: Sequence[Matcher], out: object) -> list[int]:
+        """Writes one mask id a matcher; returns the positions without one (-2)."""
 
 class TokenBytes:
     """The bytes of every token id, shared by all detokenisers of a model."""

@@ -36,6 +36,12 @@ class Compiled {
   // from the memo or by a walk; returns how many there are.
   Result<uint32_t> fill(StateId state, std::span<uint32_t> row);
   const TokenTerminals& terminals() const { return terminals_; }
+  // The same from the memo alone; false when the mask has to be computed first.
+  bool recall(StateId state, std::span<uint32_t> row, uint32_t& count);
+  // A stable number for the mask of `state` as a matcher with these stop tokens writes it (by their
+  // number, from ids()); kStagedMask when the memo has none.
+  MaskId mask_id(StateId state, uint32_t stops, uint32_t& count);
+  MaskIds& ids() { return memo_->ids; }
   uint64_t memory() const;
   bool worn() const { return states_.worn(); }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "grammar/run/table.h"
 #include "grammar/run/token_mask.h"
 #include "support/lock.h"
 
@@ -23,9 +24,13 @@ class Memo {
 
   // Copies the mask and sets `count` to its tokens; false when it is gone.
   bool copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count);
+  // The same without the copy: the mask is there, and was used just now.
+  bool touch(MaskSlot slot, uint32_t& count);
   MaskSlot put(TokenMask mask);
   void clear();
   uint64_t memory();
+
+  MaskIds ids;
 
  private:
   struct Slot {
