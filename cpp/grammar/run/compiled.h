@@ -59,8 +59,9 @@ class Compiled {
   Status walk(StateId state, Bits& out);
   Result<bool> compose(StateId state, Bits& out, Fuel& fuel);
   Result<bool> add_config(Config config, Bits& out, Fuel& fuel);
-  Status follow_all(StateId state, uint32_t root, Bits& out, Fuel& fuel);
-  Status follow(Config config, uint32_t root, Bits& out, Fuel& fuel);
+  Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
+                    Fuel& fuel);
+  Status follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
   void add_terminals(StateId state, Bits& out);
   Status walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel);
@@ -78,6 +79,7 @@ class Compiled {
   // Scratch of one mask, kept to avoid allocation.
   Bits bits_;
   std::vector<Place> pending_;
+  std::vector<uint32_t> children_;
   FlatSet pending_seen_;
 };
 

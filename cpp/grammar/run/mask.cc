@@ -76,20 +76,23 @@ Status Compiled::walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fu
   return ok_status();
 }
 
-// Follows one configuration through the subtree of trie node `root`, that node included. Where its
+// Goes on behind trie node `root`, whose byte led to `entry`, one of a row of residuals. Where the
 // residual may end inside a token, the rest of the token is left to the continuation.
-Status Compiled::follow(Config config, uint32_t root, Bits& out, Fuel& fuel) {
+Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel) {
   std::array<ResidualId, kMaxTrieDepth + 1> stack;
   std::span<const TrieNode> nodes = vocab_->trie().nodes();
   uint32_t base = nodes[root].depth();
   uint32_t end = root + nodes[root].subtree();
-  stack[0] = residuals_.of(config.residual);
   for (uint32_t i = root; i < end;) {
     TrieNode node = nodes[i];
     uint32_t depth = node.depth() - base;
+    uint32_t to = entry;
+    if (i != root) {
+      ResidualId from = stack[depth - 1];
+      to = residuals_.row(from)[node.byte()];
+      if (to == Residuals::kUnknown) to = residuals_.step(from, node.byte(), fuel);
+    }
     if (!fuel.spend()) return fuel.status();
-    uint32_t to = residuals_.row(stack[depth])[node.byte()];
-    if (to == Residuals::kUnknown) to = residuals_.step(stack[depth], node.byte(), fuel);
     if (to == kDeadResidual) {
       i += node.subtree();
       continue;
@@ -97,8 +100,8 @@ Status Compiled::follow(Config config, uint32_t root, Bits& out, Fuel& fuel) {
     if (to == Residuals::kFault) return states_.take_fault();
     set_bit(out, node.token());
     bool ends = to & Residuals::kEnds;
-    if (ends && node.subtree() > 1 && config.cell != kBottom) pend(config.cell, i);
-    stack[depth + 1] = to & ~Residuals::kEnds;
+    if (ends && node.subtree() > 1 && cell != kBottom) pend(cell, i);
+    stack[depth] = to & ~Residuals::kEnds;
     ++i;
   }
   return ok_status();
@@ -108,13 +111,20 @@ void Compiled::pend(CellId cell, uint32_t node) {
   if (pending_seen_.insert(uint64_t{cell} << 32 | node)) pending_.push_back({cell, node});
 }
 
-// Follows every configuration of `state` through the subtree of a trie node.
-Status Compiled::follow_all(StateId state, uint32_t root, Bits& out, Fuel& fuel) {
+// Reads `byte` in every configuration of `state`, then the rest of the tokens below trie nodes that
+// are all of this byte.
+Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
+                            Fuel& fuel) {
   for (size_t i = 0; i < states_.configs(state).size(); ++i) {
     Config config = states_.configs(state)[i];
     if (!states_.store().regular(config.residual)) continue;
-    Status status = follow(config, root, out, fuel);
-    if (!status.ok()) return status;
+    uint32_t entry = residuals_.step(residuals_.of(config.residual), byte, fuel);
+    if (entry == kDeadResidual) continue;
+    if (entry == Residuals::kFault) return states_.take_fault();
+    for (uint32_t root : roots) {
+      Status status = follow(entry, config.cell, root, out, fuel);
+      if (!status.ok()) return status;
+    }
   }
   return ok_status();
 }
@@ -133,10 +143,9 @@ Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
   if (behind.state == kFault) return states_.take_fault();
   ByteSet bytes = behind.first & reach.next_bytes();
   for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
-    for (uint32_t next : reach.next(static_cast<uint8_t>(bytes.lowest()))) {
-      Status status = follow_all(behind.state, next, out, fuel);
-      if (!status.ok()) return status;
-    }
+    auto byte = static_cast<uint8_t>(bytes.lowest());
+    Status status = follow_all(behind.state, byte, reach.next(byte), out, fuel);
+    if (!status.ok()) return status;
   }
   return true;
 }
@@ -157,11 +166,11 @@ Result<bool> Compiled::compose(StateId state, Bits& out, Fuel& fuel) {
     auto [cell, node] = pending_[at];
     Behind behind = states_.behind(cell, fuel);
     if (behind.state == kFault) return states_.take_fault();
-    uint32_t end = node + nodes[node].subtree();
-    for (uint32_t i = node + 1; i < end; i += nodes[i].subtree()) {
-      if (!fuel.spend()) return fuel.status();
-      if (!behind.first.contains(nodes[i].byte())) continue;
-      Status status = follow_all(behind.state, i, out, fuel);
+    if (behind.first.empty()) continue;
+    children_.clear();
+    vocab_->trie().children(node, behind.first, children_);
+    for (uint32_t child : children_) {
+      Status status = follow_all(behind.state, nodes[child].byte(), {&child, 1}, out, fuel);
       if (!status.ok()) return status;
     }
   }
