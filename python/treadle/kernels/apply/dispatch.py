@@ -170,8 +170,9 @@ class _Writer:
         self._line(f"    r{i} = admit{i}({a})")
         self._line(f"    if r{i} is None:")
         self._line(f"        return refused({self._operands(self.free)})")
-        self._gradient(f"r{i}[-1] is not None and ")
-        self.passed[name] = f"{a} if r{i}[-1] is None else r{i}[-1]"
+        if tensor.dtype.startswith(("float", "bfloat")):  # no other type can have a gradient
+            self._gradient(f"r{i}[-1] is not None and ")
+            self.passed[name] = f"{a} if r{i}[-1] is None else r{i}[-1]"
         for dim, axis in enumerate(tensor.shape or ()):
             if not isinstance(self.definition.axes[axis], AxisConst):
                 self._sized(axis, f"r{i}[{dim + 1}]")
