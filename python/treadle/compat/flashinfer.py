@@ -339,7 +339,7 @@ def _exports(package: str, function: Any) -> list[tuple[ModuleType, str]]:
     return [
         (module, name)
         for path, module in list(sys.modules.items())
-        if module is not None and (path == package or path.startswith(f"{package}."))
-        for name, value in list(vars(module).items())
+        if path == package or path.startswith(f"{package}.")
+        for name, value in list(getattr(module, "__dict__", {}).items())
         if value is function
     ]

@@ -10,6 +10,7 @@ measured kernel takes are computed as the layer computes them.
 # transformers and torch have partial annotations, and strict mode reports every gap.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 

@@ -84,13 +84,14 @@ class _Writer:
             "fallback": fallback,
         }
         self.sizes: dict[str, str] = {}  # axis -> text of its size
+        self.passed: dict[str, str] = {}  # input -> text of what the kernel gets
         for i, (axis, cell) in enumerate(host.items()):
             self.values[f"h{i}"] = cell
             self.sizes[axis] = f"h{i}[0]"
 
     def make(self) -> Callable[..., Any]:
         self._bound()
-        grad = True
+        first = True
         for name in self.free:
             tensor = self.definition.inputs[name]
             if tensor.shape is None:
@@ -98,8 +99,8 @@ class _Writer:
             if name not in self.trusted and _steady(self.definition, name, tensor):
                 self._remembered(name, tensor)
             else:
-                self._looked_at(name, tensor, grad=grad and name not in self.trusted)
-                grad = False
+                self._looked_at(name, tensor, first=first and name not in self.trusted)
+                first = False
         self._relations()
         return self._function()
 
@@ -110,9 +111,10 @@ class _Writer:
             found = fault(tensor, axes, value, self.device)
             if found:
                 raise Unfit(f"{name}: {found}")
-            self.values[self.names[name]] = value
             if getattr(value, "requires_grad", False):
-                self._gradient("True")
+                self._gradient("")
+                value = value.detach()
+            self.values[self.names[name]] = value
             for dim, axis in enumerate(tensor.shape or ()):
                 size = value.shape[dim]
                 if axes[axis] not in (None, size):
@@ -120,7 +122,7 @@ class _Writer:
                 axes[axis] = size
                 self.sizes.setdefault(axis, str(size))
 
-    def _looked_at(self, name: str, tensor: Tensor, *, grad: bool) -> None:
+    def _looked_at(self, name: str, tensor: Tensor, *, first: bool) -> None:
         """Reads an operand's attributes at every call."""
         a, i = self.names[name], list(self.definition.inputs).index(name)
         assert tensor.shape is not None
@@ -148,9 +150,10 @@ class _Writer:
             for dim, axis in enumerate(tensor.shape):
                 self._sized(axis, f"s{i}_{dim}")
         if not trusted:
-            if grad:
+            if first:
                 self.values["Plain"] = _plain_tensor()
-                self.refuse += [f"type({a}) is not Plain", f"{a}.requires_grad"]
+                self.refuse.append(f"type({a}) is not Plain")
+            self.refuse.append(f"{a}.requires_grad")
             self.values[f"D{i}"] = torch_dtype(tensor.dtype)
             self.refuse += [f"{a}.dtype is not D{i}", self.device.refuses(a)]
         self.refuse.append(f"not {a}.is_contiguous()")
@@ -167,7 +170,9 @@ class _Writer:
         self._line(f"    r{i} = admit{i}({a})")
         self._line(f"    if r{i} is None:")
         self._line(f"        return refused({self._operands(self.free)})")
-        self._gradient(f"r{i}[-1]")
+        if tensor.dtype.startswith(("float", "bfloat")):  # no other type can have a gradient
+            self._gradient(f"r{i}[-1] is not None and ")
+            self.passed[name] = f"{a} if r{i}[-1] is None else r{i}[-1]"
         for dim, axis in enumerate(tensor.shape or ()):
             if not isinstance(self.definition.axes[axis], AxisConst):
                 self._sized(axis, f"r{i}[{dim + 1}]")
@@ -177,7 +182,7 @@ class _Writer:
         import torch
 
         self.values["recording"] = torch.is_grad_enabled
-        self.refuse.append("recording()" if wanted == "True" else f"{wanted} and recording()")
+        self.refuse.append(f"{wanted}recording()")
 
     def _sized(self, axis: str, text: str) -> None:
         """Notes a size, or demands that it equals what is known of its axis."""
@@ -220,7 +225,7 @@ class _Writer:
 
     def _function(self) -> Callable[..., Any]:
         given = self._operands(self.free)
-        every = ", ".join(self.names.values())
+        every = ", ".join(self.passed.get(n, a) for n, a in self.names.items())
         if self.refuse:
             self._line(f"if {' or '.join(self.refuse)}:")
             self._line(f"    return refused({given})")

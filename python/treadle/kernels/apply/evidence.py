@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from treadle.kernels.apply.keys import Space
 from treadle.kernels.apply.policy import Policy
-from treadle.kernels.schema import Evaluation, Solution, Trace
+from treadle.kernels.schema import Evaluation, Solution, Trace, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,15 @@ def ratio(run: Evaluation, policy: Policy) -> Ratio:
         return Ratio(low, high, f"isolation {level}, the policy wants {policy.isolation}")
     if policy.baseline is not None and ours.get("baseline") != policy.baseline:
         return Ratio(low, high, f"measured against {ours.get('baseline')!r}")
+    c = run.correctness
+    if c is not None and not all(
+        limit == math.inf or number(error) <= limit  # NaN is within no finite limit
+        for error, limit in (
+            (c.max_absolute_error, policy.max_absolute),
+            (c.max_relative_error, policy.max_relative),
+        )
+    ):
+        return Ratio(low, high, f"errors {c.max_absolute_error}, {c.max_relative_error}")
     if not low >= 1.0 + policy.gain:
         return Ratio(low, high, f"gain {100 * (low - 1):.1f} % at least, {policy.gain:.1%} wanted")
     return Ratio(low, high)

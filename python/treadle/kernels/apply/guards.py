@@ -14,7 +14,8 @@ from treadle.kernels.schema import AxisConst, Definition, Tensor
 from treadle.kernels.schema import expression as arithmetic
 
 Admitted = tuple[Any, ...]
-"""A weak reference to an operand that was looked at in full, its sizes, whether it has a grad."""
+"""A weak reference to an operand that was looked at in full, its sizes, and what to pass for it if
+it wants a gradient: kernels reach memory through DLPack, which refuses such tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def admitter(
     def admit(value: Any) -> Admitted | None:
         if fault(tensor, axes, value, device):
             return None
-        made: Admitted = (weakref.ref(value), *value.shape, value.requires_grad)
+        plain = value.detach() if value.requires_grad else None
+        made: Admitted = (weakref.ref(value), *value.shape, plain)
         cell[0] = made
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from treadle.errors import InvalidRequest
@@ -16,8 +17,9 @@ class Policy:
     must name; None takes any. baseline: the solution that the ratio must have been taken against,
     where the caller's fallback is a measured one; None takes any. authors: whose solutions; None is
     everybody. unproven: take a PASSED trace without interval by its speed-up alone (the public
-    dataset has nothing better). shadow: one call in so many is checked against the fallback, 0 is
-    none. Raises InvalidRequest for a value out of range.
+    dataset has nothing better). max_absolute, max_relative: largest recorded errors. shadow: one
+    call in so many is checked against the fallback, 0 is none. Raises InvalidRequest for a value
+    out of range.
     """
 
     isolation: int = 2
@@ -26,6 +28,8 @@ class Policy:
     baseline: str | None = None
     authors: frozenset[str] | None = None
     unproven: bool = False
+    max_absolute: float = math.inf
+    max_relative: float = math.inf
     shadow: int = 1024
 
     def __post_init__(self) -> None:

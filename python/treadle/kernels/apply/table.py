@@ -55,15 +55,21 @@ class Resolver(Protocol):
 class Table:
     """Winners of a dataset on one device.
 
-    device: the model, as traces name it (`cpu:…`, `cuda:…`). ordinal: which CUDA device. Without
-    `build` it only explains. Solutions are built on a background thread once somebody resolves a
-    definition that they win; each is warmed with one call, then published in one step.
+    device: the model, as traces name it (`cpu:…`, `cuda:…`). kind: cpu or cuda, for a name that
+    does not begin with it. ordinal: which CUDA device. Without `build` it only explains. Solutions
+    are built on a background thread once somebody resolves a definition that they win; each is
+    warmed with one call, then published in one step.
     """
 
     def __init__(
-        self, device: str, policy: Policy, build: Build | None = None, ordinal: int = 0
+        self,
+        device: str,
+        policy: Policy,
+        build: Build | None = None,
+        ordinal: int = 0,
+        kind: str | None = None,
     ) -> None:
-        kind = device.partition(":")[0]
+        kind = kind or device.partition(":")[0]
         if kind not in ("cpu", "cuda"):
             raise InvalidRequest(f"{device!r}", at="device", hint="cpu:MODEL or cuda:MODEL")
         self.device, self.policy = device, policy
@@ -87,9 +93,10 @@ class Table:
         *,
         build: Build | None = None,
         ordinal: int = 0,
+        kind: str | None = None,
     ) -> Table:
         """Reads every definition that has traces. Raises InvalidRequest for what is no device."""
-        table = cls(device, policy or Policy(), build, ordinal)
+        table = cls(device, policy or Policy(), build, ordinal, kind)
         table.refresh(store)
         return table
 
