@@ -148,16 +148,14 @@ class DeviceMemory:
     def push(self) -> None:
         """Host to device."""
         at = ctypes.c_uint64(self._range.pointer)
-        _done(
-            driver().cuMemcpyHtoD_v2(at, ctypes.c_void_p(self.bytes.ctypes.data), self.size), "push"
-        )
+        host, span = ctypes.c_void_p(self.bytes.ctypes.data), ctypes.c_size_t(self.size)
+        _done(driver().cuMemcpyHtoD_v2(at, host, span), "push")
 
     def pull(self) -> None:
         """Device to host."""
         at = ctypes.c_uint64(self._range.pointer)
-        _done(
-            driver().cuMemcpyDtoH_v2(ctypes.c_void_p(self.bytes.ctypes.data), at, self.size), "pull"
-        )
+        host, span = ctypes.c_void_p(self.bytes.ctypes.data), ctypes.c_size_t(self.size)
+        _done(driver().cuMemcpyDtoH_v2(host, at, span), "pull")
 
     def close(self) -> None:
         """Frees the allocation."""
