@@ -323,5 +323,6 @@ def readable(artefact: Path) -> list[Path]:
               "/sys/kernel/mm")  # fmt: skip
     prefixes = [Path(sys.base_prefix), Path(sys.prefix)]
     devices = [*Path("/dev").glob("nvidia*"), Path("/proc/driver/nvidia")]
-    places = (artefact, *libraries(), *prefixes, *map(Path, system), *devices)
+    core = Path(_core.__file__).parent
+    places = (artefact, core, *libraries(), *prefixes, *map(Path, system), *devices)
     return [p for p in places if p.exists()]
