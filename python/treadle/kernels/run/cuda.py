@@ -174,6 +174,8 @@ class Cuda:
         _done(cu.cuDeviceGetName(text, _NAME_BYTES, 0), "name")
         self.name = f"cuda:{text.value.decode().removeprefix('NVIDIA ').replace(' ', '-')}"
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns+graph"
+        # Asked once: the referee pins itself afterwards.
+        self._mine = sorted(os.sched_getaffinity(0))
         self._scratch = Range(max(2 * _attribute(_L2_BYTES), 1 << 20))
         self._bandwidth = self._measured()
 
@@ -195,8 +197,7 @@ class Cuda:
 
     def cores(self) -> tuple[list[int], list[int]]:
         """Referee on the first processor, harnesses on the others."""
-        mine = sorted(os.sched_getaffinity(0))
-        return (mine[:1], mine[1:]) if len(mine) > 2 else ([], [])
+        return (self._mine[:1], self._mine[1:]) if len(self._mine) > 2 else ([], [])
 
     def floor(self, moved: int, flops: float) -> float:
         """By measured copy bandwidth and the tensor cores' best case."""

@@ -50,6 +50,7 @@ class Settings:
     level: int = 4
     threads: int = 1
     draws: int = 4000
+    noise_rounds: int = 10
     limits: Limits = field(default_factory=Limits)
 
 
