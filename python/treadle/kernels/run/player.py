@@ -197,6 +197,7 @@ class Player:
         deadline = time.monotonic() + self._limits.batch
         while self._words.beat(word) - beat < 2:
             self._words.nudge(word)
+            time.sleep(1e-5)  # it may need this very processor to wake up
             if time.monotonic() > deadline or process.poll() is not None:
                 raise self._death()
 
