@@ -97,8 +97,8 @@ def test_every_batch_has_contents_of_its_own_and_twins_differ() -> None:
 
 
 def test_work_counts_bytes_and_operations() -> None:
-    definition = define("linear", "l", {"O": 24, "I": 32}, act="f32",
-                        names={"T": "M", "O": "N", "I": "K", "x": "A", "w": "B", "y": "C"})  # fmt: skip
+    names = {"T": "M", "O": "N", "I": "K", "x": "A", "w": "B", "y": "C"}
+    definition = define("linear", "l", {"O": 24, "I": 32}, act="f32", names=names)
     known = {"M": 5, "N": 24, "K": 32}
     assert work.moved(definition, known) == 4 * (5 * 32 + 24 * 32 + 5 * 24)
     assert work.flops(definition, known) == 2 * 5 * 24 * 32
