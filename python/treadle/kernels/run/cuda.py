@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle.errors import KernelError, Unsupported
-from treadle.kernels.run.layout import Operand, Place, State, real
+from treadle.kernels.run.layout import Operand, Place, real
+from treadle.kernels.run.views import Views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,8 +232,8 @@ class Cuda:
         return 2 * half / best
 
 
-class CudaViews:
-    """Operands as torch tensors over the rings, in the harness: the face of `views.Views`."""
+class CudaViews(Views):
+    """Operands as torch tensors over the rings, in the harness; results are taken as on the CPU."""
 
     def __init__(self, inputs: int, outputs: int, sizes: tuple[int, int], torch: Any) -> None:
         self._torch = torch
@@ -243,7 +244,7 @@ class CudaViews:
             Place.OUTPUT: Range(sizes[1], outputs),
         }
         first = self._ranges[Place.INPUT]
-        self._span = (first.pointer, first.pointer + first.size)
+        self._inputs = (first.pointer, first.pointer + first.size)
         self.inputs = np.zeros(0, np.uint8)
 
     def view(self, operand: Operand, stored: str, dtype: str) -> Any:
@@ -263,33 +264,6 @@ class CudaViews:
         plain = {"u2": "<i2", "u4": "<i4", "b1": "|b1"}.get(kind.str[1:], kind.str)
         tensor = self._torch.as_tensor(_Interface(pointer, shape, plain), device="cuda")
         return tensor if tensor.dtype == wanted else tensor.view(wanted)
-
-    def take(self, made: Any, slots: Sequence[Any], held: list[Any]) -> None:
-        """Copies results into their slots, on the current stream. Raises Wrong."""
-        from treadle.kernels.run.views import Wrong
-
-        parts = made if type(made) in (tuple, list) else (made,)
-        if len(parts) != len(slots):
-            raise Wrong(State.COUNT, f"{len(parts)} outputs, {len(slots)} are declared")
-        for part, slot in zip(parts, slots, strict=True):
-            if type(part) is not self._torch.Tensor:
-                raise Wrong(State.KIND, f"an output is {type(part).__name__}")
-            if tuple(part.shape) != tuple(slot.shape):
-                raise Wrong(State.SHAPE, f"shape {tuple(part.shape)}, not {tuple(slot.shape)}")
-            if part.dtype != slot.dtype:
-                raise Wrong(State.DTYPE, f"dtype {part.dtype}, not {slot.dtype}")
-            if part.nbytes and self._span[0] <= part.data_ptr() < self._span[1]:
-                raise Wrong(State.ALIAS, "an output is an input")
-            held.append(part)
-            slot.copy_(part)
-
-    def disjoint(self, held: Sequence[Any]) -> None:
-        """Raises Wrong where two results of a batch share their memory."""
-        from treadle.kernels.run.views import Wrong
-
-        addresses = [part.data_ptr() for part in held if part.nbytes]
-        if len(set(addresses)) < len(addresses):
-            raise Wrong(State.ALIAS, "one output overwrites an earlier one")
 
     def planned(self, run: Callable[[], None]) -> Callable[[], None]:
         """A batch as a captured graph: capture itself refuses unjoined streams and host waits.
