@@ -77,6 +77,14 @@ def test_race_stops_early_late_or_when_time_is_up() -> None:
         race(lambda n: [])
 
 
+def test_few_rounds_decide_nothing() -> None:
+    """Six rounds all on one side happen by chance in 3 of 100 runs: more than the budget."""
+    assert compare([(2.0, 1.0)] * 6).verdict is Verdict.UNCLEAR
+    assert compare([(2.0, 1.0)] * 8).verdict is Verdict.FAST
+    assert race(lambda n: [(2.0, 1.0)] * min(n, 9)).verdict is Verdict.UNCLEAR
+    assert race(lambda n: [(2.0, 1.0)] * min(n, 10)).verdict is Verdict.FAST
+
+
 @pytest.mark.parametrize("bad", [[(0.0, 1.0)], [(1.0, math.nan)], [(1.0, math.inf)], []])
 def test_times_that_are_none_are_refused(bad: list[tuple[float, float]]) -> None:
     with pytest.raises(InvalidRequest):

@@ -101,7 +101,16 @@ def test_bench_writes_traces_that_say_how_they_were_measured(
         write(one, strict=True)  # a v1 reader takes it
         if run.status == "PASSED":
             ours = run.correctness.extra["treadle"]
-            assert {"n", "ci", "verdict", "timer", "isolation", "noise", "key"} <= set(ours)
+            assert {
+                "n",
+                "ci",
+                "verdict",
+                "timer",
+                "isolation",
+                "noise",
+                "noise_floor",
+                "key",
+            } <= set(ours)
         if run.status == "INCORRECT_NUMERICAL":
             assert run.correctness.extra["treadle"]["phase"] == "trial"
     assert not list(Dataset(tmp_path, readonly=True).problems())
@@ -165,3 +174,12 @@ def test_a_batch_on_the_page_reads_back() -> None:
     assert layout.read_batch(page) is None
     layout.write_text(page, "é" * 5000)
     assert layout.read_text(page).startswith("éé")
+
+
+def test_selfcheck_refuses_its_tricks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--rounds", "8", "--seconds", "1", "--share", "--cache", str(tmp_path), "--json"]
+    command.main(["selfcheck", *words])  # whether it is quiet enough here is no matter of a test
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["honest"]["found"].split()[0] in ("SAME", "UNCLEAR", "FAST", "SLOW")
+    assert all(row["ok"] for name, row in found.items() if name not in ("honest", "slower"))
+    assert len(found) == 7

@@ -76,7 +76,10 @@ def interval(
 
 
 def compare(pairs: Sequence[Pair], seed: int = 0, *, level: float = LEVEL) -> Comparison:
-    """Judges the rounds there are. Raises InvalidRequest for none, or a time that is no time."""
+    """Judges the rounds there are; so few that no interval holds at `level` give UNCLEAR.
+
+    Raises InvalidRequest for none, or a time that is no time.
+    """
     times = np.asarray(pairs, np.float64).reshape(-1, 2)
     if not len(times) or not (np.isfinite(times).all() and (times > 0).all()):
         raise InvalidRequest(
@@ -84,12 +87,14 @@ def compare(pairs: Sequence[Pair], seed: int = 0, *, level: float = LEVEL) -> Co
         )
     logs = np.log(times[:, 0] / times[:, 1])
     low, high = interval(logs, level, np.random.default_rng([seed, len(logs)]))
+    # All of n values lie on one side of the median with a chance of 2 / 2^n.
+    enough = 2.0 ** (1 - len(logs)) <= 1.0 - level
     return Comparison(
         n=len(logs),
         ratio=math.exp(float(np.median(logs))),
         low=math.exp(low),
         high=math.exp(high),
-        verdict=_verdict(low, high),
+        verdict=_verdict(low, high) if enough else Verdict.UNCLEAR,
         baseline=float(np.median(times[:, 0])),
         candidate=float(np.median(times[:, 1])),
     )

@@ -31,7 +31,8 @@ class Cpu:
     kind = "cpu"
 
     def __init__(self, *, share: bool = False) -> None:
-        self._share = share
+        # Asked once: the referee pins itself afterwards.
+        self._mine = [] if share else sorted(os.sched_getaffinity(0))
         self.name = name()
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns"
 
@@ -43,10 +44,9 @@ class Cpu:
         return all(flushed)
 
     def cores(self) -> tuple[list[int], list[int]]:
-        mine = sorted(os.sched_getaffinity(0))
-        if self._share or len(mine) < 2:
+        if len(self._mine) < 2:
             return [], []
-        return mine[:1], mine[1:]
+        return self._mine[:1], self._mine[1:]
 
     def floor(self, moved: int, flops: float) -> float:
         bandwidth, rate = ceilings()

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle.errors import KernelError, Unsupported
-from treadle.kernels.run.layout import Operand, Place, State, real
+from treadle.kernels.run.layout import Operand, Place, real
+from treadle.kernels.run.views import Views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,16 +149,14 @@ class DeviceMemory:
     def push(self) -> None:
         """Host to device."""
         at = ctypes.c_uint64(self._range.pointer)
-        _done(
-            driver().cuMemcpyHtoD_v2(at, ctypes.c_void_p(self.bytes.ctypes.data), self.size), "push"
-        )
+        host, span = ctypes.c_void_p(self.bytes.ctypes.data), ctypes.c_size_t(self.size)
+        _done(driver().cuMemcpyHtoD_v2(at, host, span), "push")
 
     def pull(self) -> None:
         """Device to host."""
         at = ctypes.c_uint64(self._range.pointer)
-        _done(
-            driver().cuMemcpyDtoH_v2(ctypes.c_void_p(self.bytes.ctypes.data), at, self.size), "pull"
-        )
+        host, span = ctypes.c_void_p(self.bytes.ctypes.data), ctypes.c_size_t(self.size)
+        _done(driver().cuMemcpyDtoH_v2(host, at, span), "pull")
 
     def close(self) -> None:
         """Frees the allocation."""
@@ -176,6 +175,8 @@ class Cuda:
         _done(cu.cuDeviceGetName(text, _NAME_BYTES, 0), "name")
         self.name = f"cuda:{text.value.decode().removeprefix('NVIDIA ').replace(' ', '-')}"
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns+graph"
+        # Asked once: the referee pins itself afterwards.
+        self._mine = sorted(os.sched_getaffinity(0))
         self._scratch = Range(max(2 * _attribute(_L2_BYTES), 1 << 20))
         self._bandwidth = self._measured()
 
@@ -197,8 +198,7 @@ class Cuda:
 
     def cores(self) -> tuple[list[int], list[int]]:
         """Referee on the first processor, harnesses on the others."""
-        mine = sorted(os.sched_getaffinity(0))
-        return (mine[:1], mine[1:]) if len(mine) > 2 else ([], [])
+        return (self._mine[:1], self._mine[1:]) if len(self._mine) > 2 else ([], [])
 
     def floor(self, moved: int, flops: float) -> float:
         """By measured copy bandwidth and the tensor cores' best case."""
@@ -232,8 +232,8 @@ class Cuda:
         return 2 * half / best
 
 
-class CudaViews:
-    """Operands as torch tensors over the rings, in the harness: the face of `views.Views`."""
+class CudaViews(Views):
+    """Operands as torch tensors over the rings, in the harness; results are taken as on the CPU."""
 
     def __init__(self, inputs: int, outputs: int, sizes: tuple[int, int], torch: Any) -> None:
         self._torch = torch
@@ -244,7 +244,7 @@ class CudaViews:
             Place.OUTPUT: Range(sizes[1], outputs),
         }
         first = self._ranges[Place.INPUT]
-        self._span = (first.pointer, first.pointer + first.size)
+        self._inputs = (first.pointer, first.pointer + first.size)
         self.inputs = np.zeros(0, np.uint8)
 
     def view(self, operand: Operand, stored: str, dtype: str) -> Any:
@@ -264,33 +264,6 @@ class CudaViews:
         plain = {"u2": "<i2", "u4": "<i4", "b1": "|b1"}.get(kind.str[1:], kind.str)
         tensor = self._torch.as_tensor(_Interface(pointer, shape, plain), device="cuda")
         return tensor if tensor.dtype == wanted else tensor.view(wanted)
-
-    def take(self, made: Any, slots: Sequence[Any], held: list[Any]) -> None:
-        """Copies results into their slots, on the current stream. Raises Wrong."""
-        from treadle.kernels.run.views import Wrong
-
-        parts = made if type(made) in (tuple, list) else (made,)
-        if len(parts) != len(slots):
-            raise Wrong(State.COUNT, f"{len(parts)} outputs, {len(slots)} are declared")
-        for part, slot in zip(parts, slots, strict=True):
-            if type(part) is not self._torch.Tensor:
-                raise Wrong(State.KIND, f"an output is {type(part).__name__}")
-            if tuple(part.shape) != tuple(slot.shape):
-                raise Wrong(State.SHAPE, f"shape {tuple(part.shape)}, not {tuple(slot.shape)}")
-            if part.dtype != slot.dtype:
-                raise Wrong(State.DTYPE, f"dtype {part.dtype}, not {slot.dtype}")
-            if part.nbytes and self._span[0] <= part.data_ptr() < self._span[1]:
-                raise Wrong(State.ALIAS, "an output is an input")
-            held.append(part)
-            slot.copy_(part)
-
-    def disjoint(self, held: Sequence[Any]) -> None:
-        """Raises Wrong where two results of a batch share their memory."""
-        from treadle.kernels.run.views import Wrong
-
-        addresses = [part.data_ptr() for part in held if part.nbytes]
-        if len(set(addresses)) < len(addresses):
-            raise Wrong(State.ALIAS, "one output overwrites an earlier one")
 
     def planned(self, run: Callable[[], None]) -> Callable[[], None]:
         """A batch as a captured graph: capture itself refuses unjoined streams and host waits.

@@ -27,10 +27,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a harness needs to know, and no more.
 
     inputs, outputs: (numpy type, dtype) of each operand in call order; "" for numbers. Descriptors:
-    control, input and output memory. artefact: a folder below `readable`.
+    control, input and output memory. artefact: a folder below `readable`. core: where `_core` lies,
+    which in an editable install is not beside the sources.
     """
 
     artefact: str
+    core: str
     inputs: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
     destination_passing: bool
@@ -57,6 +59,10 @@ def main(config: Config) -> None:
     level = sandbox.enter(
         config.level, [Path(p) for p in config.readable], config.memory, config.seconds
     )
+    import treadle
+
+    if config.core not in treadle.__path__:
+        treadle.__path__.append(config.core)
     # Foreign code may come in with the libraries' own plug-ins, so they load behind the walls.
     from treadle import _core
     from treadle.kernels.run.views import Views

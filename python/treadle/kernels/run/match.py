@@ -124,6 +124,26 @@ class Match:
         finally:
             seat.player.close()
 
+    def spread(self, baseline: Side, rounds: int) -> float:
+        """The baseline against itself: robust spread of log ratios, the noise floor of this device.
+
+        Raises Refused where the baseline fails.
+        """
+        assert self._base is not None
+        seat = self._stage.seat(baseline)
+        try:
+            run = _Run(self._stage, seat, self._base)
+            run.prepare()
+            pairs = np.array(run.measure(rounds))
+        finally:
+            seat.player.close()
+        return _spread(np.log(pairs[:, 0] / pairs[:, 1]))
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Median distance from the median, scaled to the deviation of normal noise."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
 
 class _Run:
     """One candidate's trials and rounds."""
@@ -166,7 +186,7 @@ class _Run:
             audits=len(self._judged),
             calls=self._calls,
             level=self._seat.player.level,
-            noise=float(1.4826 * np.median(np.abs(base - np.median(base)))),
+            noise=_spread(base),
             rung=stage.judge.oracle.rung,
             nondeterministic=self._nondeterministic,
             left_out=self._left_out,
@@ -190,6 +210,15 @@ class _Run:
 
         seed = int(self._rng.integers(1 << 31))
         return stats.race(measure, seed, looks=self._settings.looks), pairs
+
+    def measure(self, rounds: int) -> list[stats.Pair]:
+        """That many rounds that nothing disturbed. Raises Refused."""
+        found: list[stats.Pair] = []
+        while len(found) < rounds:
+            pair = self._round()
+            if pair is not None:
+                found.append(pair)
+        return found
 
     def prepare(self) -> None:
         """Trials, and how many calls make a batch. Raises Refused."""

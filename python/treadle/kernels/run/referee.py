@@ -68,6 +68,7 @@ class _Table:
         self._match: Match | None = None
         self._key: Any = None
         self._devices: dict[str, Device] = {}
+        self._floor: float | None = None  # of a device with itself, once a process
 
     def answer(self, job: Job) -> Reply:
         """Runs one job."""
@@ -79,6 +80,8 @@ class _Table:
         device = self._device(job)
         facts = {**device.facts(), "timer": device.timer}
         extra: dict[str, Any] = {"baseline": job.baseline.name, "key": match.key_id}
+        if self._floor is not None:
+            extra["noise_floor"] = self._floor
         try:
             found = match.run(Side(job.candidate, Path(job.artefacts[1])))
         except Refused as wrong:
@@ -106,6 +109,9 @@ class _Table:
                 job.definition, job.workload, side, self._device(job), job.settings, root=root
             )
             self._key = key
+            if self._floor is None and job.settings.noise_rounds:
+                with contextlib.suppress(Refused):
+                    self._floor = self._match.spread(side, job.settings.noise_rounds)
         return self._match
 
     def _device(self, job: Job) -> Device:

@@ -63,11 +63,18 @@ class Memory:
         os.close(self._handle)
 
 
+AGAIN = 0.5
+
+
 class Arena:
-    """Slots in a memory, placed anew for every batch: random order, random gaps."""
+    """Slots in a memory, placed for every batch: random order and gaps, or where others lay before.
+
+    New addresses show who keeps pointers, old ones with other contents who trusts them.
+    """
 
     def __init__(self, memory: Ring, rng: np.random.Generator) -> None:
         self.memory, self._rng = memory, rng
+        self._last: dict[tuple[int, ...], list[int]] = {}
 
     def place(self, sizes: list[int], *, after: int = 0) -> list[int]:
         """Offsets for blocks of the given bytes, none before `after`.
@@ -75,6 +82,22 @@ class Arena:
         Raises ValueError where they do not fit.
         """
         spans = [-(-size // ALIGN) * ALIGN for size in sizes]
+        shape = tuple(spans)
+        if shape in self._last and self._rng.random() < AGAIN:
+            return self._shuffled(spans, self._last[shape])
+        self._last[shape] = found = self._fresh(spans, after)
+        return found
+
+    def _shuffled(self, spans: list[int], last: list[int]) -> list[int]:
+        """The same places, changed around among blocks of one size."""
+        out = list(last)
+        for span in set(spans):
+            same = [i for i, s in enumerate(spans) if s == span]
+            for i, j in zip(same, self._rng.permutation(same).tolist(), strict=True):
+                out[i] = last[j]
+        return out
+
+    def _fresh(self, spans: list[int], after: int) -> list[int]:
         spare = (self.memory.size - after - sum(spans)) // ALIGN
         if spare < 0:
             raise ValueError(f"{sum(spans)} bytes in {self.memory.size - after}")

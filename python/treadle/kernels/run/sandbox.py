@@ -65,7 +65,9 @@ def _limits(memory: int, seconds: int) -> None:
     ):
         hard = resource.getrlimit(what)[1]
         top = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(what, (top, top))
+        # At the hard limit of processor time comes SIGKILL, which would not say why.
+        spare = 5 if what == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
+        resource.setrlimit(what, (top, top + spare))
 
 
 def _unshare(libc: ctypes.CDLL) -> bool:

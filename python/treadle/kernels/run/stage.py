@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle import _core
 from treadle.errors import InvalidRequest
 from treadle.kernels import stats
 from treadle.kernels.check import Judge, dtypes, inputs, sizes
@@ -49,6 +50,7 @@ class Settings:
     level: int = 4
     threads: int = 1
     draws: int = 4000
+    noise_rounds: int = 10
     limits: Limits = field(default_factory=Limits)
 
 
@@ -182,6 +184,7 @@ class Stage:
         rings = self.feed.memory.size + outputs.size
         return Config(
             artefact=str(side.artefact),
+            core=str(Path(_core.__file__).parent),
             inputs=kinds(self.definition.inputs),
             outputs=kinds(self.definition.outputs),
             destination_passing=spec.destination_passing_style,
