@@ -10,7 +10,7 @@ QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
 LINT := python tests scripts benchmarks cpp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo core check test test-core bench size fuzz clean format
+.PHONY: help setup demo core wasm check test test-core test-web bench size fuzz clean format
 
 help:            ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,14 @@ core:            ## rebuild the C++ core after a change, and its type stub
 	@$(PY) -m nanobind.stubgen -q -m treadle._core -p cpp/bind/stub.pat -o build/_core.pyi
 	@$(VENV)/bin/ruff format -q --isolated build/_core.pyi && mv build/_core.pyi python/treadle/_core.pyi
 
+wasm: $(VENV)/.dev  ## the grammar engine for tab and node, build/wasm/core.wasm
+	@$(PY) scripts/build_wasm.py
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	@PYTHON=$(PYTHON) scripts/system_packages.sh node
+	@cd web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 demo: $(VENV)/.base  ## a real model answers as JSON; the last line is the JSON
 	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 8
 
@@ -56,7 +64,10 @@ test-core: $(VENV)/.dev  ## the C++ unit tests
 	@$(VENV)/bin/cmake --build build/tests
 	@$(VENV)/bin/ctest --test-dir build/tests --output-on-failure --no-tests=error
 
-test: check test-core  ## everything CI runs; K=grammar for one part
+test-web: wasm web/node_modules/.installed  ## the npm package in node, against the native engine's corpus
+	@cd web && npm run --silent dist && npm test --silent
+
+test: check test-core test-web  ## everything CI runs; K=grammar for one part
 	@$(PY) -m pytest $(if $(K),-k $(K),--all-suites)
 
 bench: $(VENV)/.dev  ## the benchmarks; JSON under benchmarks/results/
@@ -73,6 +84,6 @@ format:          ## rewrite files in the house style
 	@git ls-files --cached --others --exclude-standard -- 'cpp/*.cc' 'cpp/*.h' | xargs $(VENV)/bin/clang-format -i
 
 clean:           ## remove everything that was built
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist web/build web/dist web/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -f python/treadle/_core*.so

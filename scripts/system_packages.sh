@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build needs from Debian or Ubuntu: a compiler, make, git, and venv support.
+# Installs what the build needs from Debian or Ubuntu: a compiler, make, git, and venv support; with
+# the argument `node` also node and npm, which only the web part needs.
 # Does nothing where all is there; where it may not install, it says what is missing and stops.
 set -euo pipefail
 
@@ -13,6 +14,7 @@ raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"
 PY
 command -v c++ >/dev/null || missing+=(g++)
 command -v git >/dev/null || missing+=(git)
+[ "${1:-}" != node ] || command -v npm >/dev/null || missing+=(nodejs npm)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 as_root=()

@@ -112,8 +112,8 @@ class Value {
 };
 
 struct ReadLimits {
-  size_t bytes = 16u << 20;
-  size_t depth = 1000;
+  uint64_t bytes = 16u << 20;
+  uint64_t depth = 1000;
 };
 
 // Reads one JSON text. Errors: syntax (RFC 8259, duplicate keys, lone surrogates, invalid UTF-8)

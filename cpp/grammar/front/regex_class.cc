@@ -11,8 +11,6 @@
 namespace treadle::regex {
 namespace {
 
-constexpr uint32_t kMaxUnicodeDigits = 6;
-
 int32_t hex_digit(uint32_t c) {
   if (c >= '0' && c <= '9') return static_cast<int32_t>(c - '0');
   if (c >= 'a' && c <= 'f') return static_cast<int32_t>(c - 'a' + 10);

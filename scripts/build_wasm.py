@@ -1,0 +1,147 @@
+"""Builds the grammar engine for WebAssembly: cpp/{support,tokens,grammar} and the C ABI, one file.
+
+The compiler is clang from the PyPI package `ziglang`; its libc++ is built once (a minute or two of
+CPU) and kept in the user's cache, and only objects whose sources changed are built again. A front
+end that a page does not need can be left out: each is a set of objects of its own, and what takes
+its place refuses that kind of grammar by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CPP = ROOT / "cpp"
+WORK = ROOT / "build" / "wasm"
+FRONT_ENDS = ("ebnf", "lark", "tag")
+
+STACK = 1 << 20  # bytes; the core keeps explicit stacks where a source decides on the depth
+MEMORY = 1 << 30  # bytes; an allocation beyond them ends the instance, and the page makes a new one
+
+COMPILE = [
+    *("-target", "wasm32-wasi", "-std=c++20", "-msimd128", "-DNDEBUG", f"-I{CPP}"),
+    *("-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-ffunction-sections"),
+]
+# Headers of the standard library that most sources want.
+LIBRARY = [
+    *("algorithm", "array", "bit", "cstdint", "cstring", "list", "map", "memory", "optional"),
+    *("span", "string", "string_view", "unordered_map", "unordered_set", "utility", "variant"),
+    "vector",
+]
+# What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
+SMALL, FAST = "-Os", "-O2"
+HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed")
+# The link also builds libc++, once for each set of machine flags.
+LINK = [
+    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", FAST),
+    *("-fno-exceptions", "-fno-rtti", "-Wl,--strip-all", "-Wl,--gc-sections"),
+    *(f"-Wl,-z,stack-size={STACK}", f"-Wl,--max-memory={MEMORY}"),
+]
+
+
+def sources(without: list[str]) -> list[Path]:
+    """All files of the module, with refusals in the place of the front ends left out."""
+    files = [
+        path for part in ("support", "tokens", "grammar") for path in (CPP / part).rglob("*.cc")
+    ]
+    files += (path for path in (CPP / "bind").glob("wasm*.cc") if "_without_" not in path.name)
+    for name in without:
+        files = [path for path in files if not _belongs(path, name)]
+        files.append(CPP / "bind" / f"wasm_without_{name}.cc")
+    return sorted(files)
+
+
+def _belongs(path: Path, front_end: str) -> bool:
+    ours = path.stem == front_end or path.stem.startswith(f"{front_end}_")
+    return ours and path.parent == CPP / "grammar" / "front"
+
+
+def _zig(arguments: list[str]) -> None:
+    environment = dict(os.environ)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "treadle" / "zig"
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache))
+    environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(WORK / "cache"))
+    command = [sys.executable, "-m", "ziglang", "c++", *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)  # noqa: S603
+
+
+def _is_fresh(target: Path, dependencies: Path) -> bool:
+    """Whether `target` is newer than all files that `dependencies` (of make's form) names."""
+    if not target.exists() or not dependencies.exists():
+        return False
+    names = dependencies.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+    built = target.stat().st_mtime_ns
+    return all(Path(name).exists() and Path(name).stat().st_mtime_ns < built for name in names)
+
+
+def _flags(source: Path) -> list[str]:
+    hot = source.relative_to(CPP).as_posix().startswith(HOT)
+    return [*COMPILE, FAST if hot else SMALL]
+
+
+def _folder(flags: list[str]) -> Path:
+    return WORK / hashlib.sha256(" ".join(flags).encode()).hexdigest()[:8]
+
+
+def precompile(flags: list[str]) -> Path:
+    """The library's headers, read once for all sources with these flags."""
+    folder = _folder(flags)
+    text = "".join(f"#include <{name}>\n" for name in LIBRARY)
+    header, out = folder / "library.h", folder / "library.pch"
+    if not out.exists() or header.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        header.write_text(text)
+        _zig([*flags, "-x", "c++-header", str(header), "-o", str(out)])
+    return out
+
+
+def compile_one(source: Path) -> Path:
+    """The object of one source, built unless it is fresh."""
+    flags = _flags(source)
+    out = _folder(flags) / source.relative_to(CPP).with_suffix(".o")
+    dependencies = out.with_suffix(".d")
+    if not _is_fresh(out, dependencies):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        library = ["-include-pch", str(_folder(flags) / "library.pch")]
+        target = ["-MMD", "-MF", str(dependencies), "-c", str(source), "-o", str(out)]
+        _zig([*flags, *library, *target])
+    return out
+
+
+def build(out: Path, without: list[str], jobs: int) -> None:
+    """Compiles and links; raises CalledProcessError after the compiler's words on stderr."""
+    files = sources(without)
+    for flags in {tuple(_flags(file)) for file in files}:
+        precompile(list(flags))
+    with ThreadPoolExecutor(jobs) as pool:
+        objects = list(pool.map(compile_one, files))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _zig([*map(str, objects), "-o", str(out), *LINK])
+
+
+def main() -> int:
+    """Builds, and prints the size of what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, default=WORK / "core.wasm")
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--without", choices=FRONT_ENDS, nargs="*", default=[], help="front ends to leave out"
+    )
+    given = parser.parse_args()
+    try:
+        build(given.out.resolve(), given.without, given.jobs)
+    except subprocess.CalledProcessError as error:
+        print(f"build_wasm: the compiler ended with {error.returncode}", file=sys.stderr)
+        return 1
+    print(f"{given.out}: {given.out.stat().st_size} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

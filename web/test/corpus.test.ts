@@ -1,0 +1,175 @@
+/** Native = wasm, bit for bit: replays what tests/web/write_corpus.py recorded. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { KINDS, type Kind } from "../src/grammar/grammar.js";
+import { snake } from "../src/grammar/limits.js";
+import {
+  Compiler,
+  Grammar,
+  maskRows,
+  TreadleError,
+  Vocab,
+  type Core,
+  type GrammarLimits,
+  type Matcher,
+  type TokenKind,
+} from "../src/node.js";
+import { freshCore, repositoryFile } from "./support.js";
+
+interface Part {
+  kind: Kind;
+  source?: unknown;
+  parts?: [Part, Part];
+  options?: Record<string, unknown>;
+  file?: string;
+  maskbench?: string;
+}
+interface Case extends Part {
+  vocabulary: string;
+  tokens?: number[];
+  steps?: string;
+  forced?: string;
+  error?: Record<string, unknown>;
+}
+interface Corpus {
+  vocabularies: Record<string, { data: string[]; kinds: TokenKind[]; stops: number[] }>;
+  cases: Case[];
+}
+
+const corpus = JSON.parse(await repositoryFile("tests/web/corpus.json")) as Corpus;
+const data = "tests/grammar/data/";
+const schemas = JSON.parse(await repositoryFile(`${data}maskbench.json`)) as {
+  name: string;
+  schema: object;
+}[];
+const files = new Map<string, string>();
+for (const name of ["fence.lark", "sql.lark"]) files.set(name, await repositoryFile(data + name));
+
+function sourceOf(part: Part): unknown {
+  if (part.file !== undefined) return files.get(part.file);
+  if (part.maskbench === undefined) return part.source;
+  return schemas.find((entry) => entry.name === part.maskbench)?.schema;
+}
+
+function optionsOf(part: Part): Record<string, unknown> {
+  const limits = (part.options?.["limits"] ?? {}) as Record<string, number>;
+  const camel = (name: string) => name.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase());
+  const renamed = Object.entries(limits).map(([name, value]) => [camel(name), value]);
+  return { ...part.options, limits: Object.fromEntries(renamed) as GrammarLimits };
+}
+
+function grammarOf(core: Core, part: Part): Grammar {
+  const source = sourceOf(part);
+  const options = optionsOf(part);
+  switch (part.kind) {
+    case "json_schema":
+      return Grammar.jsonSchema(core, source as object, options);
+    case "json":
+      return Grammar.json(core, options);
+    case "json_object":
+      return Grammar.jsonObject(core, options);
+    case "regex":
+      return Grammar.regex(core, source as string, options);
+    case "ebnf":
+      return Grammar.ebnf(core, source as string, options);
+    case "lark":
+      return Grammar.lark(core, source as string, options);
+    case "choice":
+      return Grammar.choice(core, source as string[], options);
+    case "structural_tag":
+      return Grammar.tag(core, source as object, options);
+    case "literal":
+      return Grammar.literal(core, source as string, options);
+    default: {
+      const [left, right] = (part.parts ?? []).map((inner) => grammarOf(core, inner));
+      assert(left && right);
+      return part.kind === "concat" ? Grammar.concat(left, right) : Grammar.anyOf(left, right);
+    }
+  }
+}
+
+function sha(...blocks: Uint8Array[]): string {
+  const hash = createHash("sha256");
+  for (const block of blocks) hash.update(block);
+  return hash.digest("hex").slice(0, 8);
+}
+
+/** The fields that Python records of an error. */
+function fieldsOf(error: TreadleError): Record<string, unknown> {
+  const { code, at, kind, keyword, reason, limit, value, maximum } = error;
+  if (code === "limit_exceeded") return { code, at, limit, value, maximum };
+  return code === "grammar_error" ? { code, at, kind, keyword, reason } : { code, at };
+}
+
+function replay(matcher: Matcher, vocab: Vocab, recorded: Case): Partial<Case> {
+  const rows = maskRows(1, vocab.size);
+  const tokens = recorded.tokens ?? [];
+  const steps: string[] = [];
+  const forced: Uint8Array[] = [];
+  let error: Record<string, unknown> | undefined;
+  try {
+    for (let at = 0; ; at += 1) {
+      const masked = matcher.fill(rows);
+      forced.push(matcher.forced(), Uint8Array.of(0));
+      const { accepting, finished } = matcher;
+      const flags = Number(masked) + 2 * Number(accepting) + 4 * Number(finished);
+      steps.push(sha(new Uint8Array(rows.data.buffer)) + String(flags));
+      const token = tokens[at];
+      if (token === undefined) break;
+      assert(rows.has(0, token) && matcher.accept(token), `token ${at}`);
+    }
+  } catch (caught) {
+    if (!(caught instanceof TreadleError)) throw caught;
+    error = fieldsOf(caught);
+  }
+  const record = { tokens, steps: steps.join(" "), forced: sha(...forced) };
+  return error ? { ...record, error } : record;
+}
+
+function run(core: Core, compiler: Compiler, recorded: Case): Partial<Case> {
+  let grammar: Grammar;
+  let matcher: Matcher;
+  try {
+    grammar = grammarOf(core, recorded);
+    matcher = compiler.compile(grammar).matcher();
+  } catch (error) {
+    if (error instanceof TreadleError) return { error: fieldsOf(error) };
+    throw error;
+  }
+  const record = replay(matcher, compiler.vocab, recorded);
+  matcher.dispose();
+  grammar.dispose();
+  return record;
+}
+
+for (const kind of KINDS) {
+  test(`wasm says of ${kind} what native says`, async () => {
+    const core = await freshCore();
+    const compilers = new Map<string, Compiler>();
+    for (const [name, { data, kinds, stops }] of Object.entries(corpus.vocabularies)) {
+      const bytes = data.map((token) => new Uint8Array(Buffer.from(token, "base64")));
+      compilers.set(name, new Compiler(new Vocab(core, { data: bytes, kinds, stopIds: stops })));
+    }
+    const cases = corpus.cases.filter((entry) => entry.kind === kind);
+    assert(cases.length > 0);
+    for (const recorded of cases) {
+      const compiler = compilers.get(recorded.vocabulary);
+      assert(compiler);
+      const { tokens, steps, forced, error } = recorded;
+      const wanted = { tokens, steps, forced, error };
+      const said = { ...Object.fromEntries(Object.keys(wanted).map((key) => [key, undefined])) };
+      const name = JSON.stringify(recorded.maskbench ?? recorded.source ?? recorded.kind);
+      assert.deepEqual({ ...said, ...run(core, compiler, recorded) }, wanted, name);
+    }
+  });
+}
+
+test("the names of limits survive the way to the core and back", async () => {
+  const core = await freshCore();
+  const text = core.text((at, n) => core.call("tr_limits", at, n));
+  for (const name of Object.keys(JSON.parse(text) as object)) {
+    const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    assert.equal(snake(camel), name);
+  }
+});
