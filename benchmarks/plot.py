@@ -13,7 +13,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "1 2")
 FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
 WIDTH, HEIGHT = 330, 250  # of one panel's plot area
-LEFT, TOP, RIGHT, BOTTOM = 66, 66, 18, 60
+LEFT, TOP, RIGHT, BOTTOM = 66, 66, 26, 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import docs_differences
 import docs_keywords
+import docs_speed
 import docs_states
 
 from treadle import config
@@ -63,10 +64,11 @@ def configuration() -> str:
     return "\n".join(parts)
 
 
-PAGES: dict[str, Callable[[], str]] = {
+PAGES: dict[str, Callable[[], str | None]] = {
     "configuration.md": configuration,
     "grammar-differences.md": docs_differences.document,
     "grammar-keywords.md": docs_keywords.document,
+    "grammar-speed.md": docs_speed.document,
     "grammar-states.svg": docs_states.picture,
 }
 
@@ -76,7 +78,7 @@ def main() -> int:
     old: list[str] = []
     for name, make in PAGES.items():
         target, text = DOCS / name, make()
-        if target.exists() and target.read_text("utf-8") == text:
+        if text is None or (target.exists() and target.read_text("utf-8") == text):
             continue
         old.append(f"docs/{name}")
         if "--check" not in sys.argv:
