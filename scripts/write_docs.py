@@ -1,4 +1,7 @@
-"""Writes docs/configuration.md from the option and limit declarations; --check compares instead."""
+"""Writes the generated pages of docs/; --check compares instead.
+
+configuration.md comes from the option and limit declarations, the others as their modules say.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import dataclasses
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import docs_differences
+import docs_keywords
+import docs_states
 
 from treadle import config
 from treadle.limits import GrammarLimits, Limits
 
-TARGET = Path(__file__).parents[1] / "docs" / "configuration.md"
+DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = (
     config.RunConfig,
     config.ChatConfig,
@@ -44,8 +52,8 @@ def limits_table(limits: type) -> str:
     return "\n".join(rows)
 
 
-def document() -> str:
-    """The whole page."""
+def configuration() -> str:
+    """The page of options and limits."""
     parts = [HEAD]
     for command in COMMANDS:
         title, _, text = (command.__doc__ or "").partition(": ")
@@ -55,16 +63,28 @@ def document() -> str:
     return "\n".join(parts)
 
 
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "grammar-differences.md": docs_differences.document,
+    "grammar-keywords.md": docs_keywords.document,
+    "grammar-states.svg": docs_states.picture,
+}
+
+
 def main() -> int:
-    """Writes the page, or with --check says whether it is up to date."""
-    text = document()
-    if "--check" in sys.argv:
-        if TARGET.exists() and TARGET.read_text() == text:
-            return 0
-        print("docs/configuration.md is out of date; run scripts/write_docs.py", file=sys.stderr)
+    """Writes the pages, or with --check says which are out of date."""
+    old: list[str] = []
+    for name, make in PAGES.items():
+        target, text = DOCS / name, make()
+        if target.exists() and target.read_text("utf-8") == text:
+            continue
+        old.append(f"docs/{name}")
+        if "--check" not in sys.argv:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+    if old and "--check" in sys.argv:
+        print(f"{', '.join(old)}: out of date; run scripts/write_docs.py", file=sys.stderr)
         return 1
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(text)
     return 0
 
 

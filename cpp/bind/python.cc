@@ -7,6 +7,7 @@
 #include "bind/python_grammar.h"
 #include "bind/python_rows.h"
 #include "bind/python_text.h"
+#include "bind/python_timer.h"
 #include "bind/python_tokens.h"
 
 NB_MODULE(_core, module) {
@@ -18,4 +19,5 @@ NB_MODULE(_core, module) {
   treadle::bind_grammar(module);
   treadle::bind_matcher(module);
   treadle::bind_text(module);
+  treadle::bind_timer(module);
 }

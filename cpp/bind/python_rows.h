@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "grammar/run/batch.h"
+#include "grammar/run/rows.h"
 
 namespace treadle {
 

@@ -20,12 +20,16 @@ decode_vocab$:
     def decode_vocab(pieces: Sequence[str | bytes], kind: str) -> list[tuple[bytes, bool]]:
         \doc
 
-fill_batch$:
-    def fill_batch(matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None) -> list[int]:
+Batch.fill$:
+    def fill(self, matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None) -> list[int]:
         \doc
 
-accept_batch$:
-    def accept_batch(matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+Batch.accept$:
+    def accept(self, matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+
+Batch.mask_ids$:
+    def mask_ids(self, matchers: Sequence[Matcher], out: object) -> list[int]:
+        \doc
 
 Matcher.error$:
     @property

@@ -32,6 +32,14 @@ class ByteSet {
     for (uint64_t word : words_) total += static_cast<unsigned>(std::popcount(word));
     return total;
   }
+  constexpr unsigned rank(uint8_t byte) const {  // members below `byte`
+    unsigned total = 0;
+    for (unsigned i = 0; i < byte >> 6; ++i) {
+      total += static_cast<unsigned>(std::popcount(words_[i]));
+    }
+    uint64_t below = (uint64_t{1} << (byte & 63)) - 1;
+    return total + static_cast<unsigned>(std::popcount(words_[byte >> 6] & below));
+  }
   constexpr unsigned lowest() const {  // 256 when empty
     for (unsigned i = 0; i < 4; ++i) {
       if (words_[i]) return i * 64 + static_cast<unsigned>(std::countr_zero(words_[i]));

@@ -64,7 +64,7 @@ SliceRef Slice::build(const Vocab& vocab, const CharClass& chars) {
     for (TokenId id : by_units[units]) row[id >> 5] |= uint32_t{1} << (id & 31);
     ++slice->row_[units];
   }
-  slice->rest_ = vocab.trie().only(outside, vocab.size());
+  slice->rest_ = vocab.trie().only(outside, vocab.size(), slice->origin_);
   return slice;
 }
 

@@ -40,12 +40,15 @@ class Slice {
   std::span<const uint32_t> at_most(uint32_t units) const;
   // Every other text token.
   const TokenTrie& rest() const { return rest_; }
+  // The node of the vocabulary's trie that spells what node `i` of rest() does.
+  uint32_t origin(size_t i) const { return origin_[i]; }
 
  private:
   size_t words_ = 0;
   std::vector<uint32_t> bits_;  // [rows, words_]: one row for each length that some token has
   std::vector<uint8_t> row_;    // [kSliceUnits + 1]: the row of "at most so many"
   TokenTrie rest_;
+  std::vector<uint32_t> origin_;
 };
 
 using SliceRef = std::shared_ptr<const Slice>;

@@ -58,7 +58,47 @@ void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
   nodes_.shrink_to_fit();
 }
 
-TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none) const {
+void TokenTrie::index_children() {
+  child_starts_.reserve(nodes_.size() + 2);
+  children_.reserve(nodes_.size());
+  child_bytes_.reserve(nodes_.size());
+  auto add = [&](size_t from, size_t to) {
+    child_starts_.push_back(static_cast<uint32_t>(children_.size()));
+    for (size_t i = from; i < to; i += nodes_[i].subtree()) {
+      children_.push_back(static_cast<uint32_t>(i));
+      child_bytes_.push_back(nodes_[i].byte());
+    }
+  };
+  add(0, nodes_.size());
+  for (size_t i = 0; i < nodes_.size(); ++i) add(i + 1, i + nodes_[i].subtree());
+  child_starts_.push_back(static_cast<uint32_t>(children_.size()));
+}
+
+void TokenTrie::children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const {
+  constexpr unsigned kScan = 4;             // children that cost what a look-up does
+  uint32_t from = child_starts_[node + 1];  // the root is -1
+  uint32_t to = child_starts_[node + 2];
+  if (bytes.empty()) {
+    out.insert(out.end(), children_.begin() + from, children_.begin() + to);
+    return;
+  }
+  if (to - from <= kScan * bytes.count()) {
+    for (uint32_t i = from; i < to; ++i) {
+      if (bytes.contains(child_bytes_[i])) out.push_back(children_[i]);
+    }
+    return;
+  }
+  bytes.each([&](uint8_t byte) {
+    auto end = child_bytes_.begin() + to;
+    auto found = std::lower_bound(child_bytes_.begin() + from, end, byte);
+    if (found != end && *found == byte) {
+      out.push_back(children_[static_cast<size_t>(found - child_bytes_.begin())]);
+    }
+  });
+}
+
+TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none,
+                          std::vector<uint32_t>& origin) const {
   // Backwards, children come before their parents: below[d] says whether a node of depth d - 1 that
   // is still to come has a kept token below it.
   std::array<uint8_t, kMaxTrieDepth + 2> below{};
@@ -83,6 +123,7 @@ TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none) const {
       i += nodes_[i].subtree();
       continue;
     }
+    origin.push_back(static_cast<uint32_t>(i));
     TrieNode node = nodes_[i++];
     close(node.depth());
     if (node.token() != none && !kept[node.token()]) node.set_token(none);

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "support/bitset.h"
+
 namespace treadle {
 
 // Eight bytes a node. `depth` is that of the parent: the walk finds the state before this node's
@@ -39,10 +41,17 @@ class TokenTrie {
   // The views are only read while building. Nodes that end no token carry `none` as theirs.
   void build(std::vector<TrieEntry> entries, uint32_t none);
 
-  // The trie of the tokens t with kept[t]; `none` as in build().
-  TokenTrie only(const std::vector<bool>& kept, uint32_t none) const;
+  // The trie of the tokens t with kept[t]; `none` as in build(). `origin`: of each of its nodes,
+  // the node here that spells the same.
+  TokenTrie only(const std::vector<bool>& kept, uint32_t none, std::vector<uint32_t>& origin) const;
 
   std::span<const TrieNode> nodes() const { return nodes_; }
+  // Makes children() work: nine bytes a node.
+  void index_children();
+  // Appends the children of `node` by some bytes, or by all if `bytes` is empty. kRoot: the nodes
+  // of first bytes.
+  static constexpr uint32_t kRoot = UINT32_MAX;
+  void children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const;
   // Tokens that spell the same bytes as one in the trie: (the one in the trie, its double).
   struct Double {
     uint32_t token, same_as;
@@ -53,6 +62,9 @@ class TokenTrie {
 
  private:
   std::vector<TrieNode> nodes_;
+  std::vector<uint32_t> child_starts_;  // by node + 1, into the two below; [0]: the root
+  std::vector<uint32_t> children_;
+  std::vector<uint8_t> child_bytes_;
   std::vector<Double> doubles_;
   std::vector<uint32_t> giants_;
 };

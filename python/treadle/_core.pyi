@@ -1,6 +1,10 @@
 """The native core of treadle: grammars, token tables, incremental text."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
 
 class CoreError(Exception):
     """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
@@ -229,7 +233,17 @@ class Matcher:
     def fork(self) -> Matcher: ...
     def reset(self) -> None: ...
     def forced(self) -> bytes: ...
+    def canonical(self, forced: bytes, ids: Sequence[int]) -> int: ...
     def validate(self, ids: Sequence[int]) -> int: ...
+    def token_bytes(self, token: int) -> bytes: ...
+    def fill_tree(
+        self,
+        child: object,
+        sibling: object,
+        ids: object,
+        rows: object,
+        seconds: float | None = None,
+    ) -> bool: ...
     @property
     def accepting(self) -> bool: ...
     @property
@@ -239,12 +253,21 @@ class Matcher:
     @property
     def error(self) -> CoreError | None: ...
 
-def fill_batch(
-    matchers: Sequence[Matcher], rows: object, index: Sequence[int] | None = None
-) -> list[int]:
-    """Fills one row a matcher; returns the positions that failed."""
+class Batch:
+    """Many matchers in one call; 0 threads: half of the cores."""
 
-def accept_batch(matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+    def __init__(self, threads: int = 0) -> None: ...
+    def fill(
+        self,
+        matchers: Sequence[Matcher],
+        rows: object,
+        index: Sequence[int] | None = None,
+    ) -> list[int]:
+        """Fills one row a matcher; returns the positions that failed."""
+
+    def accept(self, matchers: Sequence[Matcher], ids: Sequence[int]) -> list[bool]: ...
+    def mask_ids(self, matchers: Sequence[Matcher], out: object) -> list[int]:
+        """Writes one mask id a matcher; returns the positions without one (-2)."""
 
 class TokenBytes:
     """The bytes of every token id, shared by all detokenisers of a model."""
@@ -280,3 +303,89 @@ class StopSearch:
     @property
     def stopped(self) -> bool: ...
     def fork(self) -> StopSearch: ...
+
+def clock_ns() -> int:
+    """Monotonic nanoseconds."""
+
+def clock_step_ns() -> int:
+    """Smallest step of the clock, in nanoseconds."""
+
+def flush_lines(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> bool:
+    """Drops bytes from every cache; False where the processor cannot."""
+
+def digest(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> int:
+    """A 64-bit hash, for comparing two states of a buffer."""
+
+def copy_bytes(
+    target: Annotated[
+        NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")
+    ],
+    source: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> None:
+    """memcpy."""
+
+def differing(
+    first: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    second: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> int:
+    """Bytes that differ."""
+
+class Words:
+    """64-bit words in shared memory, one a cache line."""
+
+    def __init__(
+        self,
+        page: Annotated[
+            NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")
+        ],
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def load(self, word: int) -> int: ...
+    def beat(self, word: int) -> int:
+        """Moves while somebody spins on the word."""
+
+    def post(self, word: int, value: int) -> None:
+        """Stores a value and wakes who sleeps on the word."""
+
+    def nudge(self, word: int) -> None:
+        """Wakes who sleeps on the word without changing it."""
+
+    def wait(
+        self, word: int, old: int, spin_ns: int, timeout_ns: int
+    ) -> tuple[int, int]:
+        """(clock, value) once the word left `old`; clock -1: time is up."""
+
+    def call(
+        self, go: int, value: int, done: int, old: int, spin_ns: int, timeout_ns: int
+    ) -> tuple[int, int, int]:
+        """Posts and waits for the answer: (start, end or -1, value seen)."""
+
+    def guard(
+        self,
+        fault: int,
+        detail: int,
+        inputs: Annotated[
+            NDArray[numpy.uint8],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+    ) -> bool:
+        """Writes down what kills this process; `inputs` is its read-only memory."""

@@ -15,9 +15,7 @@ from treadle.kernels.definitions import shipped
 from treadle.kernels.definitions.public import gqa_decode, gqa_prefill, gqa_ragged, public, sampling
 from treadle.kernels.definitions.quantised import gemm_w4g32
 from treadle.kernels.definitions.shipped import own
-from treadle.kernels.packing import packed
 from treadle.kernels.schema import Definition, pretty, refused_by_v1, sig, write
-from treadle.kernels.store import Dataset
 
 torch = pytest.importorskip("torch")
 
@@ -193,12 +191,3 @@ def test_w4g32_reads_codes_where_its_layout_puts_them() -> None:
     x = torch.randn(2, K, generator=generator, dtype=torch.float64)
     found = reference(gemm_w4g32(N, K, "tiny"))(x, rows.view(torch.int8))
     torch.testing.assert_close(found, x @ w.T)
-
-
-def test_packed_solutions_are_their_sources() -> None:
-    data = Dataset(ROOT, readonly=True)
-    made = {s.name: s for s in packed(data.definitions(), ROOT / "sources" / "cuda")}
-    have = {s.name: s for s in data.solutions() if s.author == "treadle" and "_cuda_" in s.name}
-    assert made == have, "run: treadle kernels pack"
-    assert len(made) > 90
-    assert not list(data.problems())

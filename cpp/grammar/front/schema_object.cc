@@ -11,6 +11,7 @@
 #include "grammar/front/schema_words.h"
 #include "grammar/front/styles.h"
 #include "grammar/typed/object.h"
+#include "grammar/typed/other_text.h"
 #include "grammar/typed/str.h"
 
 namespace treadle::schema {
@@ -129,7 +130,7 @@ class ObjectBuilder {
     std::vector<std::string_view> named;
     if (some.as == As::longer) {
       for (const json::Value member : node) named.push_back(member.key());
-      return Goal{other_text(named), std::nullopt};
+      return Goal{other_text(store_, named), std::nullopt};
     }
     const Sub fails{some.node, As::refuted};
     const bool present = node.is_boolean() && !node.truth();
@@ -149,7 +150,7 @@ class ObjectBuilder {
     if (const json::Value members = part("properties")) {
       for (const json::Value member : members) named.push_back(member.key());
     }
-    NodeRef text = other_text(named);
+    NodeRef text = other_text(store_, named);
     if (const json::Value members = part("patternProperties")) {
       for (const json::Value member : members) {
         const auto known = source_->key_patterns.find(member.index());
@@ -158,11 +159,6 @@ class ObjectBuilder {
       }
     }
     return Goal{text, value};
-  }
-
-  NodeRef other_text(const std::vector<std::string_view>& named) {
-    if (named.empty()) return store_.any_text();
-    return store_.both(store_.any_text(), store_.complement(literal_trie(store_, named)));
   }
 
   // Where keys must be told apart, those of a small language are listed by name.
@@ -294,7 +290,7 @@ class ObjectBuilder {
   bool split_extras(const ObjectForm& out, std::vector<Kind>& kinds) {
     std::vector<std::string_view> named;
     for (const ObjectKey& key : out.keys) named.push_back(key.name);
-    NodeRef text = other_text(named);
+    NodeRef text = other_text(store_, named);
     if (!form_.names.empty()) text = store_.both(text, names_);
     if (!form_.names.empty() && !has_member(store_, text)) return store_.ok();
     kinds.push_back(Kind{text, {}, false});

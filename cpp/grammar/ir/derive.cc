@@ -91,6 +91,13 @@ NodeRef Store::combine(NodeRef ref, uint8_t byte) {
 }
 
 NodeRef Store::derive(NodeRef node, uint8_t byte) {
+  // A sequence whose head has to be read first needs no memo of its own.
+  if (nodes_[node].kind == Kind::concat && !nodes_[nodes_[node].a].facts.nullable) {
+    if (!spend(1)) return empty();
+    const Node link = nodes_[node];
+    NodeRef head = derive(link.a, byte);
+    return head == empty() ? head : cat(head, link.b);
+  }
   bool done = false;
   NodeRef rest = derive_here(node, byte, done);
   if (done) return rest;
@@ -130,6 +137,18 @@ NodeRef Store::derive(NodeRef node, uint8_t byte) {
     stack.pop_back();
   }
   return derive_here(node, byte, done);
+}
+
+Beside Store::beside(NodeRef ref) {
+  const Node node = nodes_[ref];
+  if (node.kind == Kind::leaf) return typed_[node.a]->beside(*this);
+  if (node.kind != Kind::concat) return {};
+  Beside out = beside(node.a);
+  if (out.node == empty()) return out;
+  bool ends = nodes_[node.a].facts.nullable;
+  if (ends != nodes_[out.node].facts.nullable) out.differ |= first(node.b);
+  out.node = cat(out.node, node.b);
+  return out;
 }
 
 NodeRef Store::derive(NodeRef node, std::string_view text) {

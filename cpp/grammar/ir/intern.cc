@@ -38,6 +38,12 @@ void Store::fail(Status status) {
   if (fault_.ok()) fault_ = std::move(status);
 }
 
+Status Store::take_fault() {
+  Status status = std::move(fault_);
+  fault_ = Status{};
+  return status;
+}
+
 bool Store::spend(uint64_t units) {
   if (!fault_.ok()) return false;
   if (fuel_ && !fuel_->spend(units * fuel_unit_)) {
@@ -150,7 +156,7 @@ NodeRef Store::make_list(Kind kind, Facts facts, std::span<const NodeRef> list) 
 
 NodeRef Store::typed(std::unique_ptr<Typed> node) {
   if (!spend(1)) return empty();
-  Facts facts{.regular = node->leaf, .nullable = false, .plain = node->leaf};
+  Facts facts{.regular = node->leaf, .nullable = false, .plain = node->leaf || node->certain()};
   if (node->leaf) facts.nullable = node->nullable(*this);
   Kind kind = node->leaf ? Kind::leaf : Kind::rule;
   typed_bytes_ += node->bytes();
@@ -168,9 +174,10 @@ NodeRef Store::typed(std::unique_ptr<Typed> node) {
 
 uint64_t Store::memory() const {
   constexpr uint64_t kMapEntry = 40;  // a node of std::unordered_map with its share of buckets
-  return nodes_.size() * sizeof(Node) + (hashes_.size() + walked_.size()) * 4 + table_.size() * 4 +
-         text_.size() + lists_.size() * 4 + sets_.size() * (sizeof(ByteSet) + kMapEntry) +
-         typed_bytes_ + token_bytes_ + rules_.size() * sizeof(Rule) + derived_.memory() +
+  return nodes_.size() * sizeof(Node) + (hashes_.size() + walked_.size()) * 4 +
+         digests_.size() * sizeof(Digest) + table_.size() * 4 + text_.size() + lists_.size() * 4 +
+         sets_.size() * (sizeof(ByteSet) + kMapEntry) + typed_bytes_ + token_bytes_ +
+         rules_.size() * sizeof(Rule) + derived_.memory() +
          kMapEntry * (bodies_.size() + nullables_.size());
 }
 

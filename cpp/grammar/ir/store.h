@@ -15,6 +15,7 @@
 #include "grammar/run/limits.h"
 #include "support/bitset.h"
 #include "support/budget.h"
+#include "support/digest.h"
 #include "support/flat_map.h"
 #include "support/result.h"
 
@@ -70,9 +71,11 @@ class Store {
   ByteSet same(NodeRef node, uint8_t byte);    // regular: bytes that derive like `byte`
   NodeRef derive(NodeRef node, uint8_t byte);  // regular: the rest after `byte`
   NodeRef derive(NodeRef node, std::string_view text);  // byte after byte
+  Beside beside(NodeRef node);                          // regular; see Typed::beside
   bool matches(NodeRef node, std::string_view text);    // regular: the whole text
   Result<bool> live(NodeRef node, Fuel& fuel);          // some string matches; exact
-  Result<NodeRef> body(NodeRef node, Fuel& fuel);       // of a ref or typed rule, memoised
+  Digest digest(NodeRef node);  // regular: of its structure; unknown when a leaf has none
+  Result<NodeRef> body(NodeRef node, Fuel& fuel);  // of a ref or typed rule, memoised
 
   // Where typed/str.cc keeps a node it needs often; empty() until it is made.
   NodeRef& spelled(bool minimal) { return spelled_[minimal ? 1 : 0]; }
@@ -84,6 +87,7 @@ class Store {
   const ByteSet& set(NodeRef ref) const { return sets_[nodes_[ref].a]; }
   const Typed& typed_of(NodeRef ref) const { return *typed_[nodes_[ref].a]; }
   const TokenSet& token_set(NodeRef ref) const { return token_sets_[nodes_[ref].a]; }
+  std::span<const TokenSet> token_sets() const { return token_sets_; }
   uint32_t rule_count() const { return static_cast<uint32_t>(rules_.size()); }
   NodeRef rule_body(RuleId rule) const { return rules_[rule].body; }
   const std::string& rule_name(RuleId rule) const { return rules_[rule].name; }
@@ -95,7 +99,7 @@ class Store {
   bool ok() const { return fault_.ok(); }
   const Status& fault() const { return fault_; }
   void fail(Status status);  // the first one counts
-  void clear_fault() { fault_ = Status{}; }
+  Status take_fault();       // and clears it, so that the next step may try again
   // The budget that constructors and derive() draw on, `unit` for each node they touch; null: only
   // the node limits count.
   void set_fuel(Fuel* fuel, uint32_t unit = 1) {
@@ -145,6 +149,7 @@ class Store {
   NodeRef derive_here(NodeRef node, uint8_t byte, bool& done);
   NodeRef combine(NodeRef node, uint8_t byte);
   NodeRef best_part(NodeRef ref) const;
+  Digest digest_of(NodeRef ref);
   Result<bool> explore(NodeRef root, Fuel& fuel);
   Status live_equation(NodeRef ref, Fuel& fuel, std::vector<NodeRef>& inputs, bool& any,
                        bool& truth);
@@ -154,6 +159,7 @@ class Store {
   std::vector<uint32_t> walked_;  // the last walk that entered each node
   uint32_t walks_ = 0;
   std::vector<uint32_t> hashes_;  // low half of each node's hash
+  std::vector<Digest> digests_;   // of the nodes that were asked for
   std::vector<uint32_t> table_;   // open addressing over nodes_
   std::string text_;
   std::vector<NodeRef> lists_;

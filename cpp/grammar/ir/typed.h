@@ -7,6 +7,7 @@
 #include "grammar/ir/node.h"
 #include "support/bitset.h"
 #include "support/budget.h"
+#include "support/digest.h"
 #include "support/result.h"
 
 namespace treadle {
@@ -19,6 +20,7 @@ enum class TypedTag : uint8_t {
   number,
   object,
   members,
+  after_key,
   array,
   items,
   items_counted,
@@ -26,7 +28,14 @@ enum class TypedTag : uint8_t {
   value,
   keys,
   free_text,
+  other_text,
   other,
+};
+
+// A node that derives like another by all bytes but `differ`.
+struct Beside {
+  NodeRef node = 0;  // empty(): there is none
+  ByteSet differ;
 };
 
 // An immutable node that derives lazily. Equal objects are interned as one node, so a Typed holds
@@ -41,6 +50,9 @@ class Typed {
   virtual uint64_t hash() const = 0;                  // use support/hash.h; seed with the tag
   virtual bool equals(const Typed& other) const = 0;  // called with equal tags only
   virtual uint64_t bytes() const { return 64; }       // memory held, for the budgets
+  // Of what equals() compares, with the digests of the nodes in it; leaves only. Unknown: masks of
+  // this leaf are not shared between grammars.
+  virtual Digest digest(Store&) const { return {}; }
 
   // A leaf is regular and its language is never empty.
   virtual bool nullable(Store&) const { return false; }
@@ -48,12 +60,16 @@ class Typed {
   virtual ByteSet first(Store&) const { return ByteSet::all(); }
   // The bytes whose derivative equals that of `byte`, itself included. Larger sets save work.
   virtual ByteSet same(Store&, uint8_t byte) const { return ByteSet::of(byte); }
+  // A simpler node beside this one: masks are worked out by what tells the two apart.
+  virtual Beside beside(Store&) const { return {}; }
   // The rest after `byte`: empty() exactly when no completion exists. May be any regular node.
   virtual NodeRef derive(Store&, uint8_t byte) const;
 
   // A rule never matches the empty string, and does not begin with itself.
   // Its body, computed when a state first reaches it; memoised by the Store.
   virtual Result<NodeRef> expand(Store&, Fuel&) const;
+  // Whether the rule is known to have a member, whatever the rules below it say.
+  virtual bool certain() const { return false; }
   // A small node that is empty exactly when this one is (e.g. the concat of what is required).
   // Liveness is the least fixpoint over witnesses, so a witness may refer back to this rule.
   virtual Result<NodeRef> witness(Store&, Fuel&) const;

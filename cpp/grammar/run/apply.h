@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "grammar/run/batch.h"
+#include "grammar/run/rows.h"
 #include "support/result.h"
 
 namespace treadle {
@@ -22,10 +22,6 @@ struct LogitRows {
 
 // What becomes of the logits that lie beyond the words of a mask row.
 enum class Beyond : uint8_t { masked, kept };
-
-// Ids of `apply_mask_ids` that stand for no table row.
-inline constexpr int32_t kNoMask = -1;      // leave the logits alone
-inline constexpr int32_t kStagedMask = -2;  // take the staging row at the same position
 
 // Mask row r goes to logits row r, for every r of `index`. Refused before anything is written when
 // a row does not exist on either side.

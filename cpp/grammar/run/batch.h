@@ -6,27 +6,29 @@
 #include <vector>
 
 #include "grammar/run/matcher.h"
+#include "support/pool.h"
 
 namespace treadle {
 
-// Rows of packed masks: row i begins at data + i * stride and has `words` words.
-struct MaskRows {
-  uint32_t* data = nullptr;
-  int64_t rows = 0;
-  int64_t words = 0;
-  int64_t stride = 0;  // in words
+// Masks that are known are copied by the calling thread; those that have to be computed are spread
+// over the pool. Calls from several threads at once are fine while their matchers differ.
+class Batch {
+ public:
+  // 0: usual_threads().
+  explicit Batch(size_t threads) : pool_(threads > 0 ? threads : usual_threads()) {}
 
-  std::span<uint32_t> row(int64_t i) const {
-    return {data + i * stride, static_cast<size_t>(words)};
-  }
+  // Fills rows[index[i]] for matcher i. A matcher that fails gets a row of zeros and keeps its
+  // error; the others are not disturbed. Returns the positions that failed, in order.
+  std::vector<uint32_t> fill(std::span<Matcher* const> matchers, const MaskRows& rows,
+                             std::span<const int64_t> index);
+  // mask_id() of each matcher; returns the positions without a number, in order.
+  static std::vector<uint32_t> mask_ids(std::span<Matcher* const> matchers, std::span<MaskId> out);
+  // accept() for each pair; false for refused tokens and failed matchers.
+  static std::vector<bool> accept(std::span<Matcher* const> matchers,
+                                  std::span<const TokenId> tokens);
+
+ private:
+  Pool pool_;
 };
-
-// Fills rows[index[i]] for matcher i. A matcher that fails gets a row of zeros and keeps its error;
-// the others are not disturbed. Returns the positions that failed.
-std::vector<uint32_t> fill_batch(std::span<Matcher* const> matchers, const MaskRows& rows,
-                                 std::span<const int64_t> index);
-
-// accept() for each pair; false for refused tokens and failed matchers.
-std::vector<bool> accept_batch(std::span<Matcher* const> matchers, std::span<const TokenId> tokens);
 
 }  // namespace treadle

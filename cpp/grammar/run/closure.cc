@@ -96,6 +96,9 @@ void States::expand(Item item, Fuel& fuel) {
     }
     case Kind::repeat:
       return expand_repeat(item);
+    case Kind::token:
+      found_.push_back({item.node, item.cell});
+      return;
     default: {
       Result<NodeRef> body = store_->body(item.node, fuel);
       if (!body.ok()) return fail(body.status());

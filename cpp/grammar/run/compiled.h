@@ -5,13 +5,20 @@
 #include <span>
 #include <vector>
 
-#include "grammar/run/loop.h"
 #include "grammar/run/memo.h"
+#include "grammar/run/reach.h"
 #include "grammar/run/state.h"
+#include "grammar/run/token_terminals.h"
 #include "support/lock.h"
 #include "tokens/vocab.h"
 
 namespace treadle {
+
+// What the grammars of one compiler share.
+struct MaskMemos {
+  std::shared_ptr<Memo> masks;
+  std::shared_ptr<ReachMemo> reaches;
+};
 
 // Shared by matchers. `lock` guards everything that is not constant: states, masks, and the
 // matchers themselves, which take it in every call.
@@ -19,7 +26,7 @@ class Compiled {
  public:
   // Prepares the root for stepping: pruning, left recursion, the start state.
   static Result<std::shared_ptr<Compiled>> build(std::unique_ptr<Store> store, NodeRef root,
-                                                 VocabRef vocab, std::shared_ptr<Memo> memo,
+                                                 VocabRef vocab, MaskMemos memos,
                                                  const Limits& limits);
 
   const Vocab& vocab() const { return *vocab_; }
@@ -27,7 +34,14 @@ class Compiled {
   States& states() { return states_; }
   // Writes the legal text tokens of `state` (V / 32 words rounded up, the rest of the row cleared)
   // from the memo or by a walk; returns how many there are.
-  Result<uint32_t> fill(StateId state, std::span<uint32_t> row) { return fill(state, row, true); }
+  Result<uint32_t> fill(StateId state, std::span<uint32_t> row);
+  const TokenTerminals& terminals() const { return terminals_; }
+  // The same from the memo alone; false when the mask has to be computed first.
+  bool recall(StateId state, std::span<uint32_t> row, uint32_t& count);
+  // A stable number for the mask of `state` as a matcher with these stop tokens writes it (by their
+  // number, from ids()); kStagedMask when the memo has none.
+  MaskId mask_id(StateId state, uint32_t stops, uint32_t& count);
+  MaskIds& ids() { return memo_->ids; }
   uint64_t memory() const;
   bool worn() const { return states_.worn(); }
 
@@ -35,19 +49,21 @@ class Compiled {
 
  private:
   using Bits = std::vector<uint32_t>;  // one bit a token, V / 32 + 1 words
+  struct Place {                       // a continuation begins behind a trie node
+    CellId cell;
+    uint32_t node;
+  };
 
-  Compiled(std::unique_ptr<Store> store, VocabRef vocab, std::shared_ptr<Memo> memo,
-           const Limits& limits)
-      : vocab_(std::move(vocab)),
-        memo_(std::move(memo)),
-        limits_(limits),
-        states_(std::move(store), limits) {}
-  SliceRef slice_of(StateId state, Bits& out);
-  Result<uint32_t> fill(StateId state, std::span<uint32_t> row, bool look_beside);
-  Result<StateId> neighbour(StateId state, Fuel& fuel);
-  Status walk_apart(StateId state, StateId beside, Bits& out, Fuel& fuel);
-  Result<bool> walk_beside(StateId state, Bits& out, Fuel& fuel);
-  Status walk(StateId state, Bits& out, bool look_beside);
+  Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
+           const Limits& limits);
+  Status walk(StateId state, Bits& out);
+  Result<bool> compose(StateId state, Bits& out, Fuel& fuel);
+  Result<bool> add_config(Config config, Bits& out, Fuel& fuel);
+  Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
+                    Fuel& fuel);
+  Status follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel);
+  void pend(CellId cell, uint32_t node);
+  void add_terminals(StateId state, Bits& out);
   Status walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel);
   Status walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel);
 
@@ -55,8 +71,16 @@ class Compiled {
   std::shared_ptr<Memo> memo_;
   Limits limits_;
   States states_;
-  Loops loops_;
+  TokenTerminals terminals_;
+  Residuals residuals_;
+  Reaches reaches_;
   std::vector<MaskSlot> slots_;  // by state
+
+  // Scratch of one mask, kept to avoid allocation.
+  Bits bits_;
+  std::vector<Place> pending_;
+  std::vector<uint32_t> children_;
+  FlatSet pending_seen_;
 };
 
 using CompiledRef = std::shared_ptr<Compiled>;

@@ -36,7 +36,7 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
     parsed.root = *root;
   }
   Result<CompiledRef> compiled =
-      Compiled::build(std::move(parsed.store), parsed.root, vocab_, memo_, limits_);
+      Compiled::build(std::move(parsed.store), parsed.root, vocab_, memos_, limits_);
   if (!compiled.ok()) return compiled;
   Guard guard(lock_);
   if (index_.contains(key)) return compiled;  // another thread was faster; both are right
@@ -67,7 +67,7 @@ void Compiler::trim() {
 
 uint64_t Compiler::memory() {
   Guard guard(lock_);
-  uint64_t total = memo_->memory();
+  uint64_t total = memos_.masks->memory() + memos_.reaches->memory();
   for (const Entry& entry : entries_) total += memory_of(entry.compiled);
   return total;
 }
@@ -81,7 +81,8 @@ void Compiler::clear() {
   Guard guard(lock_);
   index_.clear();
   entries_.clear();
-  memo_->clear();
+  memos_.masks->clear();
+  memos_.reaches->clear();
 }
 
 }  // namespace treadle

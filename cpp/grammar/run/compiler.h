@@ -25,7 +25,8 @@ class Compiler {
   Compiler(VocabRef vocab, const Limits& limits)
       : vocab_(std::move(vocab)),
         limits_(limits),
-        memo_(std::make_shared<Memo>(limits.cache_bytes / 2)) {}  // half; grammars have the other
+        memos_{std::make_shared<Memo>(limits.cache_bytes / 4),
+               std::make_shared<ReachMemo>(limits.cache_bytes / 4)} {}  // grammars have the rest
 
   // `parsed` may hold a reading of `source` under the same limits, which saves one.
   Result<CompiledRef> compile(const Source& source, Parsed parsed = {});
@@ -45,7 +46,7 @@ class Compiler {
 
   VocabRef vocab_;
   Limits limits_;
-  std::shared_ptr<Memo> memo_;
+  MaskMemos memos_;
   Lock lock_;
   std::list<Entry> entries_;  // most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;  // views of the keys

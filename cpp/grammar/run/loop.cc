@@ -74,13 +74,12 @@ const CharClass& Loops::class_of(Store& store, NodeRef unit) {
   return classes_[unit] = chars;
 }
 
-Loop Loops::find(Store& store, std::span<const NodeRef> residuals) {
-  size_t which = 0;
-  Loop out = beside(store, residuals, which, false, 0);
-  if (out.longer != Loop::Longer::behind) return out;
-  // What follows a residual that may be empty stands beside it already, and is apart from it.
-  bool seen = out.units > 0 && store.nullable(residuals[which]);
-  out.longer = seen ? Loop::Longer::no : Loop::Longer::maybe;
+// What follows a residual that may be empty is not known here.
+Loop Loops::find(Store& store, NodeRef residual) {
+  Loop out = in(store, residual, false, 0);
+  if (out.longer == Loop::Longer::behind) {
+    out.longer = store.nullable(residual) ? Loop::Longer::maybe : Loop::Longer::no;
+  }
   return out;
 }
 

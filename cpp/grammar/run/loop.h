@@ -26,8 +26,8 @@ struct Loop {
 // them. That everything behind it is live is what States guarantees for every residual.
 class Loops {
  public:
-  // The widest loop among live regular nodes that stand side by side; no units: there is none.
-  Loop find(Store& store, std::span<const NodeRef> residuals);
+  // The widest loop that a live regular node begins with; no units: there is none.
+  Loop find(Store& store, NodeRef residual);
 
  private:
   Loop in(Store& store, NodeRef node, bool decoded, int depth);

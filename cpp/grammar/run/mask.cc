@@ -1,4 +1,5 @@
-// The mask of a state: one walk over the token trie, byte by byte.
+// The mask of a state: what each residual says of every token, and what its continuation says of
+// the tokens that go on behind it.
 #include <algorithm>
 #include <array>
 
@@ -8,12 +9,11 @@ namespace treadle {
 
 namespace {
 
+constexpr size_t kMostPending = 20'000;  // places in tokens where a continuation begins
+constexpr size_t kMostReadings = 1024;   // configurations looked at one by one
+
 void set_bit(std::vector<uint32_t>& bits, uint32_t token) {
   bits[token >> 5] |= uint32_t{1} << (token & 31);
-}
-
-void clear_bit(std::vector<uint32_t>& bits, uint32_t token) {
-  bits[token >> 5] &= ~(uint32_t{1} << (token & 31));
 }
 
 bool has_bit(const std::vector<uint32_t>& bits, uint32_t token) {
@@ -64,7 +64,6 @@ Status Compiled::walk_trie(StateId state, std::span<const TrieNode> nodes, Bits&
 // Tokens longer than the trie is deep are tried one by one.
 Status Compiled::walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel) {
   for (uint32_t token : trie.giants()) {
-    clear_bit(out, token);
     StateId at = state;
     for (char byte : vocab_->bytes(token)) {
       if (!fuel.spend()) return fuel.status();
@@ -77,116 +76,138 @@ Status Compiled::walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fu
   return ok_status();
 }
 
-// A loop of the state over a class of characters gives a slice: its tokens are legal unseen, and
-// only the others are walked. A loop with fewer units than a token may have says nothing of longer
-// tokens, unless nothing but the loop can take them.
-SliceRef Compiled::slice_of(StateId state, Bits& out) {
-  std::vector<NodeRef> residuals;
-  for (const Config& config : states_.configs(state)) residuals.push_back(config.residual);
-  Loop loop = loops_.find(states_.store(), residuals);
-  if (loop.units == 0) return nullptr;
-  if (loop.units < kSliceUnits && loop.longer != Loop::Longer::no) return nullptr;
-  SliceRef slice = vocab_->slice(loop.chars);
-  if (!slice) return nullptr;
-  std::span<const uint32_t> bits = slice->at_most(loop.units);
-  out.assign(bits.begin(), bits.end());
-  return slice;
-}
-
-// The successor that most bytes lead to, if there is one: a text that may be anything behind its
-// first characters, as the keys of an open object are.
-Result<StateId> Compiled::neighbour(StateId state, Fuel& fuel) {
-  constexpr unsigned kMany = 40;  // bytes that make a neighbour
-  constexpr size_t kFew = 16;     // different successors
-  ByteSet live = states_.first(state);
-  if (live.count() < kMany) return kDeadState;
-  std::array<std::pair<StateId, unsigned>, kFew> counts;
-  size_t known = 0;
-  StateId best = kDeadState;
-  unsigned most = kMany - 1;
-  while (!live.empty()) {
-    auto byte = static_cast<uint8_t>(live.lowest());
-    live.erase(byte);
-    StateId to = states_.next(state, byte, fuel);
-    if (to == kFault) return states_.take_fault();
-    if (to == kDeadState || to == state) continue;
-    size_t i = 0;
-    while (i < known && counts[i].first != to) ++i;
-    if (i == kFew) continue;
-    if (i == known) counts[known++] = {to, 0};
-    if (++counts[i].second > most) {
-      most = counts[i].second;
-      best = to;
-    }
-  }
-  return best;
-}
-
-// Turns the mask of `beside` into that of `state` by following both through the trie. Where they
-// meet in one state the rest of the subtree is right already, so only what tells them apart is
-// visited: the tokens that begin like a name of the object.
-Status Compiled::walk_apart(StateId state, StateId beside, Bits& out, Fuel& fuel) {
-  std::array<std::pair<StateId, StateId>, kMaxTrieDepth + 1> stack;
-  stack[0] = {state, beside};
+// Goes on behind trie node `root`, whose byte led to `entry`, one of a row of residuals. Where the
+// residual may end inside a token, the rest of the token is left to the continuation.
+Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel) {
+  std::array<ResidualId, kMaxTrieDepth + 1> stack;
   std::span<const TrieNode> nodes = vocab_->trie().nodes();
-  for (size_t i = 0; i < nodes.size();) {
+  uint32_t base = nodes[root].depth();
+  uint32_t end = root + nodes[root].subtree();
+  for (uint32_t i = root; i < end;) {
     TrieNode node = nodes[i];
-    auto [here, there] = stack[node.depth()];
+    uint32_t depth = node.depth() - base;
+    uint32_t to = entry;
+    if (i != root) {
+      ResidualId from = stack[depth - 1];
+      to = residuals_.row(from)[node.byte()];
+      if (to == Residuals::kUnknown) to = residuals_.step(from, node.byte(), fuel);
+    }
     if (!fuel.spend()) return fuel.status();
-    if (there != kDeadState) there = states_.next(there, node.byte(), fuel);
-    if (here != kDeadState) here = states_.next(here, node.byte(), fuel);
-    if (here == kFault || there == kFault) return states_.take_fault();
-    if (here == there) {
+    if (to == kDeadResidual) {
       i += node.subtree();
       continue;
     }
-    if (here == kDeadState) {
-      clear_bit(out, node.token());
-    } else {
-      set_bit(out, node.token());
-    }
-    stack[node.depth() + 1] = {here, there};
+    if (to == Residuals::kFault) return states_.take_fault();
+    set_bit(out, node.token());
+    bool ends = to & Residuals::kEnds;
+    if (ends && node.subtree() > 1 && cell != kBottom) pend(cell, i);
+    stack[depth] = to & ~Residuals::kEnds;
     ++i;
   }
   return ok_status();
 }
 
-// False when no neighbour serves.
-Result<bool> Compiled::walk_beside(StateId state, Bits& out, Fuel& fuel) {
-  Result<StateId> beside = neighbour(state, fuel);
-  if (!beside.ok()) return beside.status();
-  if (*beside == kDeadState) return false;
-  Result<uint32_t> filled = fill(*beside, out, false);
-  if (!filled.ok()) return filled.status();
-  Status status = walk_apart(state, *beside, out, fuel);
-  if (!status.ok()) return status;
+void Compiled::pend(CellId cell, uint32_t node) {
+  if (pending_seen_.insert(uint64_t{cell} << 32 | node)) pending_.push_back({cell, node});
+}
+
+// Reads `byte` in every configuration of `state`, then the rest of the tokens below trie nodes that
+// are all of this byte.
+Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
+                            Fuel& fuel) {
+  for (size_t i = 0; i < states_.configs(state).size(); ++i) {
+    Config config = states_.configs(state)[i];
+    if (!states_.store().regular(config.residual)) continue;
+    uint32_t entry = residuals_.step(residuals_.of(config.residual), byte, fuel);
+    if (entry == kDeadResidual) continue;
+    if (entry == Residuals::kFault) return states_.take_fault();
+    for (uint32_t root : roots) {
+      Status status = follow(entry, config.cell, root, out, fuel);
+      if (!status.ok()) return status;
+    }
+  }
+  return ok_status();
+}
+
+// The tokens that `config` can begin: those its residual takes whole, and of the others those that
+// its continuation goes on with.
+Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
+  if (!states_.store().regular(config.residual)) return true;  // a token terminal
+  Result<ReachRef> found = reaches_.of(config.residual, fuel);
+  if (!found.ok()) return found.status();
+  const Reach& reach = **found;
+  if (reach.wide()) return false;
+  reach.inner().add_to(out);
+  if (config.cell == kBottom || reach.next_bytes().empty()) return true;
+  Behind behind = states_.behind(config.cell, fuel);
+  if (behind.state == kFault) return states_.take_fault();
+  ByteSet bytes = behind.first & reach.next_bytes();
+  for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
+    auto byte = static_cast<uint8_t>(bytes.lowest());
+    Status status = follow_all(behind.state, byte, reach.next(byte), out, fuel);
+    if (!status.ok()) return status;
+  }
   return true;
 }
 
-Status Compiled::walk(StateId state, Bits& out, bool look_beside) {
+// The mask as the union of what each configuration begins. False when there are too many readings
+// to look at one by one: a walk over states merges them.
+Result<bool> Compiled::compose(StateId state, Bits& out, Fuel& fuel) {
+  if (states_.configs(state).size() > kMostReadings) return false;
+  pending_.clear();
+  pending_seen_.clear();
+  for (size_t i = 0; i < states_.configs(state).size(); ++i) {
+    Result<bool> added = add_config(states_.configs(state)[i], out, fuel);
+    if (!added.ok() || !*added) return added;
+  }
+  std::span<const TrieNode> nodes = vocab_->trie().nodes();
+  for (size_t at = 0; at < pending_.size(); ++at) {
+    if (at > kMostPending) return false;
+    auto [cell, node] = pending_[at];
+    Behind behind = states_.behind(cell, fuel);
+    if (behind.state == kFault) return states_.take_fault();
+    if (behind.first.empty()) continue;
+    children_.clear();
+    vocab_->trie().children(node, behind.first, children_);
+    for (uint32_t child : children_) {
+      Status status = follow_all(behind.state, nodes[child].byte(), {&child, 1}, out, fuel);
+      if (!status.ok()) return status;
+    }
+  }
+  return true;
+}
+
+void Compiled::add_terminals(StateId state, Bits& out) {
+  for (const Config& config : states_.configs(state)) {
+    const Node& node = states_.store().node(config.residual);
+    if (node.kind != Kind::token) continue;
+    std::span<const uint32_t> bits = terminals_.bits(node);
+    for (size_t i = 0; i < bits.size(); ++i) out[i] |= bits[i];
+  }
+}
+
+Status Compiled::walk(StateId state, Bits& out) {
   Fuel fuel("step_fuel", limits_.step_fuel);
+  residuals_.trim();
   out.assign(vocab_->size() / 32 + 1, 0);
-  SliceRef slice = slice_of(state, out);
-  Result<bool> done = false;
-  if (!slice && look_beside) done = walk_beside(state, out, fuel);
-  if (!done.ok()) return done.status();
-  const TokenTrie& trie = slice ? slice->rest() : vocab_->trie();
-  if (!*done) {
-    Status status = walk_trie(state, trie.nodes(), out, fuel);
+  Result<bool> composed = compose(state, out, fuel);
+  if (!composed.ok()) return composed.status();
+  if (!*composed) {
+    Status status = walk_trie(state, vocab_->trie().nodes(), out, fuel);
     if (!status.ok()) return status;
   }
+  if (!terminals_.empty()) add_terminals(state, out);
   out[vocab_->size() >> 5] &= (uint32_t{1} << (vocab_->size() & 31)) - 1;
-  Status status = walk_giants(state, trie, out, fuel);
+  Status status = walk_giants(state, vocab_->trie(), out, fuel);
   if (!status.ok()) return status;
   for (TokenTrie::Double twin : vocab_->trie().doubles()) {
-    clear_bit(out, twin.token);
     if (has_bit(out, twin.same_as)) set_bit(out, twin.token);
   }
   return ok_status();
 }
 
 // A state and its clamped one share a slot.
-Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row, bool look_beside) {
+Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   uint32_t count = 0;
   if (state < slots_.size() && memo_->copy(slots_[state], row, count)) return count;
   Fuel fuel("step_fuel", limits_.step_fuel);
@@ -195,10 +216,9 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row, bool loo
   slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
   slots_[state] = slots_[clamped];
   if (memo_->copy(slots_[state], row, count)) return count;
-  Bits bits;
-  Status status = walk(clamped, bits, look_beside);
+  Status status = walk(clamped, bits_);
   if (!status.ok()) return status;
-  TokenMask mask(std::move(bits));
+  TokenMask mask(bits_);
   mask.copy_to(row);
   count = mask.count();
   slots_[state] = slots_[clamped] = memo_->put(std::move(mask));

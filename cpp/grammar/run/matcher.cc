@@ -19,7 +19,12 @@ Result<Matcher> Matcher::make(CompiledRef compiled, std::span<const TokenId> sto
   std::vector<TokenId> sorted(stop_tokens.begin(), stop_tokens.end());
   std::sort(sorted.begin(), sorted.end());
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  return Matcher(std::move(compiled), std::move(sorted));
+  Matcher matcher(std::move(compiled), std::move(sorted));
+  const Vocab& vocab = matcher.compiled_->vocab();
+  matcher.stops_number_ = matcher.compiled_->ids().stops(*matcher.stop_tokens_);
+  matcher.control_stops_ = static_cast<uint32_t>(std::ranges::count_if(
+      *matcher.stop_tokens_, [&](TokenId token) { return !vocab.is_text(token); }));
+  return matcher;
 }
 
 bool Matcher::stops(TokenId token) const {
@@ -50,7 +55,10 @@ StateId Matcher::after(StateId state, TokenId token, Fuel& fuel) {
   if (state == kStopped) return kDeadState;
   if (stops(token)) return compiled_->states().accepting(state) ? kStopped : kDeadState;
   const Vocab& vocab = compiled_->vocab();
-  return vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+  StateId to = vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+  const TokenTerminals& terminals = compiled_->terminals();
+  if (terminals.empty() || to == kFault || token >= vocab.size()) return to;
+  return compiled_->states().after_token(state, to, token, terminals, fuel);
 }
 
 // Copy on write: a history that a fork still reads, or that has a longer future, is copied once.
@@ -87,23 +95,16 @@ Result<bool> Matcher::accept_bytes(std::string_view bytes) {
   return true;
 }
 
-Result<bool> Matcher::fill(std::span<uint32_t> row) {
-  Guard guard(compiled_->lock);
-  if (!error_.ok()) return error_;
-  const Vocab& vocab = compiled_->vocab();
-  size_t words = (vocab.size() + 31) / 32;
-  if (row.size() < words) {
-    return invalid_request("rows", "a row has " + std::to_string(row.size()) + " words, " +
-                                       std::to_string(words) + " are needed");
-  }
-  if (state() == kStopped) {
-    std::fill(row.begin(), row.end(), 0u);
-    return true;
-  }
-  Result<uint32_t> filled = compiled_->fill(state(), row);
-  if (!filled.ok()) return stick(filled.status());
-  bool accepting = compiled_->states().accepting(state());
-  uint64_t legal = *filled;
+Status Matcher::check_row(std::span<const uint32_t> row) const {
+  size_t words = (compiled_->vocab().size() + 31) / 32;
+  if (row.size() >= words) return ok_status();
+  return invalid_request("rows", "a row has " + std::to_string(row.size()) + " words, " +
+                                     std::to_string(words) + " are needed");
+}
+
+// The row of text tokens, of which there are `legal`, with the stop tokens of this matcher.
+Result<bool> Matcher::with_stops(StateId state, uint32_t legal, std::span<uint32_t> row) const {
+  bool accepting = compiled_->states().accepting(state);
   for (TokenId token : *stop_tokens_) {
     uint32_t bit = uint32_t{1} << (token & 31);
     bool was = row[token >> 5] & bit;  // a text token that this matcher uses as a stop token
@@ -111,11 +112,50 @@ Result<bool> Matcher::fill(std::span<uint32_t> row) {
     legal = legal - (was ? 1 : 0) + (accepting ? 1 : 0);
   }
   if (legal == 0 && !accepting) {
-    return stick(grammar_error(Reason::stuck, "",
-                               "no token of the vocabulary continues the text; loosen the "
-                               "constraint or use a vocabulary with single bytes"));
+    return grammar_error(Reason::stuck, "",
+                         "no token of the vocabulary continues the text; loosen the "
+                         "constraint or use a vocabulary with single bytes");
   }
-  return legal < vocab.size();
+  return legal < compiled_->vocab().size();
+}
+
+Result<bool> Matcher::fill_at(StateId state, std::span<uint32_t> row) {
+  if (state == kStopped) {
+    std::ranges::fill(row, 0u);
+    return true;
+  }
+  Result<uint32_t> filled = compiled_->fill(state, row);
+  if (!filled.ok()) return filled.status();
+  return with_stops(state, *filled, row);
+}
+
+Result<bool> Matcher::fill(std::span<uint32_t> row) {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return error_;
+  Status fits = check_row(row);
+  if (!fits.ok()) return fits;
+  Result<bool> masked = fill_at(state(), row);
+  return masked.ok() ? masked : stick(masked.status());
+}
+
+bool Matcher::fill_known(std::span<uint32_t> row) {
+  Guard guard(compiled_->lock);
+  uint32_t legal = 0;
+  if (!error_.ok() || !check_row(row).ok() || state() == kStopped) return false;
+  return compiled_->recall(state(), row, legal) && with_stops(state(), legal, row).ok();
+}
+
+MaskId Matcher::mask_id() {
+  Guard guard(compiled_->lock);
+  if (!error_.ok()) return kStagedMask;
+  if (state() == kStopped) return kNothingLegal;
+  uint32_t legal = 0;
+  MaskId id = compiled_->mask_id(state(), stops_number_, legal);
+  bool accepting = compiled_->states().accepting(state());
+  bool texts_stop = control_stops_ < stop_tokens_->size();
+  if (!accepting && (legal == 0 || texts_stop)) return kStagedMask;  // perhaps stuck: ask fill()
+  if (legal + (accepting ? control_stops_ : 0) == compiled_->vocab().size()) return kNoMask;
+  return id;
 }
 
 Status Matcher::rollback(uint64_t steps) {

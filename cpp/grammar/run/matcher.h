@@ -1,19 +1,30 @@
 // A matcher: one text on its way through a compiled grammar.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "grammar/run/compiled.h"
+#include "grammar/run/rows.h"
 
 namespace treadle {
 
+// A draft tree: node i holds a token; its first child and its next sibling are nodes too, or -1.
+// Node 0 is the token that was accepted last, and has no sibling.
+struct DraftTree {
+  std::span<const int64_t> child, sibling, tokens;
+};
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
 // One accepted token or text is one step; history is one state id a step, so rollback is O(1).
 // Forks share the history until one of them moves on. An error of the core (a budget ran out, no
-// token fits) sticks to this matcher until reset() or a rollback; other matchers go on.
+// token fits) sticks to this matcher until reset() or a rollback; other matchers go on. A matcher
+// has one user at a time; different matchers of one grammar may be used by different threads.
 class Matcher {
  public:
   // `stop_tokens` end the text where the grammar accepts.
@@ -25,14 +36,25 @@ class Matcher {
   // Writes the legal tokens: bit t of word t / 32. Words past the vocabulary become 0. True when
   // anything is masked. After a stop token nothing is legal.
   Result<bool> fill(std::span<uint32_t> row);
+  // fill() if the mask is known already; false: nothing was written, ask fill().
+  bool fill_known(std::span<uint32_t> row);
+  // The number of the row that fill() would write (see MaskIds); kStagedMask when it has none yet.
+  MaskId mask_id();
   Status rollback(uint64_t steps);
   Matcher fork() const;
   void reset();
   // The bytes that every completion goes on with, up to where it may end or branch (64 KiB at
   // most).
   Result<std::string> forced();
+  // How many of `ids`, which spell `forced` or a prefix of it, a tokenizer would choose whatever
+  // comes after: up to the first from which a legal token runs on past `forced`.
+  Result<uint64_t> canonical(std::string_view forced, std::span<const TokenId> ids);
   // Length of the longest prefix of `tokens` that accept() would take; the state is untouched.
   Result<uint64_t> validate(std::span<const TokenId> tokens);
+  // fill() for each node of a draft, into the row of its number; the state is untouched. Rows of
+  // refused nodes, and of all below them, are zeros. False when the deadline passed before the end:
+  // the rows of nodes not reached are zeros as well.
+  Result<bool> fill_tree(const DraftTree& tree, const MaskRows& rows, Deadline deadline);
 
   Status error() const;    // what sticks, or ok
   bool accepting() const;  // the text may end here
@@ -45,12 +67,18 @@ class Matcher {
   StateId state() const { return (*history_)[length_ - 1]; }
   StateId advance(StateId state, std::string_view bytes, Fuel& fuel);
   StateId after(StateId state, TokenId token, Fuel& fuel);
+  Status check_row(std::span<const uint32_t> row) const;
+  Result<bool> fill_at(StateId state, std::span<uint32_t> row);
+  Result<bool> with_stops(StateId state, uint32_t legal, std::span<uint32_t> row) const;
+  bool runs_past(StateId end, std::string_view begun, Fuel& fuel);
   bool stops(TokenId token) const;
   void push(StateId state);
   Status stick(Status status);
 
   CompiledRef compiled_;
   std::shared_ptr<const std::vector<TokenId>> stop_tokens_;
+  uint32_t stops_number_ = 0;                      // of these stop tokens, for mask ids
+  uint32_t control_stops_ = 0;                     // how many of them are no text tokens
   std::shared_ptr<std::vector<StateId>> history_;  // may be longer than length_, if shared
   uint64_t length_ = 1;
   Status error_;

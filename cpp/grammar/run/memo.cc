@@ -1,51 +1,8 @@
 #include "grammar/run/memo.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 
 namespace treadle {
-
-namespace {
-
-// The base build may not use the instruction, so the loader picks a version.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
-__attribute__((target_clones("popcnt", "default")))
-#endif
-uint32_t ones(std::span<const uint32_t> words) {
-  uint32_t total = 0;
-  for (uint32_t word : words) total += static_cast<uint32_t>(std::popcount(word));
-  return total;
-}
-
-}  // namespace
-
-TokenMask::TokenMask(std::vector<uint32_t> bits) {
-  count_ = ones(bits);
-  listed_ = count_ <= kFew;
-  if (!listed_) {
-    words_ = std::move(bits);
-    return;
-  }
-  words_.reserve(count_);
-  for (size_t i = 0; i < bits.size(); ++i) {
-    for (uint32_t word = bits[i]; word; word &= word - 1) {
-      words_.push_back(static_cast<uint32_t>(i * 32) +
-                       static_cast<uint32_t>(std::countr_zero(word)));
-    }
-  }
-}
-
-void TokenMask::copy_to(std::span<uint32_t> row) const {
-  if (listed_) {
-    std::memset(row.data(), 0, row.size_bytes());
-    for (uint32_t token : words_) row[token >> 5] |= uint32_t{1} << (token & 31);
-    return;
-  }
-  size_t words = std::min(words_.size(), row.size());
-  std::memcpy(row.data(), words_.data(), words * sizeof(uint32_t));
-  std::fill(row.begin() + static_cast<std::ptrdiff_t>(words), row.end(), 0u);
-}
 
 bool Memo::copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count) {
   Guard guard(lock_);

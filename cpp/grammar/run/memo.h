@@ -5,29 +5,11 @@
 #include <span>
 #include <vector>
 
+#include "grammar/run/table.h"
+#include "grammar/run/token_mask.h"
 #include "support/lock.h"
 
 namespace treadle {
-
-// A set of tokens, as sorted ids while they are few, else one bit a token (V / 32 + 1 words).
-class TokenMask {
- public:
-  TokenMask() = default;
-  // `bits`: V / 32 + 1 words.
-  explicit TokenMask(std::vector<uint32_t> bits);
-
-  // Writes V / 32 rounded up words and clears the rest of the row.
-  void copy_to(std::span<uint32_t> row) const;
-  uint32_t count() const { return count_; }
-  uint64_t memory() const { return words_.size() * sizeof(uint32_t); }
-
- private:
-  static constexpr uint32_t kFew = 512;
-
-  std::vector<uint32_t> words_;
-  uint32_t count_ = 0;
-  bool listed_ = false;
-};
 
 // Where a mask lies; stale once the memo has dropped it.
 struct MaskSlot {
@@ -42,9 +24,13 @@ class Memo {
 
   // Copies the mask and sets `count` to its tokens; false when it is gone.
   bool copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count);
+  // The same without the copy: the mask is there, and was used just now.
+  bool touch(MaskSlot slot, uint32_t& count);
   MaskSlot put(TokenMask mask);
   void clear();
   uint64_t memory();
+
+  MaskIds ids;
 
  private:
   struct Slot {

@@ -39,15 +39,10 @@ Status States::start(NodeRef root) {
   return start_ == kFault ? take_fault() : ok_status();
 }
 
-Status States::take_fault() {
-  Status status = store_->fault();
-  store_->clear_fault();
-  return status;
-}
-
 uint64_t States::memory() const {
-  return store_->memory() + cells_.memory() + configs_.size() * sizeof(Config) +
-         list_.size() * (sizeof(State) + 24) + rows_made_ * kRowBytes;
+  return store_->memory() + cells_.memory() + behind_.size() * sizeof(Behind) +
+         configs_.size() * sizeof(Config) + list_.size() * (sizeof(State) + 24) +
+         rows_made_ * kRowBytes;
 }
 
 bool States::worn() const {
@@ -94,12 +89,52 @@ StateId States::next(StateId state, uint8_t byte, Fuel& fuel) {
   return to;
 }
 
+StateId States::after_token(StateId state, StateId spelled, TokenId token,
+                            const TokenTerminals& terminals, Fuel& fuel) {
+  if (!store_->ok()) return kFault;
+  bool taken = false;
+  store_->set_fuel(&fuel, kDeriveCost);
+  for (uint32_t i = 0; i < list_[state].count; ++i) {
+    Config config = configs_[list_[state].offset + i];
+    if (store_->regular(config.residual)) continue;
+    if (!terminals.takes(store_->node(config.residual), token)) continue;
+    taken = true;
+    pop(config.cell);
+  }
+  if (!taken) {
+    store_->set_fuel(nullptr);
+    return spelled;
+  }
+  for (uint32_t i = 0; i < list_[spelled].count; ++i) {
+    Config config = configs_[list_[spelled].offset + i];
+    visit(config.residual, config.cell);
+  }
+  accepts_ |= list_[spelled].accepting;
+  StateId to = close(fuel);
+  store_->set_fuel(nullptr);
+  return to;
+}
+
+const Behind& States::behind(CellId cell, Fuel& fuel) {
+  if (cell >= behind_.size()) behind_.resize(cells_.size());
+  if (behind_[cell].state != kUnknown) return behind_[cell];
+  static const Behind kFailed{kFault, {}};
+  if (!store_->ok()) return kFailed;
+  store_->set_fuel(&fuel, kDeriveCost);
+  pop(cell);
+  StateId state = close(fuel);
+  store_->set_fuel(nullptr);
+  if (state == kFault) return kFailed;
+  return behind_[cell] = {state, first(state)};
+}
+
 // The transition on `byte`, filled in for all bytes that no residual tells from it.
 StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
   const State from = list_[state];
   ByteSet alike = ByteSet::all();
   for (uint32_t i = 0; i < from.count; ++i) {
     Config config = configs_[from.offset + i];
+    if (!store_->regular(config.residual)) continue;  // a token terminal: no byte leads into it
     alike &= store_->same(config.residual, byte);
     visit(store_->derive(config.residual, byte), config.cell);
   }

@@ -9,6 +9,7 @@
 
 #include "grammar/ir/store.h"
 #include "grammar/run/cell.h"
+#include "grammar/run/token_terminals.h"
 #include "support/flat_set.h"
 
 namespace treadle {
@@ -25,6 +26,12 @@ struct Config {
   NodeRef residual;
   CellId cell;
   bool operator==(const Config&) const = default;
+};
+
+// What a continuation begins with: its state, and the bytes that may have a live transition there.
+struct Behind {
+  StateId state = kUnknown;
+  ByteSet first;
 };
 
 // All states of one grammar. Every state but the dead one can be completed: residuals and
@@ -45,17 +52,23 @@ class States {
   uint64_t epoch() const { return epoch_; }
   // kDeadState when no completion begins with `byte`, kFault when a budget ran out.
   StateId next(StateId state, uint8_t byte, Fuel& fuel);
+  // After one whole token whose bytes lead to `spelled`: by its bytes or by a token terminal.
+  StateId after_token(StateId state, StateId spelled, TokenId token,
+                      const TokenTerminals& terminals, Fuel& fuel);
   // Bytes that may have a live transition, a superset.
   ByteSet first(StateId state);
   bool accepting(StateId state) const { return list_[state].accepting; }
   std::span<const Config> configs(StateId state) const;
+
+  // Where a text stands once what is above `cell` is complete. kFault when a budget ran out.
+  const Behind& behind(CellId cell, Fuel& fuel);
 
   // A state with the same mask, whose counters reach no further than tokens of `units` bytes do.
   // kFault when a budget ran out.
   StateId clamped(StateId state, uint32_t units, Fuel& fuel);
 
   // The Status behind the last kFault; clears it, so that the next step may try again.
-  Status take_fault();
+  Status take_fault() { return store_->take_fault(); }
   uint64_t memory() const;
   uint64_t size() const { return list_.size(); }
   Store& store() { return *store_; }
@@ -96,6 +109,7 @@ class States {
   std::vector<Config> configs_;
   std::vector<uint32_t> hashes_;
   std::vector<StateId> table_;
+  std::vector<Behind> behind_;         // by cell
   std::vector<StateId> clamped_;       // by state; kDeadState: not asked yet
   std::vector<CellId> clamped_cells_;  // by cell; kBottom: not asked yet
   std::vector<StateId> unset_;         // the row of states without one

@@ -49,6 +49,10 @@ class LeapClock final : public Typed {
     const auto& that = static_cast<const LeapClock&>(other);
     return read_ == that.read_ && minutes_ == that.minutes_;
   }
+  Digest digest(Store&) const override {
+    Digest out = Digest::of(static_cast<uint64_t>(tag)).add("clock");
+    return out.add(static_cast<uint64_t>(read_) << 32 | static_cast<uint64_t>(minutes_));
+  }
   ByteSet first(Store&) const override {
     switch (read_) {
       case 0:

@@ -89,6 +89,10 @@ class FreeText final : public Typed {
     return row_ == that.row_ && at_ == that.at_ &&
            (words_ == that.words_ || *words_ == *that.words_);
   }
+  Digest digest(Store&) const override {
+    Digest out = Digest::of(static_cast<uint64_t>(tag)).add(words_->digest());
+    return out.add(static_cast<uint64_t>(row_) << 8 | static_cast<uint64_t>(at_));
+  }
   // The automaton is counted once, for the state that every text begins in.
   uint64_t bytes() const override {
     return sizeof(FreeText) + (row_ == 0 && at_ == At::whole ? words_->bytes() : 0);
@@ -153,9 +157,11 @@ Automaton::Automaton(std::vector<std::string> words) : words_(std::move(words)) 
   std::sort(words_.begin(), words_.end());
   words_.erase(std::unique(words_.begin(), words_.end()), words_.end());
   ByteSet used;
+  digest_ = Digest::of(words_.size());
   for (const std::string& word : words_) {
     for (const char c : word) used.insert(static_cast<uint8_t>(c));
     hash_ = hash_bytes(word, hash_);
+    digest_.add(word);
   }
   columns_.push_back(~used);  // empty when the words use every byte
   used.each([&](uint8_t byte) {

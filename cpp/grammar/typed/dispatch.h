@@ -11,6 +11,7 @@
 
 #include "grammar/ir/node.h"
 #include "support/bitset.h"
+#include "support/digest.h"
 
 namespace treadle {
 
@@ -36,6 +37,7 @@ class Automaton {
   // The bytes that lead from `row` to `target`.
   [[nodiscard]] ByteSet bytes_to(uint32_t row, uint32_t target) const;
   [[nodiscard]] uint64_t hash() const { return hash_; }
+  [[nodiscard]] const Digest& digest() const { return digest_; }
   [[nodiscard]] uint64_t bytes() const { return table_.size() * 4 + columns_.size() * 32 + 512; }
   bool operator==(const Automaton& other) const { return words_ == other.words_; }
 
@@ -45,6 +47,7 @@ class Automaton {
   std::vector<ByteSet> columns_;  // the bytes of each column
   uint8_t column_[256] = {};
   uint64_t hash_ = 0;
+  Digest digest_;
 };
 
 // All UTF-8 texts that contain none of the words; empty words are ignored. One leaf, whose

@@ -60,6 +60,14 @@ class Num final : public Typed {
     const auto& that = static_cast<const Num&>(other);
     return state_ == that.state_ && (allowed_ == that.allowed_ || *allowed_ == *that.allowed_);
   }
+  Digest digest(Store&) const override {
+    Digest out = Digest::of(static_cast<uint64_t>(tag)).add(static_cast<uint64_t>(state_.phase));
+    out.add(state_.digits);
+    out.add(static_cast<uint64_t>(state_.scale) << 32 | static_cast<uint32_t>(state_.room));
+    out.add(static_cast<uint64_t>(state_.range.lo) << 32 | static_cast<uint32_t>(state_.range.hi));
+    out.add(static_cast<uint64_t>(state_.power) << 32 | static_cast<uint32_t>(state_.power_digits));
+    return out.add(allowed_->digest());
+  }
   uint64_t bytes() const override { return sizeof(Num) + state_.digits.capacity(); }
   bool nullable(Store&) const override;
   ByteSet first(Store&) const override;

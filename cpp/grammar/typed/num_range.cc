@@ -48,6 +48,21 @@ uint64_t Magnitudes::hash() const {
   return hi ? hash_bound(h, *hi) : h;
 }
 
+Digest Magnitudes::digest() const {
+  Digest out = Digest::of(static_cast<uint64_t>(spelling));
+  auto add_bound = [&](const Bound& bound) {
+    out.add(uint64_t{bound.open} << 1 | bound.value.negative).add(bound.value.digits);
+    out.add(static_cast<uint64_t>(bound.value.exponent));
+  };
+  auto add_step = [&](const Step& each) { out.add(each.a).add(static_cast<uint64_t>(each.b)); };
+  add_bound(lo);
+  out.add(hi ? 1 : 0);
+  if (hi) add_bound(*hi);
+  add_step(step);
+  for (const Step& other : avoid) add_step(other);
+  return out.add(avoid.size());
+}
+
 std::optional<Magnitudes> Magnitudes::of(const NumberSet& set, bool negative) {
   auto low = set.lo, high = set.hi;
   if (negative) {

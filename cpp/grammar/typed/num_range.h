@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grammar/typed/num.h"
+#include "support/digest.h"
 
 namespace treadle {
 
@@ -31,6 +32,7 @@ struct Magnitudes {
 
   bool operator==(const Magnitudes&) const = default;
   [[nodiscard]] uint64_t hash() const;
+  [[nodiscard]] Digest digest() const;
 
   // The part of `set` of one sign; nothing when no number of that sign belongs to it.
   static std::optional<Magnitudes> of(const NumberSet& set, bool negative);

@@ -33,6 +33,8 @@ class Members final : public Typed {
   }
   uint64_t bytes() const override { return sizeof(Members) + state_.seen.size() * 8; }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
+  // A state that was reached by an offered key can be completed.
+  bool certain() const override { return !first_; }
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
   NodeRef clamped(Store& store, uint32_t units) const override;
 
@@ -103,10 +105,9 @@ NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) con
   return store.concat(parts);
 }
 
-// A state that was reached by an offered key can be completed. The first one can if its required
-// keys have values and the counts agree; then optional keys fill up to the minimum.
+// The first one can be completed if its required keys have values and the counts agree; then
+// optional keys fill up to the minimum.
 Result<NodeRef> Members::witness(Store& store, Fuel& fuel) const {
-  if (!first_) return store.eps();
   if (form_->goals != 0) return goals_witness(store, *form_, fuel);
   std::vector<NodeRef> parts;
   std::vector<NodeRef> choices;
@@ -224,24 +225,60 @@ NodeRef framed_rest(Store& store, const ObjectFormRef& form, ObjectState state, 
   return over ? store.alt(json_space(store, form->whitespace), more) : more;
 }
 
+// Behind the closing quote of a key that has been read: a rule, so that nothing is built for the
+// keys that nobody writes, and the names themselves are the same residuals in every object.
+class AfterKey final : public Typed {
+ public:
+  AfterKey(ObjectFormRef form, ObjectState next, NodeRef value)
+      : Typed(TypedTag::after_key, false),
+        form_(std::move(form)),
+        next_(std::move(next)),
+        value_(value) {}
+
+  uint64_t hash() const override {
+    return mix(mix(mix(static_cast<uint64_t>(tag), form_->hash), next_.hash()), value_);
+  }
+  bool equals(const Typed& other) const override {
+    const auto& that = static_cast<const AfterKey&>(other);
+    return value_ == that.value_ && next_ == that.next_ &&
+           (form_ == that.form_ || *form_ == *that.form_);
+  }
+  uint64_t bytes() const override { return sizeof(AfterKey) + next_.seen.size() * 8; }
+  Result<NodeRef> expand(Store& store, Fuel&) const override {
+    const NodeRef space = json_space(store, form_->whitespace);
+    const NodeRef rest = store.typed(std::make_unique<Members>(form_, next_, false));
+    const NodeRef parts[] = {space, store.bytes(":"), space, value_, rest};
+    return store.concat(parts);
+  }
+  // Only keys that leave the object completable are offered, and only with a value.
+  bool certain() const override { return true; }
+
+ private:
+  ObjectFormRef form_;
+  ObjectState next_;
+  NodeRef value_;
+};
+
+// The same for an object with a frame, from the end of the key.
+NodeRef framed_value(Store& store, const ObjectFormRef& form, ObjectState next, KeyRead read,
+                     NodeRef value) {
+  const NodeRef rest = framed_rest(store, form, std::move(next), false);
+  if (form->frame->end.empty() || read.key == kOpen) return store.cat(value, rest);
+  std::string end(form->frame->end);
+  end += form->keys[read.key].name;
+  end += form->frame->end_after;
+  const NodeRef parts[] = {value, store.bytes(end), rest};
+  return store.concat(parts);
+}
+
 }  // namespace
 
 NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& state, KeyRead read,
                    NodeRef value) {
-  if (form->frame != nullptr) {
-    const NodeRef rest = framed_rest(store, form, after_key(*form, state, read), false);
-    if (form->frame->end.empty() || read.key == kOpen) return store.cat(value, rest);
-    std::string end(form->frame->end);
-    end += form->keys[read.key].name;
-    end += form->frame->end_after;
-    const NodeRef parts[] = {value, store.bytes(end), rest};
-    return store.concat(parts);
-  }
-  const NodeRef space = json_space(store, form->whitespace);
-  const NodeRef rest =
-      store.typed(std::make_unique<Members>(form, after_key(*form, state, read), false));
-  const NodeRef parts[] = {store.bytes("\""), space, store.bytes(":"), space, value, rest};
-  return store.concat(parts);
+  ObjectState next = after_key(*form, state, read);
+  if (form->frame != nullptr) return framed_value(store, form, std::move(next), read, value);
+  return store.cat(store.bytes("\""),
+                   store.typed(std::make_unique<AfterKey>(form, std::move(next), value)));
 }
 
 NodeRef after_offered(Store& store, const ObjectFormRef& form, const ObjectState& state,

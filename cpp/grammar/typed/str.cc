@@ -99,6 +99,16 @@ bool reaches(Store& store, NodeRef text, std::span<const ByteRange> bytes) {
   return false;
 }
 
+// Whether some character does: nearly every question asked is this one.
+bool begins(Store& store, NodeRef text) {
+  if (store.node(text).facts.plain) return !store.first(text).empty();
+  static const std::vector<Utf8Sequence> kAny = utf8_sequences(CharSet::any());
+  for (const Utf8Sequence& sequence : kAny) {
+    if (reaches(store, text, std::span(sequence.bytes.data(), sequence.size))) return true;
+  }
+  return false;
+}
+
 bool reaches_any(Store& store, NodeRef text, const CharSet& set) {
   for (const Utf8Sequence& sequence : utf8_sequences(set)) {
     if (reaches(store, text, std::span(sequence.bytes.data(), sequence.size))) return true;
@@ -120,11 +130,28 @@ class Str final : public Typed {
     const auto& that = static_cast<const Str&>(other);
     return text_ == that.text_ && escapes_ == that.escapes_ && escape_ == that.escape_;
   }
+  Digest digest(Store& store) const override {
+    Digest text = store.digest(text_);
+    if (!text.known()) return text;
+    Digest out = Digest::of(static_cast<uint64_t>(tag)).add(text);
+    out.add(static_cast<uint64_t>(escapes_) << 16 | static_cast<uint64_t>(escape_.inside) << 8 |
+            escape_.digits);
+    return out.add(static_cast<uint64_t>(escape_.unit) << 16 | escape_.high);
+  }
   bool nullable(Store& store) const override {
     return escape_.inside == Inside::none && store.nullable(text_);
   }
   ByteSet first(Store& store) const override;
   ByteSet same(Store& store, uint8_t byte) const override;
+  Beside beside(Store& store) const override {
+    if (escape_.inside != Inside::none) return {};
+    Beside out = store.beside(text_);
+    if (out.node == store.empty()) return out;
+    out.differ &= raw_bytes();
+    out.differ.insert('\\');
+    out.node = string_content(store, out.node, escapes_);
+    return out;
+  }
   NodeRef derive(Store& store, uint8_t byte) const override;
   Escapes escapes() const { return escapes_; }
   NodeRef between(const Store& store) const {
@@ -229,6 +256,12 @@ NodeRef Str::take(Store& store, uint32_t code) const {
 
 // A partial escape stays only if some code point that completes it is allowed here.
 NodeRef Str::enter(Store& store, const Escape& escape) const {
+  const bool open =
+      escape.inside == Inside::escape || (escape.inside == Inside::hex && escape.digits == 0);
+  if (escapes_ == Escapes::any && open) {  // any character may still come of it
+    if (!begins(store, text_)) return store.empty();
+    return store.typed(std::make_unique<Str>(text_, escapes_, escape));
+  }
   CharSet reachable = completions(escape);
   if (escapes_ == Escapes::minimal) {
     reachable =

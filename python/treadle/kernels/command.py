@@ -1,4 +1,4 @@
-"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack.
+"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack, capture, apply, measure.
 
 The command line registers `main` under `kernels`; `python -m treadle.kernels.command` works too.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.errors import TreadleError
+from treadle.kernels import command_apply, command_bench
 from treadle.kernels.store.dataset import Dataset
 from treadle.kernels.store.transfer import export, merge
 
@@ -46,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="write nothing, fail on a difference"
     )
     verb("pack", "write the solutions made of a dataset's sources", _pack, "root")
+    command_bench.register(verb)
+    command_apply.register(verbs)
     return parser
 
 
@@ -110,7 +113,7 @@ def _pack(options: argparse.Namespace) -> int:
     from treadle.kernels.packing import packed
 
     data = Dataset(options.root)
-    made = list(packed(data.definitions(), options.root / "sources" / "cuda"))
+    made = list(packed(data.definitions(), options.root / "sources"))
     for one in made:
         data.add(one, replace=True)
     return _moved(options, {"solutions": len(made)})

@@ -1,105 +1,114 @@
-"""Solutions made of the CUDA sources beside a dataset: `sources/cuda` → solutions of ours.
+"""Solutions made of the sources beside a dataset: `sources/{torch,triton,cpp,cuda}` → ours.
 
-One binding file a family stands between a definition's signature and a kernel; what a definition
-bakes in goes into `constants.h`. The binding is `dlpack`, which a v1 reader does not know, so these
-solutions live under `ext/`.
+One file an op and language; what a definition bakes in goes into `constants.h` or `constants.py`.
+Compiled ones have the binding `dlpack`, which a v1 reader does not know, so they live under `ext/`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from treadle.errors import NotFound
-from treadle.kernels.schema import AxisConst, Definition, Solution, Source, Spec
+from treadle.kernels.families import (
+    CUDA,
+    EVERYWHERE,
+    Family,
+    cpp_constants,
+    cuda_constants,
+    cuda_takes,
+    family_of,
+    python_constants,
+)
+from treadle.kernels.schema import Definition, Solution, Source, Spec
 
 AUTHOR = "treadle"
-FAMILIES: tuple[tuple[str, str], ...] = (
-    (r"gemm_n\d+_k\d+(_bf16)?", "gemm"),
-    (r"gemm_n\d+_k\d+_bf16_w4g32", "gemm_w4g32"),
-    (r"rmsnorm_h\d+(_bf16_eps.*)?", "rmsnorm"),
-    (r"fused_add_rmsnorm_h\d+", "fused_add_rmsnorm"),
-    (r"add_rmsnorm_h\d+_bf16_eps.*", "add_rmsnorm"),
-    (r"glu_silu_f\d+_bf16", "glu"),
-    (r"rope_with_cos_sin_cache_.*", "rope"),
-    (r"gqa_paged_decode_.*", "gqa_paged_decode"),
-    (r"top_[kp].*_sampling_from_probs_v\d+", "sample"),
-)
-"""Pattern of a definition's name → binding file `bind_<family>.cu`."""
+
+
+class Kit(NamedTuple):
+    """A folder of sources: language, ending, constants, targets, flags, how a file names another.
+
+    compiled: entries are C functions with binding `dlpack`, which take their outputs last.
+    """
+
+    language: str
+    ending: str
+    families: tuple[Family, ...]
+    constants: tuple[str, Callable[[Definition], str]]
+    hardware: list[str]
+    mention: re.Pattern[str]
+    flags: dict[str, list[str]] | None = None
+    compiled: bool = False
+
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+_IMPORT = re.compile(r"^from \.(\w+) import", re.MULTILINE)
+_HOPPER = ["H100", "H200"]
+
+KITS: Mapping[str, Kit] = {
+    "cuda": Kit(
+        "cuda", ".cu", CUDA, ("constants.h", cuda_constants), _HOPPER, _INCLUDE,
+        {"cuda_cflags": ["-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a"]}, True,
+    ),
+    "cpp": Kit(
+        "cpp", ".cc", EVERYWHERE, ("constants.h", cpp_constants), ["cpu"], _INCLUDE,
+        {"cflags": ["-O3", "-march=native", "-std=c++20", "-fopenmp-simd"]}, True,
+    ),
+    "triton": Kit(
+        "triton", ".py", EVERYWHERE, ("constants.py", python_constants), _HOPPER, _IMPORT,
+    ),
+    "torch": Kit(
+        "python", ".py", EVERYWHERE, ("constants.py", python_constants), ["cpu", *_HOPPER], _IMPORT,
+    ),
+}  # fmt: skip
 
 
 def packed(definitions: Mapping[str, Definition], sources: Path) -> Iterator[Solution]:
-    """A solution for each definition that a family fits and whose shape its kernel takes."""
-    for name, definition in definitions.items():
-        for pattern, family in FAMILIES:
-            if re.fullmatch(pattern, name) and _fits(family, definition):
-                yield pack(definition, family, sources)
-                break
+    """Every solution that the sources give for these definitions. sources: the folder of kits."""
+    for name, kit in KITS.items():
+        for definition in definitions.values():
+            family = family_of(definition, kit.families)
+            if family is None or (name == "cuda" and not cuda_takes(family.stem, definition)):
+                continue
+            yield pack(definition, name, family, sources)
 
 
-def pack(definition: Definition, family: str, sources: Path) -> Solution:
-    """One solution with all files its binding includes. Raises NotFound for a missing file."""
-    entry = f"bind_{family}.cu"
+def pack(definition: Definition, kit_name: str, family: Family, sources: Path) -> Solution:
+    """One solution with all files that its entry names. Raises NotFound for a missing file."""
+    kit = KITS[kit_name]
+    entry = f"{family.stem}{kit.ending}"
+    file, make = kit.constants
     files: dict[str, str] = {}
     wanted = [entry]
     while wanted:
         name = wanted.pop()
         if name in files:
             continue
-        files[name] = _constants(definition) if name == "constants.h" else _text(sources / name)
-        wanted += _INCLUDE.findall(files[name])
+        files[name] = make(definition) if name == file else _text(sources, kit_name, name)
+        said = kit.mention.findall(files[name])
+        wanted += said if kit.compiled else [f"{word}.py" for word in said]
     return Solution(
-        name=f"{AUTHOR}_cuda_{definition.name}",
+        name=f"{AUTHOR}_{kit_name}_{definition.name}",
         definition=definition.name,
         author=AUTHOR,
         spec=Spec(
-            language="cuda",
-            target_hardware=["H100", "H200"],
-            entry_point=f"{entry}::run",
-            binding="dlpack",
-            compile_options={
-                "cuda_cflags": ["-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a"]
-            },
+            language=kit.language,
+            target_hardware=kit.hardware,
+            entry_point=f"{entry}::{family.symbol}",
+            dependencies=[] if kit.compiled else ["torch"],
+            binding="dlpack" if kit.compiled else None,
+            destination_passing_style=kit.compiled,
+            compile_options=kit.flags,
         ),
         sources=[Source(path=name, content=files[name]) for name in sorted(files)],
     )
 
 
-def _fits(family: str, d: Definition) -> bool:
-    """Whether the kernel takes the definition's sizes; what it refuses is not offered."""
-    size = {name: a.value for name, a in d.axes.items() if isinstance(a, AxisConst)}
-    match family:
-        case "gemm":
-            return size["N"] % 16 == 0 and size["K"] % 64 == 0
-        case "gemm_w4g32":
-            return size["N"] % 16 == 0 and size["K"] % 256 == 0
-        case "gqa_paged_decode":
-            heads, kv_heads = size["num_qo_heads"], size["num_kv_heads"]
-            return size["head_dim"] in (64, 128) and heads // kv_heads <= 16
-        case _:
-            return True
-
-
-def _constants(d: Definition) -> str:
-    attrs = (d.treadle or {}).get("attrs", {})
-    page = d.axes.get("page_size")
-    values: dict[str, object] = {
-        "EPS": f"{attrs['eps']!r}f" if "eps" in attrs else None,
-        "PAGE": page.value if isinstance(page, AxisConst) else None,
-        "TOP_K": int("top_k" in d.inputs) if d.op_type == "sampling" else None,
-        "TOP_P": int("top_p" in d.inputs) if d.op_type == "sampling" else None,
-    }
-    lines = [f"#define TREADLE_{name} {v}" for name, v in values.items() if v is not None]
-    return "// What the definition bakes in.\n#pragma once\n" + "\n".join(lines) + "\n"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise NotFound(
-            f"no source {path.name}", at=str(path.parent), hint="check FAMILIES"
-        ) from None
+def _text(sources: Path, kit: str, name: str) -> str:
+    for folder in (kit, "common"):
+        path = sources / folder / name
+        if path.is_file():
+            return path.read_text()
+    raise NotFound(f"no source {name}", at=str(sources / kit), hint="see treadle.kernels.families")

@@ -12,6 +12,7 @@ from treadle.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from treadle.graph import Graph
+    from treadle.kernels.apply import Resolver
     from treadle.limits import Limits
     from treadle.types import Weights
 
@@ -25,12 +26,18 @@ class Torch:
 
     device: "cpu", "cuda", "cuda:1", …; None = CUDA where there is one. dtype: "f32", "bf16" or
     "f16" for weights, activations and KV; None = float32 on the CPU, bfloat16 on CUDA. threads:
-    CPU threads of an operation, a setting of the whole process; None leaves it alone.
+    CPU threads of an operation, a setting of the whole process; None leaves it alone. kernels: a
+    table of measured kernels (`treadle.kernels.apply`), asked once for every node.
     """
 
     def __init__(
-        self, device: str | None = None, dtype: str | None = None, threads: int | None = None
+        self,
+        device: str | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        kernels: Resolver | None = None,
     ) -> None:
+        self._kernels = kernels
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._device = torch.device(name)
@@ -60,5 +67,7 @@ class Torch:
 
         Raises ModelFormatError for weights that do not fit, Unsupported for an op without kernel.
         """
-        device = TorchDevice(graph, weights, limits, pages, self._device, _DTYPES[self.act])
+        device = TorchDevice(
+            graph, weights, limits, pages, self._device, _DTYPES[self.act], self._kernels
+        )
         return StreamExecutable(f"torch {self._device}", device, limits)

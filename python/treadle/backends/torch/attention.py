@@ -12,7 +12,8 @@ one call. Masks are made once a step and window, on the device.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,12 +30,13 @@ _READ_IN_PLACE = 256  # keys from which one call a sequence beats gathering seve
 class Pool:
     """KV of one layer: keys and values [P · B, K, d] each, so that a token's row is contiguous."""
 
-    __slots__ = ("d", "heads", "keys", "size", "values")
+    __slots__ = ("_paged", "d", "heads", "keys", "size", "values")
 
     def __init__(self, size: int, heads: int, d: int) -> None:
         self.size, self.heads, self.d = size, heads, d
         self.keys: Any = None
         self.values: Any = None
+        self._paged: tuple[Any, Any] | None = None
 
     def fill(self, pages: int, dtype: Any, device: Any) -> None:
         """Allocates the pool, all zero."""
@@ -48,6 +50,13 @@ class Pool:
             return torch.from_numpy(raw).view(dtype).view(shape)
 
         self.keys, self.values = zeros(), zeros()
+
+    def paged(self) -> tuple[Any, Any]:
+        """Keys and values by page [P, B, K, d]; the same two tensors at every call."""
+        if self._paged is None:
+            shape = (-1, self.size, self.heads, self.d)
+            self._paged = self.keys.view(shape), self.values.view(shape)
+        return self._paged
 
     def write(self, slots: Any, k: Any, v: Any) -> None:
         """Stores k, v [T, K, d] at slots [T]."""
@@ -113,6 +122,19 @@ class Together:
         return _softmax(grouped, k, v, False, self.mask, scale, cap).reshape(N, H, d)
 
 
+class Decoding(NamedTuple):
+    """Index arrays of a step in which every sequence has one query, int32 on the device.
+
+    indptr [S+1]: the entries of indices [pages] that are a sequence's. last [S]: tokens in its last
+    page. pages: how many there are, for who may not ask the device.
+    """
+
+    indptr: Any
+    indices: Any
+    last: Any
+    pages: int
+
+
 class Plan:
     """Index tensors of one step, and its attention groups by window."""
 
@@ -140,6 +162,24 @@ class Plan:
                 found = group.attend(q.index_select(0, group.tokens), pool, scale, cap)
                 out.index_copy_(0, group.tokens, found)
         return out
+
+    @cached_property
+    def decoding(self) -> Decoding | None:
+        """The step as kernels over page lists want it; None unless each sequence has one query."""
+        batch, size = self._batch, self._size
+        lens = batch.lens
+        if not len(lens) or len(batch.ids) != len(lens) or (np.diff(batch.starts) != 1).any():
+            return None
+        counts = -(-lens // size)
+        indptr = np.zeros(len(lens) + 1, np.int32)
+        np.cumsum(counts, out=indptr[1:])
+        rows = [row[:count] for row, count in zip(batch.table, counts, strict=True)]
+        arrays = (indptr, np.concatenate(rows), lens - (counts - 1) * size)
+        pointers, pages, last = (
+            torch.from_numpy(np.ascontiguousarray(a, np.int32)).to(self._device, non_blocking=True)
+            for a in arrays
+        )
+        return Decoding(pointers, pages, last, int(indptr[-1]))
 
     def _cut(self, window: int) -> list[Alone | Together]:
         starts, lens = self._batch.starts.tolist(), self._batch.lens.tolist()

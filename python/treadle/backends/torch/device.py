@@ -23,6 +23,7 @@ from treadle.errors import KernelError
 if TYPE_CHECKING:
     from treadle.backends.stream import Drawn
     from treadle.graph import Graph
+    from treadle.kernels.apply import Resolver
     from treadle.limits import Limits
     from treadle.types import Batch, Mask, SampleBatch, Sampled, Weights
 
@@ -54,11 +55,12 @@ class TorchDevice:
         pages: int | None,
         device: torch.device,
         dtype: torch.dtype,
+        resolver: Resolver | None = None,
     ) -> None:
         self._device, self._dtype = device, dtype
         self.page_size = page_size(graph)
         self.vocab = vocab_of(graph)
-        store = Store(graph, weights, dtype, device)
+        store = Store(graph, weights, dtype, device, resolver)
         with torch.inference_mode():
             _, self._program = compile_program(graph, store, _GIVEN)
             store.forget()

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 def add_rmsnorm(store: Store, node: Node) -> Kernel:
     x, y, w = node.inputs
-    norm = rms(store.param(w, torch.float32), float(constant(store, node)["eps"]))
+    weight = store.param(w, torch.float32)
+    norm = rms(weight, float(constant(store, node)["eps"]))
 
     def run(x: Any, y: Any) -> tuple[Any, Any]:
         total = x + y
         return total, norm(total)
 
-    return Kernel(run, (x, y), node.outputs)
+    return Kernel(run, (x, y), node.outputs, (None, None, weight))
 
 
 def linear_add(store: Store, node: Node) -> Kernel:
@@ -35,9 +36,12 @@ def linear_add(store: Store, node: Node) -> Kernel:
     bias = store.param(b[0]) if b else None
     if bias is None and param.device.type != "cpu":  # one kernel, and one rounding
         turned = param.t()
-        return Kernel(lambda x, y: torch.addmm(y, x, turned), (x, y), node.outputs)
-    run = product(param, bias)
-    return Kernel(lambda x, y: run(x).add_(y), (x, y), node.outputs)
+        return Kernel(
+            lambda x, y: torch.addmm(y, x, turned), (x, y), node.outputs, (None, param, None)
+        )
+    run = product(store, param, bias)
+    operands = (None, param, None) if bias is None else (None, param, None, bias)
+    return Kernel(lambda x, y: run(x).add_(y), (x, y), node.outputs, operands)
 
 
 def gate_up_glu(store: Store, node: Node) -> Kernel:
@@ -45,13 +49,13 @@ def gate_up_glu(store: Store, node: Node) -> Kernel:
     both = store.joined((gates, ups))  # [2F, D]
     F = both.shape[0] // 2
     act = gate(constant(store, node)["act"])
-    multiply = product(both)
+    multiply = product(store, both)
 
     def run(x: Any) -> Any:
         h = multiply(x)
         return act(h[:, :F], h[:, F:])
 
-    return Kernel(run, (x,), node.outputs)
+    return Kernel(run, (x,), node.outputs, (None, both[:F], both[F:]))
 
 
 def qkv(store: Store, node: Node) -> Kernel:
@@ -68,7 +72,7 @@ def qkv(store: Store, node: Node) -> Kernel:
 def packed_qkv(store: Store, node: Node) -> Kernel:
     """As `qkv`, with one output: the three side by side [T, Hd + 2 Kd]."""
     bias = store.joined(node.inputs[4:7]) if len(node.inputs) > 4 else None
-    run = product(store.joined(node.inputs[1:4]), bias)
+    run = product(store, store.joined(node.inputs[1:4]), bias)
     return Kernel(run, node.inputs[:1], (packed_name(node),))
 
 

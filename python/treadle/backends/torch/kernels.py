@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from treadle.backends.params import constant_attrs
+from treadle.backends.params import constant_attrs, size_of
+from treadle.backends.torch.substitute import attention_of, product_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,16 @@ _FEW_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """`run(*values of reads)` returns one tensor, or a tuple where there are several `writes`."""
+    """`run(*values of reads)` returns one tensor, or a tuple where there are several `writes`.
+
+    operands: for a kernel that another may stand in for, the op's operands in declared order: the
+    weight, or None for the next of `reads`.
+    """
 
     run: Callable[..., Any]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    operands: tuple[Any, ...] = ()
 
 
 def embed(store: Store, node: Node) -> Kernel:
@@ -43,8 +49,14 @@ def embed(store: Store, node: Node) -> Kernel:
     return Kernel(lambda ids: functional.embedding(ids, table), node.inputs[1:], node.outputs)
 
 
-def product(w: Any, b: Any = None) -> Callable[[Any], Any]:
-    """x [T, K] → x · wᵀ + b [T, N] for w [N, K].
+def product(store: Store, w: Any, b: Any = None) -> Callable[[Any], Any]:
+    """x [T, K] → x · wᵀ + b [T, N] for w [N, K], by whatever is fastest for the rows of x."""
+    own = matrix_product(w, b)
+    return own if b is not None else product_of(store, w, own)
+
+
+def matrix_product(w: Any, b: Any = None) -> Callable[[Any], Any]:
+    """As `product`, by torch.
 
     On the CPU, `linear` repacks all of w for a handful of rows, which costs two to four times the
     product itself; with w as the left operand nothing is repacked. One row and two rows have a
@@ -66,7 +78,7 @@ def product(w: Any, b: Any = None) -> Callable[[Any], Any]:
 def linear(store: Store, node: Node) -> Kernel:
     x, w, *b = node.inputs
     bias = store.param(b[0]) if b else None
-    return Kernel(product(store.param(w), bias), (x,), node.outputs)
+    return Kernel(product(store, store.param(w), bias), (x,), node.outputs)
 
 
 def rms(w: Any, eps: float) -> Callable[[Any], Any]:
@@ -92,8 +104,9 @@ def rms(w: Any, eps: float) -> Callable[[Any], Any]:
 
 
 def rmsnorm(store: Store, node: Node) -> Kernel:
-    run = rms(store.param(node.inputs[1], torch.float32), float(constant(store, node)["eps"]))
-    return Kernel(run, node.inputs[:1], node.outputs)
+    w = store.param(node.inputs[1], torch.float32)
+    run = rms(w, float(constant(store, node)["eps"]))
+    return Kernel(run, node.inputs[:1], node.outputs, (None, w))
 
 
 def turn(x: Any, trig: tuple[Any, Any, int, bool]) -> Any:
@@ -138,17 +151,24 @@ def attention(store: Store, node: Node) -> Kernel:
     pool = store.pool(kv)
     attrs = constant(store, node)
     scale, window, cap = float(attrs["scale"]), int(attrs["window"]), float(attrs["softcap"])
-    return Kernel(lambda plan, q: plan.attend(q, pool, scale, window, cap), (PLAN, q), node.outputs)
+
+    def attend(plan: Any, q: Any) -> Any:
+        return plan.attend(q, pool, scale, window, cap)
+
+    if window or cap:
+        return Kernel(attend, (PLAN, q), node.outputs)
+    heads = size_of(store.graph, store.graph.values[q].shape[1])
+    return Kernel(attention_of(store, heads, pool, scale, attend), (PLAN, q), node.outputs)
 
 
 def add(store: Store, node: Node) -> Kernel:
     del store
-    return Kernel(torch.add, node.inputs, node.outputs)
+    return Kernel(torch.add, node.inputs, node.outputs, (None, None))
 
 
 def scale(store: Store, node: Node) -> Kernel:
     by = float(constant(store, node)["by"])
-    return Kernel(lambda x: x * by, node.inputs, node.outputs)
+    return Kernel(lambda x: x * by, node.inputs, node.outputs, (None,))
 
 
 def softcap(store: Store, node: Node) -> Kernel:
@@ -157,7 +177,7 @@ def softcap(store: Store, node: Node) -> Kernel:
     def run(x: Any) -> Any:
         return (x.float() / cap).tanh_().mul_(cap).to(x.dtype)
 
-    return Kernel(run, node.inputs, node.outputs)
+    return Kernel(run, node.inputs, node.outputs, (None,))
 
 
 def gate(act: str) -> Callable[[Any, Any], Any]:
@@ -168,7 +188,7 @@ def gate(act: str) -> Callable[[Any, Any], Any]:
 
 
 def glu(store: Store, node: Node) -> Kernel:
-    return Kernel(gate(constant(store, node)["act"]), node.inputs, node.outputs)
+    return Kernel(gate(constant(store, node)["act"]), node.inputs, node.outputs, (None, None))
 
 
 def route(store: Store, node: Node) -> Kernel:

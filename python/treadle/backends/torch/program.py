@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.backends.params import one_device
 from treadle.backends.torch import fused, kernels
 from treadle.backends.torch.kernels import PLAN, Kernel
+from treadle.backends.torch.substitute import node_of
 from treadle.graph import fuse
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def compile_program(graph: Graph, store: Store, given: Sequence[str]) -> tuple[G
             return fused.packed_qk_norm_rope_kv(store, node, fused.packed_name(heads[i]))
         if id(node) in joined:
             return fused.packed_qkv(store, node)
-        return OPS[node.op](store, node)
+        return node_of(store, node, OPS[node.op](store, node))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = list(pool.map(make, (i for i in range(len(graph.nodes)) if i not in skipped)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from treadle.graph import Graph
+    from treadle.kernels.apply import Resolver
     from treadle.types import Weights
 
 
@@ -30,8 +31,16 @@ class Store:
     Kernels may be made on several threads: widening is the better part of a start.
     """
 
-    def __init__(self, graph: Graph, weights: Weights, dtype: Any, device: Any) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Weights,
+        dtype: Any,
+        device: Any,
+        resolver: Resolver | None = None,
+    ) -> None:
         self.graph, self.dtype, self.device = graph, dtype, device
+        self.resolver = resolver
         self.trigs: dict[tuple[str, str, float, int], str] = {}
         self._weights = weights
         self._kept: dict[tuple[str, Any], Future[Any]] = {}

@@ -29,3 +29,10 @@ def float_row(tensor: torch.Tensor, least: int, name: str) -> torch.Tensor:
     if tensor.shape[0] < least:
         raise RuntimeError(f"{name}: {tensor.shape[0]} elements, {least} are needed")
     return tensor
+
+
+def long_row(tensor: Any, name: str) -> Any:
+    """The tensor, int64 [n] on the CPU, as numpy. Raises RuntimeError otherwise."""
+    if tensor.device.type != "cpu" or tensor.dtype != torch.int64 or tensor.dim() != 1:
+        raise RuntimeError(f"{name}: expected int64 tensors of one axis on the CPU")
+    return tensor.contiguous().numpy()

@@ -12,8 +12,7 @@ from typing import Any, Literal
 import torch
 
 from treadle import _core
-from treadle.compat.xgrammar._draft import traverse
-from treadle.compat.xgrammar._rows import float_row, view_of
+from treadle.compat.xgrammar._rows import float_row, long_row, view_of
 from treadle.compat.xgrammar.base import XGRObject
 from treadle.compat.xgrammar.compiler import CompiledGrammar
 from treadle.compat.xgrammar.exception import RefusedError
@@ -172,10 +171,22 @@ class GrammarMatcher(XGRObject):
 
         Shapes: int64 [n] first child, next sibling (-1: none) and token of each node, node 0 being
         the token accepted last; token_bitmask int32 [n, W]; temperatures float32 [n], -1 where
-        none is set. A refused node has an empty mask, and its children are not visited.
+        none is set. Rows of refused nodes, and of nodes below them or not reached in time, are
+        empty.
         """
-        tree = (retrieve_next_token, retrieve_next_sibling, draft_tokens)
-        return traverse(self, tree, token_bitmask, time_threshold, temperatures)
+        tree = [
+            long_row(tensor, "a draft tree")
+            for tensor in (retrieve_next_token, retrieve_next_sibling, draft_tokens)
+        ]
+        if temperatures is not None:
+            warm = float_row(temperatures, len(tree[0]), "temperatures")
+            warm[: len(tree[0])] = -1.0 if self.temperature is None else self.temperature
+        seconds = time_threshold if time_threshold > 0 else None
+        rows = view_of(token_bitmask)
+        try:
+            return self._handle.fill_tree(tree[0], tree[1], tree[2], rows, seconds)
+        except TreadleError as error:
+            raise RefusedError(error) from None
 
     def find_jump_forward_string(self) -> str:
         """The text that every completion goes on with. Raises RuntimeError after a stop token."""
@@ -249,13 +260,13 @@ class GrammarMatcher(XGRObject):
 class BatchGrammarMatcher(XGRObject):
     """Calls for many matchers at once.
 
-    max_threads: "auto" or at least 1; treadle's core decides how many it uses.
+    max_threads: "auto" (half of the cores, 8 at most) or how many compute masks at a time.
     """
 
     def __init__(self, max_threads: int | Literal["auto"] = "auto") -> None:
         if max_threads != "auto" and (not isinstance(max_threads, int) or max_threads < 1):  # pyright: ignore
             raise RuntimeError(f'max_threads must be "auto" or at least 1, got {max_threads!r}')
-        self._init_handle(Batch())
+        self._init_handle(Batch(None if max_threads == "auto" else max_threads))
         self._owner: Any = None
         self._view: Any = None
 
@@ -279,8 +290,8 @@ class BatchGrammarMatcher(XGRObject):
             self._owner = bitmask
         where = None if indices is None else list(indices)
         try:
-            natives = [matcher._native for matcher in matchers]
-            failed = _core.fill_batch(natives, self._view, where)
+            handles = [matcher._handle for matcher in matchers]
+            failed: list[int] = self._handle.fill(handles, self._view, where)
         except (IndexError, ValueError) as error:
             raise RuntimeError(f"indices: {error}") from None
         if failed:

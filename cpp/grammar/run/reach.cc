@@ -1,0 +1,280 @@
+#include "grammar/run/reach.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace treadle {
+
+namespace {
+
+constexpr size_t kMostNext = 16'384;  // trie nodes behind ends that a reach lists
+constexpr unsigned kNarrow = 6;       // bytes that are looked up rather than scanned for
+constexpr uint32_t kBushy = 48;       // nodes of a subtree that is worth a look-up
+
+}  // namespace
+
+Reach::Reach(std::span<const uint32_t> bits, std::vector<uint32_t> ends, const TokenTrie& trie)
+    : inner_(bits), ends_(std::move(ends)) {
+  std::span<const TrieNode> nodes = trie.nodes();
+  std::vector<uint32_t> next;
+  std::array<uint32_t, 256> counts{};
+  for (uint32_t end : ends_) {
+    uint32_t behind = end + nodes[end].subtree();
+    for (uint32_t i = end + 1; i < behind; i += nodes[i].subtree()) {
+      next.push_back(i);
+      ++counts[nodes[i].byte()];
+    }
+    wide_ = next.size() > kMostNext;
+    if (wide_) return;
+  }
+  uint32_t total = 0;  // from here on `counts` is where the next node of a byte goes
+  for (unsigned byte = 0; byte < counts.size(); ++byte) {
+    if (counts[byte] == 0) continue;
+    next_bytes_.insert(static_cast<uint8_t>(byte));
+    starts_.push_back(total);
+    total += std::exchange(counts[byte], total);
+  }
+  starts_.push_back(total);
+  nodes_.resize(total);
+  for (uint32_t i : next) nodes_[counts[nodes[i].byte()]++] = i;
+}
+
+std::span<const uint32_t> Reach::next(uint8_t byte) const {
+  size_t at = next_bytes_.rank(byte);
+  return std::span(nodes_).subspan(starts_[at], starts_[at + 1] - starts_[at]);
+}
+
+uint64_t Reach::memory() const {
+  return sizeof(Reach) + inner_.memory() +
+         4 * (ends_.capacity() + nodes_.capacity() + starts_.capacity());
+}
+
+ReachRef ReachMemo::find(const Digest& digest) {
+  Guard guard(lock_);
+  auto found = entries_.find(digest);
+  if (found == entries_.end()) return nullptr;
+  found->second.used = ++clock_;
+  return found->second.reach;
+}
+
+void ReachMemo::put(const Digest& digest, ReachRef reach) {
+  Guard guard(lock_);
+  uint64_t bytes = reach->memory();
+  if (!entries_.try_emplace(digest, Entry{std::move(reach), ++clock_}).second) return;
+  bytes_ += bytes;
+  if (bytes_ > budget_) sweep();
+}
+
+void ReachMemo::sweep() {
+  std::vector<std::pair<uint64_t, Digest>> order;
+  for (const auto& [digest, entry] : entries_) order.push_back({entry.used, digest});
+  std::sort(order.begin(), order.end());
+  for (const auto& [used, digest] : order) {
+    if (bytes_ <= budget_ / 2) break;
+    auto found = entries_.find(digest);
+    bytes_ -= found->second.reach->memory();
+    entries_.erase(found);
+  }
+}
+
+void ReachMemo::clear() {
+  Guard guard(lock_);
+  entries_.clear();
+  bytes_ = 0;
+}
+
+uint64_t ReachMemo::memory() {
+  Guard guard(lock_);
+  return bytes_;
+}
+
+void Reaches::clear() {
+  own_.clear();
+  own_bytes_ = 0;
+}
+
+Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
+  auto own = own_.find(residual);
+  if (own != own_.end()) return own->second;
+  Digest digest = store_.digest(residual);
+  ReachRef reach = digest.known() ? memo_->find(digest) : nullptr;
+  if (!reach) {
+    Bits bits(vocab_.size() / 32 + 1, 0);
+    std::vector<uint32_t> ends;
+    SliceRef slice = slice_of(residual, bits);
+    Result<bool> done = false;
+    if (!slice) done = walk_beside(residual, bits, ends, fuel);
+    if (!done.ok()) return done.status();
+    if (!*done) {
+      Status status = walk(residuals_.of(residual), slice, bits, ends, fuel);
+      if (!status.ok()) return status;
+    }
+    std::sort(ends.begin(), ends.end());
+    bits[vocab_.size() >> 5] &= (uint32_t{1} << (vocab_.size() & 31)) - 1;
+    reach = std::make_shared<const Reach>(bits, std::move(ends), vocab_.trie());
+    if (digest.known()) memo_->put(digest, reach);
+  }
+  own_bytes_ += reach->memory();
+  if (own_bytes_ > kOwnBytes) {
+    clear();
+    own_bytes_ = reach->memory();
+  }
+  own_[residual] = reach;
+  return reach;
+}
+
+// A loop of the residual over a class of characters gives a slice: its tokens are legal unseen, and
+// only the others are walked. A loop with fewer units than a token may have says nothing of longer
+// tokens, unless nothing but the loop can take them.
+SliceRef Reaches::slice_of(NodeRef residual, Bits& bits) {
+  Loop loop = loops_.find(store_, residual);
+  if (loop.units == 0) return nullptr;
+  if (loop.units < kSliceUnits && loop.longer != Loop::Longer::no) return nullptr;
+  SliceRef slice = vocab_.slice(loop.chars);
+  if (!slice) return nullptr;
+  std::span<const uint32_t> at_most = slice->at_most(loop.units);
+  bits.assign(at_most.begin(), at_most.end());
+  return slice;
+}
+
+// Where few bytes go on, their nodes are looked up: a walk along one text. The store holds a fault.
+void Reaches::walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vector<uint32_t>& ends,
+                          Fuel& fuel) {
+  std::span<const TrieNode> nodes = vocab_.trie().nodes();
+  std::vector<std::pair<uint32_t, ResidualId>> stack{{root, from}};
+  std::vector<uint32_t> children;
+  while (!stack.empty()) {
+    auto [node, id] = stack.back();
+    stack.pop_back();
+    residuals_.row(id);
+    children.clear();
+    vocab_.trie().children(node, residuals_.first(id), children);
+    if (!fuel.spend(children.size() + 1)) return store_.fail(fuel.status());
+    for (uint32_t i : children) {
+      uint32_t to = residuals_.step(id, nodes[i].byte(), fuel);
+      if (to == kDeadResidual) continue;
+      if (to == Residuals::kFault) return;
+      uint32_t token = nodes[i].token();
+      bits[token >> 5] |= uint32_t{1} << (token & 31);
+      if (nodes[i].subtree() == 1) continue;
+      if (to & Residuals::kEnds) ends.push_back(i);
+      stack.push_back({i, to & ~Residuals::kEnds});
+    }
+  }
+}
+
+// Slot d of the stack holds the residual after d bytes; a dead byte skips the whole subtree. Nodes
+// without a token set the bit after the last one, which is cheaper than a branch that guesses.
+Status Reaches::walk(ResidualId from, const SliceRef& slice, Bits& out, std::vector<uint32_t>& ends,
+                     Fuel& fuel) {
+  std::array<ResidualId, kMaxTrieDepth + 1> stack;
+  std::array<const uint32_t*, kMaxTrieDepth + 1> rows;
+  std::span<const TrieNode> nodes = (slice ? slice->rest() : vocab_.trie()).nodes();
+  stack[0] = from;
+  rows[0] = residuals_.row(from);
+  if (!slice && residuals_.first(from).count() <= kNarrow) {
+    walk_narrow(TokenTrie::kRoot, from, out, ends, fuel);
+    return store_.ok() ? ok_status() : store_.take_fault();
+  }
+  uint32_t* bits = out.data();
+  uint64_t visited = 0;
+  for (size_t i = 0; i < nodes.size(); ++visited) {
+    TrieNode node = nodes[i];
+    uint32_t depth = node.depth();
+    uint32_t to = rows[depth][node.byte()];
+    if (to == Residuals::kUnknown) [[unlikely]]
+      to = residuals_.step(stack[depth], node.byte(), fuel);
+    if (to == kDeadResidual) {
+      i += node.subtree();
+      continue;
+    }
+    if (to == Residuals::kFault) [[unlikely]]
+      break;
+    uint32_t token = node.token();
+    bits[token >> 5] |= uint32_t{1} << (token & 31);
+    if (node.subtree() > 1) {
+      uint32_t at = slice ? slice->origin(i) : static_cast<uint32_t>(i);
+      if (to & Residuals::kEnds) ends.push_back(at);
+      to &= ~Residuals::kEnds;
+      rows[depth + 1] = residuals_.row(to);
+      if (node.subtree() >= kBushy && residuals_.first(to).count() <= kNarrow) {
+        walk_narrow(at, to, out, ends, fuel);
+        i += node.subtree();
+        continue;
+      }
+      stack[depth + 1] = to;
+    }
+    ++i;
+  }
+  if (!store_.ok()) return store_.take_fault();
+  return fuel.spend(visited) ? ok_status() : fuel.status();
+}
+
+// Turns the reach of `beside` into that of `from` by following both through the trie, along the
+// bytes that may tell them apart: the tokens that begin like a name of the object. Where the two
+// meet, the rest of the subtree is right already. `ends`: those of `beside` before, of `from`
+// after.
+Status Reaches::walk_apart(NodeRef from, const Beside& beside, Bits& bits,
+                           std::vector<uint32_t>& ends, Fuel& fuel) {
+  struct Pair {
+    uint32_t node;  // of the trie; its children are still to be looked at
+    ResidualId here, there;
+    ByteSet differ;  // empty: every byte may
+  };
+  std::span<const TrieNode> nodes = vocab_.trie().nodes();
+  std::vector<Pair> stack;
+  stack.push_back(
+      {TokenTrie::kRoot, residuals_.of(from), residuals_.of(beside.node), beside.differ});
+  std::vector<uint32_t> gone;
+  std::vector<uint32_t> come;
+  std::vector<uint32_t> children;
+  while (!stack.empty()) {
+    Pair pair = stack.back();
+    stack.pop_back();
+    children.clear();
+    vocab_.trie().children(pair.node, pair.differ, children);
+    if (!fuel.spend(children.size() + 1)) return fuel.status();
+    for (uint32_t i : children) {
+      uint8_t byte = nodes[i].byte();
+      uint32_t here = residuals_.step(pair.here, byte, fuel);
+      uint32_t there = residuals_.step(pair.there, byte, fuel);
+      if (here == Residuals::kFault || there == Residuals::kFault) return store_.take_fault();
+      if (here == there) continue;
+      uint32_t token = nodes[i].token();
+      uint32_t bit = uint32_t{1} << (token & 31);
+      bits[token >> 5] = here == kDeadResidual ? bits[token >> 5] & ~bit : bits[token >> 5] | bit;
+      if (nodes[i].subtree() == 1) continue;
+      if (there & Residuals::kEnds) gone.push_back(i);
+      if (here & Residuals::kEnds) come.push_back(i);
+      here &= ~Residuals::kEnds;
+      there &= ~Residuals::kEnds;
+      if (here == there) continue;
+      Beside next = store_.beside(residuals_.node(here));
+      bool alike = next.node != store_.empty() && next.node == residuals_.node(there);
+      if (alike && next.differ.empty()) continue;
+      stack.push_back({i, here, there, alike ? next.differ : ByteSet()});
+    }
+  }
+  std::sort(gone.begin(), gone.end());
+  std::erase_if(ends, [&](uint32_t end) { return std::ranges::binary_search(gone, end); });
+  ends.insert(ends.end(), come.begin(), come.end());
+  if (!store_.ok()) return store_.take_fault();
+  return ok_status();
+}
+
+// False when the residual has nothing beside it.
+Result<bool> Reaches::walk_beside(NodeRef residual, Bits& bits, std::vector<uint32_t>& ends,
+                                  Fuel& fuel) {
+  Beside beside = store_.beside(residual);
+  if (!store_.ok()) return store_.take_fault();
+  if (beside.node == store_.empty()) return false;
+  Result<ReachRef> reach = of(beside.node, fuel);
+  if (!reach.ok()) return reach.status();
+  (*reach)->inner().add_to(bits);
+  ends.assign((*reach)->ends().begin(), (*reach)->ends().end());
+  Status status = walk_apart(residual, beside, bits, ends, fuel);
+  if (!status.ok()) return status;
+  return true;
+}
+
+}  // namespace treadle

@@ -1,0 +1,109 @@
+// What one residual says of every token, whatever stands behind it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "grammar/run/loop.h"
+#include "grammar/run/residual.h"
+#include "grammar/run/token_mask.h"
+#include "support/digest.h"
+#include "support/lock.h"
+#include "tokens/vocab.h"
+
+namespace treadle {
+
+// The tokens of a mask split by who decides: those that the residual can take to their end are
+// legal; those that go on behind a place where it may end are up to the continuation. Nothing in it
+// names a store, so all grammars over one vocabulary share it.
+//
+// Source of the split: context-independent and context-dependent tokens of Y. Dong et al., XGrammar
+// (2024), section 3.1, taken here on residuals, on demand and without an "uncertain" rest.
+class Reach {
+ public:
+  // `ends`: trie nodes, ascending, after which the residual may end.
+  Reach(std::span<const uint32_t> bits, std::vector<uint32_t> ends, const TokenTrie& trie);
+
+  const TokenMask& inner() const { return inner_; }
+  std::span<const uint32_t> ends() const { return ends_; }
+  // The bytes that some token goes on with behind an end, and the trie nodes of one of them.
+  const ByteSet& next_bytes() const { return next_bytes_; }
+  std::span<const uint32_t> next(uint8_t byte) const;
+  // More ends than it pays to look at one by one.
+  bool wide() const { return wide_; }
+  uint64_t memory() const;
+
+ private:
+  TokenMask inner_;
+  std::vector<uint32_t> ends_;
+  ByteSet next_bytes_;
+  std::vector<uint32_t> nodes_;   // children of ends, by byte
+  std::vector<uint32_t> starts_;  // into nodes_: one for each of next_bytes_, and the end
+  bool wide_ = false;
+};
+
+using ReachRef = std::shared_ptr<const Reach>;
+
+// The reaches of one vocabulary by the digest of their residual, bounded in bytes; the least
+// recently used half goes when the budget is spent. Thread-safe.
+class ReachMemo {
+ public:
+  explicit ReachMemo(uint64_t budget) : budget_(budget) {}
+
+  ReachRef find(const Digest& digest);  // null: not here
+  void put(const Digest& digest, ReachRef reach);
+  void clear();
+  uint64_t memory();
+
+ private:
+  struct Entry {
+    ReachRef reach;
+    uint64_t used = 0;
+  };
+  void sweep();
+
+  Lock lock_;
+  uint64_t budget_;
+  uint64_t bytes_ = 0;
+  uint64_t clock_ = 0;
+  std::unordered_map<Digest, Entry, Digest::Hash> entries_;
+};
+
+// Finds the reaches of one grammar's residuals. Not thread-safe: guarded like the store.
+class Reaches {
+ public:
+  Reaches(Store& store, Residuals& residuals, const Vocab& vocab, std::shared_ptr<ReachMemo> memo)
+      : store_(store), residuals_(residuals), vocab_(vocab), memo_(std::move(memo)) {}
+
+  // Of a regular residual, from the memo or by a walk over the trie.
+  Result<ReachRef> of(NodeRef residual, Fuel& fuel);
+  uint64_t memory() const { return own_bytes_; }
+  void clear();
+
+ private:
+  using Bits = std::vector<uint32_t>;
+  static constexpr uint64_t kOwnBytes = 8u << 20;  // held beyond what the memo holds
+
+  Status walk(ResidualId from, const SliceRef& slice, Bits& bits, std::vector<uint32_t>& ends,
+              Fuel& fuel);
+  void walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vector<uint32_t>& ends,
+                   Fuel& fuel);
+  SliceRef slice_of(NodeRef residual, Bits& bits);
+  Status walk_apart(NodeRef from, const Beside& beside, Bits& bits, std::vector<uint32_t>& ends,
+                    Fuel& fuel);
+  Result<bool> walk_beside(NodeRef residual, Bits& bits, std::vector<uint32_t>& ends, Fuel& fuel);
+
+  Store& store_;
+  Residuals& residuals_;
+  const Vocab& vocab_;
+  std::shared_ptr<ReachMemo> memo_;
+  Loops loops_;
+  std::unordered_map<NodeRef, ReachRef> own_;
+  uint64_t own_bytes_ = 0;
+};
+
+}  // namespace treadle

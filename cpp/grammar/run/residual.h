@@ -1,0 +1,55 @@
+// Residuals as one deterministic automaton over bytes, whatever continuation stands behind them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "grammar/ir/store.h"
+
+namespace treadle {
+
+using ResidualId = uint32_t;
+inline constexpr ResidualId kDeadResidual = 0;
+
+// Rows of 256 entries, filled as they are asked for. States are made of residuals and
+// continuations; a token is mostly read by a residual alone, and different states then share these
+// rows. Not thread-safe: guarded like the store.
+class Residuals {
+ public:
+  // An entry of a row: the residual after the byte, with kEnds set when the text may end there.
+  static constexpr uint32_t kEnds = uint32_t{1} << 31;
+  static constexpr uint32_t kUnknown = kEnds - 1;
+  static constexpr uint32_t kFault = kUnknown - 1;  // the store holds the fault
+
+  Residuals(Store& store, uint64_t budget);
+
+  // A regular node without a dead end in it: kDeadResidual for the empty one.
+  ResidualId of(NodeRef node);
+  NodeRef node(ResidualId id) const { return nodes_[id]; }
+  // The bytes that may go on; known once the row is.
+  const ByteSet& first(ResidualId id) const { return firsts_[id]; }
+  // Valid until trim().
+  const uint32_t* row(ResidualId id) { return rows_[id] ? rows_[id] : make_row(id); }
+  // The entry of `byte`, found out if it is not known yet.
+  uint32_t step(ResidualId id, uint8_t byte, Fuel& fuel);
+  // Drops every row and id when they hold more than the budget. Not while a walk goes on.
+  void trim();
+  uint64_t memory() const;
+
+ private:
+  static constexpr uint64_t kRowBytes = 256 * sizeof(uint32_t);
+  static constexpr uint64_t kBlock = 16;  // rows allocated at once
+  uint32_t* make_row(ResidualId id);
+
+  Store& store_;
+  uint64_t budget_;
+  std::vector<ResidualId> ids_;  // by node; 0: none yet
+  std::vector<NodeRef> nodes_;   // by id
+  std::vector<uint32_t*> rows_;  // by id; null: none yet
+  std::vector<ByteSet> firsts_;  // by id
+  std::vector<std::unique_ptr<uint32_t[]>> blocks_;
+  uint64_t made_ = 0;
+};
+
+}  // namespace treadle

@@ -1,0 +1,128 @@
+"""What the outputs should be: the ladder of oracles, each with its low-precision twin.
+
+1 op: our op's reference on numpy in float64. 2 raised: the definition's own text under a mode that
+raises every narrow float to float64. 3 as written: that text unchanged. The twin is the same
+computation with float32 inside and outputs rounded to their dtypes; its error is the yardstick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from treadle.errors import GraphError, KernelError, TreadleError
+from treadle.graph import FUSED, OPS, lookup
+from treadle.kernels.check import dtypes, sizes
+from treadle.kernels.schema import Definition
+
+Values = dict[str, Any]
+"""Output name → float64 or integer array."""
+
+
+class Oracle:
+    """The best oracle that a definition has. `rung` names it: op, raised or written."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        self._kinds = {name: t.dtype for name, t in definition.inputs.items()}
+        self._attrs: dict[str, Any] | None = _attrs(definition)
+        self._text: Callable[..., Any] | None = None
+        self.rung = "op" if self._attrs is not None else "raised"
+
+    def high(self, inputs: Mapping[str, Any]) -> Values:
+        """Outputs in float64. Raises KernelError where no oracle answers."""
+        if self._attrs is not None:
+            return self._op(inputs, np.float64)
+        if self.rung == "raised":
+            try:
+                return self._written(inputs, wide=True)
+            except Exception:
+                self.rung = "written"  # text that insists on its types
+        return self._written(inputs, wide=False)
+
+    def low(self, inputs: Mapping[str, Any]) -> Values:
+        """The twin's outputs, rounded to their dtypes, as float64."""
+        if self._attrs is not None:
+            made = self._op(inputs, np.float32)
+        else:
+            made = self._written(inputs, wide=False)
+        return {name: self.rounded(name, value) for name, value in made.items()}
+
+    def rounded(self, name: str, value: Any) -> Any:
+        """A value on the grid of an output's dtype."""
+        dtype = self._definition.outputs[name].dtype
+        return dtypes.widen(dtypes.narrow(value, dtype), dtype)
+
+    def _op(self, inputs: Mapping[str, Any], inner: type[Any]) -> Values:
+        ours = self._definition.treadle or {}
+        given: list[Any] = []
+        for name, value in inputs.items():
+            dtype = self._kinds[name]
+            wide = dtypes.is_float(dtype) and isinstance(value, np.ndarray)
+            given.append(dtypes.widen(cast("Any", value), dtype).astype(inner) if wide else value)
+        assert self._attrs is not None
+        with np.errstate(all="ignore"):
+            made: Any = lookup(ours["op"]).compute(np, *given, **self._attrs)
+        return self._named(cast("tuple[Any, ...]", made) if isinstance(made, tuple) else (made,))
+
+    def _written(self, inputs: Mapping[str, Any], *, wide: bool) -> Values:
+        from treadle.kernels.check import float64
+
+        if self._text is None:
+            self._text = float64.load(self._definition.reference, self._definition.name)
+        try:
+            return self._named(float64.run(self._text, inputs, self._kinds, wide=wide))
+        except TreadleError:
+            raise
+        except Exception as problem:
+            raise KernelError(
+                f"the reference fails: {type(problem).__name__}: {problem}",
+                at=self._definition.name,
+                hint="correct the definition or the workload",
+            ) from problem
+
+    def _named(self, made: tuple[Any, ...]) -> Values:
+        names = list(self._definition.outputs)
+        if len(made) != len(names):
+            raise KernelError(
+                f"the reference gives {len(made)} outputs, {len(names)} are declared",
+                at=self._definition.name,
+                hint="correct the definition",
+            )
+        out: Values = {}
+        for name, value in zip(names, made, strict=True):
+            array = np.asarray(value)
+            floating = dtypes.is_float(self._definition.outputs[name].dtype)
+            out[name] = array.astype(np.float64) if floating else array
+        return out
+
+
+def _attrs(definition: Definition) -> dict[str, Any] | None:
+    """Attrs of our op as numbers, or None where its reference does not stand for the definition."""
+    ours = definition.treadle or {}
+    name = ours.get("op")
+    if (name not in OPS and name not in FUSED) or "view" in ours or "format" in ours:
+        return None
+    declared = lookup(str(name))
+    if len(declared.out_names) != len(definition.outputs) or len(definition.inputs) > len(
+        declared.in_names
+    ):
+        return None
+    attrs: dict[str, Any] = {}
+    consts = sizes.all_axes(definition, dict.fromkeys(definition.axes, -1))
+    for key, value in dict(ours.get("attrs", {})).items():
+        try:
+            attrs[key] = _number(declared.attrs[key].kind, value, consts)
+        except (KeyError, GraphError):
+            return None
+    return attrs
+
+
+def _number(kind: Any, value: Any, consts: Mapping[str, int]) -> Any:
+    if kind == "dim":
+        return consts[value] if isinstance(value, str) else value
+    if kind == "dims":
+        return tuple(consts[v] if isinstance(v, str) else v for v in value)
+    return value

@@ -1,0 +1,304 @@
+"""The inputs of batches: where they lie, what they hold, what they should give.
+
+Every call of a batch has contents of its own, from HMAC(run key, workload, epoch, slot); one slot
+in eight is a near twin of another. Inputs too large for a slot a call are shared by the calls of a
+batch, changed in part before each and made anew every few epochs.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from treadle.errors import InvalidRequest
+from treadle.kernels.check import Expected, Judge, dtypes, inputs, sizes
+from treadle.kernels.check.inputs import Profile
+from treadle.kernels.run.device import Ring
+from treadle.kernels.run.layout import ALIGN, MAX_CALLS, Operand, Place, real_bits, room
+from treadle.kernels.run.ring import Arena
+from treadle.kernels.schema import Definition, Workload
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHARED = 4 << 20
+"""Inputs of more bytes than this have one slot."""
+BUDGET = 256 << 20
+RENEW = 8
+TWINS = 0.125
+PATCH = 4096
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a batch: its sizes, what its floats look like, where its inputs lie."""
+
+    axes: Mapping[str, int]
+    profile: Profile = Profile.NORMAL
+    again: int | None = None  # the same contents as this call of the batch
+    known: dict[str, int] = field(default_factory=dict[str, int])
+    offsets: dict[str, int] = field(default_factory=dict[str, int])
+    values: dict[str, Any] = field(default_factory=dict[str, Any])  # views of the ring, numbers
+    twin: int | None = None
+    expected: Expected | None = None
+
+
+class Feed:
+    """Input memory of one workload, and its contents batch by batch."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        workload: Workload,
+        key: bytes,
+        *,
+        allocate: Callable[[int], Ring],
+        batches: Sequence[Sequence[Call]],
+        calls: int,
+        root: Path | None = None,
+    ) -> None:
+        """batches: trials that must fit too; calls: of a timed batch, at most. Raises
+        InvalidRequest where the workload has no legal inputs."""
+        self._definition, self._workload, self._key, self._root = definition, workload, key, root
+        self._epoch = 0
+        self._order = np.random.default_rng(list(hmac.digest(key, b"order", "sha256")))
+        known = sizes.all_axes(definition, workload.axes)
+        self._tensors = {n: t for n, t in definition.inputs.items() if t.shape is not None}
+        self._shared = {
+            name: self._bytes(name, known)
+            for name in self._tensors
+            if self._bytes(name, known) > SHARED
+        }
+        own = self._own(known)
+        self.calls = max(1, min(calls, MAX_CALLS, BUDGET // max(own, 1)))
+        while self.calls > 1 and not room(self.calls, self.operands):
+            self.calls -= 1
+        need = self.calls * own
+        for batch in batches:
+            need = max(need, sum(self._own(self._sizes(call)) for call in batch))
+        self._start = sum(self._shared.values())
+        self.memory = allocate(self._start + need + need // 4 + (1 << 16))
+        self._arena = Arena(self.memory, self._order)
+        self._large = self._lay_shared(known)
+        self._renew()
+        rng = np.random.default_rng(0)
+        first = inputs.make(definition, workload, workload.axes, rng, root=root, kept=self._large)
+        self._numbers = {n: v for n, v in first.items() if n not in self._tensors}
+
+    @property
+    def operands(self) -> int:
+        """Operands of a call, inputs and outputs."""
+        return len(self._definition.inputs) + len(self._definition.outputs)
+
+    def place(self, batch: Sequence[Call]) -> list[list[Operand]]:
+        """Gives each call its slots and describes its inputs; nothing is written yet."""
+        names: list[tuple[Call, str]] = []
+        for call in batch:
+            call.known = self._sizes(call)
+            names += [(call, name) for name in self._tensors if name not in self._shared]
+        spans = [self._bytes(name, call.known) for call, name in names]
+        places = self._arena.place(spans, after=self._start)
+        for (call, name), offset in zip(names, places, strict=True):
+            call.offsets[name] = offset
+        return [self._describe(call) for call in batch]
+
+    def fill(self, batch: Sequence[Call]) -> None:
+        """Writes the inputs of a placed batch. Raises InvalidRequest for sizes without any."""
+        if self._epoch % RENEW == 0:
+            self._renew()
+        else:
+            self._patch()
+        for slot, call in enumerate(batch):
+            rng = self._seeded(slot)
+            earlier = call.again if call.again is not None else self._twin(batch, slot)
+            if earlier is not None:
+                call.values = self._copy(batch[earlier], call)
+                if call.again is None:
+                    call.twin = earlier
+                    self._differ(call, rng)
+            else:
+                made = inputs.make(
+                    self._definition, self._workload, call.axes, rng, call.profile, self._root,
+                    kept=self._large,
+                )  # fmt: skip
+                call.values = self._store(call, made)
+            call.expected = None
+        self._epoch += 1
+
+    def expect(self, call: Call, judge: Judge) -> Expected:
+        """What a filled call should give; computed once, from the ring itself."""
+        if call.expected is None:
+            call.expected = judge.expect(call.values)
+        return call.expected
+
+    def _describe(self, call: Call) -> list[Operand]:
+        out: list[Operand] = []
+        for name, tensor in self._definition.inputs.items():
+            if tensor.shape is None:
+                out.append(self._number(name))
+            else:
+                offset = self._offset_of(name, call)
+                out.append((Place.INPUT, offset, sizes.shape(tensor, call.known)))
+        return out
+
+    def _number(self, name: str) -> Operand:
+        made = self._numbers[name]
+        if isinstance(made, bool):
+            return (Place.TRUTH, int(made), ())
+        if isinstance(made, int):
+            return (Place.INTEGER, made, ())
+        return (Place.REAL, real_bits(float(made)), ())
+
+    def _sizes(self, call: Call) -> dict[str, int]:
+        known = sizes.all_axes(self._definition, call.axes)
+        for name, size in self._shared.items():
+            if self._bytes(name, known) != size:
+                raise InvalidRequest(
+                    f"{name} has one slot of {size} bytes", at=self._definition.name,
+                    hint="keep its axes",
+                )  # fmt: skip
+        return known
+
+    def _bytes(self, name: str, known: Mapping[str, int]) -> int:
+        tensor = self._tensors[name]
+        raw = sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
+        return -(-raw // ALIGN) * ALIGN
+
+    def _own(self, known: Mapping[str, int]) -> int:
+        """Bytes of a call's own slots."""
+        return sum(self._bytes(name, known) for name in self._tensors if name not in self._shared)
+
+    def _offset_of(self, name: str, call: Call) -> int:
+        return call.offsets[name] if name not in self._shared else self._starts[name]
+
+    def _lay_shared(self, known: Mapping[str, int]) -> dict[str, Any]:
+        """Views of the inputs that have one slot; they are filled at the first epoch."""
+        self._starts: dict[str, int] = {}
+        at = 0
+        for name, size in self._shared.items():
+            self._starts[name] = at
+            at += size
+        return {
+            name: self.memory.view(
+                self._starts[name],
+                sizes.shape(self._tensors[name], known),
+                dtypes.stored(self._tensors[name].dtype),
+            )
+            for name in self._shared
+        }
+
+    def _seeded(self, slot: int) -> np.random.Generator:
+        text = f"{self._workload.uuid}/{self._epoch}/{slot}".encode()
+        return np.random.default_rng(list(hmac.digest(self._key, text, hashlib.sha256)))
+
+    def _renew(self) -> None:
+        if not self._shared:
+            return
+        made = inputs.make(
+            self._definition, self._workload, self._workload.axes, self._seeded(-1), root=self._root
+        )
+        for name, view in self._large.items():
+            view[...] = made[name]
+
+    def _patch(self) -> None:
+        """Other numbers in some places of every large input of floats."""
+        for name, view in self._large.items():
+            tensor, flat = self._tensors[name], view.reshape(-1)
+            if not dtypes.is_float(tensor.dtype) or not len(flat):
+                continue
+            count = min(PATCH, len(flat))
+            for at in self._order.integers(0, len(flat) - count + 1, 8):
+                flat[at : at + count] = inputs.normal(self._order, count, tensor.dtype)
+
+    def _twin(self, batch: Sequence[Call], slot: int) -> int | None:
+        """An earlier call of the same kind, now and then."""
+        if slot == 0 or self._order.random() >= TWINS:
+            return None
+        other = int(self._order.integers(0, slot))
+        same = batch[other].axes == batch[slot].axes and batch[other].profile is Profile.NORMAL
+        return other if same and batch[slot].profile is Profile.NORMAL else None
+
+    def _copy(self, source: Call, target: Call) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            n: v if n in self._shared else copy.copy(v) for n, v in source.values.items()
+        }
+        return self._store(target, made)
+
+    def _differ(self, call: Call, rng: np.random.Generator) -> None:
+        """Changes a few numbers of one float input, so that the output must change too."""
+        names = [
+            n for n, t in self._tensors.items() if dtypes.is_float(t.dtype) and call.values[n].size
+            and n not in ("probs", "top_p", *self._shared)
+        ]  # fmt: skip
+        if not names:
+            return
+        name = names[int(rng.integers(0, len(names)))]
+        flat, dtype = call.values[name].reshape(-1), self._tensors[name].dtype
+        where = rng.integers(0, len(flat), 3)
+        flat[where] = dtypes.narrow(rng.choice([-3.5, 3.5, 2.5], 3) + rng.random(3), dtype)
+
+    def _store(self, call: Call, made: Mapping[str, Any]) -> dict[str, Any]:
+        """Copies made inputs into the ring: views of it, in call order."""
+        out: dict[str, Any] = {}
+        for name, value in made.items():
+            if name not in self._tensors:
+                out[name] = value
+                continue
+            if name in self._shared:
+                out[name] = self._large[name]
+                continue
+            tensor = self._tensors[name]
+            shape = sizes.shape(tensor, call.known)
+            view: NDArray[Any] = self.memory.view(
+                call.offsets[name], shape, dtypes.stored(tensor.dtype)
+            )
+            view[...] = value
+            out[name] = view
+        return out
+
+
+def output_bytes(definition: Definition, known: Mapping[str, int]) -> int:
+    """Bytes of one call's outputs, each slot aligned."""
+    total = 0
+    for tensor in definition.outputs.values():
+        raw = sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
+        total += -(-raw // ALIGN) * ALIGN
+    return total
+
+
+class Answers:
+    """Output slots of one process."""
+
+    def __init__(self, definition: Definition, memory: Ring, rng: np.random.Generator) -> None:
+        self._definition, self.memory, self._arena = definition, memory, Arena(memory, rng)
+        self._places: list[list[tuple[str, int, tuple[int, ...]]]] = []
+
+    def place(self, batch: Sequence[Call]) -> list[list[Operand]]:
+        """Describes the outputs of each call."""
+        names = [
+            (slot, name, sizes.shape(t, call.known), dtypes.stored(t.dtype).itemsize)
+            for slot, call in enumerate(batch)
+            for name, t in self._definition.outputs.items()
+        ]
+        spans = [math.prod(shape) * size for _, _, shape, size in names]
+        self._places = [[] for _ in batch]
+        for (slot, name, shape, _), at in zip(names, self._arena.place(spans), strict=True):
+            self._places[slot].append((name, at, shape))
+        return [[(Place.OUTPUT, at, shape) for _, at, shape in row] for row in self._places]
+
+    def read(self, slot: int) -> dict[str, Any]:
+        """A copy of one call's outputs."""
+        return {
+            name: self.memory.view(
+                at, shape, dtypes.stored(self._definition.outputs[name].dtype)
+            ).copy()
+            for name, at, shape in self._places[slot]
+        }

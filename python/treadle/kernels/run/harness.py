@@ -1,0 +1,189 @@
+"""The process that runs a solution: nothing in here is trusted once the solution is loaded.
+
+    python -m treadle.kernels.run.harness CONFIG
+
+It raises the walls, maps the rings, loads the artefact, and then answers batches: views are made
+when a batch is described, calls run when `GO` moves, `DONE` moves when every output is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import mmap
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.kernels.run import layout, sandbox
+from treadle.kernels.run.layout import State, Word
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a harness needs to know, and no more.
+
+    inputs, outputs: (numpy type, dtype) of each operand in call order; "" for numbers. Descriptors:
+    control, input and output memory. artefact: a folder below `readable`.
+    """
+
+    artefact: str
+    inputs: list[tuple[str, str]]
+    outputs: list[tuple[str, str]]
+    destination_passing: bool
+    array: str
+    device: str
+    descriptors: tuple[int, int, int]
+    sizes: tuple[int, int]
+    readable: list[str]
+    level: int
+    memory: int
+    seconds: int
+    cpus: list[int]
+    spin_ns: int
+    threads: int
+
+
+WAIT_NS = 60_000_000_000
+
+
+def main(config: Config) -> None:
+    """Serves batches until told to leave. Never returns: it ends the process."""
+    if config.cpus:
+        os.sched_setaffinity(0, set(config.cpus))
+    level = sandbox.enter(
+        config.level, [Path(p) for p in config.readable], config.memory, config.seconds
+    )
+    # Foreign code may come in with the libraries' own plug-ins, so they load behind the walls.
+    from treadle import _core
+    from treadle.kernels.run.views import Views
+
+    control, source, target = config.descriptors
+    shared = mmap.MAP_SHARED | mmap.MAP_POPULATE
+    page = mmap.mmap(control, layout.CONTROL, shared)
+    words = _core.Words(memoryview(page)[: layout.TEXT])  # pyright: ignore[reportArgumentType]
+    torch: Any = None
+    if config.array == "torch":
+        import torch as torch
+
+        torch.set_num_threads(config.threads)
+    if config.device == "cuda":
+        from treadle.kernels.run.cuda import CudaViews
+
+        views: Any = CudaViews(source, target, config.sizes, torch)
+    else:
+        inputs = mmap.mmap(source, config.sizes[0], shared, mmap.PROT_READ)
+        views = Views(inputs, mmap.mmap(target, config.sizes[1], shared), torch)
+    for descriptor in config.descriptors:
+        os.close(descriptor)
+    words.guard(Word.FAULT, Word.DETAIL, views.inputs)
+    server = _Server(config, words, memoryview(page), views)
+    server.load()
+    words.post(Word.LEVEL, sandbox.lock(level, config.level) + 1)
+    words.post(Word.READY, 1)
+    server.serve()
+
+
+class _Server:
+    """The loop of one harness."""
+
+    def __init__(self, config: Config, words: Any, page: memoryview, views: Any) -> None:
+        self._config, self._words, self._page, self._views = config, words, page, views
+        self._call: Callable[..., Any] | None = None
+        self._before: dict[str, dict[str, Any]] = {}
+
+    def load(self) -> None:
+        """Loads the artefact; a failure is told and ends the process."""
+        from treadle.kernels.build import Artefact, load
+        from treadle.kernels.run import tamper
+
+        self._before = tamper.snapshot()
+        try:
+            self._call = load(Artefact.at(Path(self._config.artefact)))
+        except BaseException as problem:
+            cause = problem.__cause__ or problem
+            self._tell(State.DENIED if _denied(cause) else State.LOAD, problem)
+            self._words.post(Word.READY, 1)
+            os._exit(71)
+        self._look()
+
+    def serve(self) -> None:
+        """Answers batches."""
+        words, config, plan, done = self._words, self._config, 0, 0
+        while True:
+            at, value = words.wait(Word.PLAN, plan, 0, WAIT_NS)
+            if at < 0:
+                continue
+            plan = value
+            batch = layout.read_batch(self._page)
+            if batch is None:
+                self._look()
+                words.post(Word.READY, plan + 1)
+                os._exit(0)
+            calls = [self._views_of(call) for call in batch]
+            run = functools.partial(self._run, calls)
+            if config.device != "cpu":
+                run = self._views.planned(run)
+            words.post(Word.READY, plan + 1)
+            while words.load(Word.GO) == done:
+                words.wait(Word.GO, done, config.spin_ns, WAIT_NS)
+            try:
+                run()
+            except BaseException as problem:
+                self._tell(self._kind(problem), problem)
+            done += 1
+            words.post(Word.DONE, done)
+
+    def _run(self, calls: list[tuple[list[Any], list[Any]]]) -> None:
+        function = self._call
+        assert function is not None
+        if self._config.destination_passing:
+            for given, slots in calls:
+                function(*given, *slots)
+            return
+        held: list[Any] = []
+        for given, slots in calls:
+            self._views.take(function(*given), slots, held)
+        self._views.disjoint(held)
+
+    def _views_of(self, call: list[layout.Operand]) -> tuple[list[Any], list[Any]]:
+        kinds = [*self._config.inputs, *self._config.outputs]
+        made = [self._views.view(o, *kind) for o, kind in zip(call, kinds, strict=True)]
+        count = len(self._config.inputs)
+        return made[:count], made[count:]
+
+    def _kind(self, problem: BaseException) -> State:
+        from treadle.kernels.run.views import Wrong
+
+        if isinstance(problem, Wrong):
+            return problem.state
+        if isinstance(problem, ValueError) and "read-only" in str(problem):
+            return State.READ_ONLY
+        if isinstance(problem, OSError) and problem.errno == errno.EFBIG:
+            return State.FLOOD
+        return State.DENIED if _denied(problem) else State.RAISED
+
+    def _tell(self, state: State, problem: BaseException) -> None:
+        layout.write_text(self._page, f"{type(problem).__name__}: {problem}")
+        self._words.post(Word.STATE, int(state))
+
+    def _look(self) -> None:
+        """Names what the solution changed in its surroundings."""
+        from treadle.kernels.run import tamper
+
+        found = tamper.changed(self._before)
+        if found is not None and not self._words.load(Word.STATE):
+            layout.write_text(self._page, f"{found[0]}: {found[1]} was replaced")
+            self._words.post(Word.STATE, int(State.TAMPERED))
+
+
+def _denied(problem: BaseException) -> bool:
+    walls = (errno.EACCES, errno.EPERM, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+    return isinstance(problem, OSError) and problem.errno in walls
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=Config))

@@ -1,0 +1,136 @@
+"""The referee's process: jobs come in as lines of JSON, traces go out; it owns seeds and clock.
+
+    python -m treadle.kernels.run.referee
+
+Coordinator and referee trust each other; solutions run in processes below this one. It ends when
+its input does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.errors import TreadleError
+from treadle.kernels.run import traces
+from treadle.kernels.run.device import Device
+from treadle.kernels.run.match import Match
+from treadle.kernels.run.refusal import Refused
+from treadle.kernels.run.stage import Settings, Side
+from treadle.kernels.schema import Definition, Solution, Trace, Workload
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement. artefacts: folders of baseline and candidate."""
+
+    number: int
+    definition: Definition
+    workload: Workload
+    baseline: Solution
+    candidate: Solution
+    artefacts: tuple[str, str]
+    settings: Settings
+    device: str
+    share: bool = False
+    root: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace, or why there is none: a `fault` of workload or baseline, not of the solution."""
+
+    number: int
+    trace: Trace | None = None
+    fault: str = ""
+
+
+def main() -> None:
+    """Answers jobs until the input ends."""
+    answers = os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)  # nothing else may write into the answers
+    decoder, encoder = msgspec.json.Decoder(Job), msgspec.json.Encoder()
+    table = _Table()
+    try:
+        for line in sys.stdin.buffer:
+            answers.write(encoder.encode(table.answer(decoder.decode(line))) + b"\n")
+    finally:
+        table.close()
+
+
+class _Table:
+    """The match that is open; the next job usually needs the same."""
+
+    def __init__(self) -> None:
+        self._match: Match | None = None
+        self._key: Any = None
+        self._devices: dict[str, Device] = {}
+
+    def answer(self, job: Job) -> Reply:
+        """Runs one job."""
+        try:
+            match = self._open(job)
+        except TreadleError as wrong:
+            self.close()
+            return Reply(number=job.number, fault=str(wrong))
+        device = self._device(job)
+        facts = {**device.facts(), "timer": device.timer}
+        extra: dict[str, Any] = {"baseline": job.baseline.name, "key": match.key_id}
+        try:
+            found = match.run(Side(job.candidate, Path(job.artefacts[1])))
+        except Refused as wrong:
+            found = wrong
+            self.close()  # what it may have left behind meets no other candidate
+        made = traces.trace(
+            job.definition, job.workload, job.candidate, found, device.name, facts, extra
+        )
+        return Reply(number=job.number, trace=made)
+
+    def close(self) -> None:
+        """Ends the open match."""
+        if self._match is not None:
+            with contextlib.suppress(TreadleError):
+                self._match.close()
+            self._match = None
+
+    def _open(self, job: Job) -> Match:
+        key = (job.definition.name, job.workload.uuid, job.artefacts[0], job.settings)
+        if self._match is None or key != self._key:
+            self.close()
+            root = Path(job.root) if job.root else None
+            side = Side(job.baseline, Path(job.artefacts[0]))
+            self._match = Match(
+                job.definition, job.workload, side, self._device(job), job.settings, root=root
+            )
+            self._key = key
+        return self._match
+
+    def _device(self, job: Job) -> Device:
+        if job.device not in self._devices:
+            self._devices[job.device] = open_device(job.device, share=job.share)
+        return self._devices[job.device]
+
+
+def open_device(name: str, *, share: bool = False) -> Device:
+    """A device by `kind` or `kind:model`. Raises Unsupported."""
+    from treadle.errors import Unsupported
+
+    kind = name.partition(":")[0]
+    if kind == "cpu":
+        from treadle.kernels.run.cpu import Cpu
+
+        return Cpu(share=share)
+    if kind == "cuda":
+        from treadle.kernels.run.cuda import Cuda
+
+        return Cuda()
+    raise Unsupported(
+        f"device {name!r} is not measured here", at="--device", hint="use cpu or cuda"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Rings, processes and oracle of one workload: batches are played here, and answers judged.
+
+Trials and timed rounds use the same rings, processes and messages, so that no phase can be told
+from another. Sides answer the same contents in turn; whoever does not play is stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from treadle.errors import InvalidRequest
+from treadle.kernels import stats
+from treadle.kernels.check import Judge, dtypes, inputs, sizes
+from treadle.kernels.check.inputs import Profile
+from treadle.kernels.run import ring
+from treadle.kernels.run.device import Device, Ring
+from treadle.kernels.run.feed import Answers, Call, Feed, output_bytes
+from treadle.kernels.run.harness import Config
+from treadle.kernels.run.player import Limits, Player, Timing, readable
+from treadle.kernels.run.refusal import Refused
+from treadle.kernels.schema import Definition, Solution, Workload
+
+MAX_TRIED = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long and how closely. looks: rounds at which the verdict is asked for; audit: share of
+    calls compared with the oracle where it is dear; batch_ns: least time of a batch."""
+
+    looks: tuple[int, ...] = stats.LOOKS
+    seconds: float = 10.0
+    batch_ns: int = 200_000
+    spin_ns: int = 200_000
+    calls: int = 64
+    audit: float = 0.25
+    linger: float = 0.004
+    edges: bool = True
+    level: int = 4
+    threads: int = 1
+    draws: int = 4000
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A solution and where its artefact lies."""
+
+    solution: Solution
+    artefact: Path
+
+
+@dataclass(slots=True)
+class Seat:
+    """A running process, its output slots and what was found of it."""
+
+    player: Player
+    answers: Answers
+
+
+class Stage:
+    """What one workload needs, whoever plays. Raises InvalidRequest for one that proves nothing."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        workload: Workload,
+        device: Device,
+        settings: Settings,
+        key: bytes,
+        root: Path | None = None,
+    ) -> None:
+        self.definition, self.workload = definition, workload
+        self.device, self.settings = device, settings
+        self.rng = np.random.default_rng(list(hmac.digest(key, b"referee", hashlib.sha256)))
+        self.judge = Judge(definition)
+        mine, self._theirs = device.cores()
+        if mine:
+            os.sched_setaffinity(0, mine)
+        self.trials = [batch for batch in self._planned() if self._legal(batch, root)]
+        self.feed = Feed(
+            definition, workload, key, batches=self.trials, calls=self.settings.calls,
+            root=root, allocate=lambda size: device.allocate(size, read_only=True),
+        )  # fmt: skip
+        self.oracle_seconds = 0.0
+        try:
+            self._telling()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Frees the input ring."""
+        self.feed.memory.close()
+
+    def _planned(self) -> Iterator[list[Call]]:
+        """Trials: the workload, its contents twice, other values, hidden edges."""
+        axes = self.workload.axes
+        yield [Call(axes), Call(axes), Call(axes, again=0)]
+        if not self.settings.edges or self.judge.sampler:
+            return
+        small = sizes.completed(
+            self.definition,
+            {n: min(v, 33) if n in sizes.free(self.definition) else v for n, v in axes.items()},
+        )
+        yield [Call(small, profile) for profile in Profile if profile is not Profile.NORMAL]
+        for edge in sizes.edges(self.definition, axes, self.rng):
+            yield [Call(edge), Call(edge)]
+
+    def _legal(self, batch: list[Call], root: Path | None) -> bool:
+        """Whether there are inputs of these sizes; the workload itself must have some."""
+        rng = np.random.default_rng(0)
+        for call in batch:
+            try:
+                if math.prod(max(n, 1) for n in call.axes.values()) < MAX_TRIED:
+                    inputs.make(self.definition, self.workload, call.axes, rng, root=root)
+            except InvalidRequest:
+                if call.axes == self.workload.axes:
+                    raise
+                return False
+        return True
+
+    def _telling(self) -> None:
+        """Raises InvalidRequest where two inputs cannot be told apart by their outputs."""
+        if self.judge.sampler:
+            return
+        batch = [Call(self.workload.axes), Call(self.workload.axes)]
+        self.feed.place(batch)
+        self.feed.fill(batch)
+        if batch[1].twin is not None:  # twins are alike on purpose
+            self.feed.fill(batch)
+        first, second = (self._expected(call) for call in batch)
+        count = sum(np.size(v) for v in first.high.values())
+        if count and self.judge.same(first, second) and batch[1].twin is None:
+            raise InvalidRequest(
+                "other inputs give the same outputs: it would prove nothing",
+                at=f"workload {self.workload.uuid}",
+                hint="give inputs that matter",
+            )
+
+    def _expected(self, call: Call) -> Any:
+        start = time.perf_counter()
+        found = self.feed.expect(call, self.judge)
+        self.oracle_seconds = max(time.perf_counter() - start, 0.5 * self.oracle_seconds)
+        return found
+
+    def seat(self, side: Side) -> Seat:
+        """Starts a side's process. Raises Refused."""
+        known = sizes.all_axes(self.definition, self.workload.axes)
+        need = self.feed.calls * output_bytes(self.definition, known)
+        for batch in self.trials:
+            each = (sizes.all_axes(self.definition, call.axes) for call in batch)
+            need = max(need, sum(output_bytes(self.definition, k) for k in each))
+        memory = self.device.allocate(need + need // 4 + (1 << 16), read_only=False)
+        config = self._config(side, memory)
+        player = Player(config, memory, self.settings.limits)
+        try:
+            player.start(self.feed.memory, readable(side.artefact))
+        except BaseException:
+            player.close()
+            raise
+        return Seat(player, Answers(self.definition, memory, self.rng))
+
+    def _config(self, side: Side, outputs: Ring) -> Config:
+        def kinds(group: dict[str, Any]) -> list[tuple[str, str]]:
+            return [
+                ("", "") if t.shape is None else (dtypes.stored(t.dtype).str, t.dtype)
+                for t in group.values()
+            ]
+
+        spec = side.solution.spec
+        rings = self.feed.memory.size + outputs.size
+        return Config(
+            artefact=str(side.artefact),
+            inputs=kinds(self.definition.inputs),
+            outputs=kinds(self.definition.outputs),
+            destination_passing=spec.destination_passing_style,
+            array=array_kind(side.solution, self.definition, self.device.kind),
+            device=self.device.kind,
+            descriptors=(-1, -1, -1),
+            sizes=(self.feed.memory.size, outputs.size),
+            readable=[],
+            level=self.settings.level,
+            # A CUDA context reserves address space for all memory there is.
+            memory=self.settings.limits.memory + rings if self.device.kind == "cpu" else 1 << 46,
+            seconds=self.settings.limits.processor,
+            cpus=self._theirs,
+            spin_ns=self.settings.spin_ns,
+            threads=self.settings.threads,
+        )
+
+    def play(
+        self, seats: Sequence[Seat], batch: list[Call], *, first: bool = False
+    ) -> list[Timing]:
+        """One batch on each seat in the given order, and how long each took."""
+        given = self.feed.place(batch)
+        for seat in seats:
+            slots = seat.answers.place(batch)
+            seat.player.plan([a + b for a, b in zip(given, slots, strict=True)])
+        self.feed.fill(batch)
+        for seat in seats:
+            ring.poison(seat.answers.memory)
+            seat.answers.memory.push()
+        self.feed.memory.push()
+        times: list[Timing] = []
+        for seat in seats:
+            self.device.flush([self.feed.memory, seat.answers.memory])
+            times.append(seat.player.run(self.settings.spin_ns, first=first))
+            seat.answers.memory.pull()
+        return times
+
+    def check(self, seat: Seat, batch: list[Call], phase: str) -> Any:
+        """A batch of which every call is judged. Raises Refused."""
+        self.play([seat], batch, first=True)
+        return self.audit(seat, batch, range(len(batch)), phase)
+
+    def audit(self, seat: Seat, batch: list[Call], slots: Sequence[int], phase: str) -> Any:
+        """Judges some calls of the last batch; all judgements. Raises Refused for a wrong one."""
+        found: list[Any] = []
+        for slot in slots:
+            call, outputs = batch[slot], seat.answers.read(slot)
+            judgement = self.judge.judge(call.values, self._expected(call), outputs, self.rng)
+            if not judgement.ok:
+                blank = [n for n, v in outputs.items() if ring.untouched(v)]
+                reason = f"{blank[0]} was never written" if blank else judgement.reason
+                what = " ".join(f"{k}={v}" for k, v in call.axes.items())
+                if phase != "timed" or call.profile is not Profile.NORMAL:
+                    what += f" {call.profile}"
+                raise Refused(
+                    "INCORRECT_NUMERICAL", f"{reason} ({what})",
+                    code="support_slack" if self.judge.sampler else "", phase=phase,
+                    relative=judgement.worst.relative, absolute=judgement.worst.absolute,
+                )  # fmt: skip
+            found.append(judgement)
+        return found
+
+
+def array_kind(solution: Solution, definition: Definition, device: str = "cpu") -> str:
+    """`numpy` or `torch`: what a solution is called with.
+
+    `spec.treadle.array` decides; else Python takes torch tensors, as v1 says, and compiled code
+    takes numpy arrays where numpy knows all dtypes.
+    """
+    asked = (solution.spec.treadle or {}).get("array") if device == "cpu" else None
+    if asked in ("numpy", "torch"):
+        return str(asked)
+    if solution.spec.binding != "dlpack" or device != "cpu":
+        return "torch"
+    kinds = {t.dtype for t in (*definition.inputs.values(), *definition.outputs.values())}
+    return "torch" if kinds & {"bfloat16", "float8_e4m3fn", "float8_e5m2"} else "numpy"

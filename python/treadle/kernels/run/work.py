@@ -1,0 +1,58 @@
+"""Bytes a call must move and operations it must do, at the least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from treadle.errors import InvalidRequest
+from treadle.graph import OPS
+from treadle.kernels.check import dtypes, sizes
+from treadle.kernels.schema import Definition, expression
+
+_DENSE = {
+    "add", "linear", "rmsnorm", "glu", "scale", "softcap", "rope", "split",
+    "add_rmsnorm", "gate_up_glu", "linear_add", "qkv", "rmsnorm_linear", "allreduce_add_rmsnorm",
+}  # fmt: skip
+"""Ops that read all of every input; of others only the outputs are sure to move."""
+
+
+def moved(definition: Definition, known: Mapping[str, int]) -> int:
+    """Bytes; a definition's own `bytes` formula wins."""
+    ours = definition.treadle or {}
+    if "bytes" in ours:
+        return int(expression.evaluate(str(ours["bytes"]), known, f"{definition.name} bytes"))
+    groups = [definition.outputs]
+    if ours.get("op") in _DENSE and "view" not in ours:
+        groups.append(definition.inputs)
+    return sum(
+        sizes.elements(t, known) * dtypes.stored(t.dtype).itemsize
+        for group in groups
+        for t in group.values()
+        if t.shape is not None
+    )
+
+
+def flops(definition: Definition, known: Mapping[str, int]) -> float:
+    """Operations by the formula of the definition, in its op's letters; 0 where none is known."""
+    ours = definition.treadle or {}
+    text = ours.get("flops")
+    if not text:
+        return 0.0
+    letters: dict[str, float] = dict(known)
+    op = OPS.get(str(ours.get("op")))
+    if op is not None:
+        for operand, tensor in zip(op.ins, definition.inputs.values(), strict=False):
+            shape = sizes.shape(tensor, known)
+            axes = [str(axis) for axis in operand.axes]
+            if len(axes) == len(shape):
+                letters.update(zip(axes, shape, strict=True))
+            elif axes and len(axes) < len(shape):  # leading axes are one letter
+                letters.update(zip(axes[::-1], shape[::-1], strict=False))
+        first = next(iter(definition.inputs.values()))
+        shape = sizes.shape(first, known)
+        letters.setdefault("n", math.prod(shape[:-1]))
+    try:
+        return max(0.0, expression.evaluate(str(text), letters, f"{definition.name} flops"))
+    except InvalidRequest:
+        return 0.0
