@@ -13,8 +13,7 @@
 #include <vector>
 
 #include "bind/python_error.h"
-#include "grammar/ir/print.h"
-#include "grammar/run/compiler.h"
+#include "bind/reading.h"
 #include "grammar/run/matcher.h"
 
 namespace nb = nanobind;
@@ -23,29 +22,15 @@ namespace treadle {
 
 namespace {
 
-// A source that has been read once, so that its errors are known where it was written. The store
-// of that reading serves the first compile.
-struct Grammar {
-  SourceRef source;
-  Limits limits;
-  Notes notes;
-  Parsed parsed;
-};
+using Grammar = Reading;
 
 std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
-  auto grammar = std::make_unique<Grammar>();
-  grammar->limits = limits;
-  Status status;
-  {
+  std::string kind(source_kind_name(source.kind));
+  auto grammar = [&] {
     nb::gil_scoped_release release;
-    grammar->parsed.store = std::make_unique<Store>(limits);
-    Result<NodeRef> root = build_source(*grammar->parsed.store, source, limits, grammar->notes);
-    status = root.status();
-    if (root.ok()) grammar->parsed.root = *root;
-  }
-  if (!status.ok()) raise(status, std::string(source_kind_name(source.kind)));
-  grammar->source = std::make_shared<const Source>(std::move(source));
-  return grammar;
+    return read_source(std::move(source), limits);
+  }();
+  return unwrap(std::move(grammar), kind);
 }
 
 // Any kind that is one text: regex, ebnf, tag, literal, and the JSON kinds.
@@ -61,39 +46,23 @@ std::unique_ptr<Grammar> from_text(SourceKind kind, const std::string& text,
 }
 
 std::unique_ptr<Grammar> join(SourceKind kind, const std::vector<const Grammar*>& parts) {
-  auto grammar = std::make_unique<Grammar>();
-  std::vector<SourceRef> sources;
-  for (const Grammar* part : parts) {
-    sources.push_back(part->source);
-    grammar->notes.insert(grammar->notes.end(), part->notes.begin(), part->notes.end());
-  }
-  if (!parts.empty()) grammar->limits = parts.front()->limits;
-  grammar->source = unwrap(join_sources(kind, sources, grammar->limits));
-  return grammar;
+  return unwrap(join_readings(kind, parts));
 }
 
-// Read anew: compiling takes the store, and rewrites its rules.
 std::string print(const Grammar& grammar) {
-  Result<std::string> text = [&]() -> Result<std::string> {
+  Result<std::string> text = [&] {
     nb::gil_scoped_release release;
-    Store store(grammar.limits);
-    Notes notes;
-    Result<NodeRef> root = build_source(store, *grammar.source, grammar.limits, notes);
-    if (!root.ok()) return root.status();
-    return print_ebnf(store, *root);
+    return print_reading(grammar);
   }();
-  return unwrap(std::move(text), std::string(source_kind_name(grammar.source->kind)));
+  return unwrap(std::move(text), grammar.kind());
 }
 
 CompiledRef compile(Compiler& compiler, Grammar& grammar) {
-  Parsed parsed;
-  if (grammar.limits == compiler.limits()) parsed = std::move(grammar.parsed);
-  grammar.parsed = Parsed{};
   Result<CompiledRef> compiled = [&] {
     nb::gil_scoped_release release;
-    return compiler.compile(*grammar.source, std::move(parsed));
+    return compile_reading(compiler, grammar);
   }();
-  return unwrap(std::move(compiled), std::string(source_kind_name(grammar.source->kind)));
+  return unwrap(std::move(compiled), grammar.kind());
 }
 
 void bind_limits(nb::module_& module) {
@@ -236,9 +205,7 @@ void bind_grammar(nb::module_& module) {
       .def_static(
           "any_of",
           [](const std::vector<const Grammar*>& parts) { return join(SourceKind::any_of, parts); })
-      .def_prop_ro(
-          "kind",
-          [](const Grammar& self) { return std::string(source_kind_name(self.source->kind)); })
+      .def_prop_ro("kind", [](const Grammar& self) { return self.kind(); })
       .def_prop_ro("key",
                    [](const Grammar& self) {
                      std::string key = self.source->key();

@@ -1,7 +1,7 @@
 /**
  * Times masks: `node build/bench/fills.js JOB`, where JOB is a JSON file with {wasm, vocab, rounds,
- * workloads: [{name, schema | regex | ebnf, tokens}]}. Prints {name: {cold, warm}} in microseconds a
- * fill, all rounds and steps. benchmarks/bench_wasm_masks.py writes the job and compares.
+ * workloads: [{name, schema | regex | ebnf, tokens}]}. Prints {name: {cold, warm}}: microseconds of
+ * each fill, by round and step. benchmarks/bench_wasm_masks.py writes the job and compares.
  */
 import { readFile } from "node:fs/promises";
 import { Compiler, Grammar, loadCore, maskRows, Vocab, type Core } from "../src/node.js";
@@ -33,19 +33,21 @@ function grammarOf(workload: Workload, core: Core): Grammar {
   return Grammar.ebnf(core, workload.ebnf ?? "");
 }
 
-const figures: Record<string, { cold: number[]; warm: number[] }> = {};
+const figures: Record<string, { cold: number[][]; warm: number[][] }> = {};
 for (const workload of job.workloads) {
-  const times = { cold: [] as number[], warm: [] as number[] };
+  const times = { cold: [] as number[][], warm: [] as number[][] };
   for (let round = 0; round < job.rounds; round += 1) {
     const compiler = new Compiler(vocab);
     const grammar = grammarOf(workload, core);
     const matcher = compiler.compile(grammar).matcher();
     for (const pass of ["cold", "warm"] as const) {
       matcher.reset();
+      const steps: number[] = [];
+      times[pass].push(steps);
       for (const token of workload.tokens) {
         const start = performance.now();
         matcher.fill(rows);
-        times[pass].push((performance.now() - start) * 1000);
+        steps.push((performance.now() - start) * 1000);
         if (!matcher.accept(token)) throw new Error(`${workload.name}: token ${token} is refused`);
       }
     }
