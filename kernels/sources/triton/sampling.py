@@ -50,24 +50,25 @@ def _draw(
             ties = k - count
             total = mass + ties * high.to(tl.float32, bitcast=True)
     if TOP_P:
-        p = tl.load(top_p + b)
-        if p < 1.0:
+        share = tl.load(top_p + b)
+        if share < 1.0:
             low = cut - 1  # above it lies more than the share, or the first filter cuts
             high = 0x7F800000
             for _ in range(31):
                 middle = low + (high - low) // 2
                 _count, mass = _above(row, V, middle, B)
-                if (mass <= p * total) & ((p > 0) | (mass <= 0)):
+                if (mass <= share * total) & ((share > 0) | (mass <= 0)):
                     high = middle
                 else:
                     low = middle
             count, mass = _above(row, V, high, B)
             value = high.to(tl.float32, bitcast=True)
-            kept = tl.maximum(((p * total - mass) / value).to(tl.int32) + 1, 1)
+            fit = (share * total - mass) / tl.maximum(value, 1e-38)
+            kept = tl.maximum(tl.minimum(fit, V * 1.0).to(tl.int32) + 1, 1)
             if high == cut:
                 ties = tl.minimum(ties, kept)
             else:
-                ties = tl.where(p > 0, kept, 1)
+                ties = tl.where(share > 0, kept, 1)
             cut = high
     mass = 0.0
     seen = 0
