@@ -36,7 +36,7 @@ extern "C" int run(const DLTensor* x, double by, DLTensor* y, void*) {
   return 0;
 }
 """
-HEADER = (Path(__file__).parents[2] / "kernels/sources/cuda/dltensor.h").read_text()
+HEADER = (Path(__file__).parents[2] / "kernels/sources/common/dltensor.h").read_text()
 
 
 def solution(

@@ -63,7 +63,8 @@ def _draw(
                     low = middle
             count, mass = _above(row, V, high, B)
             value = high.to(tl.float32, bitcast=True)
-            kept = tl.maximum(((share * total - mass) / value).to(tl.int32) + 1, 1)
+            fit = (share * total - mass) / tl.maximum(value, 1e-38)
+            kept = tl.maximum(tl.minimum(fit, V * 1.0).to(tl.int32) + 1, 1)
             if high == cut:
                 ties = tl.minimum(ties, kept)
             else:

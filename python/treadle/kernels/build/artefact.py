@@ -23,8 +23,8 @@ MAX_FILE = 512 << 20
 class BuildFailure(KernelError):
     """A solution did not build. `log` is what the compiler said, at most 64 KiB, head and tail.
 
-    `stage`: `toolchain` (nothing here builds that language; the only stage that is not cached),
-    `check` (a flag, path or entry that is refused), `compile`, `timeout`.
+    `stage`: `toolchain` (nothing here builds that language), `check` (a flag, path or entry that is
+    refused), `compile` (cached), `timeout`.
     """
 
     def __init__(self, log: str, stage: str, *, at: str | None = None) -> None:

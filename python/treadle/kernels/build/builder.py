@@ -34,7 +34,7 @@ def build(solution: Solution, definition: Definition, *, device: str, cache: Pat
 
     device: `kind:model`, which decides the target of CUDA sources that name none. cache: a folder
     that only builders write. Raises BuildFailure with log and stage, as it did the first time; a
-    missing toolchain is not remembered.
+    missing toolchain and a time-out are not remembered, since another day they may not be met.
     """
     _check(solution, definition)
     how = recipe(solution, checked(solution), device)
@@ -47,7 +47,8 @@ def build(solution: Solution, definition: Definition, *, device: str, cache: Pat
     try:
         return store.keep(room, _make(solution, how, room, key))
     except BuildFailure as failure:
-        store.keep_failure(room, key, failure)
+        if failure.stage != "timeout":  # the machine's fault as often as the sources'
+            store.keep_failure(room, key, failure)
         raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -105,7 +106,7 @@ def _make(solution: Solution, how: Recipe, room: Path, key: str) -> Artefact:
     said = confined.run(command, room)
     at = f"solution {solution.name!r}"
     if said.timed_out:
-        raise BuildFailure(f"{said.log}\nno end after {confined.SECONDS} s", "timeout", at=at)
+        raise BuildFailure(f"no end after {confined.SECONDS} s\n{said.log}", "timeout", at=at)
     if said.status != 0 or (how.produces and not (room / how.produces).is_file()):
         raise BuildFailure(said.log or f"exit status {said.status}", "compile", at=at)
     _tidy(room, how)
