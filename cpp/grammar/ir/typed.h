@@ -33,7 +33,8 @@ enum class TypedTag : uint8_t {
 // NodeRefs and plain values only, and its hash must depend on nothing else.
 class Typed {
  public:
-  Typed(TypedTag tag, bool leaf) : tag(tag), leaf(leaf) {}
+  Typed(TypedTag tag, bool leaf, bool certain = false)
+      : tag(tag), leaf(leaf), certain(leaf || certain) {}
   virtual ~Typed() = default;
   Typed(const Typed&) = delete;
   Typed& operator=(const Typed&) = delete;
@@ -64,6 +65,7 @@ class Typed {
 
   const TypedTag tag;
   const bool leaf;
+  const bool certain;  // known to match something; saves the store the search for it
 };
 
 }  // namespace treadle

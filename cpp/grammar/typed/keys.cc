@@ -18,7 +18,7 @@ class Keys final : public Typed {
  public:
   Keys(ObjectFormRef form, ObjectState state, Offer offer, uint32_t low, uint32_t high,
        uint32_t depth)
-      : Typed(TypedTag::keys, false),
+      : Typed(TypedTag::keys, false, true),
         form_(std::move(form)),
         state_(std::move(state)),
         offer_(std::move(offer)),
