@@ -1,5 +1,6 @@
 #include "bind/python_grammar.h"
 
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -97,6 +98,8 @@ void bind_schema_options(nb::module_& module) {
           [](Options& o, bool on) { o.numbers = on ? Spelling::plain : Spelling::any; })
       .def_rw("lenient", &Options::lenient)
       .def_rw("assert_formats", &Options::assert_formats)
+      .def_rw("closed", &Options::closed)
+      .def_rw("resources", &Options::resources)
       .def_rw("at", &Options::at);
 }
 

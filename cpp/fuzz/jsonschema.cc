@@ -20,6 +20,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.declared_order = data[0] & 1;
   options.lenient = data[0] & 2;
   options.whitespace = data[0] >> 4;
+  options.closed = data[0] & 4;
+  if (data[0] & 8) {
+    options.resources = {{"r", R"({"$id":"r","items":{"$ref":"r"},"prefixItems":[true]})"}};
+  }
   // The first newline parts the schema from a text to run through it.
   const std::string_view all(reinterpret_cast<const char*>(data + 1), size - 1);
   const size_t cut = all.find('\n');

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <numeric>
 
 namespace treadle {
 
@@ -58,20 +59,36 @@ void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
   nodes_.shrink_to_fit();
 }
 
-void TokenTrie::index_children() {
+void TokenTrie::index() {
   child_starts_.reserve(nodes_.size() + 2);
   children_.reserve(nodes_.size());
   child_bytes_.reserve(nodes_.size());
-  auto add = [&](size_t from, size_t to) {
+  parents_.assign(nodes_.size(), kRoot);
+  auto add = [&](uint32_t parent, size_t from, size_t to) {
     child_starts_.push_back(static_cast<uint32_t>(children_.size()));
     for (size_t i = from; i < to; i += nodes_[i].subtree()) {
       children_.push_back(static_cast<uint32_t>(i));
       child_bytes_.push_back(nodes_[i].byte());
+      parents_[i] = parent;
     }
   };
-  add(0, nodes_.size());
-  for (size_t i = 0; i < nodes_.size(); ++i) add(i + 1, i + nodes_[i].subtree());
+  add(kRoot, 0, nodes_.size());
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    add(static_cast<uint32_t>(i), i + 1, i + nodes_[i].subtree());
+    ++byte_starts_[nodes_[i].byte() + 1u];
+  }
   child_starts_.push_back(static_cast<uint32_t>(children_.size()));
+  std::partial_sum(byte_starts_.begin(), byte_starts_.end(), byte_starts_.begin());
+  by_byte_.resize(nodes_.size());
+  std::array<uint32_t, 257> next = byte_starts_;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    by_byte_[next[nodes_[i].byte()]++] = static_cast<uint32_t>(i);
+  }
+}
+
+std::span<const uint32_t> TokenTrie::of_byte(uint8_t byte) const {
+  return std::span(by_byte_).subspan(byte_starts_[byte],
+                                     byte_starts_[byte + 1u] - byte_starts_[byte]);
 }
 
 void TokenTrie::children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const {

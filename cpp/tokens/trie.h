@@ -1,6 +1,7 @@
 // The token trie in preorder: one sequential array, so a walk is a scan with jumps.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -46,8 +47,11 @@ class TokenTrie {
   TokenTrie only(const std::vector<bool>& kept, uint32_t none, std::vector<uint32_t>& origin) const;
 
   std::span<const TrieNode> nodes() const { return nodes_; }
-  // Makes children() work: nine bytes a node.
-  void index_children();
+  // Makes the next three work: 17 bytes a node.
+  void index();
+  // The nodes of one byte, ascending, and the node before each (kRoot: none).
+  std::span<const uint32_t> of_byte(uint8_t byte) const;
+  uint32_t parent(uint32_t node) const { return parents_[node]; }
   // Appends the children of `node` by some bytes, or by all if `bytes` is empty. kRoot: the nodes
   // of first bytes.
   static constexpr uint32_t kRoot = UINT32_MAX;
@@ -65,6 +69,9 @@ class TokenTrie {
   std::vector<uint32_t> child_starts_;  // by node + 1, into the two below; [0]: the root
   std::vector<uint32_t> children_;
   std::vector<uint8_t> child_bytes_;
+  std::vector<uint32_t> parents_;  // by node
+  std::vector<uint32_t> by_byte_;  // nodes by byte
+  std::array<uint32_t, 257> byte_starts_{};
   std::vector<Double> doubles_;
   std::vector<uint32_t> giants_;
 };

@@ -51,7 +51,7 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
     return limit_exceeded("vocab_bytes", static_cast<double>(nodes), kMaxNodes);
   }
   vocab->trie_.build(std::move(entries), vocab->size());
-  vocab->trie_.index_children();
+  vocab->trie_.index();
   vocab->compute_hash();
   vocab->slices_.prebuild(*vocab);
   return VocabRef(std::move(vocab));

@@ -12,6 +12,15 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+// ASCII that stands for itself in a string.
+bool is_plain(char c) {
+  return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x80 &&
+         c != '"' && c != '\\';
+}
+
+constexpr size_t kBytesANode = 16;  // of a usual schema
+constexpr size_t kFirstNodes = 4'096;
+
 class Reader {
  public:
   Reader(std::string_view source, const ReadLimits& limits) : source_(source), limits_(limits) {}
@@ -21,6 +30,8 @@ class Reader {
       return limit_exceeded("source_bytes", static_cast<double>(source_.size()),
                             static_cast<double>(limits_.bytes));
     }
+    doc_.text.reserve(source_.size());
+    doc_.nodes.reserve(std::min(source_.size() / kBytesANode + 1, kFirstNodes));
     if (source_.substr(0, 3) == "\xEF\xBB\xBF") at_ = 3;  // a byte order mark is not content
     if (!read_tree()) return failure_;
     skip_space();
@@ -121,18 +132,19 @@ class Reader {
   }
 
   bool keys_differ(uint32_t object) {
-    std::vector<std::pair<std::string_view, uint32_t>> keys;
+    if (doc_.nodes[object].count < 2) return true;
+    keys_.clear();
     for (uint32_t i = doc_.nodes[object].first; i != kNone; i = doc_.nodes[i].next) {
       const Node& node = doc_.nodes[i];
-      keys.emplace_back(std::string_view(doc_.text).substr(node.key, node.key_size), i);
+      keys_.push_back(std::string_view(doc_.text).substr(node.key, node.key_size));
     }
-    std::sort(keys.begin(), keys.end());
-    for (size_t i = 1; i < keys.size(); ++i) {
-      if (keys[i].first == keys[i - 1].first) {
-        return fail("the object names the key \"" + std::string(keys[i].first) + "\" twice");
-      }
-    }
-    return true;
+    // By length first, which tells most keys apart without looking at them.
+    std::sort(keys_.begin(), keys_.end(), [](std::string_view a, std::string_view b) {
+      return a.size() != b.size() ? a.size() < b.size() : a < b;
+    });
+    const auto twice = std::adjacent_find(keys_.begin(), keys_.end());
+    if (twice == keys_.end()) return true;
+    return fail("the object names the key \"" + std::string(*twice) + "\" twice");
   }
 
   uint32_t add(Kind kind) {
@@ -204,10 +216,16 @@ class Reader {
         if (!read_escape()) return false;
         continue;
       }
+      if (c < 0x80) {
+        const size_t from = at_;
+        while (at_ < source_.size() && is_plain(source_[at_])) ++at_;
+        doc_.text.append(source_, from, at_ - from);
+        continue;
+      }
       uint32_t code = 0;
       const size_t length = read_utf8(source_, at_, code);
       if (length == 0) return fail("the text is not valid UTF-8");
-      doc_.text.append(source_.substr(at_, length));
+      doc_.text.append(source_, at_, length);
       at_ += length;
     }
     ++at_;
@@ -292,8 +310,9 @@ class Reader {
   ReadLimits limits_;
   size_t at_ = 0;
   Document doc_;
-  std::vector<uint32_t> open_;  // containers being read, outermost first
-  std::vector<uint32_t> last_;  // the latest child of each
+  std::vector<uint32_t> open_;          // containers being read, outermost first
+  std::vector<uint32_t> last_;          // the latest child of each
+  std::vector<std::string_view> keys_;  // scratch of keys_differ
   uint32_t key_ = 0, key_size_ = 0;
   Status failure_;
 };

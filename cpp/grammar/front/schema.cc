@@ -6,6 +6,7 @@
 #include "grammar/front/fuel_scope.h"
 #include "grammar/front/schema_check.h"
 #include "grammar/front/schema_index.h"
+#include "grammar/front/schema_resource.h"
 #include "grammar/front/schema_source.h"
 #include "grammar/front/styles.h"
 #include "grammar/typed/dispatch.h"
@@ -23,6 +24,7 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
     bool known = false;
     source->dialect = schema::dialect_of(uri.text(), known);
   }
+  if (Status status = schema::add_resources(*source, limits); !status.ok()) return status;
   const schema::Index index(*source);
   if (!index.duplicate().empty()) {
     return syntax_error(options.at, "the anchor \"" + index.duplicate() + "\" stands twice",

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "grammar/front/json_read.h"
@@ -38,8 +39,14 @@ struct SchemaOptions {
   uint32_t whitespace = 64;  // longest run of optional whitespace; 0 = none
   Escapes escapes = Escapes::any;
   Spelling numbers = Spelling::any;
-  bool lenient = false;               // drop what cannot be enforced and say so in the notes
-  bool assert_formats = true;         // false: `format` is an annotation
+  bool lenient = false;        // drop what cannot be enforced and say so in the notes
+  bool assert_formats = true;  // false: `format` is an annotation
+  // Keys and items that no schema for the same value mentions are forbidden where some are
+  // mentioned: by `properties`, `patternProperties`, `required` or a list of items. A schema that
+  // says what others are (`additionalProperties`, `items`, `unevaluated...`) is taken at its word.
+  bool closed = false;
+  // URIs and the schemas (JSON) that references to them lead to. Nothing is ever fetched.
+  std::vector<std::pair<std::string, std::string>> resources;
   const Style* style = nullptr;       // how the value, an object, is written; null: JSON
   std::vector<std::string> excludes;  // texts that no string and no key may contain, as spelled
   std::string at;                     // prefix of every pointer in errors and notes

@@ -71,12 +71,26 @@ class ArrayBuilder {
     }
     find_others();
     for (const ItemCount& count : form_.counts) length_ = std::max<size_t>(length_, count.from);
-    length_ = std::min<size_t>(length_, form_.max_items);
+    most_ = form_.max_items;
+    if (closed()) most_ = static_cast<uint32_t>(std::min<size_t>(most_, length_));
+    length_ = std::min<size_t>(length_, most_);
     const bool unique = form_.unique_items && form_.max_items > 1;
     return form_.counts.empty() && !unique ? plain() : counted(unique);
   }
 
  private:
+  // Whether items that nothing mentions are forbidden.
+  bool closed() const {
+    if (!source_->options.closed || loose_ || !form_.other_items.empty()) return false;
+    bool mentions = false;
+    for (size_t i = 0; i < tuples_.size(); ++i) {
+      if (form_.arrays[i].as != As::schema) continue;
+      if (tuples_[i].rest) return false;
+      mentions |= !tuples_[i].items.empty();
+    }
+    return mentions;
+  }
+
   Conj conj_at(size_t index) const {
     Conj out;
     for (const Tuple& tuple : tuples_) {
@@ -140,7 +154,7 @@ class ArrayBuilder {
   Result<NodeRef> plain() {
     auto out = std::make_shared<ArrayForm>();
     out->min = form_.min_items;
-    out->max = form_.max_items;
+    out->max = most_;
     out->whitespace = source_->options.whitespace;
     for (size_t i = 0; i < length_; ++i) {
       if (!fuel_.spend(1 + tuples_.size())) return fuel_.status();
@@ -148,6 +162,7 @@ class ArrayBuilder {
     }
     out->rest = value(conj_at(length_), length_);
     if (fuel_.exhausted()) return fuel_.status();
+    out->seal();
     if (role_ != Role::json) return bare_items(store_, std::move(out));
     return array_node(store_, std::move(out));
   }
@@ -167,7 +182,7 @@ class ArrayBuilder {
     }
     auto out = std::make_shared<CountedForm>();
     out->min = form_.min_items;
-    out->max = form_.max_items;
+    out->max = most_;
     out->whitespace = source_->options.whitespace;
     out->bare = role_ != Role::json;
     for (const ItemCount& count : form_.counts) out->counters.push_back({count.min, count.max});
@@ -241,6 +256,7 @@ class ArrayBuilder {
   std::unordered_map<NodeRef, Conj> conjs_;  // of the choices' values
   std::map<std::string, uint32_t> ids_;      // listed value -> its number
   size_t length_ = 0;
+  uint32_t most_ = kOpen;  // items
 };
 
 }  // namespace

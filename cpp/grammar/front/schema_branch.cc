@@ -53,8 +53,11 @@ void apply_condition(const Source& source, Branch& branch, json::Value schema, j
   if (decides) branch.groups.push_back({holds, fails});
 }
 
+// The last one first, since they are taken up from the end: Branch::done grows at its end then.
 void push_all(Conj& pending, json::Value list, As as) {
+  const auto before = static_cast<std::ptrdiff_t>(pending.size());
   for (const json::Value schema : list) pending.push_back(Sub{schema.index(), as});
+  std::reverse(pending.begin() + before, pending.end());
 }
 
 // The members of anyOf that evaluate something, each holding or not; if none holds, another does.
@@ -173,9 +176,7 @@ Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value s
       return apply_number(form, keyword, source, argument);
     case Keyword::pattern:
     case Keyword::format:
-      if (const auto found = source.texts.find(argument.index()); found != source.texts.end()) {
-        form.texts.push_back(found->second);
-      }
+      if (const auto text = source.text_at(store, argument)) form.texts.push_back(*text);
       break;
     case Keyword::contains: {
       ItemCount count{.item = Sub{argument.index(), As::schema}};

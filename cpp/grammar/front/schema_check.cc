@@ -144,9 +144,8 @@ Status Checker::refuse(json::Value argument, std::string text) {
 // What a schema says by itself, whether it is to hold or to fail: well formed, references and
 // patterns resolved.
 Status Checker::read(json::Value schema) {
-  uint8_t& seen = seen_[schema.index()];
-  if (seen & kRead) return ok_status();
-  seen |= kRead;
+  if (seen(schema.index()) & kRead) return ok_status();
+  seen(schema.index()) |= kRead;
   if (schema.is_boolean()) return ok_status();
   if (!schema.is_object()) return wrong(schema, "a schema (an object, true or false)");
   const bool only_ref = source_->ref_hides(schema);
@@ -160,8 +159,8 @@ Status Checker::read(json::Value schema) {
 
 Status Checker::visit(const Task& task) {
   const json::Value schema = source_->at(task.node);
-  if (seen_[task.node] & kHolds) return ok_status();
-  seen_[task.node] |= kHolds;
+  if (seen(task.node) & kHolds) return ok_status();
+  seen(task.node) |= kHolds;
   if (Status status = read(schema); !status.ok() || !schema.is_object()) return status;
   const bool only_ref = source_->ref_hides(schema);
   for (const json::Value argument : schema) {
@@ -468,18 +467,7 @@ Status Checker::read_format(json::Value argument) {
     return ok_status();
   }
   if (kind == FormatKind::subset) note(argument, "a subset of the format " + name + " is offered");
-  auto found = formats_.find(name);
-  if (found == formats_.end()) {
-    const Result<NodeRef> text = format_text(store_, name, limits_);
-    if (!text) {
-      Status status = text.status();
-      status.at = source_->pointer(argument);
-      status.keyword = "format";
-      return status;
-    }
-    found = formats_.emplace(name, *text).first;
-  }
-  source_->texts[argument.index()] = found->second;
+  source_->texts[argument.index()] = Source::kLater;
   return ok_status();
 }
 

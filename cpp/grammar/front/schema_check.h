@@ -75,6 +75,10 @@ class Checker {
 
   Status refuse(json::Value argument, std::string text);
   void note(json::Value argument, std::string text);
+  uint8_t& seen(uint32_t node) {
+    if (node >= seen_.size()) seen_.resize(source_->doc.nodes.size(), 0);
+    return seen_[node];
+  }
   void need(json::Value schema) { tasks_.push_back({schema.index()}); }
   void need_refuted(json::Value schema, json::Value origin) {
     tasks_.push_back({schema.index(), origin.index()});
@@ -88,14 +92,13 @@ class Checker {
   Notes& notes_;
   Fuel& fuel_;
   std::vector<Task> tasks_;
-  std::unordered_map<uint32_t, uint8_t> seen_;  // schema -> Seen
-  std::unordered_set<uint32_t> loosened_;       // arguments of oneOf taken as anyOf
-  std::vector<uint32_t> branching_;             // schemas with alternatives
-  std::vector<uint32_t> one_ofs_;               // arguments of oneOf still to be parted
-  std::vector<uint32_t> uniques_;               // arguments of uniqueItems still to be proved
-  std::vector<uint32_t> tracing_;               // arguments of unevaluated... still to be traced
+  std::vector<uint8_t> seen_;              // schema -> Seen
+  std::unordered_set<uint32_t> loosened_;  // arguments of oneOf taken as anyOf
+  std::vector<uint32_t> branching_;        // schemas with alternatives
+  std::vector<uint32_t> one_ofs_;          // arguments of oneOf still to be parted
+  std::vector<uint32_t> uniques_;          // arguments of uniqueItems still to be proved
+  std::vector<uint32_t> tracing_;          // arguments of unevaluated... still to be traced
   std::unordered_map<std::string, NodeRef> patterns_;
-  std::unordered_map<std::string, NodeRef> formats_;
 };
 
 }  // namespace treadle::schema

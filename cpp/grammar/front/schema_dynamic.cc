@@ -65,7 +65,7 @@ uint32_t Scopes::copy_of(uint32_t root) {
   const auto base = static_cast<uint32_t>(nodes.size());
   const auto written = static_cast<uint32_t>(base - source_.originals.size());
   uint32_t end = root + 1;
-  while (end < written && nodes[end].parent >= root) ++end;
+  while (end < written && nodes[end].parent != json::kNone && nodes[end].parent >= root) ++end;
   const uint32_t shift = base - root;
   for (uint32_t i = root; i < end; ++i) {
     json::Node node = nodes[i];

@@ -5,6 +5,7 @@
 
 #include "grammar/front/choice.h"
 #include "grammar/front/schema_branch.h"
+#include "grammar/front/schema_length.h"
 
 namespace treadle::schema {
 namespace {
@@ -246,6 +247,7 @@ void settle(Form& form) {
   tidy(form.required);
   tidy(form.absent);
   if (form.numbers && form.numbers->empty()) form.types &= ~kNumber;
+  if (form.whole_spelling && form.split_spelling) form.types &= ~kNumber;
   if (form.min_length > form.max_length) form.types &= ~kString;
   for (const ItemCount& count : form.counts) {
     if (count.min > count.max || count.min >= kOpen - count.from) form.types &= ~kArray;
@@ -369,18 +371,43 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
   return out;
 }
 
-bool afford_text(const Form& form, Fuel& fuel) {
+namespace {
+
+// What the patterns and formats of the form match together, and what is left of the bounds on the
+// length that they do not keep by themselves.
+struct Texts {
+  NodeRef node;
+  uint32_t least, most;
+  bool none = false;  // no length will do
+};
+
+Texts texts_of(Store& store, const Form& form) {
+  Texts out{store.anything(), form.min_length, form.max_length};
+  for (const NodeRef part : form.texts) out.node = store.both(out.node, part);
+  if (form.texts.empty() || (out.least == 0 && out.most == kOpen)) return out;
+  const TextLength length = length_of(store, out.node);
+  out.none = length.most < out.least || (out.most != kOpen && length.least > out.most);
+  if (length.least >= out.least) out.least = 0;
+  if (length.most <= out.most) out.most = kOpen;
+  return out;
+}
+
+}  // namespace
+
+bool afford_text(Store& store, const Form& form, Fuel& fuel) {
   const bool walks = !form.texts.empty() || !form.not_texts.empty();
-  return !walks || fuel.spend(form.min_length * kLengthCost);
+  if (!walks || form.min_length == 0) return true;
+  return fuel.spend(texts_of(store, form).least * kLengthCost);
 }
 
 NodeRef form_text(Store& store, const Form& form) {
-  const bool counted = form.min_length > 0 || form.max_length != kOpen;
-  NodeRef text = store.anything();
-  for (const NodeRef part : form.texts) text = store.both(text, part);
+  const Texts texts = texts_of(store, form);
+  if (texts.none) return store.empty();
+  NodeRef text = texts.node;
+  const bool counted = texts.least > 0 || texts.most != kOpen;
   // Patterns hold valid UTF-8 only; nothing else does.
   if (counted || form.texts.empty()) {
-    text = store.both(text, store.repeat(store.any_char(), form.min_length, form.max_length));
+    text = store.both(text, store.repeat(store.any_char(), texts.least, texts.most));
   }
   for (const NodeRef part : form.not_texts) text = store.both(text, store.complement(part));
   return text;
@@ -394,7 +421,7 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
   std::vector<NodeRef> choices;
   for (const Form& form : *forms) {
     if (!(form.types & kString)) continue;
-    if (!afford_text(form, fuel)) return fuel.status();
+    if (!afford_text(store, form, fuel)) return fuel.status();
     choices.push_back(form_text(store, form));
   }
   return store.any_of(choices);

@@ -72,7 +72,7 @@ Result<NodeRef> text_of(Store& store, Source& source, const Conj& conj, bool loo
 
 // Draws the fuel for finding texts of the form that are as long as its minimum: where patterns are
 // to match too, that takes a walk of so many steps. False when it is not there.
-bool afford_text(const Form& form, Fuel& fuel);
+bool afford_text(Store& store, const Form& form, Fuel& fuel);
 
 // The strings that one form allows, as texts.
 NodeRef form_text(Store& store, const Form& form);

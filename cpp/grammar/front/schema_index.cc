@@ -96,6 +96,24 @@ Content content_of(Content above, Keyword keyword) {
   }
 }
 
+// Whether any member may give a schema a name.
+bool names_itself(const Source& source) {
+  const auto& nodes = source.doc.nodes;
+  for (uint32_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].key_size < 2 || nodes[i].key_size > 16) continue;
+    switch (keyword_of(source.at(i).key())) {
+      case Keyword::id:
+      case Keyword::anchor:
+      case Keyword::dynamic_anchor:
+      case Keyword::recursive_anchor:
+        return true;
+      default:
+        break;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string resolve_uri(std::string_view base, std::string_view reference) {
@@ -121,11 +139,16 @@ std::string resolve_uri(std::string_view base, std::string_view reference) {
 Index::Index(const Source& source) : source_(source) {
   const auto& nodes = source.doc.nodes;
   resource_.resize(nodes.size(), 0);
-  std::vector<Content> contents(nodes.size(), Content::schema);
   base_[0] = "";
   by_uri_[""] = 0;
+  if (source.resources.empty() && !names_itself(source)) return;
+  std::vector<Content> contents(nodes.size(), Content::schema);
   for (uint32_t i = 0; i < nodes.size(); ++i) {
-    if (i > 0) {
+    if (const auto found = source.resources.find(i); found != source.resources.end()) {
+      resource_[i] = i;
+      base_[i] = found->second;
+      by_uri_.emplace(found->second, i);
+    } else if (i > 0) {
       resource_[i] = resource_[nodes[i].parent];
       const bool member = nodes[nodes[i].parent].kind == json::Kind::object;
       const Content above = contents[nodes[i].parent];
@@ -213,7 +236,7 @@ std::optional<uint32_t> Index::find_pointer(uint32_t root, std::string_view poin
       if (!number) return std::nullopt;
       value = value.item(static_cast<size_t>(std::stoul(token)));
     } else {
-      value = value.get(token);
+      value = value.is_object() ? source_.member(value, token) : json::Value();
     }
     if (!value) return std::nullopt;
   }

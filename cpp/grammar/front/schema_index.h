@@ -12,6 +12,9 @@
 
 namespace treadle::schema {
 
+// `reference` against `base`, without its fragment.
+std::string resolve_uri(std::string_view base, std::string_view reference);
+
 class Index {
  public:
   // One pass over the document. `Source::dialect` must be set.
@@ -20,6 +23,12 @@ class Index {
   // The node that a reference standing at `from` points to; nothing if it is not in the document.
   // Source: RFC 3986 section 5.2, RFC 6901, JSON Schema core 2020-12 sections 8.2 and 9.
   [[nodiscard]] std::optional<uint32_t> find(json::Value from, std::string_view reference) const;
+
+  // The URI, without fragment, that a reference standing at `from` leads to.
+  [[nodiscard]] std::string target(json::Value from, std::string_view reference) const {
+    return resolve_uri(base_.at(resource_[from.index()]), reference);
+  }
+  [[nodiscard]] bool has_uri(const std::string& uri) const { return by_uri_.contains(uri); }
 
   // The root of the schema resource that a node of the caller's document stands in.
   [[nodiscard]] uint32_t resource(uint32_t node) const { return resource_[node]; }
@@ -46,8 +55,5 @@ class Index {
   std::map<std::string, uint32_t> none_;
   std::string duplicate_;
 };
-
-// `reference` against `base`, without its fragment.
-std::string resolve_uri(std::string_view base, std::string_view reference);
 
 }  // namespace treadle::schema

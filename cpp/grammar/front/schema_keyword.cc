@@ -9,7 +9,6 @@ namespace {
 
 using Entry = std::pair<std::string_view, Keyword>;
 
-// Sorted by name; a binary search finds one.
 constexpr std::array kKeywords = {
     Entry{"$anchor", Keyword::anchor},
     Entry{"$comment", Keyword::annotation},
@@ -84,13 +83,33 @@ constexpr std::array kKeywords = {
     Entry{"xml", Keyword::annotation},
 };
 
+// The keywords in a table of their lengths and first and last letters, which few share.
+constexpr size_t kSlots = 256;
+
+constexpr size_t slot_of(std::string_view name) {
+  const auto first = static_cast<unsigned char>(name.front());
+  const auto last = static_cast<unsigned char>(name.back());
+  return (name.size() * 37 + first * 5 + last * 11) % kSlots;
+}
+
+constexpr auto kTable = [] {
+  std::array<uint8_t, kSlots> out{};  // index of the keyword, from 1; collisions go on
+  for (size_t i = 0; i < kKeywords.size(); ++i) {
+    size_t slot = slot_of(kKeywords[i].first);
+    while (out[slot] != 0) slot = (slot + 1) % kSlots;
+    out[slot] = static_cast<uint8_t>(i + 1);
+  }
+  return out;
+}();
+
 }  // namespace
 
 Keyword keyword_of(std::string_view name) {
-  const auto found =
-      std::lower_bound(kKeywords.begin(), kKeywords.end(), name,
-                       [](const Entry& entry, std::string_view key) { return entry.first < key; });
-  if (found != kKeywords.end() && found->first == name) return found->second;
+  if (name.empty()) return Keyword::unknown;
+  for (size_t slot = slot_of(name); kTable[slot] != 0; slot = (slot + 1) % kSlots) {
+    const Entry& entry = kKeywords[kTable[slot] - 1];
+    if (entry.first == name) return entry.second;
+  }
   return name.starts_with("x-") ? Keyword::annotation : Keyword::unknown;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "grammar/front/formats.h"
 #include "grammar/front/schema_array.h"
 #include "grammar/front/schema_form.h"
 #include "grammar/front/schema_object.h"
@@ -23,8 +24,8 @@ NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& 
 
 class Value final : public Typed {
  public:
-  Value(SourceRef source, Conj conj, bool loose, Role role)
-      : Typed(TypedTag::value, false),
+  Value(SourceRef source, Conj conj, bool loose, Role role, bool certain)
+      : Typed(TypedTag::value, false, certain),
         source_(std::move(source)),
         conj_(std::move(conj)),
         loose_(loose),
@@ -95,7 +96,7 @@ Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form,
   if (form.types & kTrue) out.push_back(store.bytes("true"));
   if (form.types & kNumber) out.push_back(numbers_of(store, form, source->options.numbers));
   if (form.types & kString) {
-    if (!afford_text(form, fuel)) return fuel.status();
+    if (!afford_text(store, form, fuel)) return fuel.status();
     const NodeRef quote = store.bytes("\"");
     NodeRef text = string_content(store, form_text(store, form), source->options.escapes);
     if (const NodeRef barred = source->spelling(loose); barred != store.empty()) {
@@ -156,12 +157,32 @@ NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj co
   auto [found, fresh] = values_.try_emplace({std::move(conj), loose, role}, 0);
   if (fresh) {
     const Conj& kept = std::get<0>(found->first);
-    found->second = store.typed(std::make_unique<Value>(self, kept, loose, role));
+    const bool certain = barred == 0 && role == Role::json &&
+                         (kept.empty() || (kept.size() == 1 && kept[0].as == As::schema &&
+                                           sure(store, kept[0].node)));
+    found->second = store.typed(std::make_unique<Value>(self, kept, loose, role, certain));
   }
   return found->second;
 }
 
-json::Value Source::member(json::Value object, std::string_view name) {
+std::optional<NodeRef> Source::text_at(Store& store, json::Value argument) {
+  const auto found = texts.find(argument.index());
+  if (found == texts.end()) return std::nullopt;
+  if (found->second != kLater) return found->second;
+  auto [known, fresh] = formats_.try_emplace(std::string(argument.text()), store.empty());
+  if (fresh) {
+    const Result<NodeRef> text = format_text(store, argument.text(), store.limits());
+    if (!text) {
+      formats_.erase(known);
+      store.fail(text.status());
+      return store.empty();
+    }
+    known->second = *text;
+  }
+  return found->second = known->second;
+}
+
+json::Value Source::member(json::Value object, std::string_view name) const {
   if (object.size() < 16) return object.get(name);
   auto [found, fresh] = members_.try_emplace(object.index());
   if (fresh) {

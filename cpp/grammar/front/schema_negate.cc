@@ -264,7 +264,7 @@ void apply_refuted_keyword(Store& store, Source& source, Form& form, json::Value
     case Keyword::pattern:
     case Keyword::format:
       form.types &= kString;
-      form.not_texts.push_back(source.texts.at(argument.index()));
+      if (const auto text = source.text_at(store, argument)) form.not_texts.push_back(*text);
       break;
     default:
       break;

@@ -38,9 +38,11 @@ class ObjectBuilder {
     out->escapes = source_->options.escapes;
     out->barred = source_->spelling(loose_);
     if (role_ != Role::json) frame(*out);
-    const auto names = text_of(store_, *source_, form_.names, loose_, store_.limits(), fuel_);
-    if (!names) return names.status();
-    names_ = *names;
+    if (!form_.names.empty()) {
+      const auto names = text_of(store_, *source_, form_.names, loose_, store_.limits(), fuel_);
+      if (!names) return names.status();
+      names_ = *names;
+    }
     if (Status status = find_goals(); !status.ok()) return status;
     name_keys(*out);
     if (!list_extras(*out)) return store_.ok() ? fuel_.status() : store_.fault();
@@ -305,7 +307,21 @@ class ObjectBuilder {
     for (const Unevaluated& part : form_.other_keys) {
       if (!split(kinds, part.scope, source_->at(part.argument))) return false;
     }
+    // What a pattern matches is mentioned, and has its schema.
+    if (closed()) std::erase_if(kinds, [](const Kind& kind) { return kind.conj.empty(); });
     return true;
+  }
+
+  // Whether keys that nothing mentions are forbidden.
+  bool closed() const {
+    if (!source_->options.closed || loose_ || !form_.other_keys.empty()) return false;
+    bool mentions = false;
+    for (const Sub part : form_.objects) {
+      if (part.as != As::schema) continue;
+      if (keyword(part, "additionalProperties")) return false;
+      mentions |= keyword(part, "properties") || keyword(part, "patternProperties");
+    }
+    return mentions;
   }
 
   bool add_extras(ObjectForm& out) {

@@ -52,9 +52,9 @@ Result<bool> Checker::has_dual(json::Value argument, Keyword keyword) {
 
 Status Checker::visit_refuted(const Task& task) {
   const json::Value schema = source_->at(task.node);
-  if (seen_[task.node] & kFails) return ok_status();
+  if (seen(task.node) & kFails) return ok_status();
   // A lenient origin must learn of every refusal.
-  if (!source_->options.lenient) seen_[task.node] |= kFails;
+  if (!source_->options.lenient) seen(task.node) |= kFails;
   if (Status status = read(schema); !status.ok()) return status;
   if (!schema.is_object() || source_->dropped.contains(task.origin)) return ok_status();
   if (loosened_.contains(task.origin)) return ok_status();
@@ -232,17 +232,15 @@ std::vector<uint32_t> Checker::in_place(json::Value schema) const {
 
 // A schema that leads back to itself without entering an item or a property has no meaning.
 Status Checker::find_loops() const {
+  if (source_->refs.empty()) return ok_status();  // a tree
   enum : uint8_t { kOpen = 1, kDone = 2 };
   struct Frame {
     uint32_t node;
     std::vector<uint32_t> next;
   };
-  std::unordered_map<uint32_t, uint8_t> colour;
-  std::vector<uint32_t> starts;
-  for (const auto& [node, bits] : seen_) starts.push_back(node);
-  std::sort(starts.begin(), starts.end());  // the same error on every platform
-  for (const uint32_t start : starts) {
-    if (colour[start] != 0) continue;
+  std::vector<uint8_t> colour(source_->doc.nodes.size(), 0);
+  for (uint32_t start = 0; start < seen_.size(); ++start) {
+    if (seen_[start] == 0 || colour[start] != 0) continue;
     std::vector<Frame> path{{start, in_place(source_->at(start))}};
     colour[start] = kOpen;
     while (!path.empty()) {

@@ -76,10 +76,8 @@ class Source {
 
   [[nodiscard]] json::Value at(uint32_t node) const { return {&doc, node}; }
   [[nodiscard]] json::Value root() const { return at(0); }
-  // The pointer of a node in the caller's document.
-  [[nodiscard]] std::string pointer(json::Value value) const {
-    return options.at + at(original(value.index())).pointer();
-  }
+  // The pointer of a node in the caller's document, or "URI#pointer" in one of its resources.
+  [[nodiscard]] std::string pointer(json::Value value) const;
   // The node of the caller's document that this one is a copy of, or itself.
   [[nodiscard]] uint32_t original(uint32_t node) const {
     const auto size = static_cast<uint32_t>(doc.nodes.size() - originals.size());
@@ -94,12 +92,19 @@ class Source {
     return dropped.contains(argument.index());
   }
   // The member of `properties` (or another object) called `name`; indexed when large.
-  json::Value member(json::Value object, std::string_view name);
+  json::Value member(json::Value object, std::string_view name) const;
+  // The texts that a pattern or format asks for; nothing if it is not enforced.
+  std::optional<NodeRef> text_at(Store& store, json::Value argument);
+  // Whether it is plain to see that some value satisfies the schema, so that nobody need expand it
+  // to find out. Never true of a schema without values; false where it is not plain.
+  bool sure(const Store& store, uint32_t node) { return sure(store, node, 0); }
 
   // The node for every value that meets the conjunction: shared, expanded when first reached.
   // `loose` reads oneOf as anyOf; it serves proofs that two schemas have nothing in common.
   NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
                 Role role = Role::json);
+
+  static constexpr NodeRef kLater = UINT32_MAX;
 
   // What strings and keys must match as spelled; empty() if there is nothing. Proofs (`loose`) are
   // about values, however these are spelled.
@@ -108,10 +113,12 @@ class Source {
   json::Document doc;
   SchemaOptions options;
   Dialect dialect = Dialect::any;
-  NodeRef barred = 0;               // texts without options.excludes; empty() if there are none
+  NodeRef barred = 0;  // texts without options.excludes; empty() if there are none
+  std::map<uint32_t, std::string> resources;  // roots of documents that references led to -> URI
   std::vector<uint32_t> originals;  // of the nodes that were copied for another dynamic scope
   std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target
-  std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language
+  std::unordered_map<uint32_t, NodeRef> texts;         // argument of pattern, format -> language,
+                                                       // or kLater: a format not worked out yet
   std::unordered_map<uint32_t, NodeRef> key_patterns;  // member of patternProperties -> language
   std::unordered_set<uint32_t> dropped;                // arguments without effect
   // Whether the truth of this argument of anyOf or if, or member of anyOf, decides what is
@@ -128,8 +135,18 @@ class Source {
   std::unordered_map<uint32_t, std::vector<uint32_t>> rivals;
 
  private:
+  struct Outline;
+  bool sure(const Store& store, uint32_t node, uint32_t depth);
+  bool look(const Store& store, json::Value schema, uint32_t depth);
+  bool fits(const Store& store, const Outline& outline, uint32_t depth);
+  bool has_text(const Store& store, const Outline& outline) const;
+  bool has_array(const Store& store, const Outline& outline, uint32_t depth);
+  bool has_object(const Store& store, const Outline& outline, uint32_t depth);
+
   std::map<std::tuple<Conj, bool, Role>, NodeRef> values_;
-  std::unordered_map<uint32_t, std::unordered_map<std::string_view, uint32_t>> members_;
+  mutable std::unordered_map<uint32_t, std::unordered_map<std::string_view, uint32_t>> members_;
+  std::unordered_map<std::string, NodeRef> formats_;
+  std::vector<uint8_t> sure_;  // by node: 0 not asked yet, 1 no, 2 yes
 };
 
 using SourceRef = std::shared_ptr<Source>;

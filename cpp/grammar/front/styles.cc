@@ -169,7 +169,7 @@ class Styled {
     const bool any = form_.texts.empty() && form_.not_texts.empty() && form_.min_length == 0 &&
                      form_.max_length == kOpen;
     if (any) return free;
-    if (!afford_text(form_, fuel_)) return fuel_.status();
+    if (!afford_text(store_, form_, fuel_)) return fuel_.status();
     const NodeRef text = store_.both(form_text(store_, form_), free);
     if (!has_member(store_, text)) return store_.empty();
     if (!style_.lined) return text;

@@ -3,6 +3,8 @@
 
 #include <compare>
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,14 @@ struct Mark {
   bool is_token = false;
 };
 
+// What free content runs into. Most formats have none of it.
+struct Lists {
+  std::vector<std::string> triggers;
+  std::vector<std::string> excludes;
+  std::vector<Token> trigger_tokens;
+  TokenSet tokens;
+};
+
 struct Format {
   Type type = Type::const_string;
   json::Value at;                  // where it stands, for pointers in errors
@@ -62,19 +72,29 @@ struct Format {
   uint32_t whitespace = 0;
   Mark begin;
   std::vector<Mark> ends;
-  std::vector<std::string> triggers;
-  std::vector<std::string> excludes;
-  std::vector<Token> trigger_tokens;
-  TokenSet tokens;
   std::vector<uint32_t> children;
   uint32_t lo = 0;
   uint32_t hi = 0;
   bool at_least_one = false;
   bool stop_after_first = false;
+
+  Lists& lists() {
+    if (!lists_) lists_ = std::make_unique<Lists>();
+    return *lists_;
+  }
+  [[nodiscard]] const Lists& lists() const {
+    static const Lists none;
+    return lists_ ? *lists_ : none;
+  }
+
+ private:
+  std::unique_ptr<Lists> lists_;
 };
+
+using Formats = std::deque<Format>;  // many are large, and a vector would hold them twice
 
 // Formats in an order where every child comes after its parent; the first is the root. Unknown
 // fields and formats are errors at their JSON pointer. Source: section 3.5 of the grammar design.
-Result<std::vector<Format>> read_formats(const json::Value& tag, const Limits& limits);
+Result<Formats> read_formats(const json::Value& tag, const Limits& limits);
 
 }  // namespace treadle::tag

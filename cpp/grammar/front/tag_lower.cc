@@ -21,8 +21,7 @@ namespace {
 // Lowers formats from the last to the first, so that children are ready before their parents.
 class Lowering {
  public:
-  Lowering(Store& store, const std::vector<Format>& formats, const Limits& limits, Notes& notes,
-           Fuel& fuel)
+  Lowering(Store& store, const Formats& formats, const Limits& limits, Notes& notes, Fuel& fuel)
       : store_(store), formats_(formats), limits_(limits), notes_(notes), fuel_(fuel) {}
 
   Result<NodeRef> run() {
@@ -65,8 +64,8 @@ class Lowering {
       case Type::dispatch:
         return dispatched(f, rules_of(f));
       case Type::token:
-        return store_.repeat(store_.tokens(f.hi == kOpen ? barred_tokens(f) : f.tokens), f.lo,
-                             f.hi);
+        return store_.repeat(store_.tokens(f.hi == kOpen ? barred_tokens(f) : f.lists().tokens),
+                             f.lo, f.hi);
       case Type::token_triggered_tags:
         return token_triggered(f);
       case Type::token_dispatch:
@@ -90,9 +89,17 @@ class Lowering {
     options.whitespace = f.whitespace;
     options.numbers = Spelling::plain;
     options.style = f.style;
-    options.excludes = f.excludes;
-    options.at = f.schema.pointer();
-    return parse_schema(store_, f.schema, options, limits_, notes_);
+    options.excludes = f.lists().excludes;
+    // Finding a pointer takes time: only what is said about the schema needs it.
+    const size_t before = notes_.size();
+    Result<NodeRef> node = parse_schema(store_, f.schema, options, limits_, notes_);
+    if (node.ok() && notes_.size() == before) return node;
+    const std::string at = f.schema.pointer();
+    for (size_t i = before; i < notes_.size(); ++i) notes_[i].at.insert(0, at);
+    if (node.ok()) return node;
+    Status status = node.status();
+    status.at.insert(0, at);
+    return status;
   }
 
   NodeRef any_text(const Format& f) {
@@ -148,7 +155,7 @@ class Lowering {
 
   // What free text must not contain: excludes, triggers, the ends of the tag around it.
   std::vector<std::string> barred(const Format& f, const std::vector<std::string>& triggers) {
-    std::vector<std::string> out = f.excludes;
+    std::vector<std::string> out = f.lists().excludes;
     out.insert(out.end(), triggers.begin(), triggers.end());
     enclosing_ends(f, [&](const Mark& end) {
       if (!end.is_token && !end.text.empty()) out.push_back(end.text);
@@ -157,8 +164,8 @@ class Lowering {
   }
 
   TokenSet barred_tokens(const Format& f) {
-    TokenSet out = f.tokens;
-    for (const Token& trigger : f.trigger_tokens) add_token(out, trigger);
+    TokenSet out = f.lists().tokens;
+    for (const Token& trigger : f.lists().trigger_tokens) add_token(out, trigger);
     enclosing_ends(f, [&](const Mark& end) {
       if (end.is_token) add_token(out, end.token);
     });
@@ -171,7 +178,7 @@ class Lowering {
   using Entries = std::vector<TrieEntry>;
 
   Result<NodeRef> triggered(const Format& f) {
-    const TriggerIndex index(f.triggers);
+    const TriggerIndex index(f.lists().triggers);
     Entries entries;
     for (uint32_t child : f.children) {
       const Format& tag = formats_[child];
@@ -191,16 +198,17 @@ class Lowering {
   Entries rules_of(const Format& f) {
     Entries entries;
     for (size_t i = 0; i < f.children.size(); ++i) {
-      entries.push_back({f.triggers[i], nodes_[f.children[i]]});
+      entries.push_back({f.lists().triggers[i], nodes_[f.children[i]]});
     }
     return entries;
   }
 
   // Free text until the first trigger in it, and then an entry that begins with that trigger.
   Result<NodeRef> dispatched(const Format& f, Entries entries) {
-    if (const auto bad = bad_trigger(f.triggers, f.excludes, fuel_)) return refused(f, *bad);
-    const NodeRef text = free_text(store_, barred(f, f.triggers));
-    const bool overlap = may_overlap(f.triggers, f.excludes, fuel_);
+    if (const auto bad = bad_trigger(f.lists().triggers, f.lists().excludes, fuel_))
+      return refused(f, *bad);
+    const NodeRef text = free_text(store_, barred(f, f.lists().triggers));
+    const bool overlap = may_overlap(f.lists().triggers, f.lists().excludes, fuel_);
     if (fuel_.exhausted()) return fuel_.status();
     const NodeRef tags = trie(store_, entries);
     if (f.at_least_one && f.stop_after_first) return tags;
@@ -230,17 +238,17 @@ class Lowering {
   // The same where triggers overlap: a text up to its first trigger is found by intersection, one
   // trigger at a time.
   NodeRef first_triggers(const Format& f, NodeRef text, const Entries& entries) {
-    const NodeRef any = one_of(f.triggers);
-    const NodeRef barred_words = one_of(f.excludes);
-    const TriggerIndex index(f.triggers);
-    std::vector<Entries> rest(f.triggers.size());
+    const NodeRef any = one_of(f.lists().triggers);
+    const NodeRef barred_words = one_of(f.lists().excludes);
+    const TriggerIndex index(f.lists().triggers);
+    std::vector<Entries> rest(f.lists().triggers.size());
     for (const TrieEntry& entry : entries) {
       const size_t at = index.of(entry.text).value_or(0);  // each has one
-      rest[at].push_back({entry.text.substr(f.triggers[at].size()), entry.tail});
+      rest[at].push_back({entry.text.substr(f.lists().triggers[at].size()), entry.tail});
     }
     std::vector<NodeRef> out;
-    for (size_t i = 0; i < f.triggers.size() && store_.ok(); ++i) {
-      const std::string& trigger = f.triggers[i];
+    for (size_t i = 0; i < f.lists().triggers.size() && store_.ok(); ++i) {
+      const std::string& trigger = f.lists().triggers[i];
       const NodeRef until = up_to(store_, text, trigger, any, barred_words);
       out.push_back(store_.cat(until, trie(store_, std::move(rest[i]))));
     }
@@ -270,7 +278,8 @@ class Lowering {
   // --- tokens ---
 
   Result<NodeRef> token_triggered(const Format& f) {
-    const std::set<Token> triggers(f.trigger_tokens.begin(), f.trigger_tokens.end());
+    const std::set<Token> triggers(f.lists().trigger_tokens.begin(),
+                                   f.lists().trigger_tokens.end());
     std::vector<NodeRef> tags;
     for (uint32_t child : f.children) {
       const Format& tag = formats_[child];
@@ -286,7 +295,7 @@ class Lowering {
   Result<NodeRef> token_dispatch(const Format& f) {
     std::vector<NodeRef> tags;
     for (size_t i = 0; i < f.children.size(); ++i) {
-      tags.push_back(store_.cat(token(f.trigger_tokens[i]), nodes_[f.children[i]]));
+      tags.push_back(store_.cat(token(f.lists().trigger_tokens[i]), nodes_[f.children[i]]));
     }
     return between_tokens(f, tags);
   }
@@ -294,10 +303,10 @@ class Lowering {
   // Any tokens until a trigger, then what it begins.
   Result<NodeRef> between_tokens(const Format& f, const std::vector<NodeRef>& choices) {
     std::set<Token> known;
-    for (uint32_t id : f.tokens.ids) known.insert({id, ""});
-    for (const std::string& name : f.tokens.names) known.insert({0, name});
-    for (size_t i = 0; i < f.trigger_tokens.size(); ++i) {
-      if (known.insert(f.trigger_tokens[i]).second) continue;
+    for (uint32_t id : f.lists().tokens.ids) known.insert({id, ""});
+    for (const std::string& name : f.lists().tokens.names) known.insert({0, name});
+    for (size_t i = 0; i < f.lists().trigger_tokens.size(); ++i) {
+      if (known.insert(f.lists().trigger_tokens[i]).second) continue;
       const bool rules = f.type == Type::token_dispatch;
       const std::string index = std::to_string(i);
       return syntax_error(
@@ -313,7 +322,7 @@ class Lowering {
   }
 
   Store& store_;
-  const std::vector<Format>& formats_;
+  const Formats& formats_;
   const Limits& limits_;
   Notes& notes_;
   Fuel& fuel_;
@@ -327,7 +336,7 @@ namespace treadle {
 
 Result<NodeRef> parse_tag(Store& store, const json::Value& tag, const Limits& limits,
                           Notes& notes) {
-  Result<std::vector<tag::Format>> formats = tag::read_formats(tag, limits);
+  Result<tag::Formats> formats = tag::read_formats(tag, limits);
   if (!formats.ok()) return formats.status();
   FuelScope scope(store, limits);
   Result<NodeRef> node = tag::Lowering(store, *formats, limits, notes, scope.fuel()).run();

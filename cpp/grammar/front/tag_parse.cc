@@ -15,7 +15,7 @@ class Reader {
  public:
   explicit Reader(const Limits& limits) : limits_(limits) {}
 
-  Result<std::vector<Format>> run(const Value& source) {
+  Result<Formats> run(const Value& source) {
     Value root = source;
     if (!root.is_object()) {
       in_.wrong(root, "an object");
@@ -145,7 +145,8 @@ class Reader {
     if (!f.schema) return in_.missing(f.at, "json_schema");
     f.whitespace = static_cast<uint32_t>(limits_.whitespace);
     return in_.bound(f.at, "max_whitespace_cnt", f.whitespace) &&
-           in_.strings(f.at, "excludes", f.excludes) && in_.flag(f.at, "any_order", f.any_order);
+           in_.strings(f.at, "excludes", f.lists().excludes) &&
+           in_.flag(f.at, "any_order", f.any_order);
   }
 
   bool any_text(uint32_t i) {
@@ -156,7 +157,8 @@ class Reader {
     if (Value v = f.at.get("max_tokens"); v && !v.is_null()) {
       return in_.refuse(v, "max_tokens", "a budget of tokens is not supported; use max_chars");
     }
-    return in_.bound(f.at, "max_chars", f.hi) && in_.strings(f.at, "excludes", f.excludes);
+    if (!in_.bound(f.at, "max_chars", f.hi)) return false;
+    return !f.at.get("excludes") || in_.strings(f.at, "excludes", f.lists().excludes);
   }
 
   bool list(uint32_t i, Type type) {
@@ -222,10 +224,11 @@ class Reader {
     if (!in_.only(f.at, {"triggers", "tags", "at_least_one", "stop_after_first", "excludes"}) ||
         !in_.flag(f.at, "at_least_one", f.at_least_one) ||
         !in_.flag(f.at, "stop_after_first", f.stop_after_first) ||
-        !in_.strings(f.at, "triggers", f.triggers) || !in_.strings(f.at, "excludes", f.excludes)) {
+        !in_.strings(f.at, "triggers", f.lists().triggers) ||
+        !in_.strings(f.at, "excludes", f.lists().excludes)) {
       return false;
     }
-    if (f.triggers.empty()) return in_.missing(f.at, "triggers");
+    if (f.lists().triggers.empty()) return in_.missing(f.at, "triggers");
     return children(i, "tags", true);
   }
 
@@ -264,7 +267,7 @@ class Reader {
     f.type = Type::dispatch;
     bool loop = true;
     if (!in_.only(f.at, {"rules", "loop", "excludes"}) || !in_.flag(f.at, "loop", loop) ||
-        !in_.strings(f.at, "excludes", f.excludes)) {
+        !in_.strings(f.at, "excludes", f.lists().excludes)) {
       return false;
     }
     f.stop_after_first = !loop;
@@ -273,7 +276,7 @@ class Reader {
       if (pattern.text().empty()) {
         return in_.fail(syntax_error(pattern.pointer(), "an empty pattern is everywhere"));
       }
-      out_[i].triggers.emplace_back(pattern.text());
+      out_[i].lists().triggers.emplace_back(pattern.text());
       return true;
     });
   }
@@ -294,7 +297,7 @@ class Reader {
     f.lo = f.hi = 1;
     Mark mark;
     if (!in_.mark(f.at, mark)) return false;
-    add_token(f.tokens, mark.token);
+    add_token(f.lists().tokens, mark.token);
     return true;
   }
 
@@ -302,7 +305,7 @@ class Reader {
     Format& f = out_[i];
     f.type = Type::token;
     f.lo = f.hi = 1;
-    return in_.only(f.at, {"exclude_tokens"}) && excluded(f.at, f.tokens);
+    return in_.only(f.at, {"exclude_tokens"}) && excluded(f.at, f.lists().tokens);
   }
 
   bool any_tokens(uint32_t i) {
@@ -310,7 +313,7 @@ class Reader {
     f.type = Type::token;
     f.hi = kOpen;
     return in_.only(f.at, {"exclude_tokens", "max_tokens"}) &&
-           in_.bound(f.at, "max_tokens", f.hi) && excluded(f.at, f.tokens);
+           in_.bound(f.at, "max_tokens", f.hi) && excluded(f.at, f.lists().tokens);
   }
 
   bool token_triggered(uint32_t i) {
@@ -320,10 +323,11 @@ class Reader {
                          "stop_after_first"}) ||
         !in_.flag(f.at, "at_least_one", f.at_least_one) ||
         !in_.flag(f.at, "stop_after_first", f.stop_after_first) ||
-        !in_.tokens(f.at, "trigger_tokens", f.trigger_tokens) || !excluded(f.at, f.tokens)) {
+        !in_.tokens(f.at, "trigger_tokens", f.lists().trigger_tokens) ||
+        !excluded(f.at, f.lists().tokens)) {
       return false;
     }
-    if (f.trigger_tokens.empty()) return in_.missing(f.at, "trigger_tokens");
+    if (f.lists().trigger_tokens.empty()) return in_.missing(f.at, "trigger_tokens");
     return children(i, "tags", true);
   }
 
@@ -332,26 +336,26 @@ class Reader {
     f.type = Type::token_dispatch;
     bool loop = true;
     if (!in_.only(f.at, {"rules", "loop", "exclude_tokens"}) || !in_.flag(f.at, "loop", loop) ||
-        !excluded(f.at, f.tokens)) {
+        !excluded(f.at, f.lists().tokens)) {
       return false;
     }
     f.stop_after_first = !loop;
     return rules(i, [&](const Value& which) {
       Token token;
       if (!in_.token(which, token)) return false;
-      out_[i].trigger_tokens.push_back(std::move(token));
+      out_[i].lists().trigger_tokens.push_back(std::move(token));
       return true;
     });
   }
 
   const Limits& limits_;
   Fields in_;
-  std::vector<Format> out_;
+  Formats out_;
 };
 
 }  // namespace
 
-Result<std::vector<Format>> read_formats(const Value& tag, const Limits& limits) {
+Result<Formats> read_formats(const Value& tag, const Limits& limits) {
   return Reader(limits).run(tag);
 }
 

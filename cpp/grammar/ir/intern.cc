@@ -156,7 +156,7 @@ NodeRef Store::make_list(Kind kind, Facts facts, std::span<const NodeRef> list) 
 
 NodeRef Store::typed(std::unique_ptr<Typed> node) {
   if (!spend(1)) return empty();
-  Facts facts{.regular = node->leaf, .nullable = false, .plain = node->leaf || node->certain()};
+  Facts facts{.regular = node->leaf, .nullable = false, .plain = node->certain};
   if (node->leaf) facts.nullable = node->nullable(*this);
   Kind kind = node->leaf ? Kind::leaf : Kind::rule;
   typed_bytes_ += node->bytes();

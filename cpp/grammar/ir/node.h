@@ -43,7 +43,7 @@ struct TokenSet {
 struct Facts {
   bool regular : 1;   // no ref and no typed rule below: derive() works
   bool nullable : 1;  // regular nodes: matches the empty string (others: Store::nullable)
-  bool plain : 1;     // language certainly not empty: no both, invert, ref or typed rule below
+  bool plain : 1;     // language certainly not empty: no both, invert, ref or doubtful rule below
 };
 
 struct Node {

@@ -42,7 +42,8 @@ struct Beside {
 // NodeRefs and plain values only, and its hash must depend on nothing else.
 class Typed {
  public:
-  Typed(TypedTag tag, bool leaf) : tag(tag), leaf(leaf) {}
+  Typed(TypedTag tag, bool leaf, bool certain = false)
+      : tag(tag), leaf(leaf), certain(leaf || certain) {}
   virtual ~Typed() = default;
   Typed(const Typed&) = delete;
   Typed& operator=(const Typed&) = delete;
@@ -68,8 +69,6 @@ class Typed {
   // A rule never matches the empty string, and does not begin with itself.
   // Its body, computed when a state first reaches it; memoised by the Store.
   virtual Result<NodeRef> expand(Store&, Fuel&) const;
-  // Whether the rule is known to have a member, whatever the rules below it say.
-  virtual bool certain() const { return false; }
   // A small node that is empty exactly when this one is (e.g. the concat of what is required).
   // Liveness is the least fixpoint over witnesses, so a witness may refer back to this rule.
   virtual Result<NodeRef> witness(Store&, Fuel&) const;
@@ -80,6 +79,7 @@ class Typed {
 
   const TypedTag tag;
   const bool leaf;
+  const bool certain;  // known to match something; saves the store the search for it
 };
 
 }  // namespace treadle

@@ -136,7 +136,6 @@ Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
   Result<ReachRef> found = reaches_.of(config.residual, fuel);
   if (!found.ok()) return found.status();
   const Reach& reach = **found;
-  if (reach.wide()) return false;
   reach.inner().add_to(out);
   if (config.cell == kBottom || reach.next_bytes().empty()) return true;
   Behind behind = states_.behind(config.cell, fuel);
@@ -144,7 +143,9 @@ Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
   ByteSet bytes = behind.first & reach.next_bytes();
   for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
     auto byte = static_cast<uint8_t>(bytes.lowest());
-    Status status = follow_all(behind.state, byte, reach.next(byte), out, fuel);
+    reach.next(byte, vocab_->trie(), children_);
+    if (children_.size() > kMostPending) return false;
+    Status status = follow_all(behind.state, byte, children_, out, fuel);
     if (!status.ok()) return status;
   }
   return true;

@@ -1,32 +1,36 @@
 #include "grammar/run/reach.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace treadle {
 
 namespace {
 
-constexpr size_t kMostNext = 16'384;  // trie nodes behind ends that a reach lists
-constexpr unsigned kNarrow = 6;       // bytes that are looked up rather than scanned for
-constexpr uint32_t kBushy = 48;       // nodes of a subtree that is worth a look-up
+constexpr size_t kMostNext = 8'192;  // trie nodes behind ends that a reach lists
+constexpr unsigned kNarrow = 6;      // bytes that are looked up rather than scanned for
+constexpr uint32_t kBushy = 48;      // nodes of a subtree that is worth a look-up
 
 }  // namespace
 
-Reach::Reach(std::span<const uint32_t> bits, std::vector<uint32_t> ends, const TokenTrie& trie)
-    : inner_(bits), ends_(std::move(ends)) {
-  std::span<const TrieNode> nodes = trie.nodes();
-  std::vector<uint32_t> next;
-  std::array<uint32_t, 256> counts{};
-  for (uint32_t end : ends_) {
-    uint32_t behind = end + nodes[end].subtree();
-    for (uint32_t i = end + 1; i < behind; i += nodes[i].subtree()) {
-      next.push_back(i);
-      ++counts[nodes[i].byte()];
-    }
-    wide_ = next.size() > kMostNext;
-    if (wide_) return;
+Reach::Reach(std::span<const uint32_t> bits, std::span<const uint32_t> ends, const TokenTrie& trie)
+    : inner_(bits) {
+  std::vector<uint32_t> children;
+  for (uint32_t end : ends) {
+    trie.children(end, ByteSet(), children);
+    if (children.size() > kMostNext) break;
   }
+  wide_ = children.size() > kMostNext;
+  if (wide_) {
+    ends_.assign(trie.nodes().size() / 32 + 1, 0);
+    for (uint32_t end : ends) ends_[end >> 5] |= uint32_t{1} << (end & 31);
+    next_bytes_ = ByteSet::all();
+    return;
+  }
+  ends_.assign(ends.begin(), ends.end());
+  std::array<uint32_t, 256> counts{};
+  for (uint32_t i : children) ++counts[trie.nodes()[i].byte()];
   uint32_t total = 0;  // from here on `counts` is where the next node of a byte goes
   for (unsigned byte = 0; byte < counts.size(); ++byte) {
     if (counts[byte] == 0) continue;
@@ -36,12 +40,32 @@ Reach::Reach(std::span<const uint32_t> bits, std::vector<uint32_t> ends, const T
   }
   starts_.push_back(total);
   nodes_.resize(total);
-  for (uint32_t i : next) nodes_[counts[nodes[i].byte()]++] = i;
+  for (uint32_t i : children) nodes_[counts[trie.nodes()[i].byte()]++] = i;
 }
 
-std::span<const uint32_t> Reach::next(uint8_t byte) const {
+void Reach::next(uint8_t byte, const TokenTrie& trie, std::vector<uint32_t>& out) const {
+  out.clear();
+  if (wide_) {
+    for (uint32_t i : trie.of_byte(byte)) {
+      uint32_t above = trie.parent(i);
+      if (above != TokenTrie::kRoot && (ends_[above >> 5] >> (above & 31) & 1)) out.push_back(i);
+    }
+    return;
+  }
+  if (!next_bytes_.contains(byte)) return;
   size_t at = next_bytes_.rank(byte);
-  return std::span(nodes_).subspan(starts_[at], starts_[at + 1] - starts_[at]);
+  out.assign(nodes_.begin() + starts_[at], nodes_.begin() + starts_[at + 1]);
+}
+
+std::vector<uint32_t> Reach::ends() const {
+  if (!wide_) return ends_;
+  std::vector<uint32_t> out;
+  for (size_t i = 0; i < ends_.size(); ++i) {
+    for (uint32_t word = ends_[i]; word; word &= word - 1) {
+      out.push_back(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
+    }
+  }
+  return out;
 }
 
 uint64_t Reach::memory() const {
@@ -111,7 +135,7 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
     }
     std::sort(ends.begin(), ends.end());
     bits[vocab_.size() >> 5] &= (uint32_t{1} << (vocab_.size() & 31)) - 1;
-    reach = std::make_shared<const Reach>(bits, std::move(ends), vocab_.trie());
+    reach = std::make_shared<const Reach>(bits, ends, vocab_.trie());
     if (digest.known()) memo_->put(digest, reach);
   }
   own_bytes_ += reach->memory();
@@ -271,7 +295,7 @@ Result<bool> Reaches::walk_beside(NodeRef residual, Bits& bits, std::vector<uint
   Result<ReachRef> reach = of(beside.node, fuel);
   if (!reach.ok()) return reach.status();
   (*reach)->inner().add_to(bits);
-  ends.assign((*reach)->ends().begin(), (*reach)->ends().end());
+  ends = (*reach)->ends();
   Status status = walk_apart(residual, beside, bits, ends, fuel);
   if (!status.ok()) return status;
   return true;

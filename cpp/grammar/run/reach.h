@@ -26,24 +26,22 @@ namespace treadle {
 class Reach {
  public:
   // `ends`: trie nodes, ascending, after which the residual may end.
-  Reach(std::span<const uint32_t> bits, std::vector<uint32_t> ends, const TokenTrie& trie);
+  Reach(std::span<const uint32_t> bits, std::span<const uint32_t> ends, const TokenTrie& trie);
 
   const TokenMask& inner() const { return inner_; }
-  std::span<const uint32_t> ends() const { return ends_; }
-  // The bytes that some token goes on with behind an end, and the trie nodes of one of them.
+  std::vector<uint32_t> ends() const;
+  // The bytes that some token may go on with behind an end, and the trie nodes of one of them.
   const ByteSet& next_bytes() const { return next_bytes_; }
-  std::span<const uint32_t> next(uint8_t byte) const;
-  // More ends than it pays to look at one by one.
-  bool wide() const { return wide_; }
+  void next(uint8_t byte, const TokenTrie& trie, std::vector<uint32_t>& out) const;
   uint64_t memory() const;
 
  private:
   TokenMask inner_;
-  std::vector<uint32_t> ends_;
+  bool wide_ = false;           // free text may end nearly everywhere: then nothing is listed,
+  std::vector<uint32_t> ends_;  // and this is one bit a trie node
   ByteSet next_bytes_;
   std::vector<uint32_t> nodes_;   // children of ends, by byte
   std::vector<uint32_t> starts_;  // into nodes_: one for each of next_bytes_, and the end
-  bool wide_ = false;
 };
 
 using ReachRef = std::shared_ptr<const Reach>;

@@ -30,6 +30,12 @@ std::string own_key(const Source& source) {
           std::to_string(schema.assert_formats) + std::to_string(static_cast<int>(schema.escapes)) +
           std::to_string(static_cast<int>(schema.numbers)) + std::to_string(schema.whitespace));
   put(out, schema.at);
+  out += schema.closed ? 'c' : 'o';
+  out += std::to_string(schema.resources.size());
+  for (const auto& [uri, text] : schema.resources) {
+    put(out, uri);
+    put(out, text);
+  }
   out += std::to_string(source.strings.size());
   for (const std::string& text : source.strings) put(out, text);
   out += std::to_string(source.parts.size());

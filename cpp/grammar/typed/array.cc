@@ -14,10 +14,12 @@ namespace {
 class Items final : public Typed {
  public:
   Items(ArrayFormRef form, uint32_t index)
-      : Typed(TypedTag::items, false), form_(std::move(form)), index_(index) {}
+      : Typed(TypedTag::items, false, index >= form->min && form->min <= form->max),
+        form_(std::move(form)),
+        index_(index) {}
 
   uint64_t hash() const override {
-    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash());
+    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash);
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const Items&>(other);
@@ -63,6 +65,7 @@ NodeRef Items::clamped(Store& store, uint32_t units) const {
     const uint32_t may = form_->max - std::min(index_, form_->max);
     rest.max = may > units ? kOpen : 1 + may;
   }
+  rest.seal();
   return store.typed(std::make_unique<Items>(std::make_shared<const ArrayForm>(rest), 1));
 }
 
@@ -79,10 +82,9 @@ Result<NodeRef> Items::witness(Store& store, Fuel& fuel) const {
 
 }  // namespace
 
-uint64_t ArrayForm::hash() const {
-  uint64_t h = mix(static_cast<uint64_t>(min) << 32 | max, rest);
-  for (const NodeRef value : prefix) h = mix(h, value);
-  return h;
+void ArrayForm::seal() {
+  hash = mix(static_cast<uint64_t>(min) << 32 | max, rest);
+  for (const NodeRef value : prefix) hash = mix(hash, value);
 }
 
 NodeRef array_node(Store& store, ArrayFormRef form) {

@@ -21,7 +21,9 @@ struct ArrayForm {
   [[nodiscard]] NodeRef item(uint32_t index) const {
     return index < prefix.size() ? prefix[index] : rest;
   }
-  [[nodiscard]] uint64_t hash() const;
+  uint64_t hash = 0;
+
+  void seal();  // fills hash
 };
 
 using ArrayFormRef = std::shared_ptr<const ArrayForm>;

@@ -22,7 +22,7 @@ class BareItems final : public Typed {
       : Typed(TypedTag::bare_items, false), form_(std::move(form)), index_(index) {}
 
   uint64_t hash() const override {
-    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash());
+    return mix(mix(static_cast<uint64_t>(tag), index_), form_->hash);
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const BareItems&>(other);

@@ -156,41 +156,48 @@ uint64_t Automaton::cost(std::span<const std::string> words) {
 Automaton::Automaton(std::vector<std::string> words) : words_(std::move(words)) {
   std::sort(words_.begin(), words_.end());
   words_.erase(std::unique(words_.begin(), words_.end()), words_.end());
-  ByteSet used;
   digest_ = Digest::of(words_.size());
   for (const std::string& word : words_) {
-    for (const char c : word) used.insert(static_cast<uint8_t>(c));
     hash_ = hash_bytes(word, hash_);
     digest_.add(word);
   }
-  columns_.push_back(~used);  // empty when the words use every byte
+}
+
+void Automaton::build() const {
+  table_ = std::make_unique<Table>();
+  auto& [table, columns, column] = *table_;
+  ByteSet used;
+  for (const std::string& word : words_) {
+    for (const char c : word) used.insert(static_cast<uint8_t>(c));
+  }
+  columns.push_back(~used);  // empty when the words use every byte
   used.each([&](uint8_t byte) {
-    column_[byte] = static_cast<uint8_t>(columns_.size() - (columns_[0].empty() ? 1 : 0));
-    columns_.push_back(ByteSet::of(byte));
+    column[byte] = static_cast<uint8_t>(columns.size() - (columns[0].empty() ? 1 : 0));
+    columns.push_back(ByteSet::of(byte));
   });
-  if (columns_[0].empty()) columns_.erase(columns_.begin());
-  const size_t width = columns_.size();
-  table_.assign(width, kNoRow);
+  if (columns[0].empty()) columns.erase(columns.begin());
+  const size_t width = columns.size();
+  table.assign(width, kNoRow);
   for (const std::string& word : words_) {  // sorted: a word's prefix comes before it
     uint32_t row = 0;
     for (size_t i = 0; i < word.size() && row != kFound; ++i) {
-      const size_t slot = row * width + column_[static_cast<uint8_t>(word[i])];
-      if (table_[slot] == kNoRow) {
+      const size_t slot = row * width + column[static_cast<uint8_t>(word[i])];
+      if (table[slot] == kNoRow) {
         const bool last = i + 1 == word.size();
-        table_[slot] = last ? kFound : static_cast<uint32_t>(table_.size() / width);
-        if (!last) table_.resize(table_.size() + width, kNoRow);
+        table[slot] = last ? kFound : static_cast<uint32_t>(table.size() / width);
+        if (!last) table.resize(table.size() + width, kNoRow);
       }
-      row = table_[slot];
+      row = table[slot];
     }
   }
   // Breadth first: a missing transition, and a word that is a suffix, come from the failure row.
-  std::vector<uint32_t> failure(table_.size() / width, 0);
+  std::vector<uint32_t> failure(table.size() / width, 0);
   std::vector<uint32_t> queue{0};
   for (size_t i = 0; i < queue.size(); ++i) {
     const uint32_t row = queue[i];
     for (size_t c = 0; c < width; ++c) {
-      uint32_t& to = table_[row * width + c];
-      const uint32_t fallback = row == 0 ? 0 : table_[failure[row] * width + c];
+      uint32_t& to = table[row * width + c];
+      const uint32_t fallback = row == 0 ? 0 : table[failure[row] * width + c];
       if (to == kNoRow || fallback == kFound) {
         to = fallback;
       } else if (to != kFound) {
@@ -210,9 +217,11 @@ bool Automaton::found_in(std::string_view text) const {
 }
 
 ByteSet Automaton::bytes_to(uint32_t row, uint32_t target) const {
+  const Table& table = this->table();
+  const size_t width = table.columns.size();
   ByteSet out;
-  for (size_t c = 0; c < columns_.size(); ++c) {
-    if (table_[row * columns_.size() + c] == target) out |= columns_[c];
+  for (size_t c = 0; c < width; ++c) {
+    if (table.to[row * width + c] == target) out |= table.columns[c];
   }
   return out;
 }

@@ -31,21 +31,32 @@ class Automaton {
 
   // The row after `byte`, or kFound. The root is row 0.
   [[nodiscard]] uint32_t next(uint32_t row, uint8_t byte) const {
-    return table_[row * columns_.size() + column_[byte]];
+    const Table& table = this->table();
+    return table.to[row * table.columns.size() + table.column[byte]];
   }
   [[nodiscard]] bool found_in(std::string_view text) const;
   // The bytes that lead from `row` to `target`.
   [[nodiscard]] ByteSet bytes_to(uint32_t row, uint32_t target) const;
   [[nodiscard]] uint64_t hash() const { return hash_; }
   [[nodiscard]] const Digest& digest() const { return digest_; }
-  [[nodiscard]] uint64_t bytes() const { return table_.size() * 4 + columns_.size() * 32 + 512; }
+  [[nodiscard]] uint64_t bytes() const { return cost(words_) * 4 + 1024; }  // once it is in use
   bool operator==(const Automaton& other) const { return words_ == other.words_; }
 
  private:
+  struct Table {
+    std::vector<uint32_t> to;
+    std::vector<ByteSet> columns;  // the bytes of each column
+    uint8_t column[256] = {};
+  };
+  // Worked out when a text first asks: of many tags with an end each, few are entered.
+  const Table& table() const {
+    if (!table_) build();
+    return *table_;
+  }
+  void build() const;
+
   std::vector<std::string> words_;  // sorted
-  std::vector<uint32_t> table_;
-  std::vector<ByteSet> columns_;  // the bytes of each column
-  uint8_t column_[256] = {};
+  mutable std::unique_ptr<Table> table_;
   uint64_t hash_ = 0;
   Digest digest_;
 };

@@ -18,7 +18,7 @@ class Keys final : public Typed {
  public:
   Keys(ObjectFormRef form, ObjectState state, Offer offer, uint32_t low, uint32_t high,
        uint32_t depth)
-      : Typed(TypedTag::keys, false),
+      : Typed(TypedTag::keys, false, true),
         form_(std::move(form)),
         state_(std::move(state)),
         offer_(std::move(offer)),
@@ -43,7 +43,6 @@ class Keys final : public Typed {
     return key_choices(store, form_, state_, offer_, low_, high_, depth_);
   }
   // Only keys that leave the object completable are offered.
-  bool certain() const override { return true; }
 
  private:
   ObjectFormRef form_;

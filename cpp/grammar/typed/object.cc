@@ -17,8 +17,9 @@ namespace {
 
 class Members final : public Typed {
  public:
-  Members(ObjectFormRef form, ObjectState state, bool first)
-      : Typed(TypedTag::members, false),
+  // `certain`: the object can be completed; so can every object once an offered key has been read.
+  Members(ObjectFormRef form, ObjectState state, bool first, bool certain = false)
+      : Typed(TypedTag::members, false, certain || !first),
         form_(std::move(form)),
         state_(std::move(state)),
         first_(first) {}
@@ -33,8 +34,6 @@ class Members final : public Typed {
   }
   uint64_t bytes() const override { return sizeof(Members) + state_.seen.size() * 8; }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
-  // A state that was reached by an offered key can be completed.
-  bool certain() const override { return !first_; }
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
   NodeRef clamped(Store& store, uint32_t units) const override;
 
@@ -53,7 +52,7 @@ NodeRef Members::clamped(Store& store, uint32_t units) const {
   if (form_->max == kOpen || form_->max <= state_.members + near) return store.empty();
   ObjectState state = state_;
   state.members = form_->max - static_cast<uint32_t>(near);
-  return store.typed(std::make_unique<Members>(form_, std::move(state), first_));
+  return store.typed(std::make_unique<Members>(form_, std::move(state), first_, certain));
 }
 
 Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
@@ -230,7 +229,7 @@ NodeRef framed_rest(Store& store, const ObjectFormRef& form, ObjectState state, 
 class AfterKey final : public Typed {
  public:
   AfterKey(ObjectFormRef form, ObjectState next, NodeRef value)
-      : Typed(TypedTag::after_key, false),
+      : Typed(TypedTag::after_key, false, true),  // only what can be completed is offered
         form_(std::move(form)),
         next_(std::move(next)),
         value_(value) {}
@@ -250,8 +249,6 @@ class AfterKey final : public Typed {
     const NodeRef parts[] = {space, store.bytes(":"), space, value_, rest};
     return store.concat(parts);
   }
-  // Only keys that leave the object completable are offered, and only with a value.
-  bool certain() const override { return true; }
 
  private:
   ObjectFormRef form_;
@@ -297,12 +294,29 @@ NodeRef after_offered(Store& store, const ObjectFormRef& form, const ObjectState
   return store.any_of(ways);
 }
 
+namespace {
+
+// Whether it is plain to see that some object is meant: its required keys have values, need no
+// others, and are as many as the counts ask for.
+bool surely_filled(const Store& store, const ObjectForm& form) {
+  uint32_t count = 0;
+  for (const ObjectKey& key : form.keys) {
+    if (!key.required) continue;
+    if (!store.node(key.value).facts.plain || !key.needs.empty()) return false;
+    ++count;
+  }
+  return form.goals == 0 && form.min <= count && count <= form.max;
+}
+
+}  // namespace
+
 NodeRef object_node(Store& store, ObjectFormRef form) {
   ObjectState state;
   state.seen.assign((form->keys.size() + 63) / 64, 0);
   if (form->frame != nullptr) return framed_rest(store, form, std::move(state), true);
+  const bool certain = surely_filled(store, *form);
   const NodeRef members =
-      store.typed(std::make_unique<Members>(std::move(form), std::move(state), true));
+      store.typed(std::make_unique<Members>(std::move(form), std::move(state), true, certain));
   return store.cat(store.bytes("{"), members);
 }
 

@@ -9,6 +9,7 @@
 namespace treadle {
 namespace {
 
+constexpr size_t kKeysAUnit = 8;            // keys looked at for one unit of fuel
 constexpr uint32_t kUnreached = kOpen / 2;  // more keys than any object has
 
 }  // namespace
@@ -46,12 +47,13 @@ Status Outlook::work() {
   if (!std::all_of(base.begin(), base.end(), [&](uint32_t key) { return usable_[key]; })) {
     return ok_status();  // cannot be completed; no state of an object with a value gets here
   }
-  const uint64_t cost = 1 + (seekers_.size() << (form_.goals == 0 ? 0 : 4));
+  uint64_t cost = 1 + (seekers_.size() << (form_.goals == 0 ? 0 : 4));
+  if (!simple_ && !uncounted()) cost += form_.keys.size() / kKeysAUnit;
   for (const uint32_t key : form_.sorted) {
     if (!fuel_.spend(cost)) return fuel_.status();
     if (!usable_[key]) continue;
     if (!simple_) {
-      if (fits(key, needed(key))) named.push_back({key, 1});
+      if (uncounted() || fits(key, needed(key))) named.push_back({key, 1});
       continue;
     }
     const ObjectKey& about = form_.keys[key];
@@ -73,17 +75,28 @@ Status Outlook::work() {
 void Outlook::drop_unmet() {
   simple_ = std::all_of(form_.keys.begin(), form_.keys.end(),
                         [](const ObjectKey& key) { return key.needs.empty(); });
-  for (bool changed = !simple_; changed;) {
-    changed = false;
-    for (uint32_t key = 0; key < usable_.size(); ++key) {
+  if (simple_) return;
+  const auto count = static_cast<uint32_t>(usable_.size());
+  std::vector<std::vector<uint32_t>> needed_by(count);
+  std::vector<uint32_t> gone;
+  for (uint32_t key = 0; key < count; ++key) {
+    for (const uint32_t need : form_.keys[key].needs) needed_by[need].push_back(key);
+    if (!usable_[key] && !state_.has(key)) gone.push_back(key);
+  }
+  while (!gone.empty()) {
+    const uint32_t need = gone.back();
+    gone.pop_back();
+    for (const uint32_t key : needed_by[need]) {
       if (!usable_[key]) continue;
-      for (const uint32_t need : form_.keys[key].needs) {
-        if (usable_[need] || state_.has(need)) continue;
-        usable_[key] = false;
-        changed = true;
-      }
+      usable_[key] = false;
+      gone.push_back(key);
     }
   }
+}
+
+// Neither counts nor an order bar a key: what is usable fits, with all that it needs.
+bool Outlook::uncounted() const {
+  return form_.max == kOpen && state_.distinct() >= form_.min && !form_.declared_order;
 }
 
 // The keys that must still come once `key` (kOpen: nothing) has been read, without it.

@@ -28,6 +28,7 @@ class Outlook {
  private:
   Status find_usable();
   void drop_unmet();
+  bool uncounted() const;
   std::vector<uint32_t> needed(uint32_t key) const;
   bool fits_alone(KeyRead read, const std::vector<uint32_t>& open) const;
   bool fits(uint32_t key, const std::vector<uint32_t>& needs) const;

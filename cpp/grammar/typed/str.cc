@@ -347,9 +347,9 @@ static NodeRef make_spelled_any(Store& store, Escapes escapes) {
   const NodeRef pair = store.cat(store.cat(unit, store.cat(d, store.cat(high_lead, two))),
                                  store.cat(unit, store.cat(d, store.cat(low_lead, two))));
   ByteSet names = hex(kNames);
-  CharSet raw = CharSet({{0x20, kMaxCodePoint}}).intersect(CharSet::any());
-  raw = raw.subtract(CharSet::single('"')).subtract(CharSet::single('\\'));
   if (escapes == Escapes::minimal) {
+    CharSet raw = CharSet({{0x20, kMaxCodePoint}}).intersect(CharSet::any());
+    raw = raw.subtract(CharSet::single('"')).subtract(CharSet::single('\\'));
     names.erase('/');
     std::vector<NodeRef> choices{store.chars(raw),
                                  store.cat(store.bytes("\\"), store.byte_set(names))};
@@ -361,8 +361,14 @@ static NodeRef make_spelled_any(Store& store, Escapes escapes) {
     }
     return store.any_of(choices);
   }
-  const NodeRef named = store.cat(store.bytes("\\"), store.byte_set(names));
-  const NodeRef choices[] = {store.chars(raw), named, basic, pair};
+  // The characters of several bytes are those of any text; only the single bytes are fewer.
+  std::vector<NodeRef> choices{basic, pair};
+  const NodeRef any_char = store.any_char();
+  for (const NodeRef part : store.children(any_char)) {
+    if (store.node(part).kind != Kind::set) choices.push_back(part);
+  }
+  choices.push_back(store.byte_set(raw_bytes() & ByteSet::range(0, 0x7F)));
+  choices.push_back(store.cat(store.bytes("\\"), store.byte_set(names)));
   return store.any_of(choices);
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from treadle import _core
-from treadle.grammar.schema import SchemaOptions, Spelling, core_options, dump
+from treadle.grammar.schema import SchemaOptions, Spelling, add_drafts, core_options, dump
 from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
 from treadle.limits import GrammarLimits
 
@@ -42,11 +42,13 @@ class Grammar:
     ) -> Grammar:
         """JSON texts that satisfy `schema` (a dict, a bool, or JSON text, whose errors have lines).
 
-        Options: order, whitespace, escapes, numbers, lenient, formats, at; see `SchemaOptions`.
+        Options: order, whitespace, escapes, numbers, lenient, formats, closed, resources, at; see
+        `SchemaOptions`.
         Source: JSON Schema 2020-12 and the spellings of older drafts.
         """
         text = schema if isinstance(schema, str) else dump(schema, options.get("at", ""))
         core = core_options(**options)
+        add_drafts(core, text)
         return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
 
     @staticmethod

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Literal, TypedDict, Unpack
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, TypedDict, Unpack
 
 from treadle import _core
 from treadle.errors import InvalidRequest
@@ -32,12 +36,17 @@ class SchemaOptions(Spelling, total=False):
 
     order: keys in any order (default), or as declared; either way declared keys occur once, while
     keys that the schema does not name may repeat. lenient: drop what cannot be enforced and list
-    it in `notes`. formats: enforce `format` (default). at: prefix of JSON pointers in errors.
+    it in `notes`. formats: enforce `format` (default). closed: forbid the keys and items of an
+    object or array that no schema for it mentions, where some are mentioned and nothing says what
+    others are. resources: schemas by URI, for references to them; the meta-schemas of drafts 4 to
+    2020-12 are known. at: prefix of JSON pointers in errors.
     """
 
     order: Order
     lenient: bool
     formats: bool
+    closed: bool
+    resources: Mapping[str, dict[str, Any] | bool | str]
     at: str
 
 
@@ -50,8 +59,34 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     out.plain_numbers = _one_of("numbers", options.get("numbers", "any"), "any", "plain")
     out.lenient = options.get("lenient", False)
     out.assert_formats = options.get("formats", True)
+    out.closed = options.get("closed", False)
+    given = options.get("resources", {})
+    texts = {uri: v if isinstance(v, str) else dump(v, uri) for uri, v in given.items()}
+    out.resources = list(texts.items())
     out.at = options.get("at", "")
     return out
+
+
+# A schema that may refer to a meta-schema; most never do, and need not carry them.
+_REFERS = re.compile(r'"(?:\$ref|\$dynamicRef|\$id|id)"\s*:\s*"[^"]*json-schema\.org')
+
+
+def add_drafts(options: _core.SchemaOptions, text: str) -> None:
+    """Gives a schema that names json-schema.org the published meta-schemas as resources."""
+    if _REFERS.search(text):
+        known = {uri for uri, _ in options.resources}
+        options.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
+
+
+@cache
+def _drafts() -> tuple[tuple[str, str], ...]:
+    """The meta-schemas by URI. Source: json-schema.org, drafts 4, 6, 7, 2019-09 and 2020-12."""
+    out: list[tuple[str, str]] = []
+    for file in sorted(files("treadle.grammar").joinpath("drafts").iterdir(), key=lambda f: f.name):
+        text = file.read_text(encoding="utf-8")
+        draft = json.loads(text)
+        out.append((draft.get("$id", draft.get("id")), text))
+    return tuple(out)
 
 
 def dump(value: object, at: str) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from treadle.compat.xgrammar._stored import Json, field
-from treadle.compat.xgrammar._strict import closed
 from treadle.compat.xgrammar.config import limits
 from treadle.compat.xgrammar.exception import (
     DeserializeFormatError,
@@ -80,9 +79,8 @@ def _join(kind: str, parts: list[Grammar]) -> Grammar:
 
 def _schema(recipe: Json, depth: int) -> Grammar:
     text = field(recipe, "schema", str)
-    if field(recipe, "strict_mode", bool):
-        text = _strict(text)
     options = _spelling(recipe)
+    options["closed"] = field(recipe, "strict_mode", bool)
     options["order"] = "any" if field(recipe, "any_order", bool) else "declared"
     options["lenient"] = lenient()
     grammar = Grammar.json_schema(text, limits=limits(), **options)
@@ -90,21 +88,6 @@ def _schema(recipe: Json, depth: int) -> Grammar:
         for note in grammar.notes:
             warnings.warn(f"{note.at}: {note.keyword}: {note.text}", stacklevel=6)
     return grammar
-
-
-def _strict(text: str) -> str:
-    try:
-        schema: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return text  # the core says where it is wrong
-    try:
-        return json.dumps(closed(schema), ensure_ascii=False)
-    except RecursionError:
-        return text if not isinstance(schema, dict) else _too_deep()
-
-
-def _too_deep() -> str:
-    raise LimitExceeded("source_depth", 1_000, 1_000, hint="give strict_mode=False")
 
 
 def _spelling(recipe: Json) -> SchemaOptions:
