@@ -1,5 +1,7 @@
 #include "bind/python_grammar.h"
 
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -16,6 +18,7 @@
 #include "grammar/ir/print.h"
 #include "grammar/run/compiler.h"
 #include "grammar/run/matcher.h"
+#include "grammar/run/serial.h"
 
 namespace nb = nanobind;
 
@@ -30,22 +33,32 @@ struct Grammar {
   Limits limits;
   Notes notes;
   Parsed parsed;
+  bool regions = false;                     // some rule has a token budget or a temperature
+  std::shared_ptr<CaptureReader> captures;  // null: no rule has one
 };
 
-std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
+std::unique_ptr<Grammar> make_grammar(SourceRef source, const Limits& limits) {
   auto grammar = std::make_unique<Grammar>();
   grammar->limits = limits;
+  RuleMarks marks;
   Status status;
   {
     nb::gil_scoped_release release;
     grammar->parsed.store = std::make_unique<Store>(limits);
-    Result<NodeRef> root = build_source(*grammar->parsed.store, source, limits, grammar->notes);
+    Result<NodeRef> root =
+        build_source(*grammar->parsed.store, *source, limits, grammar->notes, &marks);
     status = root.status();
     if (root.ok()) grammar->parsed.root = *root;
   }
-  if (!status.ok()) raise(status, std::string(source_kind_name(source.kind)));
-  grammar->source = std::make_shared<const Source>(std::move(source));
+  if (!status.ok()) raise(status, std::string(source_kind_name(source->kind)));
+  grammar->regions = marks.regions;
+  if (marks.captures) grammar->captures = std::make_shared<CaptureReader>(source, limits);
+  grammar->source = std::move(source);
   return grammar;
+}
+
+std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
+  return make_grammar(std::make_shared<const Source>(std::move(source)), limits);
 }
 
 // Any kind that is one text: regex, ebnf, tag, literal, and the JSON kinds.
@@ -69,6 +82,14 @@ std::unique_ptr<Grammar> join(SourceKind kind, const std::vector<const Grammar*>
   }
   if (!parts.empty()) grammar->limits = parts.front()->limits;
   grammar->source = unwrap(join_sources(kind, sources, grammar->limits));
+  bool captures = false;
+  for (const Grammar* part : parts) {
+    grammar->regions |= part->regions;
+    captures |= part->captures != nullptr;
+  }
+  if (captures) {
+    grammar->captures = std::make_shared<CaptureReader>(grammar->source, grammar->limits);
+  }
   return grammar;
 }
 
@@ -195,10 +216,11 @@ void bind_compiler(nb::module_& module) {
   nb::class_<Compiled>(module, "Compiled", "A grammar over one vocabulary; makes matchers.")
       .def(
           "matcher",
-          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens) {
-            return unwrap(Matcher::make(std::move(self), stop_tokens));
+          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens, const Grammar& grammar) {
+            MatcherOptions options{grammar.regions, grammar.captures};
+            return unwrap(Matcher::make(std::move(self), stop_tokens, std::move(options)));
           },
-          nb::arg("stop_tokens"))
+          nb::arg("stop_tokens"), nb::arg("grammar"))
       .def_prop_ro("memory",
                    [](Compiled& self) {
                      nb::gil_scoped_release release;
@@ -245,6 +267,27 @@ void bind_grammar(nb::module_& module) {
                      return nb::bytes(key.data(), key.size());
                    })
       .def("ebnf_text", &print)
+      .def("dump", [](const Grammar& self) { return dump_grammar(*self.source); })
+      .def(
+          "dump_block",
+          [](const Grammar& self, const Vocab& vocab) {
+            std::string block = dump_block(*self.source, vocab.hash());
+            return nb::bytes(block.data(), block.size());
+          },
+          nb::arg("vocab"))
+      .def_static(
+          "load",
+          [](const std::string& text, const Limits& limits) {
+            return make_grammar(unwrap(load_grammar(text, limits)), limits);
+          },
+          nb::arg("text"), nb::arg("limits"))
+      .def_static(
+          "load_block",
+          [](const nb::bytes& block, const Vocab& vocab, const Limits& limits) {
+            std::string_view view(block.c_str(), block.size());
+            return make_grammar(unwrap(load_block(view, vocab.hash(), limits)), limits);
+          },
+          nb::arg("block"), nb::arg("vocab"), nb::arg("limits"))
       .def_prop_ro("notes", [](const Grammar& self) {
         std::vector<std::tuple<std::string, std::string, std::string>> notes;
         for (const Note& note : self.notes) notes.emplace_back(note.at, note.keyword, note.text);

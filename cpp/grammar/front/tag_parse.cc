@@ -153,10 +153,8 @@ class Reader {
     f.type = Type::any_text;
     f.hi = kOpen;
     if (!in_.only(f.at, {"excludes", "max_tokens", "max_chars"})) return false;
-    if (Value v = f.at.get("max_tokens"); v && !v.is_null()) {
-      return in_.refuse(v, "max_tokens", "a budget of tokens is not supported; use max_chars");
-    }
-    return in_.bound(f.at, "max_chars", f.hi) && in_.strings(f.at, "excludes", f.excludes);
+    return in_.bound(f.at, "max_tokens", f.max_tokens) && in_.bound(f.at, "max_chars", f.hi) &&
+           in_.strings(f.at, "excludes", f.excludes);
   }
 
   bool list(uint32_t i, Type type) {

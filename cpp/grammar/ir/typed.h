@@ -27,6 +27,7 @@ enum class TypedTag : uint8_t {
   keys,
   free_text,
   other,
+  region,
 };
 
 // An immutable node that derives lazily. Equal objects are interned as one node, so a Typed holds
