@@ -16,6 +16,7 @@
 #include "bind/python_error.h"
 #include "bind/reading.h"
 #include "grammar/run/matcher.h"
+#include "grammar/run/serial.h"
 
 namespace nb = nanobind;
 
@@ -25,13 +26,17 @@ namespace {
 
 using Grammar = Reading;
 
-std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
-  std::string kind(source_kind_name(source.kind));
+std::unique_ptr<Grammar> make_grammar(SourceRef source, const Limits& limits) {
+  std::string kind(source_kind_name(source->kind));
   auto grammar = [&] {
     nb::gil_scoped_release release;
     return read_source(std::move(source), limits);
   }();
   return unwrap(std::move(grammar), kind);
+}
+
+std::unique_ptr<Grammar> make_grammar(Source source, const Limits& limits) {
+  return make_grammar(std::make_shared<const Source>(std::move(source)), limits);
 }
 
 // Any kind that is one text: regex, ebnf, tag, literal, and the JSON kinds.
@@ -167,10 +172,11 @@ void bind_compiler(nb::module_& module) {
   nb::class_<Compiled>(module, "Compiled", "A grammar over one vocabulary; makes matchers.")
       .def(
           "matcher",
-          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens) {
-            return unwrap(Matcher::make(std::move(self), stop_tokens));
+          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens, const Grammar& grammar) {
+            MatcherOptions options{grammar.regions, grammar.captures};
+            return unwrap(Matcher::make(std::move(self), stop_tokens, std::move(options)));
           },
-          nb::arg("stop_tokens"))
+          nb::arg("stop_tokens"), nb::arg("grammar"))
       .def_prop_ro("memory",
                    [](Compiled& self) {
                      nb::gil_scoped_release release;
@@ -215,6 +221,27 @@ void bind_grammar(nb::module_& module) {
                      return nb::bytes(key.data(), key.size());
                    })
       .def("ebnf_text", &print)
+      .def("dump", [](const Grammar& self) { return dump_grammar(*self.source); })
+      .def(
+          "dump_block",
+          [](const Grammar& self, const Vocab& vocab) {
+            std::string block = dump_block(*self.source, vocab.hash());
+            return nb::bytes(block.data(), block.size());
+          },
+          nb::arg("vocab"))
+      .def_static(
+          "load",
+          [](const std::string& text, const Limits& limits) {
+            return make_grammar(unwrap(load_grammar(text, limits)), limits);
+          },
+          nb::arg("text"), nb::arg("limits"))
+      .def_static(
+          "load_block",
+          [](const nb::bytes& block, const Vocab& vocab, const Limits& limits) {
+            std::string_view view(block.c_str(), block.size());
+            return make_grammar(unwrap(load_block(view, vocab.hash(), limits)), limits);
+          },
+          nb::arg("block"), nb::arg("vocab"), nb::arg("limits"))
       .def_prop_ro("notes", [](const Grammar& self) {
         std::vector<std::tuple<std::string, std::string, std::string>> notes;
         for (const Note& note : self.notes) notes.emplace_back(note.at, note.keyword, note.text);

@@ -1,5 +1,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -89,6 +90,7 @@ std::vector<bool> batch_accept(Batch&, const nb::sequence& objects,
 }
 
 using Int32s = nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Int64s = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 std::vector<uint32_t> batch_mask_ids(Batch&, const nb::sequence& objects, nb::handle out) {
@@ -117,7 +119,7 @@ struct Links {
 };
 
 bool fill_tree(Matcher& self, nb::handle child, nb::handle sibling, nb::handle ids,
-               nb::handle buffer, std::optional<double> seconds) {
+               nb::handle buffer, std::optional<double> seconds, nb::handle temperatures) {
   Links children(child);
   Links siblings(sibling);
   Links tokens(ids);
@@ -130,7 +132,13 @@ bool fill_tree(Matcher& self, nb::handle child, nb::handle sibling, nb::handle i
                std::chrono::duration_cast<std::chrono::steady_clock::duration>(limit);
   }
   DraftTree tree{children.span(), siblings.span(), tokens.span()};
-  return unwrap(released([&] { return self.fill_tree(tree, rows, deadline); }));
+  Floats floats;
+  if (!temperatures.is_none() && !nb::try_cast(temperatures, floats, false)) {
+    throw nb::type_error("temperatures: expected a writable CPU buffer of float32 with one axis");
+  }
+  std::span<float> warm;
+  if (floats.is_valid()) warm = {floats.data(), std::min(floats.shape(0), tree.child.size())};
+  return unwrap(released([&] { return self.fill_tree(tree, rows, deadline, warm); }));
 }
 
 void bind_looks(nb::class_<Matcher>& matcher) {
@@ -165,7 +173,23 @@ void bind_looks(nb::class_<Matcher>& matcher) {
           },
           nb::arg("token"))
       .def("fill_tree", &fill_tree, nb::arg("child"), nb::arg("sibling"), nb::arg("ids"),
-           nb::arg("rows"), nb::arg("seconds").none() = nb::none());
+           nb::arg("rows"), nb::arg("seconds").none() = nb::none(),
+           nb::arg("temperatures").none() = nb::none())
+      .def(
+          "captures",
+          [](const Matcher& self, bool longest) {
+            auto found = unwrap(released([&] { return self.captures(longest); }));
+            nb::list out;
+            for (const auto& [name, text] : found) {
+              out.append(nb::make_tuple(name, nb::bytes(text.data(), text.size())));
+            }
+            return out;
+          },
+          nb::arg("longest"))
+      .def_prop_ro("temperature", [](const Matcher& self) -> std::optional<float> {
+        float value = released([&] { return self.temperature(); });
+        return value < 0 ? std::nullopt : std::optional<float>(value);
+      });
 }
 
 void bind_steps(nb::class_<Matcher>& matcher) {

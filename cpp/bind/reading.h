@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grammar/ir/print.h"
+#include "grammar/run/capture.h"
 #include "grammar/run/compiler.h"
 
 namespace treadle {
@@ -19,19 +20,29 @@ struct Reading {
   Limits limits;
   Notes notes;
   Parsed parsed;
+  bool regions = false;                     // some rule has a token budget or a temperature
+  std::shared_ptr<CaptureReader> captures;  // null: no rule has one
 
   std::string kind() const { return std::string(source_kind_name(source->kind)); }
 };
 
-inline Result<std::unique_ptr<Reading>> read_source(Source source, const Limits& limits) {
+inline Result<std::unique_ptr<Reading>> read_source(SourceRef source, const Limits& limits) {
   auto reading = std::make_unique<Reading>();
   reading->limits = limits;
   reading->parsed.store = std::make_unique<Store>(limits);
-  Result<NodeRef> root = build_source(*reading->parsed.store, source, limits, reading->notes);
+  RuleMarks marks;
+  Result<NodeRef> root =
+      build_source(*reading->parsed.store, *source, limits, reading->notes, &marks);
   if (!root.ok()) return root.status();
   reading->parsed.root = *root;
-  reading->source = std::make_shared<const Source>(std::move(source));
+  reading->regions = marks.regions;
+  if (marks.captures) reading->captures = std::make_shared<CaptureReader>(source, limits);
+  reading->source = std::move(source);
   return reading;
+}
+
+inline Result<std::unique_ptr<Reading>> read_source(Source source, const Limits& limits) {
+  return read_source(std::make_shared<const Source>(std::move(source)), limits);
 }
 
 // A concat or any_of; the limits are those of the first part.
@@ -47,6 +58,14 @@ inline Result<std::unique_ptr<Reading>> join_readings(SourceKind kind,
   Result<SourceRef> joined = join_sources(kind, sources, reading->limits);
   if (!joined.ok()) return joined.status();
   reading->source = joined.take();
+  bool captures = false;
+  for (const Reading* part : parts) {
+    reading->regions |= part->regions;
+    captures |= part->captures != nullptr;
+  }
+  if (captures) {
+    reading->captures = std::make_shared<CaptureReader>(reading->source, reading->limits);
+  }
   return reading;
 }
 

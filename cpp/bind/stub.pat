@@ -31,6 +31,9 @@ Batch.mask_ids$:
     def mask_ids(self, matchers: Sequence[Matcher], out: object) -> list[int]:
         \doc
 
+Matcher.captures$:
+    def captures(self, longest: bool) -> list[tuple[str, bytes]]: ...
+
 Matcher.error$:
     @property
     def error(self) -> CoreError | None: ...

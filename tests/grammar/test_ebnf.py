@@ -137,7 +137,7 @@ def test_terminals() -> None:
         ('root ::= "a", "b"', "syntax", "1:13", "comma"),
         ('root ::= "a" ::= "b"', "syntax", "1:14", ""),
         ("root ::= <[12]>", "unsupported", "1:10", "token"),
-        ('root ::= x\nx [lazy, capture="y"] ::= "a"', "unsupported", "2:3", "lazy"),
+        ('root ::= x\nx [lazy, suffix="y"] ::= "a"', "unsupported", "2:3", "suffix"),
         ('root [laze=1] ::= "a"', "syntax", "1:6", "laze"),
         ('root ::= "a" root', "unsatisfiable", "1:1", "finish"),
         ("root ::= x\nx ::= y\ny ::= x x", "unsatisfiable", "1:1", "finish"),

@@ -223,7 +223,7 @@ def test_separated_tags_and_schemas() -> None:
     ("format_", "reason", "at"),
     [
         ({"type": "any_text", "exclude": []}, "syntax", "/format/exclude"),
-        ({"type": "any_text", "max_tokens": 3}, "unsupported", "/format/max_tokens"),
+        ({"type": "any_text", "max_tokens": -2}, "syntax", "/format/max_tokens"),
         ({"type": "nothing"}, "syntax", "/format/type"),
         ({"type": "dispatch", "rules": [["<", NUMBER, NUMBER]]}, "syntax", "/format/rules/0"),
         ({"type": "dispatch", "rules": [["<a", NUMBER], ["<", NUMBER]]}, "syntax",

@@ -17,7 +17,7 @@ TOKEN_TAG = {"begin": {"type": "token", "token": 1}, "content": TEXT, "end": ">"
 VALUES: dict[str, Any] = {
     "value": "x", "pattern": "x", "grammar": 'root ::= "x"', "json_schema": {"type": "object"},
     "style": "glm_xml", "any_order": True, "max_whitespace_cnt": 3, "excludes": ["no"],
-    "max_tokens": None, "max_chars": 4, "elements": [TEXT], "content": TEXT, "min": 1, "max": -1,
+    "max_tokens": 3, "max_chars": 4, "elements": [TEXT], "content": TEXT, "min": 1, "max": -1,
     "begin": "<", "end": [">"], "triggers": ["<"], "tags": [BYTES_TAG], "at_least_one": True,
     "stop_after_first": True, "separator": ",", "rules": [["<", TEXT]], "loop": False,
     "token": "<a>", "exclude_tokens": [2], "trigger_tokens": [1],

@@ -26,7 +26,7 @@ extern "C" int run(const DLTensor* a, const DLTensor* b, DLTensor* c, void*) {
   return 0;
 }
 """
-HEADER = (Path(__file__).parents[2] / "kernels/sources/cuda/dltensor.h").read_text()
+HEADER = (Path(__file__).parents[2] / "kernels/sources/common/dltensor.h").read_text()
 
 
 def test_a_c_kernel_is_built_behind_the_calls_back_and_takes_over(tmp_path):

@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "grammar/front/rule_options.h"
 #include "grammar/ir/store.h"
 #include "grammar/run/limits.h"
 #include "support/result.h"
@@ -15,6 +16,6 @@ namespace treadle {
 // `unsatisfiable`.
 // Source of the syntax: the GBNF of llama.cpp (grammars/README.md) and the EBNF of XGrammar.
 Result<NodeRef> parse_ebnf(Store& store, std::string_view text, std::string_view root,
-                           const Limits& limits);
+                           const Limits& limits, RuleMarks* marks = nullptr);
 
 }  // namespace treadle

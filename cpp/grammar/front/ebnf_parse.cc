@@ -10,6 +10,7 @@
 #include "grammar/front/ebnf_lex.h"
 #include "grammar/front/fuel_scope.h"
 #include "grammar/front/macros.h"
+#include "grammar/front/rule_options.h"
 #include "grammar/front/special.h"
 
 namespace treadle::ebnf {
@@ -39,8 +40,8 @@ struct Frame {
 
 class Parser {
  public:
-  Parser(Store& store, std::string_view text, const Limits& limits, Fuel& fuel)
-      : store_(store), limits_(limits), fuel_(fuel), lexer_(text, fuel) {}
+  Parser(Store& store, std::string_view text, const Limits& limits, Fuel& fuel, RuleMarks* marks)
+      : store_(store), limits_(limits), fuel_(fuel), marks_(marks), lexer_(text, fuel) {}
 
   Result<NodeRef> run(std::string_view root) {
     if (!rules()) return lexer_.status;
@@ -55,6 +56,8 @@ class Parser {
       return syntax_error(
           "1:1", "there is no rule " + std::string(root) + "; define it or name another root");
     }
+    Status status = with_options_.apply(store_, marks_, fuel_);
+    if (!status.ok()) return status;
     NodeRef start = store_.ref(found->second.id);
     Result<bool> live = store_.live(start, fuel_);
     if (!live.ok()) return live.status();
@@ -98,6 +101,7 @@ class Parser {
     rule.line = token.line;
     rule.column = token.column;
     current_ = rule.id;
+    current_name_ = token.text;
     Token define;
     return lexer_.options(options_) && lexer_.next(define);
   }
@@ -114,13 +118,16 @@ class Parser {
     if (frames_.size() > 1) {
       return lexer_.fail_at(Reason::syntax, "a group is not closed; add )", frames_.back().open);
     }
-    Result<NodeRef> made = lower_rule_options(store_, node_of(finish_group()), options_.text,
-                                              place(options_.line, options_.column));
-    if (!made.ok()) {
-      lexer_.status = made.status();
-      return false;
+    store_.define(current_, node_of(finish_group()));
+    if (!options_.text.empty()) {
+      std::string at = place(options_.line, options_.column);
+      Result<RuleOptions> options = read_rule_options(options_.text, current_name_, at);
+      if (!options.ok()) {
+        lexer_.status = options.status();
+        return false;
+      }
+      with_options_.add(current_, options.take(), std::move(at), store_.eps());
     }
-    store_.define(current_, *made);
     if (store_.ok()) return true;
     lexer_.status = store_.fault();
     return false;
@@ -281,10 +288,13 @@ class Parser {
   Store& store_;
   const Limits& limits_;
   Fuel& fuel_;
+  RuleMarks* marks_;
   Lexer lexer_;
   std::unordered_map<std::string, Rule> rules_;
   std::vector<std::string> order_;  // of first appearance
+  OptionRules with_options_;
   RuleId current_ = 0;
+  std::string current_name_;
   Token options_;  // of the current rule
   std::vector<Frame> frames_;
   std::vector<Item> items_;
@@ -297,13 +307,13 @@ class Parser {
 namespace treadle {
 
 Result<NodeRef> parse_ebnf(Store& store, std::string_view text, std::string_view root,
-                           const Limits& limits) {
+                           const Limits& limits, RuleMarks* marks) {
   if (text.size() > limits.source_bytes) {
     return limit_exceeded("source_bytes", static_cast<double>(text.size()),
                           static_cast<double>(limits.source_bytes));
   }
   FuelScope scope(store, limits);
-  Result<NodeRef> node = ebnf::Parser(store, text, limits, scope.fuel()).run(root);
+  Result<NodeRef> node = ebnf::Parser(store, text, limits, scope.fuel(), marks).run(root);
   if (!node.ok()) return node;
   return scope.close(*node);
 }

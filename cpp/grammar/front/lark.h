@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/front/rule_options.h"
 #include "grammar/front/schema.h"
 #include "grammar/ir/store.h"
 #include "grammar/run/limits.h"
@@ -26,6 +27,6 @@ struct LarkOptions {
 // assertions that look beyond a terminal) or tokens (special tokens, rule options).
 // Source of the syntax: lark 1.3 (docs/grammar.md) and llguidance (docs/syntax.md, parametric.md).
 Result<NodeRef> parse_lark(Store& store, std::string_view text, const LarkOptions& options,
-                           const Limits& limits, Notes& notes);
+                           const Limits& limits, Notes& notes, RuleMarks* marks = nullptr);
 
 }  // namespace treadle

@@ -19,8 +19,14 @@ namespace {
 
 class Lowering {
  public:
-  Lowering(Store& store, const Grammar& grammar, const Limits& limits, Notes& notes, Fuel& fuel)
-      : store_(store), grammar_(grammar), limits_(limits), notes_(notes), fuel_(fuel) {}
+  Lowering(Store& store, const Grammar& grammar, const Limits& limits, Notes& notes,
+           RuleMarks* marks, Fuel& fuel)
+      : store_(store),
+        grammar_(grammar),
+        limits_(limits),
+        notes_(notes),
+        marks_(marks),
+        fuel_(fuel) {}
 
   Result<NodeRef> run() {
     terminals_.resize(grammar_.symbols.size());
@@ -36,6 +42,7 @@ class Lowering {
       pending_.pop_back();
       rule(next);
     }
+    if (status_.ok()) status_ = with_options_.apply(store_, marks_, fuel_);
     if (!status_.ok()) return status_;
     Result<bool> live = store_.live(start, fuel_);
     if (!live.ok()) return live.status();
@@ -188,19 +195,14 @@ class Lowering {
       stack.pop_back();
       Context in{symbol.module, true, false, 0, store_.eps()};
       NodeRef body = lower(grammar_.bodies[symbol.body], in);
-      terminals_[index] = {Mark::done, with_options(symbol, body)};
+      if (!symbol.options.empty()) {
+        return fail(Reason::unsupported, at(symbol.module, symbol.line, symbol.options_column),
+                    "options stand on rules; give " + symbol.name + " a lower-case name");
+      }
+      terminals_[index] = {Mark::done, body};
       if (!status_.ok()) return false;
     }
     return true;
-  }
-
-  NodeRef with_options(const Symbol& symbol, NodeRef body) {
-    if (symbol.options.empty() || !status_.ok()) return body;
-    Result<NodeRef> made = lower_rule_options(
-        store_, body, symbol.options, at(symbol.module, symbol.line, symbol.options_column));
-    if (made.ok()) return *made;
-    status_ = made.status();
-    return store_.empty();
   }
 
   // --- rules ---
@@ -223,7 +225,17 @@ class Lowering {
   void rule(const Instance& one) {
     const Symbol& s = grammar_.symbols[one.symbol];
     Context in{s.module, false, s.parametric, one.param, skips_[s.module]};
-    store_.define(one.rule, with_options(s, lower(grammar_.bodies[s.body], in)));
+    std::string where = at(s.module, s.line, s.options_column);
+    Result<RuleOptions> options = read_rule_options(s.options, s.name, where);
+    if (!options.ok()) {
+      status_ = options.status();
+      return;
+    }
+    // What is ignored comes after a rule that is shaped, as after a terminal.
+    if (options->shapes()) in.skip = store_.eps();
+    store_.define(one.rule, lower(grammar_.bodies[s.body], in));
+    NodeRef tail = options->shapes() ? skips_[s.module] : store_.eps();
+    if (!s.options.empty()) with_options_.add(one.rule, options.take(), std::move(where), tail);
   }
 
   NodeRef module_start(uint32_t module) {
@@ -433,8 +445,10 @@ class Lowering {
   const Grammar& grammar_;
   const Limits& limits_;
   Notes& notes_;
+  RuleMarks* marks_;
   Fuel& fuel_;
   Status status_;
+  OptionRules with_options_;
   std::vector<Terminal> terminals_;
   std::vector<NodeRef> skips_;  // by module
   std::map<std::pair<uint32_t, uint64_t>, RuleId> instances_;
@@ -447,7 +461,7 @@ class Lowering {
 namespace treadle {
 
 Result<NodeRef> parse_lark(Store& store, std::string_view text, const LarkOptions& options,
-                           const Limits& limits, Notes& notes) {
+                           const Limits& limits, Notes& notes, RuleMarks* marks) {
   uint64_t total = text.size();
   for (const auto& [name, named] : options.named) total += named.size();
   if (total > limits.source_bytes) {
@@ -464,7 +478,7 @@ Result<NodeRef> parse_lark(Store& store, std::string_view text, const LarkOption
     Status status = lark::Parser(sources, text, module, limits, scope.fuel()).run();
     if (!status.ok()) return status;
   } while (sources.next(text, module));
-  Result<NodeRef> node = lark::Lowering(store, grammar, limits, notes, scope.fuel()).run();
+  Result<NodeRef> node = lark::Lowering(store, grammar, limits, notes, marks, scope.fuel()).run();
   if (!node.ok()) return node;
   return scope.close(*node);
 }

@@ -61,31 +61,6 @@ size_t skip_value(std::string_view text, size_t at) {
   return end == at ? 0 : end;
 }
 
-// Calls `option` with each name of the block; the block's length, 0 if this is none.
-template <class F>
-size_t each_option(std::string_view text, F&& option) {
-  if (!text.starts_with('[')) return 0;
-  size_t at = skip_blank(text, 1);
-  while (at < text.size() && text[at] != ']') {
-    size_t end = skip_word(text, at);
-    if (end == at) return 0;
-    std::string_view name = text.substr(at, end - at);
-    at = skip_blank(text, end);
-    if (at < text.size() && text[at] == '=') {
-      at = skip_value(text, skip_blank(text, at + 1));
-      if (at == 0) return 0;
-      at = skip_blank(text, at);
-    }
-    option(name);
-    if (at < text.size() && text[at] == ',') {
-      at = skip_blank(text, at + 1);
-    } else if (at >= text.size() || text[at] != ']') {
-      return 0;
-    }
-  }
-  return at < text.size() ? at + 1 : 0;
-}
-
 // `[...]` of a token terminal: `*`, or ids and ranges, all of them perhaps after a caret.
 bool well_formed_ids(std::string_view ids) {
   if (ids == "*") return true;
@@ -131,25 +106,39 @@ Result<NodeRef> lower_token_terminal(Store&, std::string_view spelled, std::stri
                                         " is not supported; write the text in quotes");
 }
 
-size_t rule_options_size(std::string_view text) {
-  return each_option(text, [](std::string_view) {});
+size_t each_rule_option(std::string_view text,
+                        const std::function<void(std::string_view, std::string_view)>& option) {
+  if (!text.starts_with('[')) return 0;
+  size_t at = skip_blank(text, 1);
+  while (at < text.size() && text[at] != ']') {
+    size_t end = skip_word(text, at);
+    if (end == at) return 0;
+    std::string_view name = text.substr(at, end - at);
+    std::string_view value;
+    at = skip_blank(text, end);
+    if (at < text.size() && text[at] == '=') {
+      size_t begin = skip_blank(text, at + 1);
+      at = skip_value(text, begin);
+      if (at == 0) return 0;
+      value = text.substr(begin, at - begin);
+      at = skip_blank(text, at);
+    }
+    option(name, value);
+    if (at < text.size() && text[at] == ',') {
+      at = skip_blank(text, at + 1);
+    } else if (at >= text.size() || text[at] != ']') {
+      return 0;
+    }
+  }
+  return at < text.size() ? at + 1 : 0;
 }
 
-Result<NodeRef> lower_rule_options(Store&, NodeRef body, std::string_view spelled, std::string at) {
-  std::string_view first;
-  std::string_view unknown;
-  each_option(spelled, [&](std::string_view name) {
-    bool known = std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end();
-    if (!known && unknown.empty()) unknown = name;
-    if (first.empty()) first = name;
-  });
-  if (!unknown.empty()) {
-    return syntax_error(std::move(at), "there is no rule option " + std::string(unknown) +
-                                           "; see the list of options in the documentation");
-  }
-  if (first.empty()) return body;
-  return unsupported(std::move(at),
-                     "rule option " + std::string(first) + " is not supported; remove it");
+bool is_rule_option(std::string_view name) {
+  return std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end();
+}
+
+size_t rule_options_size(std::string_view text) {
+  return each_rule_option(text, [](std::string_view, std::string_view) {});
 }
 
 }  // namespace treadle

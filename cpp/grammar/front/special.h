@@ -1,9 +1,10 @@
 // Token terminals and rule options of EBNF and Lark: what speaks of whole tokens or of one run of a
-// rule, not of bytes. Both dialects read them here, and here alone they are refused until the run
-// time knows them.
+// rule, not of bytes. Both dialects spell them here; token terminals are refused here until the run
+// time knows them, and options go on to rule_options.h.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -21,9 +22,11 @@ Result<NodeRef> lower_token_terminal(Store& store, std::string_view spelled, std
 // `[key, key=value, ...]`: the length of the block that `text` begins with, 0 if it begins with
 // none. Values are quoted texts, regular expressions, token terminals or words.
 size_t rule_options_size(std::string_view text);
-// The body of a rule under these options. Unknown names are `syntax`, known ones `unsupported` for
-// now; an empty block leaves the body alone.
-Result<NodeRef> lower_rule_options(Store& store, NodeRef body, std::string_view spelled,
-                                   std::string at);
+// Calls `option` with each name and value ("" without one) of a block; the block's length, 0 if it
+// is none.
+size_t each_rule_option(std::string_view text,
+                        const std::function<void(std::string_view, std::string_view)>& option);
+// Whether there is an option of this name, in any engine.
+bool is_rule_option(std::string_view name);
 
 }  // namespace treadle

@@ -24,7 +24,7 @@ enum class Type : uint8_t {
   regex,                 // text
   grammar,               // text
   json_schema,           // schema, style, any_order, whitespace, excludes
-  any_text,              // excludes, hi characters at most
+  any_text,              // excludes, hi characters and max_tokens tokens at most
   sequence,              // children
   choice,                // `or`: children
   repeat,                // lo to hi times the child; also optional, plus and star
@@ -75,6 +75,7 @@ struct Format {
   std::vector<uint32_t> children;
   uint32_t lo = 0;
   uint32_t hi = 0;
+  uint32_t max_tokens = kOpen;  // any_text
   bool at_least_one = false;
   bool stop_after_first = false;
 

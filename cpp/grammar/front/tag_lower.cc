@@ -21,8 +21,14 @@ namespace {
 // Lowers formats from the last to the first, so that children are ready before their parents.
 class Lowering {
  public:
-  Lowering(Store& store, const Formats& formats, const Limits& limits, Notes& notes, Fuel& fuel)
-      : store_(store), formats_(formats), limits_(limits), notes_(notes), fuel_(fuel) {}
+  Lowering(Store& store, const Formats& formats, const Limits& limits, Notes& notes,
+           RuleMarks* marks, Fuel& fuel)
+      : store_(store),
+        formats_(formats),
+        limits_(limits),
+        notes_(notes),
+        marks_(marks),
+        fuel_(fuel) {}
 
   Result<NodeRef> run() {
     nodes_.resize(formats_.size());
@@ -44,7 +50,7 @@ class Lowering {
       case Type::regex:
         return placed(f, "pattern", parse_regex(store_, f.text, RegexOptions{}, limits_));
       case Type::grammar:
-        return placed(f, "grammar", parse_ebnf(store_, f.text, "root", limits_));
+        return placed(f, "grammar", parse_ebnf(store_, f.text, "root", limits_, marks_));
       case Type::json_schema:
         return schema(f);
       case Type::any_text:
@@ -105,9 +111,12 @@ class Lowering {
   NodeRef any_text(const Format& f) {
     const NodeRef counted = store_.repeat(store_.any_char(), 0, f.hi);
     const std::vector<std::string> words = barred(f, {});
-    if (words.empty() && f.hi != kOpen) return counted;
-    const NodeRef text = free_text(store_, words);
-    return f.hi == kOpen ? text : store_.both(counted, text);
+    NodeRef text = free_text(store_, words);
+    if (f.hi != kOpen) text = words.empty() ? counted : store_.both(counted, text);
+    if (f.max_tokens == 0) return store_.eps();
+    RuleOptions options;
+    options.max_tokens = f.max_tokens;
+    return shaped(store_, text, options, f.at.pointer(), marks_);
   }
 
   std::vector<NodeRef> parts(const Format& f) {
@@ -325,6 +334,7 @@ class Lowering {
   const Formats& formats_;
   const Limits& limits_;
   Notes& notes_;
+  RuleMarks* marks_;
   Fuel& fuel_;
   std::vector<NodeRef> nodes_;
 };
@@ -334,12 +344,12 @@ class Lowering {
 
 namespace treadle {
 
-Result<NodeRef> parse_tag(Store& store, const json::Value& tag, const Limits& limits,
-                          Notes& notes) {
+Result<NodeRef> parse_tag(Store& store, const json::Value& tag, const Limits& limits, Notes& notes,
+                          RuleMarks* marks) {
   Result<tag::Formats> formats = tag::read_formats(tag, limits);
   if (!formats.ok()) return formats.status();
   FuelScope scope(store, limits);
-  Result<NodeRef> node = tag::Lowering(store, *formats, limits, notes, scope.fuel()).run();
+  Result<NodeRef> node = tag::Lowering(store, *formats, limits, notes, marks, scope.fuel()).run();
   if (!node.ok()) return node;
   return scope.close(*node);
 }

@@ -154,9 +154,7 @@ class Reader {
     f.type = Type::any_text;
     f.hi = kOpen;
     if (!in_.only(f.at, {"excludes", "max_tokens", "max_chars"})) return false;
-    if (Value v = f.at.get("max_tokens"); v && !v.is_null()) {
-      return in_.refuse(v, "max_tokens", "a budget of tokens is not supported; use max_chars");
-    }
+    if (!in_.bound(f.at, "max_tokens", f.max_tokens)) return false;
     if (!in_.bound(f.at, "max_chars", f.hi)) return false;
     return !f.at.get("excludes") || in_.strings(f.at, "excludes", f.lists().excludes);
   }

@@ -30,6 +30,7 @@ enum class TypedTag : uint8_t {
   free_text,
   other_text,
   other,
+  region,
 };
 
 // A node that derives like another by all bytes but `differ`.

@@ -49,7 +49,7 @@ class Compiled {
 
  private:
   using Bits = std::vector<uint32_t>;  // one bit a token, V / 32 + 1 words
-  struct Place {                       // a continuation begins behind a trie node
+  struct Pending {                     // a continuation begins behind a trie node
     CellId cell;
     uint32_t node;
   };
@@ -78,7 +78,7 @@ class Compiled {
 
   // Scratch of one mask, kept to avoid allocation.
   Bits bits_;
-  std::vector<Place> pending_;
+  std::vector<Pending> pending_;
   std::vector<uint32_t> children_;
   FlatSet pending_seen_;
 };

@@ -5,12 +5,17 @@
 
 namespace treadle {
 
-Matcher::Matcher(CompiledRef compiled, std::vector<TokenId> stop_tokens)
+Matcher::Matcher(CompiledRef compiled, std::vector<TokenId> stop_tokens, MatcherOptions options)
     : compiled_(std::move(compiled)),
       stop_tokens_(std::make_shared<const std::vector<TokenId>>(std::move(stop_tokens))),
-      history_(std::make_shared<std::vector<StateId>>(1, compiled_->states().start())) {}
+      options_(std::move(options)),
+      history_(std::make_shared<History>()) {
+  history_->places.push_back({compiled_->states().start(), {}});
+  if (options_.captures) history_->ends.push_back(0);
+}
 
-Result<Matcher> Matcher::make(CompiledRef compiled, std::span<const TokenId> stop_tokens) {
+Result<Matcher> Matcher::make(CompiledRef compiled, std::span<const TokenId> stop_tokens,
+                              MatcherOptions options) {
   for (TokenId token : stop_tokens) {
     if (token < compiled->vocab().size()) continue;
     return invalid_request("stop_tokens", std::to_string(token) + " is outside the vocabulary of " +
@@ -19,7 +24,7 @@ Result<Matcher> Matcher::make(CompiledRef compiled, std::span<const TokenId> sto
   std::vector<TokenId> sorted(stop_tokens.begin(), stop_tokens.end());
   std::sort(sorted.begin(), sorted.end());
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  Matcher matcher(std::move(compiled), std::move(sorted));
+  Matcher matcher(std::move(compiled), std::move(sorted), std::move(options));
   const Vocab& vocab = matcher.compiled_->vocab();
   matcher.stops_number_ = matcher.compiled_->ids().stops(*matcher.stop_tokens_);
   matcher.control_stops_ = static_cast<uint32_t>(std::ranges::count_if(
@@ -50,37 +55,65 @@ StateId Matcher::advance(StateId state, std::string_view bytes, Fuel& fuel) {
   return state;
 }
 
-// The state after one token: kDeadState when it is not legal.
-StateId Matcher::after(StateId state, TokenId token, Fuel& fuel) {
-  if (state == kStopped) return kDeadState;
-  if (stops(token)) return compiled_->states().accepting(state) ? kStopped : kDeadState;
+Place Matcher::after_bytes(const Place& from, std::string_view bytes, bool counts, Fuel& fuel) {
+  if (!options_.regions) return {advance(from.state, bytes, fuel), {}};
+  TokenWalk walk(compiled_->states(), from, counts);
+  StateId at = from.state;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    at = advance(at, bytes.substr(i, 1), fuel);
+    if (at == kDeadState || at == kFault) return {at, {}};
+    walk.step(at);
+  }
+  return walk.end(fuel);
+}
+
+// The place after one token: kDeadState when it is not legal.
+Place Matcher::after(const Place& from, TokenId token, Fuel& fuel) {
+  if (from.state == kStopped) return {kDeadState, {}};
+  if (stops(token)) {
+    return {compiled_->states().accepting(from.state) ? kStopped : kDeadState, {}};
+  }
   const Vocab& vocab = compiled_->vocab();
-  StateId to = vocab.is_text(token) ? advance(state, vocab.bytes(token), fuel) : kDeadState;
+  Place spelled = vocab.is_text(token) ? after_bytes(from, vocab.bytes(token), true, fuel)
+                                       : Place{kDeadState, {}};
   const TokenTerminals& terminals = compiled_->terminals();
-  if (terminals.empty() || to == kFault || token >= vocab.size()) return to;
-  return compiled_->states().after_token(state, to, token, terminals, fuel);
+  if (terminals.empty() || spelled.state == kFault || token >= vocab.size()) return spelled;
+  StateId to = compiled_->states().after_token(from.state, spelled.state, token, terminals, fuel);
+  return to == spelled.state ? spelled : Place{to, {}};  // no region has token terminals in it
 }
 
 // Copy on write: a history that a fork still reads, or that has a longer future, is copied once.
-void Matcher::push(StateId state) {
+Result<bool> Matcher::move(Place to, std::string_view bytes) {
+  if (to.state == kFault) return stick(compiled_->states().take_fault());
+  if (to.state == kDeadState) return false;
+  auto kept = static_cast<std::ptrdiff_t>(length_);
   if (history_.use_count() > 1) {
-    history_ = std::make_shared<std::vector<StateId>>(
-        history_->begin(), history_->begin() + static_cast<std::ptrdiff_t>(length_));
+    auto copy = std::make_shared<History>();
+    copy->places.assign(history_->places.begin(), history_->places.begin() + kept);
+    if (options_.captures) {
+      copy->ends.assign(history_->ends.begin(), history_->ends.begin() + kept);
+      copy->text = history_->text.substr(0, copy->ends.back());
+    }
+    history_ = std::move(copy);
   }
-  history_->resize(length_);
-  history_->push_back(state);
+  history_->places.resize(length_);
+  history_->places.push_back(std::move(to));
+  if (options_.captures) {
+    history_->ends.resize(length_);
+    history_->text.resize(history_->ends.back());
+    history_->text += bytes;
+    history_->ends.push_back(history_->text.size());
+  }
   ++length_;
+  return true;
 }
 
 Result<bool> Matcher::accept(TokenId token) {
   Guard guard(compiled_->lock);
   if (!error_.ok()) return error_;
   Fuel fuel("step_fuel", compiled_->limits().step_fuel);
-  StateId to = after(state(), token, fuel);
-  if (to == kFault) return stick(compiled_->states().take_fault());
-  if (to == kDeadState) return false;
-  push(to);
-  return true;
+  bool text = compiled_->vocab().is_text(token) && !stops(token);
+  return move(after(place(), token, fuel), text ? compiled_->vocab().bytes(token) : "");
 }
 
 Result<bool> Matcher::accept_bytes(std::string_view bytes) {
@@ -88,11 +121,7 @@ Result<bool> Matcher::accept_bytes(std::string_view bytes) {
   if (!error_.ok()) return error_;
   if (state() == kStopped) return false;
   Fuel fuel("step_fuel", compiled_->limits().step_fuel);
-  StateId to = advance(state(), bytes, fuel);
-  if (to == kFault) return stick(compiled_->states().take_fault());
-  if (to == kDeadState) return false;
-  push(to);
-  return true;
+  return move(after_bytes(place(), bytes, false, fuel), bytes);
 }
 
 Status Matcher::check_row(std::span<const uint32_t> row) const {
@@ -179,11 +208,11 @@ Result<uint64_t> Matcher::validate(std::span<const TokenId> tokens) {
   Guard guard(compiled_->lock);
   if (!error_.ok()) return error_;
   Fuel fuel("step_fuel", compiled_->limits().step_fuel);
-  StateId at = state();
+  Place at = place();
   for (size_t i = 0; i < tokens.size(); ++i) {
     at = after(at, tokens[i], fuel);
-    if (at == kFault) return compiled_->states().take_fault();
-    if (at == kDeadState) return i;
+    if (at.state == kFault) return compiled_->states().take_fault();
+    if (at.state == kDeadState) return i;
   }
   return tokens.size();
 }
@@ -211,6 +240,39 @@ bool Matcher::finished() const {
 uint64_t Matcher::steps() const {
   Guard guard(compiled_->lock);
   return length_ - 1;
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> Matcher::captures(bool longest) const {
+  std::vector<std::pair<std::string, std::string>> out;
+  if (!options_.captures) return out;
+  std::string text;
+  bool finished = false;
+  {
+    Guard guard(compiled_->lock);
+    text = history_->text.substr(0, history_->ends[length_ - 1]);
+    finished = state() == kStopped;
+  }
+  Result<std::vector<Capture>> found = options_.captures->read(text, finished, longest);
+  if (!found.ok()) return found.status();
+  for (Capture& one : *found) {
+    out.emplace_back(std::move(one.name), text.substr(one.begin, one.end - one.begin));
+  }
+  return out;
+}
+
+float Matcher::temperature_at(StateId state) const {
+  float entered = -1;
+  float ahead = -1;
+  for (const RegionView& view : regions_of(compiled_->states(), state)) {
+    if (view.form.temperature < 0) continue;
+    (view.entered ? entered : ahead) = view.form.temperature;  // inner ones come later
+  }
+  return entered >= 0 ? entered : ahead;
+}
+
+float Matcher::temperature() const {
+  Guard guard(compiled_->lock);
+  return options_.regions ? temperature_at(state()) : -1;
 }
 
 }  // namespace treadle

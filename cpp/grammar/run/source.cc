@@ -42,23 +42,26 @@ std::string own_key(const Source& source) {
   return out;
 }
 
-Result<NodeRef> build_tag(Store& store, const Source& source, const Limits& limits, Notes& notes) {
+Result<NodeRef> build_tag(Store& store, const Source& source, const Limits& limits, Notes& notes,
+                          RuleMarks* marks) {
   json::ReadLimits read{.bytes = limits.source_bytes, .depth = limits.source_depth};
   Result<json::Document> document = json::read(source.text, read);
   if (!document.ok()) return document.status();
-  return parse_tag(store, document->root(), limits, notes);
+  return parse_tag(store, document->root(), limits, notes, marks);
 }
 
-Result<NodeRef> build_lark(Store& store, const Source& source, const Limits& limits, Notes& notes) {
+Result<NodeRef> build_lark(Store& store, const Source& source, const Limits& limits, Notes& notes,
+                           RuleMarks* marks) {
   LarkOptions options;
   options.start = source.root;
   for (size_t i = 0; i + 1 < source.strings.size(); i += 2) {
     options.named.emplace_back(source.strings[i], source.strings[i + 1]);
   }
-  return parse_lark(store, source.text, options, limits, notes);
+  return parse_lark(store, source.text, options, limits, notes, marks);
 }
 
-Result<NodeRef> build_leaf(Store& store, const Source& source, const Limits& limits, Notes& notes) {
+Result<NodeRef> build_leaf(Store& store, const Source& source, const Limits& limits, Notes& notes,
+                           RuleMarks* marks) {
   if (source.text.size() > limits.source_bytes) {
     return limit_exceeded("source_bytes", static_cast<double>(source.text.size()),
                           static_cast<double>(limits.source_bytes));
@@ -73,13 +76,13 @@ Result<NodeRef> build_leaf(Store& store, const Source& source, const Limits& lim
     case SourceKind::regex:
       return parse_regex(store, source.text, RegexOptions{}, limits);
     case SourceKind::ebnf:
-      return parse_ebnf(store, source.text, source.root, limits);
+      return parse_ebnf(store, source.text, source.root, limits, marks);
     case SourceKind::lark:
-      return build_lark(store, source, limits, notes);
+      return build_lark(store, source, limits, notes, marks);
     case SourceKind::choice:
       return parse_choice(store, source.strings, limits);
     case SourceKind::tag:
-      return build_tag(store, source, limits, notes);
+      return build_tag(store, source, limits, notes, marks);
     default:
       return store.bytes(source.text);
   }
@@ -149,8 +152,8 @@ Result<SourceRef> join_sources(SourceKind kind, std::span<const SourceRef> parts
 }
 
 // Postorder over the parts with a stack of our own: a + b + c + ... nests as deep as it is long.
-Result<NodeRef> build_source(Store& store, const Source& source, const Limits& limits,
-                             Notes& notes) {
+Result<NodeRef> build_source(Store& store, const Source& source, const Limits& limits, Notes& notes,
+                             RuleMarks* marks) {
   struct Frame {
     const Source* source;
     std::vector<NodeRef> built;
@@ -170,7 +173,7 @@ Result<NodeRef> build_source(Store& store, const Source& source, const Limits& l
     } else if (frame.source->kind == SourceKind::any_of) {
       node = store.any_of(frame.built);
     } else {
-      Result<NodeRef> leaf = build_leaf(store, *frame.source, limits, notes);
+      Result<NodeRef> leaf = build_leaf(store, *frame.source, limits, notes, marks);
       if (!leaf.ok()) return leaf;
       node = *leaf;
     }

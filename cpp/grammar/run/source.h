@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/front/rule_options.h"
 #include "grammar/front/schema.h"
 #include "grammar/ir/store.h"
 
@@ -49,8 +50,9 @@ using SourceRef = std::shared_ptr<const Source>;
 Result<SourceRef> join_sources(SourceKind kind, std::span<const SourceRef> parts,
                                const Limits& limits);
 
-// Parses `source` into `store`. Notes name what was dropped or narrowed.
-Result<NodeRef> build_source(Store& store, const Source& source, const Limits& limits,
-                             Notes& notes);
+// Parses `source` into `store`. Notes name what was dropped or narrowed; `marks` says what options
+// of rules there were, and asks for captures.
+Result<NodeRef> build_source(Store& store, const Source& source, const Limits& limits, Notes& notes,
+                             RuleMarks* marks = nullptr);
 
 }  // namespace treadle

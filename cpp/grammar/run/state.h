@@ -57,6 +57,9 @@ class States {
                       const TokenTerminals& terminals, Fuel& fuel);
   // Bytes that may have a live transition, a superset.
   ByteSet first(StateId state);
+  // The state of these readings, closed again; `accepting`: one reading has ended already. kFault
+  // when a budget ran out. For budgets, which narrow a residual between tokens.
+  StateId make(std::span<const Config> readings, bool accepting, Fuel& fuel);
   bool accepting(StateId state) const { return list_[state].accepting; }
   std::span<const Config> configs(StateId state) const;
 

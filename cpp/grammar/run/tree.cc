@@ -43,7 +43,8 @@ TokenId token_of(int64_t id) {
 
 }  // namespace
 
-Result<bool> Matcher::fill_tree(const DraftTree& tree, const MaskRows& rows, Deadline deadline) {
+Result<bool> Matcher::fill_tree(const DraftTree& tree, const MaskRows& rows, Deadline deadline,
+                                std::span<float> temperatures) {
   Guard guard(compiled_->lock);
   if (!error_.ok()) return error_;
   Status good = check_links(tree);
@@ -52,6 +53,10 @@ Result<bool> Matcher::fill_tree(const DraftTree& tree, const MaskRows& rows, Dea
     return invalid_request("rows", std::to_string(rows.rows) + " rows for " +
                                        std::to_string(tree.child.size()) + " nodes");
   }
+  if (!temperatures.empty() && temperatures.size() < tree.child.size()) {
+    return invalid_request("temperatures", "fewer than there are nodes");
+  }
+  std::ranges::fill(temperatures, -1.0F);
   good = check_row(rows.row(0));
   if (!good.ok()) return good;
   for (size_t node = 0; node < tree.child.size(); ++node) {
@@ -59,27 +64,28 @@ Result<bool> Matcher::fill_tree(const DraftTree& tree, const MaskRows& rows, Dea
   }
   struct Visit {
     int64_t node;
-    StateId from;  // before the node's token
+    Place from;  // before the node's token
   };
-  std::vector<Visit> pending{{0, state()}};
+  std::vector<Visit> pending{{0, place()}};
   while (!pending.empty()) {
     if (deadline && std::chrono::steady_clock::now() > *deadline) return false;
-    auto [node, from] = pending.back();
+    auto [node, from] = std::move(pending.back());
     pending.pop_back();
     auto at = static_cast<size_t>(node);
     if (tree.sibling[at] >= 0) pending.push_back({tree.sibling[at], from});
-    StateId here = from;
+    Place here = from;
     if (node > 0) {
       Fuel fuel("step_fuel", compiled_->limits().step_fuel);
       here = after(from, token_of(tree.tokens[at]), fuel);
-      if (here == kFault) return stick(compiled_->states().take_fault());
-      if (here == kDeadState) continue;
+      if (here.state == kFault) return stick(compiled_->states().take_fault());
+      if (here.state == kDeadState) continue;
     }
-    Result<bool> filled = fill_at(here, rows.row(node));
+    Result<bool> filled = fill_at(here.state, rows.row(node));
+    if (!temperatures.empty() && options_.regions) temperatures[at] = temperature_at(here.state);
     // A draft may run into a place that no token leaves; the text itself has not.
     bool stuck = !filled.ok() && filled.status().reason == Reason::stuck && node > 0;
     if (!filled.ok() && !stuck) return stick(filled.status());
-    if (!stuck && tree.child[at] >= 0) pending.push_back({tree.child[at], here});
+    if (!stuck && tree.child[at] >= 0) pending.push_back({tree.child[at], std::move(here)});
   }
   return true;
 }

@@ -49,19 +49,24 @@ class Vocab:
 class Compiled:
     """A grammar over one vocabulary. Shared by any number of matchers, in any thread."""
 
-    __slots__ = ("core", "stop_ids")
+    __slots__ = ("core", "grammar", "vocab")
 
-    def __init__(self, core: _core.Compiled, stop_ids: list[int]) -> None:
+    def __init__(self, core: _core.Compiled, grammar: Grammar, vocab: Vocab) -> None:
         self.core = core
-        self.stop_ids = stop_ids
+        self.grammar = grammar
+        self.vocab = vocab
 
     def matcher(self, stop_tokens: Sequence[int] | None = None) -> Matcher:
         """A matcher at the start of a text. `stop_tokens` default to the vocabulary's."""
         try:
-            stops = self.stop_ids if stop_tokens is None else list(stop_tokens)
-            return Matcher(self.core.matcher(stops))
+            stops = self.vocab.stop_ids if stop_tokens is None else list(stop_tokens)
+            return Matcher(self.core.matcher(stops, self.grammar.core))
         except _core.CoreError as error:
             raise translate(error) from None
+
+    def dumps(self) -> bytes:
+        """One block for `Compiler.loads` of the same vocabulary: the grammar, checksummed."""
+        return self.grammar.core.dump_block(self.vocab.core)
 
     @property
     def memory(self) -> int:
@@ -76,18 +81,31 @@ class Compiler:
     keeps the most recently used grammars within `limits.cache_bytes`.
     """
 
-    __slots__ = ("core", "vocab")
+    __slots__ = ("core", "limits", "vocab")
 
     def __init__(self, vocab: Vocab, limits: GrammarLimits = DEFAULT_LIMITS) -> None:
         self.vocab = vocab
+        self.limits = limits
         self.core = _core.Compiler(vocab.core, core_limits(limits))
 
     def compile(self, grammar: Grammar) -> Compiled:
         """Raises `GrammarError` (reason `unsatisfiable` if nothing matches) or `LimitExceeded`."""
         try:
-            return Compiled(self.core.compile(grammar.core), self.vocab.stop_ids)
+            return Compiled(self.core.compile(grammar.core), grammar, self.vocab)
         except _core.CoreError as error:
             raise translate(error) from None
+
+    def loads(self, data: bytes) -> Compiled:
+        """The compiled grammar of a block that `Compiled.dumps` made.
+
+        Raises `GrammarError` with reason `format` for a damaged block, one of another version or
+        for another vocabulary.
+        """
+        try:
+            core = _core.Grammar.load_block(data, self.vocab.core, core_limits(self.limits))
+        except _core.CoreError as error:
+            raise translate(error) from None
+        return self.compile(Grammar(core))
 
     @property
     def memory(self) -> int:

@@ -111,6 +111,15 @@ class Grammar:
         data = text.encode() if isinstance(text, str) else text
         return _made(lambda: _core.Grammar.literal(data, core_limits(limits)))
 
+    def dumps(self) -> str:
+        """The grammar as versioned JSON, for `Grammar.loads`."""
+        return self.core.dump()
+
+    @staticmethod
+    def loads(text: str, *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+        """The grammar of `dumps`. Raises `GrammarError` with reason `format` for another text."""
+        return _made(lambda: _core.Grammar.load(text, core_limits(limits)))
+
     def __add__(self, other: Grammar) -> Grammar:
         return _made(lambda: _core.Grammar.concat([self.core, other.core]))
 

@@ -109,16 +109,18 @@ class Matcher:
         ids: Any,
         rows: Rows,
         time_limit: float | None = None,
+        temperatures: Any = None,
     ) -> bool:
         """Fills row i for node i of a draft tree; False when `time_limit` (seconds) ran out.
 
         `child`, `sibling`, `ids`: first child, next sibling (-1: none) and token of each node, as
         lists or int64 [n]; node 0 is the token accepted last, whatever its id. Rows of refused
-        nodes and of what hangs below them are zeros. The matcher stays where it is. Raises
+        nodes and of what hangs below them are zeros. `temperatures` (float32 [n], writable) gets
+        one a node, -1 where no rule sets any. The matcher stays where it is. Raises
         `InvalidRequest` for what is no tree.
         """
         try:
-            return self.core.fill_tree(child, sibling, ids, rows, time_limit)
+            return self.core.fill_tree(child, sibling, ids, rows, time_limit, temperatures)
         except _core.CoreError as error:
             raise translate(error) from None
 
@@ -128,6 +130,22 @@ class Matcher:
             return self.core.validate(list(ids))
         except _core.CoreError as error:
             raise translate(error) from None
+
+    def captures(self, longest: bool = True) -> list[tuple[str, bytes]]:
+        """What the text has matched of rules with a capture: (name, bytes), by where they end.
+
+        `longest`: of each occurrence the longest text, in readings that are still possible; else
+        every end that any reading has come to. Read off the accepted text when asked for.
+        """
+        try:
+            return self.core.captures(longest)
+        except _core.CoreError as error:
+            raise translate(error) from None
+
+    @property
+    def temperature(self) -> float | None:
+        """That of the innermost rule that sets one and that the next token is in, if any."""
+        return self.core.temperature
 
     @property
     def accepting(self) -> bool:

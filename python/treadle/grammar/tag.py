@@ -69,12 +69,12 @@ class QwenXmlParameter(TypedDict):
 
 class AnyText(TypedDict):
     """Text without the excluded ones and without the ends of the tag around it. max_chars counts
-    code points; max_tokens is refused for now.
+    code points, max_tokens the tokens that begin inside.
     """
 
     type: Literal["any_text"]
     excludes: NotRequired[list[str]]
-    max_tokens: NotRequired[None]
+    max_tokens: NotRequired[int | None]
     max_chars: NotRequired[int | None]
 
 

@@ -178,15 +178,19 @@ class GrammarMatcher(XGRObject):
             long_row(tensor, "a draft tree")
             for tensor in (retrieve_next_token, retrieve_next_sibling, draft_tokens)
         ]
+        warm = None
         if temperatures is not None:
-            warm = float_row(temperatures, len(tree[0]), "temperatures")
-            warm[: len(tree[0])] = -1.0 if self.temperature is None else self.temperature
+            warm = float_row(temperatures, len(tree[0]), "temperatures")[: len(tree[0])]
         seconds = time_threshold if time_threshold > 0 else None
         rows = view_of(token_bitmask)
+        out = None if warm is None else warm.numpy()
         try:
-            return self._handle.fill_tree(tree[0], tree[1], tree[2], rows, seconds)
+            done: bool = self._handle.fill_tree(*tree, rows, seconds, out)
         except TreadleError as error:
             raise RefusedError(error) from None
+        if warm is not None and self._temperature is not None:
+            warm[warm < 0] = self._temperature
+        return done
 
     def find_jump_forward_string(self) -> str:
         """The text that every completion goes on with. Raises RuntimeError after a stop token."""
@@ -210,13 +214,13 @@ class GrammarMatcher(XGRObject):
     def get_captures(self, *, deduplicate: bool = True) -> list[tuple[str, bytes]]:
         """The captured parts (name, bytes), by where they end.
 
-        Grammars with captures are refused until the core can read them off, so that an empty
-        list is the truth.
+        deduplicate: the longest part of each occurrence, as the readings that are still possible
+        have it; else every end of every reading.
         """
-        captures = getattr(self._handle, "captures", None)
-        if captures is None:
-            return []
-        return [(str(name), bytes(text)) for name, text in captures(longest=deduplicate)]
+        try:
+            return self._handle.captures(longest=deduplicate)
+        except TreadleError as error:
+            raise RefusedError(error) from None
 
     def is_terminated(self) -> bool:
         """Whether a stop token was accepted, or the text is complete if that is enough."""
@@ -248,8 +252,8 @@ class GrammarMatcher(XGRObject):
     @property
     def temperature(self) -> float | None:
         """The sampling temperature for the next token, if any is set."""
-        inner = getattr(self._handle, "temperature", None)
-        return self._temperature if inner is None else float(inner)
+        inner: float | None = self._handle.temperature
+        return self._temperature if inner is None else inner
 
     @property
     def stop_token_ids(self) -> list[int]:
