@@ -20,6 +20,10 @@ OPEN = {
     "schema: long pattern": "deriving a wide union costs more than the fuel says",
     "regex: long options": "the same",
     "grammar: ebnf: left recursion": "substitution before the node limit is reached",
+    "tag: one trigger": "1e5 tags are read, lowered and interned one by one",
+    "tag: triggers": "the same",
+    "tag: at least one": "the same",
+    "tag: dispatch": "the same",
     "grammar: lark: doubling terminals": "compile_fuel is spent in slow units",
 }
 
