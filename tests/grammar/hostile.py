@@ -274,7 +274,7 @@ def main(chosen: list[str]) -> None:
             sys.stdout.flush()
             child = os.fork()
             if child == 0:
-                resource.setrlimit(resource.RLIMIT_CPU, (int(_cpu()) + 20, int(_cpu()) + 30))
+                resource.setrlimit(resource.RLIMIT_CPU, (int(_cpu()) + 6, int(_cpu()) + 8))
                 print(json.dumps(_judge(full, make, compiler)), flush=True)
                 os._exit(0)
             _, status = os.waitpid(child, 0)

@@ -12,7 +12,8 @@
 namespace treadle::schema {
 namespace {
 
-constexpr size_t kNotes = 1000;  // more notes than anybody reads
+constexpr size_t kNotes = 200;         // more notes than anybody reads
+constexpr uint64_t kNumberCost = 600;  // fuel for one listed number: a node of its own
 
 // Keywords that turn one schema into several alternatives.
 bool branches(Keyword keyword) {
@@ -209,6 +210,12 @@ Status Checker::read_keyword(json::Value argument) {
   }
   if (Status status = syntax(argument, keyword); !status.ok()) return status;
   switch (keyword) {
+    case Keyword::enum_: {
+      const auto numbers = std::count_if(argument.begin(), argument.end(),
+                                         [](json::Value value) { return value.is_number(); });
+      return fuel_.spend(static_cast<uint64_t>(numbers) * kNumberCost) ? ok_status()
+                                                                       : fuel_.status();
+    }
     case Keyword::multiple_of:
       if (Step::of(*Decimal::parse(argument.text()))) return ok_status();
       return refuse(argument, "a step with more than 18 digits");

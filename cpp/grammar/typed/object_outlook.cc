@@ -42,18 +42,21 @@ Status Outlook::find_usable() {
 Status Outlook::work() {
   if (Status status = find_usable(); !status.ok()) return status;
   drop_unmet();
+  free_ = form_.max == kOpen && form_.goals == 0 && state_.distinct() >= form_.min;
   const std::vector<uint32_t> base = needed(kOpen);
   closable = base.empty() && state_.distinct() >= form_.min && state_.goals == form_.goals;
   if (!std::all_of(base.begin(), base.end(), [&](uint32_t key) { return usable_[key]; })) {
     return ok_status();  // cannot be completed; no state of an object with a value gets here
   }
   uint64_t cost = 1 + (seekers_.size() << (form_.goals == 0 ? 0 : 4));
-  if (!simple_ && !uncounted()) cost += form_.keys.size() / kKeysAUnit;
+  // What is usable fits, with all that it needs.
+  const bool any = free_ && !form_.declared_order;
+  if (!free_ || (!simple_ && !any)) cost += form_.keys.size() / kKeysAUnit;
   for (const uint32_t key : form_.sorted) {
     if (!fuel_.spend(cost)) return fuel_.status();
     if (!usable_[key]) continue;
     if (!simple_) {
-      if (uncounted() || fits(key, needed(key))) named.push_back({key, 1});
+      if (any || fits(key, needed(key))) named.push_back({key, 1});
       continue;
     }
     const ObjectKey& about = form_.keys[key];
@@ -94,11 +97,6 @@ void Outlook::drop_unmet() {
   }
 }
 
-// Neither counts nor an order bar a key: what is usable fits, with all that it needs.
-bool Outlook::uncounted() const {
-  return form_.max == kOpen && state_.distinct() >= form_.min && !form_.declared_order;
-}
-
 // The keys that must still come once `key` (kOpen: nothing) has been read, without it.
 std::vector<uint32_t> Outlook::needed(uint32_t key) const {
   std::vector<uint32_t> out;
@@ -125,6 +123,7 @@ std::vector<uint32_t> Outlook::needed(uint32_t key) const {
 // No key needs another: only the required keys that are still open matter, in ascending order.
 bool Outlook::fits_alone(KeyRead read, const std::vector<uint32_t>& open) const {
   if (form_.declared_order && !open.empty() && open.front() < read.key) return false;
+  if (free_) return true;
   const auto left = static_cast<uint32_t>(open.size()) - (form_.keys[read.key].required ? 1 : 0);
   return counts_fit(after_key(form_, state_, read), left);
 }

@@ -28,7 +28,6 @@ class Outlook {
  private:
   Status find_usable();
   void drop_unmet();
-  bool uncounted() const;
   std::vector<uint32_t> needed(uint32_t key) const;
   bool fits_alone(KeyRead read, const std::vector<uint32_t>& open) const;
   bool fits(uint32_t key, const std::vector<uint32_t>& needs) const;
@@ -46,6 +45,7 @@ class Outlook {
   std::vector<uint32_t> seekers_;  // usable keys that reach a goal
   std::vector<uint32_t> live_extras_;
   bool simple_ = true;  // no key needs another
+  bool free_ = false;   // neither goals nor counts bar a key
 };
 
 // A node that is empty exactly when the object with goals is.
