@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hostile
+import hostile_sources as hostile
 import pytest
 
 SECONDS = 1.0
