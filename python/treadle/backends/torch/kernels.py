@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from treadle.backends.params import constant_attrs, size_of
+from treadle.backends.torch import own
 from treadle.backends.torch.substitute import attention_of, product_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ def rms(w: Any, eps: float) -> Callable[[Any], Any]:
 
 def rmsnorm(store: Store, node: Node) -> Kernel:
     w = store.param(node.inputs[1], torch.float32)
-    run = rms(w, float(constant(store, node)["eps"]))
+    eps = float(constant(store, node)["eps"])
+    run = rms(w, eps)
+    if own.fits(w.device):
+        from treadle.backends.torch import decode_triton
+
+        run = decode_triton.rmsnorm(w, eps)
     return Kernel(run, node.inputs[:1], node.outputs, (None, w))
 
 
@@ -122,6 +128,11 @@ def turn(x: Any, trig: tuple[Any, Any, int, bool]) -> Any:
 def trigonometry(inv_freq: Any, mscale: float, d: int) -> Callable[[Any], Any]:
     """pos [T] → cosines and signed sines [T, 1, 2r], as `turn` takes them; once a step."""
     r = inv_freq.shape[0]
+    if own.fits(inv_freq.device):
+        from treadle.backends.torch import decode_triton
+
+        angles = decode_triton.angles
+        return lambda pos: (*angles(inv_freq, pos, mscale), r, 2 * r == d)
     sign = torch.cat((-torch.ones_like(inv_freq), torch.ones_like(inv_freq))) * mscale
 
     def run(pos: Any) -> tuple[Any, Any, int, bool]:
