@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from treadle.backends.torch import decode_triton
+from treadle.backends.torch.kernels import matrix_product
 from treadle.kernels.apply import Policy, Table
 from treadle.kernels.apply.calling import torch_dtype, value_returning
 from treadle.kernels.schema import (
@@ -53,7 +54,14 @@ NAMES = (
 def own(d: Definition) -> Callable[..., Any]:
     """What the torch backend runs where nothing is substituted."""
     if d.op_type == "gemm":
-        return functional.linear
+        products: dict[int, Any] = {}
+
+        def multiplied(x: Any, w: Any) -> Any:
+            if w.data_ptr() not in products:
+                products[w.data_ptr()] = matrix_product(w)
+            return products[w.data_ptr()](x)
+
+        return multiplied
     if d.name.startswith("gate_up_glu"):
         act = decode_triton.gate("silu")
         kept: dict[int, Any] = {}
@@ -62,6 +70,8 @@ def own(d: Definition) -> Callable[..., Any]:
             both = kept.setdefault(g.data_ptr(), None)
             if both is None:  # joined when the weights are loaded, not when it is called
                 both = kept[g.data_ptr()] = torch.cat((g, u))
+            if x.shape[0] == 1:
+                return decode_triton.row_gate(x, both, "silu")
             return act(functional.linear(x, both))
 
         return gated

@@ -53,6 +53,16 @@ def test_norms_and_gates() -> None:
     near(decode_triton.gate("gelu_tanh")(h), gelu * u)
 
 
+@pytest.mark.parametrize("act", ["silu", "gelu_tanh"])
+def test_products_of_one_row(act: str) -> None:
+    x, w = some(11, 1, 1100), some(12, 2 * 33, 1100) / 33
+    torch.testing.assert_close(decode_triton.row_product(x, w), x @ w.T, rtol=1e-4, atol=1e-4)
+    want = decode_triton.gate(act)(x @ w.T)
+    torch.testing.assert_close(decode_triton.row_gate(x, w, act), want, rtol=1e-4, atol=1e-4)
+    ids = torch.tensor([3, 65, 3], device=DEVICE)
+    assert torch.equal(decode_triton.embed(ids, w), w[ids])
+
+
 def test_the_greedy_token_is_the_lowest_of_equals_and_faults_are_told() -> None:
     x = some(5, 5, 5000)
     x[0, [4321, 77, 3000]] = 9.0

@@ -18,7 +18,8 @@ import triton.language as tl
 if TYPE_CHECKING:
     from treadle.backends.torch.attention import Pool
 
-_PROGRAMS = 528  # four a multiprocessor of an H200
+_PROGRAMS = 1056  # wanted at once; this and the next line by a sweep on an H200
+_KEYS, _WARPS, _STAGES = 64, 2, 3
 _MOST_SPLITS = 32
 
 
@@ -137,7 +138,7 @@ def attend(q: Any, pool: Pool, table: Any, lens: Any, scale: float, window: int,
         q, pool.keys, pool.values, table, lens, parts, logs, scale, cap, *table.stride(), K,
         WINDOW=window, CAP=cap > 0, SPLITS=splits, PAGE=pool.size, G=H // K,
         GP=max(16, triton.next_power_of_2(H // K)), D=D, BD=BD,
-        BN=64 if BD * q.element_size() <= 256 else 32, num_warps=4, num_stages=2,
+        BN=_KEYS if BD * q.element_size() <= 256 else 32, num_warps=_WARPS, num_stages=_STAGES,
     )  # fmt: skip
     if splits > 1:
         SB = triton.next_power_of_2(splits)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _VOCABULARY_BLOCK = 2048
 _GATE_BLOCK = 1024
+_ROWS, _ROW_KEYS, _ROW_WARPS = 4, 1024, 4  # by a sweep on an H200
+_EMBED_BLOCK = 1024
 
 
 @triton.jit
@@ -39,18 +41,21 @@ def _norm(x, y, w, total, out, D, eps, ADD: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _activated(g, TANH: tl.constexpr):
+    x = g
+    if TANH:
+        x = 1.5957691216057308 * (g + 0.044715 * g * g * g)
+    return g / (1.0 + tl.exp(-x))
+
+
+@triton.jit
 def _gate(h, out, F, TANH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = f < F
     g = tl.load(h + row * 2 * F + f, mask=inside, other=0.0).to(tl.float32)
     u = tl.load(h + row * 2 * F + F + f, mask=inside, other=0.0).to(tl.float32)
-    if TANH:
-        inner = 0.7978845608028654 * (g + 0.044715 * g * g * g)
-        g = g / (1.0 + tl.exp(-2.0 * inner))
-    else:
-        g = g / (1.0 + tl.exp(-g))
-    g = g.to(out.dtype.element_ty).to(tl.float32)
+    g = _activated(g, TANH).to(out.dtype.element_ty).to(tl.float32)
     tl.store(out + row * F + f, (g * u).to(out.dtype.element_ty), mask=inside)
 
 
@@ -105,6 +110,77 @@ def _peak_of_peaks(tops, ids, faults, drawn, chunks, FAULT: tl.constexpr, BLOCK:
     token = tl.load(ids + row * chunks + tl.argmax(value, 0))
     tl.store(drawn + row, tl.where(fault > 0, -1, token))
     tl.store(drawn + tl.num_programs(0) + row, tl.where(fault > 0, FAULT, 0))
+
+
+@triton.jit
+def _row(x, w, out, N, K, BN: tl.constexpr, BK: tl.constexpr):
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    k = tl.arange(0, BK)
+    at = w + n.to(tl.int64)[:, None] * K + k[None]
+    acc = tl.zeros((BN, BK), tl.float32)
+    for begin in range(0, K, BK):
+        inside = begin + k < K
+        part = tl.load(at + begin, mask=(n < N)[:, None] & inside[None], other=0.0)
+        given = tl.load(x + begin + k, mask=inside, other=0.0)
+        acc += part.to(tl.float32) * given.to(tl.float32)[None]
+    tl.store(out + n, tl.sum(acc, 1).to(out.dtype.element_ty), mask=n < N)
+
+
+@triton.jit
+def _row_gate(x, w, out, F, K, TANH: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    k = tl.arange(0, BK)
+    at = w + n.to(tl.int64)[:, None] * K + k[None]
+    up = w + (n.to(tl.int64) + F)[:, None] * K + k[None]
+    of_g = tl.zeros((BN, BK), tl.float32)
+    of_u = tl.zeros((BN, BK), tl.float32)
+    for begin in range(0, K, BK):
+        inside = begin + k < K
+        shown = (n < F)[:, None] & inside[None]
+        given = tl.load(x + begin + k, mask=inside, other=0.0).to(tl.float32)[None]
+        of_g += tl.load(at + begin, mask=shown, other=0.0).to(tl.float32) * given
+        of_u += tl.load(up + begin, mask=shown, other=0.0).to(tl.float32) * given
+    g = tl.sum(of_g, 1).to(out.dtype.element_ty).to(tl.float32)
+    u = tl.sum(of_u, 1).to(out.dtype.element_ty).to(tl.float32)
+    g = _activated(g, TANH).to(out.dtype.element_ty).to(tl.float32)
+    tl.store(out + n, (g * u).to(out.dtype.element_ty), mask=n < F)
+
+
+@triton.jit
+def _embed(ids, table, out, D, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = d < D
+    tl.store(out + row * D + d, tl.load(table + tl.load(ids + row) * D + d, mask=inside), inside)
+
+
+def embed(ids: Any, table: Any) -> Any:
+    """ids int64 [T] → rows [T, D] of table [V, D]."""
+    T, D = ids.shape[0], table.shape[1]
+    out = torch.empty((T, D), dtype=table.dtype, device=table.device)
+    if T:
+        grid = (T, triton.cdiv(D, _EMBED_BLOCK))
+        _embed[grid](ids, table, out, D, BLOCK=_EMBED_BLOCK)
+    return out
+
+
+def row_gate(x: Any, w: Any, act: str) -> Any:
+    """x [1, K], w [2F, K], gates above ups → act(x · gᵀ) · (x · uᵀ) [1, F]."""
+    F, K = w.shape[0] // 2, w.shape[1]
+    out = torch.empty((1, F), dtype=x.dtype, device=x.device)
+    BK, BN = min(_ROW_KEYS, triton.next_power_of_2(K)), _ROWS // 2
+    grid = (triton.cdiv(F, BN),)
+    _row_gate[grid](x, w, out, F, K, TANH=act != "silu", BN=BN, BK=BK, num_warps=_ROW_WARPS)
+    return out
+
+
+def row_product(x: Any, w: Any) -> Any:
+    """x [1, K] · wᵀ for w [N, K], contiguous both: all of a small matrix under way at once."""
+    N, K = w.shape
+    out = torch.empty((1, N), dtype=x.dtype, device=x.device)
+    BK = min(_ROW_KEYS, triton.next_power_of_2(K))
+    _row[(triton.cdiv(N, _ROWS),)](x, w, out, N, K, BN=_ROWS, BK=BK, num_warps=_ROW_WARPS)
+    return out
 
 
 def rmsnorm(w: Any, eps: float) -> Callable[[Any], Any]:

@@ -63,12 +63,14 @@ def gate_up_glu(store: Store, node: Node) -> Kernel:
         h = multiply(x)
         return act(h[:, :F], h[:, F:])
 
-    if own.fits(both.device):
+    def run_own(x: Any) -> Any:
         from treadle.backends.torch import decode_triton
 
-        packed = decode_triton.gate(name)
-        run = lambda x: packed(multiply(x))  # noqa: E731
+        if x.shape[0] == 1:
+            return decode_triton.row_gate(x.contiguous(), both, name)
+        return decode_triton.gate(name)(multiply(x))
 
+    run = run_own if own.fits(both.device) else run
     return Kernel(run, (x,), node.outputs, (None, both[:F], both[F:]))
 
 

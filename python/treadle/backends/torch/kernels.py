@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PLAN = "$plan"
 F32 = torch.float32
 _FEW_ROWS = 32
+_SMALL = 20_000_000  # elements of a matrix that one row passes faster by a kernel of our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Kernel:
 
 def embed(store: Store, node: Node) -> Kernel:
     table = store.param(node.inputs[0])
+    if own.fits(table.device):
+        from treadle.backends.torch import decode_triton
+
+        chosen = decode_triton.embed
+        return Kernel(lambda ids: chosen(ids, table), node.inputs[1:], node.outputs)
     return Kernel(lambda ids: functional.embedding(ids, table), node.inputs[1:], node.outputs)
 
 
@@ -73,6 +79,10 @@ def matrix_product(w: Any, b: Any = None) -> Callable[[Any], Any]:
         y = torch.mm(w, x.t()).t()
         return y.contiguous() if b is None else y + b
 
+    if own.fits(w.device) and b is None and w.numel() <= _SMALL:
+        from treadle.backends.torch.decode_triton import row_product
+
+        return lambda x: row_product(x.contiguous(), w) if x.shape[0] == 1 else plain(x)
     return few if w.device.type == "cpu" else plain
 
 
