@@ -3,6 +3,9 @@
 On a GPU, or by Triton's interpreter: TRITON_INTERPRET=1 python -m pytest tests/backends/…
 """
 
+# What follows the skips may be imported only where it can run.
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import os
