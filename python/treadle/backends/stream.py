@@ -110,6 +110,11 @@ class StreamExecutable:
         self._last = StepTokens(self._queue.submit(run), rows)
         return self._last
 
+    def stats(self) -> dict[str, Any]:
+        """What the device counts; empty for one that counts nothing."""
+        counted = getattr(self._live(), "stats", None)
+        return counted() if counted is not None else {}
+
     def close(self) -> None:
         """Frees everything; later calls raise EngineDead, waiting ones too."""
         self._queue.close()

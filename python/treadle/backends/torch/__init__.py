@@ -27,7 +27,8 @@ class Torch:
     device: "cpu", "cuda", "cuda:1", …; None = CUDA where there is one. dtype: "f32", "bf16" or
     "f16" for weights, activations and KV; None = float32 on the CPU, bfloat16 on CUDA. threads:
     CPU threads of an operation, a setting of the whole process; None leaves it alone. kernels: a
-    table of measured kernels (`treadle.kernels.apply`), asked once for every node.
+    table of measured kernels (`treadle.kernels.apply`), asked once for every node. graphs: replay
+    decode steps as CUDA graphs where that is possible.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Torch:
         dtype: str | None = None,
         threads: int | None = None,
         kernels: Resolver | None = None,
+        graphs: bool = True,
     ) -> None:
-        self._kernels = kernels
+        self._kernels, self._graphs = kernels, graphs
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._device = torch.device(name)
@@ -68,6 +70,7 @@ class Torch:
         Raises ModelFormatError for weights that do not fit, Unsupported for an op without kernel.
         """
         device = TorchDevice(
-            graph, weights, limits, pages, self._device, _DTYPES[self.act], self._kernels
-        )
+            graph, weights, limits, pages, self._device, _DTYPES[self.act], self._kernels,
+            graphs=self._graphs,
+        )  # fmt: skip
         return StreamExecutable(f"torch {self._device}", device, limits)

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from treadle.backends.torch import own
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -148,6 +150,10 @@ class Plan:
 
     def attend(self, q: Any, pool: Pool, scale: float, window: int, cap: float) -> Any:
         """q [T, H, d] against the pool → [T, H, d]."""
+        if self._paged is not None:
+            from treadle.backends.torch.attend_triton import attend
+
+            return attend(q, pool, *self._paged, scale, window, cap)
         groups = self._groups.get(window)
         if groups is None:
             groups = self._groups[window] = self._cut(window)
@@ -162,6 +168,17 @@ class Plan:
                 found = group.attend(q.index_select(0, group.tokens), pool, scale, cap)
                 out.index_copy_(0, group.tokens, found)
         return out
+
+    @cached_property
+    def _paged(self) -> tuple[Any, Any] | None:
+        """Page tables and lengths of a step of single queries, int32, where a kernel of our own
+        takes them."""
+        batch = self._batch
+        if len(batch.ids) != len(batch.lens) or not own.fits(self._device):
+            return None
+        pair = (np.ascontiguousarray(a, np.int32) for a in (batch.table, batch.lens))
+        table, lens = (torch.from_numpy(a).to(self._device, non_blocking=True) for a in pair)
+        return table, lens
 
     @cached_property
     def decoding(self) -> Decoding | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 from treadle.backends import sampler
 from treadle.backends.capacity import choose_pages, page_size
 from treadle.backends.params import vocab_of
+from treadle.backends.torch import own
 from treadle.backends.torch.attention import Plan
 from treadle.backends.torch.draw import DeviceDrawn, draw
+from treadle.backends.torch.graphs import UNCAPTURABLE, Graphs
 from treadle.backends.torch.program import compile_program
 from treadle.backends.torch.weights import Store
 from treadle.errors import KernelError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from treadle.types import Batch, Mask, SampleBatch, Sampled, Weights
 
 _GIVEN = ("ids", "pos")
+_log = logging.getLogger("treadle.backends.torch")
 
 
 class HostDrawn:
@@ -56,21 +60,42 @@ class TorchDevice:
         device: torch.device,
         dtype: torch.dtype,
         resolver: Resolver | None = None,
+        *,
+        graphs: bool = True,
     ) -> None:
         self._device, self._dtype = device, dtype
         self.page_size = page_size(graph)
         self.vocab = vocab_of(graph)
         store = Store(graph, weights, dtype, device, resolver)
         with torch.inference_mode():
-            _, self._program = compile_program(graph, store, _GIVEN)
+            fused, self._program = compile_program(graph, store, _GIVEN)
             store.forget()
             free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
             self.pages = choose_pages(graph, limits, pages, item=dtype.itemsize, free=free)
             store.fill_pools(self.pages)
+            self._graphs, self._unused = None, "not asked for"
+            if graphs:
+                self._unused = _no_graphs(fused, device, resolver)
+            if not self._unused:
+                self._graphs = Graphs(
+                    lambda *given: self._program.run(given),
+                    device,
+                    most=limits.sequences,
+                    pages=self.pages,
+                    page_size=self.page_size,
+                    bin=self.pages * self.page_size,
+                    resolver=resolver,
+                )
+            elif device.type == "cuda":
+                _log.info("no CUDA graphs: %s", self._unused)
 
     def forward(self, batch: Batch, previous: Any) -> Any:
         """Logits float32 [R, V]."""
         with torch.inference_mode():
+            if self._graphs is not None:
+                logits = self._graphs.step(batch, previous)
+                if logits is not None:
+                    return logits
             plan = Plan(batch, self.page_size, self._dtype, self._device)
             ids = plan.put(batch.ids)
             if previous is not None:
@@ -88,5 +113,28 @@ class TorchDevice:
         with torch.inference_mode():
             if self._device.type == "cpu":
                 return HostDrawn(sampler.sample(logits.numpy(), mask, params))
+            if self._graphs is not None:
+                found = self._graphs.greedy(logits, mask, params)
+                if found is not None:
+                    return found
             drawn: DeviceDrawn = draw(logits, mask, params)
             return drawn
+
+    def stats(self) -> dict[str, Any]:
+        """Steps replayed, graphs captured, steps without a graph by reason; or why there are no
+        graphs at all."""
+        if self._graphs is None:
+            return {"graphs": self._unused}
+        return {"graphs": dict(self._graphs.counts)}
+
+
+def _no_graphs(graph: Graph, device: torch.device, resolver: Resolver | None) -> str:
+    """Why no step of this program can be captured; empty if steps can."""
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if not own.fits(device):
+        return "triton is not installed"
+    if resolver is not None and not hasattr(resolver, "epoch"):
+        return "calls are being recorded"
+    held = sorted({node.op for node in graph.nodes} & UNCAPTURABLE)
+    return f"{held[0]} reads sizes from the device" if held else ""

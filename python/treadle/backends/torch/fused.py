@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from treadle.backends.params import size_of
+from treadle.backends.torch import own
 from treadle.backends.torch.kernels import PLAN, Kernel, constant, gate, product, rms, turn
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 def add_rmsnorm(store: Store, node: Node) -> Kernel:
     x, y, w = node.inputs
     weight = store.param(w, torch.float32)
-    norm = rms(weight, float(constant(store, node)["eps"]))
+    eps = float(constant(store, node)["eps"])
+    if own.fits(weight.device):
+        from treadle.backends.torch import decode_triton
+
+        both = decode_triton.add_rmsnorm(weight, eps)
+        return Kernel(both, (x, y), node.outputs, (None, None, weight))
+    norm = rms(weight, eps)
 
     def run(x: Any, y: Any) -> tuple[Any, Any]:
         total = x + y
@@ -48,13 +55,22 @@ def gate_up_glu(store: Store, node: Node) -> Kernel:
     x, gates, ups = node.inputs
     both = store.joined((gates, ups))  # [2F, D]
     F = both.shape[0] // 2
-    act = gate(constant(store, node)["act"])
+    name = constant(store, node)["act"]
+    act = gate(name)
     multiply = product(store, both)
 
     def run(x: Any) -> Any:
         h = multiply(x)
         return act(h[:, :F], h[:, F:])
 
+    def run_own(x: Any) -> Any:
+        from treadle.backends.torch import decode_triton
+
+        if x.shape[0] == 1:
+            return decode_triton.row_gate(x.contiguous(), both, name)
+        return decode_triton.gate(name)(multiply(x))
+
+    run = run_own if own.fits(both.device) else run
     return Kernel(run, (x,), node.outputs, (None, both[:F], both[F:]))
 
 
@@ -107,11 +123,20 @@ def packed_qk_norm_rope_kv(store: Store, node: Node, packed: str) -> Kernel:
     d = store.width(q)
     H, K = (size_of(store.graph, store.graph.values[name].shape[1]) for name in (q, k))
     trig = store.trig(pos, freq, float(attrs["mscale"]), d)
-    write = store.pool(kv).write
-    norm = None
+    pool, eps = store.pool(kv), float(attrs["eps"])
+    write = pool.write
+    norm = weights = None
     if norms:
         of_q, of_k = (store.param(w, torch.float32) for w in norms)
-        norm = rms(torch.cat((of_q.expand(H, d), of_k.expand(K, d))), float(attrs["eps"]))
+        weights = torch.cat((of_q.expand(H, d), of_k.expand(K, d)))
+        norm = rms(weights, eps)
+    if own.fits(store.device):
+        from treadle.backends.torch import attend_triton
+
+        def turned(plan: Any, trig: Any, h: Any) -> Any:
+            return attend_triton.prologue(h, trig, plan.slots, weights, eps, H, pool)
+
+        return Kernel(turned, (PLAN, trig, packed), node.outputs[:1])
 
     def run(plan: Any, trig: Any, h: Any) -> Any:
         heads = h.view(-1, H + 2 * K, d)

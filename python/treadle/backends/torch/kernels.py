@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from treadle.backends.params import constant_attrs, size_of
+from treadle.backends.torch import own
 from treadle.backends.torch.substitute import attention_of, product_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PLAN = "$plan"
 F32 = torch.float32
 _FEW_ROWS = 32
+_SMALL = 20_000_000  # elements of a matrix that one row passes faster by a kernel of our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class Kernel:
 
 def embed(store: Store, node: Node) -> Kernel:
     table = store.param(node.inputs[0])
+    if own.fits(table.device):
+        from treadle.backends.torch import decode_triton
+
+        chosen = decode_triton.embed
+        return Kernel(lambda ids: chosen(ids, table), node.inputs[1:], node.outputs)
     return Kernel(lambda ids: functional.embedding(ids, table), node.inputs[1:], node.outputs)
 
 
@@ -72,6 +79,10 @@ def matrix_product(w: Any, b: Any = None) -> Callable[[Any], Any]:
         y = torch.mm(w, x.t()).t()
         return y.contiguous() if b is None else y + b
 
+    if own.fits(w.device) and b is None and w.numel() <= _SMALL:
+        from treadle.backends.torch.decode_triton import row_product
+
+        return lambda x: row_product(x.contiguous(), w) if x.shape[0] == 1 else plain(x)
     return few if w.device.type == "cpu" else plain
 
 
@@ -105,7 +116,12 @@ def rms(w: Any, eps: float) -> Callable[[Any], Any]:
 
 def rmsnorm(store: Store, node: Node) -> Kernel:
     w = store.param(node.inputs[1], torch.float32)
-    run = rms(w, float(constant(store, node)["eps"]))
+    eps = float(constant(store, node)["eps"])
+    run = rms(w, eps)
+    if own.fits(w.device):
+        from treadle.backends.torch import decode_triton
+
+        run = decode_triton.rmsnorm(w, eps)
     return Kernel(run, node.inputs[:1], node.outputs, (None, w))
 
 
@@ -122,6 +138,11 @@ def turn(x: Any, trig: tuple[Any, Any, int, bool]) -> Any:
 def trigonometry(inv_freq: Any, mscale: float, d: int) -> Callable[[Any], Any]:
     """pos [T] → cosines and signed sines [T, 1, 2r], as `turn` takes them; once a step."""
     r = inv_freq.shape[0]
+    if own.fits(inv_freq.device):
+        from treadle.backends.torch import decode_triton
+
+        angles = decode_triton.angles
+        return lambda pos: (*angles(inv_freq, pos, mscale), r, 2 * r == d)
     sign = torch.cat((-torch.ones_like(inv_freq), torch.ones_like(inv_freq))) * mscale
 
     def run(pos: Any) -> tuple[Any, Any, int, bool]:

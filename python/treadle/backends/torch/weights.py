@@ -76,9 +76,11 @@ class Store:
         return self._pools[self.graph.buffer_of(version)]
 
     def fill_pools(self, pages: int) -> None:
-        """Allocates the pools, once it is known what the weights have left."""
+        """Allocates the pools, once it is known what the weights have left. On a GPU there is one
+        page more, which no sequence owns: padded rows of a CUDA graph write there."""
+        more = 0 if self.device.type == "cpu" else 1
         for pool in self._pools.values():
-            pool.fill(pages, self.dtype, self.device)
+            pool.fill(pages + more, self.dtype, self.device)
 
     def width(self, value: str) -> int:
         """Size of the last axis of a value."""

@@ -36,6 +36,7 @@ class Core:
         self._by_call: dict[int, Entry] = {}
         self.learn(evidence)
         self.state: list[regions.Node] = [self._tree()]
+        self.swaps = 0
 
     def learn(self, evidence: Evidence) -> None:
         """Takes new evidence; calls see it after `swap`."""
@@ -54,6 +55,7 @@ class Core:
         with self._lock:
             self._by_call = {id(e.call): e for e in self.entries.values() if e.call is not None}
             self.state[0] = self._tree()
+            self.swaps += 1
 
     def entry_of(self, call: Callable[..., Any]) -> Entry | None:
         """The entry whose callable this is."""

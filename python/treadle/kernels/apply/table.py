@@ -139,6 +139,12 @@ class Table:
         """The dataset's name of a definition with this signature, if it is measured here."""
         return self._names.get(sig(definition))
 
+    @property
+    def epoch(self) -> int:
+        """Rises with every swap of a definition that somebody resolved: a CUDA graph captured
+        before holds what was chosen then, and is stale."""
+        return sum(core.swaps for core in self._cores.values() if core.handles)
+
     def definition(self, name: str) -> Definition:
         """A definition. Raises NotFound."""
         found = self._definitions.get(name)
