@@ -113,6 +113,7 @@ class Lowering {
     const std::vector<std::string> words = barred(f, {});
     NodeRef text = free_text(store_, words);
     if (f.hi != kOpen) text = words.empty() ? counted : store_.both(counted, text);
+    if (f.max_tokens == kOpen) return text;
     if (f.max_tokens == 0) return store_.eps();
     RuleOptions options;
     options.max_tokens = f.max_tokens;
