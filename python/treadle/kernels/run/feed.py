@@ -219,8 +219,9 @@ class Feed:
                 flat[at : at + count] = inputs.normal(self._order, count, tensor.dtype)
 
     def _twin(self, batch: Sequence[Call], slot: int) -> int | None:
-        """An earlier call of the same kind, now and then."""
-        if slot == 0 or self._order.random() >= TWINS:
+        """An earlier call of the same kind, now and then, and at least once a batch."""
+        due = slot == len(batch) - 1 and all(call.twin is None for call in batch)
+        if slot == 0 or (not due and self._order.random() >= TWINS):
             return None
         other = int(self._order.integers(0, slot))
         same = batch[other].axes == batch[slot].axes and batch[other].profile is Profile.NORMAL
