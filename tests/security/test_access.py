@@ -25,8 +25,8 @@ from treadle.server.context import ServerContext
 KEY = "correct horse"
 BANNED = {"pickle", "marshal", "shelve", "dill", "eval", "exec", "torch.load", "yaml.load"}
 # apply/dispatch.py compiles call sites from its own templates: numbers and names such as `a0`,
-# never a text of a dataset. check/float64.py runs the reference of a definition, which is a program:
-# whoever measures kernels chose the dataset, and the solutions in it run confined.
+# never a text of a dataset. check/float64.py runs the reference of a definition, a program: whoever
+# measures kernels chose the dataset, and the solutions in it run confined.
 COMPILES = {"dispatch.py": {"exec"}, "float64.py": {"exec"}}
 OPEN = {"/health", "/ready", "/version", "/metrics"}
 
