@@ -18,7 +18,7 @@ namespace {
 Result<NodeRef> parse_document(Store& store, json::Document document, const SchemaOptions& options,
                                const Limits& limits, Notes& notes) {
   FuelScope scope(store, limits);
-  const auto source = std::make_shared<schema::Source>(std::move(document), options);
+  const auto source = std::make_shared<schema::Source>(std::move(document), options, store.size());
   const json::Value root = source->root();
   if (const json::Value uri = root.get("$schema"); uri && uri.is_string()) {
     bool known = false;

@@ -34,6 +34,7 @@ class Value final : public Typed {
   uint64_t hash() const override {
     uint64_t h =
         mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(role_) << 1 | (loose_ ? 1 : 0));
+    h = mix(h, source_->serial);
     for (const Sub sub : conj_)
       h = mix(h, static_cast<uint64_t>(sub.node) << 8 | static_cast<uint8_t>(sub.as));
     return h;

@@ -71,8 +71,9 @@ inline bool says_nothing(json::Value schema) {
 
 class Source {
  public:
-  Source(json::Document document, SchemaOptions chosen)
-      : doc(std::move(document)), options(std::move(chosen)) {}
+  // `serial`: tells the schemas of one store apart, for hashes.
+  Source(json::Document document, SchemaOptions chosen, uint32_t serial)
+      : doc(std::move(document)), options(std::move(chosen)), serial(serial) {}
 
   [[nodiscard]] json::Value at(uint32_t node) const { return {&doc, node}; }
   [[nodiscard]] json::Value root() const { return at(0); }
@@ -112,6 +113,7 @@ class Source {
 
   json::Document doc;
   SchemaOptions options;
+  const uint32_t serial;
   Dialect dialect = Dialect::any;
   NodeRef barred = 0;  // texts without options.excludes; empty() if there are none
   std::map<uint32_t, std::string> resources;  // roots of documents that references led to -> URI
