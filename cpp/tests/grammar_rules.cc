@@ -166,7 +166,12 @@ void check_mask(Matcher& matcher, const std::string& name) {
     check(bit == byte_wise, name + " token " + std::to_string(token));
     Matcher fork = matcher.fork();
     uint64_t steps = matcher.steps();
-    check(*fork.accept(token) == bit, name);
+    Result<bool> accepted = fork.accept(token);
+    if (!accepted.ok()) {  // a mask follows readings one by one, a state holds them all at once
+      check(accepted.status().limit == "configs", name + " accept");
+      return;
+    }
+    check(*accepted == bit, name);
     check(matcher.steps() == steps && fork.steps() == steps + bit, name);
     check(*matcher.validate(std::vector<TokenId>{token}) == bit, name);
     check(fork.finished() == (stop && bit), name);
@@ -187,8 +192,8 @@ void test_random_rules() {
     limits.configs = 2048;
     auto store = std::make_unique<Store>(limits);
     NodeRef root = build(*store, rules);
-    Result<CompiledRef> compiled = Compiled::build(
-        std::move(store), root, vocab, std::make_shared<Memo>(limits.cache_bytes), limits);
+    Result<CompiledRef> compiled = Compiled::build(std::move(store), root, vocab,
+                                                   MaskMemos::within(limits.cache_bytes), limits);
     if (!compiled.ok()) {
       check(compiled.status().reason == Reason::unsatisfiable && language.empty(),
             name + " " + compiled.status().text);
@@ -229,7 +234,7 @@ Result<CompiledRef> compile(VocabRef vocab, const Limits& limits, auto make) {
   auto store = std::make_unique<Store>(limits);
   NodeRef root = make(*store);
   return Compiled::build(std::move(store), root, std::move(vocab),
-                         std::make_shared<Memo>(limits.cache_bytes), limits);
+                         MaskMemos::within(limits.cache_bytes), limits);
 }
 
 // e ::= e "+" t | t; t ::= t "*" f | f; f ::= "(" e ")" | "x": the textbook case, at length.

@@ -18,6 +18,10 @@ namespace treadle {
 struct MaskMemos {
   std::shared_ptr<Memo> masks;
   std::shared_ptr<ReachMemo> reaches;
+
+  static MaskMemos within(uint64_t bytes) {
+    return {std::make_shared<Memo>(bytes / 2), std::make_shared<ReachMemo>(bytes / 2)};
+  }
 };
 
 // Shared by matchers. `lock` guards everything that is not constant: states, masks, and the

@@ -25,8 +25,7 @@ class Compiler {
   Compiler(VocabRef vocab, const Limits& limits)
       : vocab_(std::move(vocab)),
         limits_(limits),
-        memos_{std::make_shared<Memo>(limits.cache_bytes / 4),
-               std::make_shared<ReachMemo>(limits.cache_bytes / 4)} {}  // grammars have the rest
+        memos_(MaskMemos::within(limits.cache_bytes / 2)) {}  // grammars have the rest
 
   // `parsed` may hold a reading of `source` under the same limits, which saves one.
   Result<CompiledRef> compile(const Source& source, Parsed parsed = {});

@@ -101,7 +101,9 @@ bool reaches(Store& store, NodeRef text, std::span<const ByteRange> bytes) {
 
 // Whether some character does: nearly every question asked is this one.
 bool begins(Store& store, NodeRef text) {
-  if (store.node(text).facts.plain) return !store.first(text).empty();
+  if (store.node(text).facts.plain) {
+    return !(store.first(text) & ~ByteSet::range(0x80, 0xBF)).empty();  // not inside a character
+  }
   static const std::vector<Utf8Sequence> kAny = utf8_sequences(CharSet::any());
   for (const Utf8Sequence& sequence : kAny) {
     if (reaches(store, text, std::span(sequence.bytes.data(), sequence.size))) return true;
