@@ -4,18 +4,13 @@
 #include <memory>
 #include <string_view>
 
+#include "fuzz/run_text.h"
 #include "grammar/front/schema.h"
-#include "grammar/run/state.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace treadle;
   if (size < 2) return 0;
-  Limits limits;
-  limits.compile_fuel = 200'000;
-  limits.step_fuel = 200'000;
-  limits.ir_nodes = 100'000;
-  limits.derived_nodes = 100'000;
-  limits.branches = 256;
+  const Limits limits = fuzz_limits();
   SchemaOptions options;
   options.declared_order = data[0] & 1;
   options.lenient = data[0] & 2;
@@ -31,13 +26,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Notes notes;
   const Result<NodeRef> root = parse_schema(*store, all.substr(0, cut), options, limits, notes);
   if (!root.ok() || cut == std::string_view::npos) return 0;
-  States states(std::move(store), limits);
-  if (!states.start(*root).ok()) return 0;
-  StateId state = states.start();
-  for (const char byte : all.substr(cut + 1)) {
-    Fuel fuel("step_fuel", limits.step_fuel);
-    state = states.next(state, static_cast<uint8_t>(byte), fuel);
-    if (state == kDeadState || state == kFault) break;
-  }
+  run_text(std::move(store), *root, all.substr(cut + 1), limits);
   return 0;
 }

@@ -7,17 +7,12 @@
 #include <memory>
 #include <string_view>
 
+#include "fuzz/run_text.h"
 #include "grammar/front/json_read.h"
-#include "grammar/run/state.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace treadle;
-  Limits limits;
-  limits.compile_fuel = 200'000;
-  limits.step_fuel = 200'000;
-  limits.ir_nodes = 100'000;
-  limits.derived_nodes = 100'000;
-  limits.branches = 256;
+  const Limits limits = fuzz_limits();
   // The first newline parts the tag from a text to run through it.
   const std::string_view all(reinterpret_cast<const char*>(data), size);
   const size_t cut = all.find('\n');
@@ -27,13 +22,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Notes notes;
   const Result<NodeRef> root = parse_tag(*store, document->root(), limits, notes);
   if (!root.ok() || cut == std::string_view::npos) return 0;
-  States states(std::move(store), limits);
-  if (!states.start(*root).ok()) return 0;
-  StateId state = states.start();
-  for (const char byte : all.substr(cut + 1)) {
-    Fuel fuel("step_fuel", limits.step_fuel);
-    state = states.next(state, static_cast<uint8_t>(byte), fuel);
-    if (state == kDeadState || state == kFault) break;
-  }
+  run_text(std::move(store), *root, all.substr(cut + 1), limits);
   return 0;
 }

@@ -7,7 +7,6 @@
 #include <span>
 #include <utility>
 
-#include "grammar/front/choice.h"
 #include "grammar/front/schema_words.h"
 #include "grammar/front/styles.h"
 #include "grammar/typed/object.h"

@@ -86,7 +86,6 @@ class Store {
   std::string_view text(NodeRef ref) const;              // of bytes
   const ByteSet& set(NodeRef ref) const { return sets_[nodes_[ref].a]; }
   const Typed& typed_of(NodeRef ref) const { return *typed_[nodes_[ref].a]; }
-  const TokenSet& token_set(NodeRef ref) const { return token_sets_[nodes_[ref].a]; }
   std::span<const TokenSet> token_sets() const { return token_sets_; }
   uint32_t rule_count() const { return static_cast<uint32_t>(rules_.size()); }
   NodeRef rule_body(RuleId rule) const { return rules_[rule].body; }

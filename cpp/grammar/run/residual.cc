@@ -1,7 +1,5 @@
 #include "grammar/run/residual.h"
 
-#include <algorithm>
-
 namespace treadle {
 
 namespace {
@@ -27,13 +25,8 @@ ResidualId Residuals::of(NodeRef node) {
 }
 
 uint32_t* Residuals::make_row(ResidualId id) {
-  if (made_ % kBlock == 0) {
-    blocks_.push_back(std::make_unique_for_overwrite<uint32_t[]>(256 * kBlock));
-  }
-  uint32_t* row = blocks_.back().get() + 256 * (made_++ % kBlock);
-  std::fill(row, row + 256, kDeadResidual);
   if (id != kDeadResidual) firsts_[id] = store_.first(nodes_[id]);
-  firsts_[id].each([&](uint8_t byte) { row[byte] = kUnknown; });
+  uint32_t* row = table_.make(firsts_[id], kUnknown, kDeadResidual);
   if (store_.ok()) rows_[id] = row;  // else some first bytes may be missing; the walk will fail
   return row;
 }
@@ -69,12 +62,11 @@ void Residuals::trim() {
   nodes_.assign(1, store_.empty());
   rows_.assign(1, nullptr);
   firsts_.assign(1, {});
-  blocks_.clear();
-  made_ = 0;
+  table_.clear();
 }
 
 uint64_t Residuals::memory() const {
-  return made_ * kRowBytes + ids_.size() * sizeof(ResidualId) + nodes_.size() * 44;
+  return table_.memory() + ids_.size() * sizeof(ResidualId) + nodes_.size() * 44;
 }
 
 }  // namespace treadle

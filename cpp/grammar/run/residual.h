@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "grammar/ir/store.h"
+#include "support/byte_rows.h"
 
 namespace treadle {
 
@@ -38,8 +38,6 @@ class Residuals {
   uint64_t memory() const;
 
  private:
-  static constexpr uint64_t kRowBytes = 256 * sizeof(uint32_t);
-  static constexpr uint64_t kBlock = 16;  // rows allocated at once
   uint32_t* make_row(ResidualId id);
 
   Store& store_;
@@ -48,8 +46,7 @@ class Residuals {
   std::vector<NodeRef> nodes_;   // by id
   std::vector<uint32_t*> rows_;  // by id; null: none yet
   std::vector<ByteSet> firsts_;  // by id
-  std::vector<std::unique_ptr<uint32_t[]>> blocks_;
-  uint64_t made_ = 0;
+  ByteRows table_;
 };
 
 }  // namespace treadle

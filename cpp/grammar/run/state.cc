@@ -9,7 +9,6 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t kFree = UINT32_MAX;
-constexpr uint64_t kRowBytes = 256 * sizeof(StateId);
 constexpr uint64_t kLeastRows = 1024;  // a walk keeps one row for each byte of a token
 
 }  // namespace
@@ -42,7 +41,7 @@ Status States::start(NodeRef root) {
 uint64_t States::memory() const {
   return store_->memory() + cells_.memory() + behind_.size() * sizeof(Behind) +
          configs_.size() * sizeof(Config) + list_.size() * (sizeof(State) + 24) +
-         rows_made_ * kRowBytes;
+         made_rows_.memory();
 }
 
 bool States::worn() const {
@@ -59,18 +58,13 @@ ByteSet States::first(StateId state) {
 
 // All transitions are dropped when they outgrow the cache: they are cheap to find again.
 StateId* States::make_row(StateId state) {
-  if (rows_made_ > kLeastRows && rows_made_ * kRowBytes > limits_.cache_bytes / 2) {
+  if (made_rows_.size() > kLeastRows && made_rows_.memory() > limits_.cache_bytes / 2) {
     rows_.assign(rows_.size(), unset_.data());
-    blocks_.clear();
-    rows_made_ = 0;
+    made_rows_.clear();
     ++epoch_;
   }
-  if (rows_made_ % kBlock == 0) {
-    blocks_.push_back(std::make_unique_for_overwrite<StateId[]>(256 * kBlock));
-  }
-  StateId* row = blocks_.back().get() + 256 * (rows_made_++ % kBlock);
-  std::fill(row, row + 256, kDeadState);
-  if (state > kStopped) first(state).each([&](uint8_t byte) { row[byte] = kUnknown; });
+  ByteSet open = state > kStopped ? first(state) : ByteSet();
+  StateId* row = made_rows_.make(open, kUnknown, kDeadState);
   rows_[state] = row;
   return row;
 }

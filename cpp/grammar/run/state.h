@@ -10,6 +10,7 @@
 #include "grammar/ir/store.h"
 #include "grammar/run/cell.h"
 #include "grammar/run/token_terminals.h"
+#include "support/byte_rows.h"
 #include "support/flat_set.h"
 
 namespace treadle {
@@ -89,7 +90,6 @@ class States {
     CellId cell;
   };
 
-  static constexpr uint64_t kBlock = 16;
   StateId* make_row(StateId state);
   StateId* own_row(StateId state) { return const_cast<StateId*>(rows_[state]); }
   StateId compute(StateId state, uint8_t byte, Fuel& fuel);
@@ -117,8 +117,7 @@ class States {
   std::vector<CellId> clamped_cells_;  // by cell; kBottom: not asked yet
   std::vector<StateId> unset_;         // the row of states without one
   std::vector<const StateId*> rows_;
-  std::vector<std::unique_ptr<StateId[]>> blocks_;  // the rows that were made, kBlock in each
-  uint64_t rows_made_ = 0;
+  ByteRows made_rows_;
   uint64_t epoch_ = 0;
   StateId start_ = kDeadState;
 

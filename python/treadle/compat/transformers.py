@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import transformers
+from transformers.generation import logits_process
 
 from treadle.backends.torch.mask import apply_mask
 from treadle.errors import GrammarError, InvalidRequest
 from treadle.grammar import Batch, Compiled, Matcher
 
 
-class LogitsProcessor(transformers.LogitsProcessor):
+class LogitsProcessor(logits_process.LogitsProcessor):
     """Masks the scores of `generate`, call after call, with a matcher a row.
 
     compiled: one grammar for all rows, or one a prompt (with beams, rows of one prompt are

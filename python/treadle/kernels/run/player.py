@@ -47,11 +47,13 @@ class Timing(NamedTuple):
 
     elapsed: what counts: from revealing the inputs to seeing the answer, and the processor time
     that the process took between its answer and its stop (`late`), which an honest one has no use
-    for. waited: how long referee and harness were ready to run but had no processor.
+    for. stopping: from the answer until the process was seen stopped. waited: how long referee and
+    harness were ready to run but had no processor.
     """
 
     elapsed: int
     late: int
+    stopping: int
     waited: int
 
 
@@ -120,11 +122,14 @@ class Player:
         answered = time.clock_gettime_ns(clock)
         self._calls += 1
         self.stop()
-        late = time.clock_gettime_ns(clock) - answered
+        stopping = _core.clock_ns() - end
+        # Linux brings the clock of a process that runs up to date at its ticks only, so `answered`
+        # may leave out a part of the batch; threads cannot have worked longer than there was time.
+        late = min(time.clock_gettime_ns(clock) - answered, stopping * self._threads())
         if value != self._calls:
             raise Refused("RUNTIME_ERROR", f"answer {value} to {self._calls}", code="result_forge")
         self._look()
-        return Timing(end - start + late, late, self._waited() - waited)
+        return Timing(end - start + late, late, stopping, self._waited() - waited)
 
     def stop(self) -> None:
         """Stops every thread of the process. Raises Refused if it is gone."""
@@ -219,6 +224,9 @@ class Player:
     def _clock(self) -> int:
         """The clock of all its threads' processor time (clock_getcpuclockid)."""
         return (~self._alive().pid << 3) | 2
+
+    def _threads(self) -> int:
+        return len(os.listdir(f"/proc/{self._alive().pid}/task"))
 
     def _waited(self) -> int:
         """Nanoseconds that referee and harness were ready to run but had no processor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import transformers
+from transformers.generation import logits_process
 
 from treadle.compat.xgrammar.compiler import CompiledGrammar
 from treadle.compat.xgrammar.matcher import (
@@ -13,7 +13,7 @@ from treadle.compat.xgrammar.matcher import (
 )
 
 
-class LogitsProcessor(transformers.LogitsProcessor):
+class LogitsProcessor(logits_process.LogitsProcessor):
     """Masks the scores of one `generate` call; make a new one for the next call.
 
     compiled_grammar: one for all rows, or a list with one a row. For reuse and beam search see
