@@ -178,6 +178,23 @@ def test_ids_before_and_after_a_fill() -> None:
     assert ids[0] == first
 
 
+def test_equal_masks_of_two_grammars_share_an_id() -> None:
+    compiler = Compiler(VOCAB)
+    texts = [compiler.compile(Grammar.regex(f"[0-9]*{end}")).matcher() for end in ("a", "a+", "b")]
+    Batch().fill(texts, mask_rows(3, VOCAB.size))
+    ids = array.array("i", [0, 0, 0])
+    assert Batch().mask_ids(texts, ids) == []
+    first, same, other = (row(text) for text in texts)
+    assert (ids[0] == ids[1]) == (first == same)
+    assert first != other
+    assert ids[0] != ids[2]
+    again = compiler.compile(Grammar.regex("[0-9]*a|a")).matcher()  # another state, the same text
+    Batch().fill([again], mask_rows(1, VOCAB.size))
+    one = array.array("i", [0])
+    assert Batch().mask_ids([again], one) == []
+    assert one[0] == ids[0]
+
+
 def test_no_mask_has_its_own_id() -> None:
     every = Vocab(
         vocabularies.TokenTable((*(bytes([i]) for i in range(256)), b""), (2,) * 256 + (1,), (256,))

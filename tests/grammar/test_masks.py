@@ -40,6 +40,8 @@ GRAMMARS = (
             "length": {"type": "string", "minLength": 8, "maxLength": 40},
             "counted class": {"type": "string", "pattern": "^[^x]{0,9}[a-f]{3}$"},
             "names": {"properties": {"ab": {"const": 1}, "abc": {"const": 2}, "é": {"const": 3}}},
+            "excluded": {"not": {"enum": ["", "a", "ab7"]}, "type": "string", "maxLength": 6},
+            "excluded class": {"type": "string", "not": {"pattern": "^[0-9]{2,3}$"}},
             "items": {"type": "array", "items": {"type": "integer"}, "minItems": 9, "maxItems": 30},
             "members": {"additionalProperties": {"type": "null"}, "maxProperties": 25},
             "large bound": {"type": "integer", "minimum": -7, "maximum": 9223372036854775807},

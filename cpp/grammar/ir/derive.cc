@@ -139,9 +139,27 @@ NodeRef Store::derive(NodeRef node, uint8_t byte) {
   return derive_here(node, byte, done);
 }
 
+// Behind a byte that no excluded text begins with, nothing is excluded any more.
+Beside Store::without_exclusions(NodeRef ref) {
+  constexpr unsigned kMostBytes = 24;  // excluded texts that begin anyhow say little
+  Beside out;
+  std::vector<NodeRef> kept;
+  for (NodeRef part : std::vector<NodeRef>(children(ref).begin(), children(ref).end())) {
+    if (nodes_[part].kind == Kind::invert) {
+      out.differ |= first(nodes_[part].a);
+    } else {
+      kept.push_back(part);
+    }
+  }
+  if (kept.size() == nodes_[ref].b || kept.empty() || out.differ.count() > kMostBytes) return {};
+  out.node = intersect(std::move(kept));
+  return out;
+}
+
 Beside Store::beside(NodeRef ref) {
   const Node node = nodes_[ref];
   if (node.kind == Kind::leaf) return typed_[node.a]->beside(*this);
+  if (node.kind == Kind::both) return without_exclusions(ref);
   if (node.kind != Kind::concat) return {};
   Beside out = beside(node.a);
   if (out.node == empty()) return out;

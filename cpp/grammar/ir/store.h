@@ -145,6 +145,7 @@ class Store {
     return nodes_[ref].kind == Kind::invert && nodes_[ref].a == eps();
   }
   NodeRef intersect(std::vector<NodeRef> parts);
+  Beside without_exclusions(NodeRef ref);
   NodeRef derive_here(NodeRef node, uint8_t byte, bool& done);
   NodeRef combine(NodeRef node, uint8_t byte);
   NodeRef best_part(NodeRef ref) const;

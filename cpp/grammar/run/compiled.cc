@@ -12,7 +12,8 @@ Compiled::Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos
       states_(std::move(store), limits),
       terminals_(std::move(terminals)),
       residuals_(states_.store(), limits.cache_bytes / 8),
-      reaches_(states_.store(), residuals_, *vocab_, std::move(memos.reaches)) {}
+      reaches_(states_.store(), residuals_, *vocab_, std::move(memos.reaches)),
+      bits_(vocab_->size()) {}
 
 Result<CompiledRef> Compiled::build(std::unique_ptr<Store> store, NodeRef root, VocabRef vocab,
                                     MaskMemos memos, const Limits& limits) {

@@ -52,24 +52,23 @@ class Compiled {
   Lock lock;
 
  private:
-  using Bits = std::vector<uint32_t>;  // one bit a token, V / 32 + 1 words
-  struct Pending {                     // a continuation begins behind a trie node
+  struct Pending {  // a continuation begins behind a trie node
     CellId cell;
     uint32_t node;
   };
 
   Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
            const Limits& limits);
-  Status walk(StateId state, Bits& out);
-  Result<bool> compose(StateId state, Bits& out, Fuel& fuel);
-  Result<bool> add_config(Config config, Bits& out, Fuel& fuel);
-  Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
+  Status walk(StateId state, MaskBits& out);
+  Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
+  Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
+  Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
                     Fuel& fuel);
-  Status follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel);
+  Status follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
-  void add_terminals(StateId state, Bits& out);
-  Status walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel);
-  Status walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel);
+  void add_terminals(StateId state, MaskBits& out);
+  Status walk_trie(StateId state, std::span<const TrieNode> nodes, MaskBits& out, Fuel& fuel);
+  Status walk_giants(StateId state, const TokenTrie& trie, MaskBits& out, Fuel& fuel);
 
   VocabRef vocab_;
   std::shared_ptr<Memo> memo_;
@@ -81,7 +80,7 @@ class Compiled {
   std::vector<MaskSlot> slots_;  // by state
 
   // Scratch of one mask, kept to avoid allocation.
-  Bits bits_;
+  MaskBits bits_;
   std::vector<Pending> pending_;
   std::vector<uint32_t> children_;
   FlatSet pending_seen_;

@@ -12,27 +12,20 @@ namespace {
 constexpr size_t kMostPending = 20'000;  // places in tokens where a continuation begins
 constexpr size_t kMostReadings = 1024;   // configurations looked at one by one
 
-void set_bit(std::vector<uint32_t>& bits, uint32_t token) {
-  bits[token >> 5] |= uint32_t{1} << (token & 31);
-}
-
-bool has_bit(const std::vector<uint32_t>& bits, uint32_t token) {
-  return bits[token >> 5] >> (token & 31) & 1;
-}
-
 }  // namespace
 
 // Slot d of the stack holds the state after d bytes; a dead byte skips the whole subtree. Tokens
 // that cross the end of a rule simply go on: the continuation is part of the state. Nodes without a
 // token set the bit after the last one, which is cheaper than a branch that guesses.
-Status Compiled::walk_trie(StateId state, std::span<const TrieNode> nodes, Bits& out, Fuel& fuel) {
+Status Compiled::walk_trie(StateId state, std::span<const TrieNode> nodes, MaskBits& out,
+                           Fuel& fuel) {
   std::array<StateId, kMaxTrieDepth + 1> stack;
   std::array<const StateId*, kMaxTrieDepth + 1> rows;
   stack[0] = state;
   rows[0] = states_.row(state);
   uint64_t epoch = states_.epoch();
   const StateId* const* all_rows = states_.rows();
-  uint32_t* bits = out.data();
+  uint32_t* bits = out.open();
   uint64_t visited = 0;
   for (size_t i = 0; i < nodes.size(); ++visited) {
     TrieNode node = nodes[i];
@@ -62,7 +55,7 @@ Status Compiled::walk_trie(StateId state, std::span<const TrieNode> nodes, Bits&
 }
 
 // Tokens longer than the trie is deep are tried one by one.
-Status Compiled::walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fuel& fuel) {
+Status Compiled::walk_giants(StateId state, const TokenTrie& trie, MaskBits& out, Fuel& fuel) {
   for (uint32_t token : trie.giants()) {
     StateId at = state;
     for (char byte : vocab_->bytes(token)) {
@@ -71,14 +64,14 @@ Status Compiled::walk_giants(StateId state, const TokenTrie& trie, Bits& out, Fu
       if (at == kFault) return states_.take_fault();
       if (at == kDeadState) break;
     }
-    if (at != kDeadState) set_bit(out, token);
+    if (at != kDeadState) out.set(token);
   }
   return ok_status();
 }
 
 // Goes on behind trie node `root`, whose byte led to `entry`, one of a row of residuals. Where the
 // residual may end inside a token, the rest of the token is left to the continuation.
-Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, Fuel& fuel) {
+Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& out, Fuel& fuel) {
   std::array<ResidualId, kMaxTrieDepth + 1> stack;
   std::span<const TrieNode> nodes = vocab_->trie().nodes();
   uint32_t base = nodes[root].depth();
@@ -98,7 +91,7 @@ Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, Bits& out, F
       continue;
     }
     if (to == Residuals::kFault) return states_.take_fault();
-    set_bit(out, node.token());
+    out.set(node.token());
     bool ends = to & Residuals::kEnds;
     if (ends && node.subtree() > 1 && cell != kBottom) pend(cell, i);
     stack[depth] = to & ~Residuals::kEnds;
@@ -113,8 +106,8 @@ void Compiled::pend(CellId cell, uint32_t node) {
 
 // Reads `byte` in every configuration of `state`, then the rest of the tokens below trie nodes that
 // are all of this byte.
-Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, Bits& out,
-                            Fuel& fuel) {
+Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots,
+                            MaskBits& out, Fuel& fuel) {
   for (size_t i = 0; i < states_.configs(state).size(); ++i) {
     Config config = states_.configs(state)[i];
     if (!states_.store().regular(config.residual)) continue;
@@ -131,7 +124,7 @@ Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_
 
 // The tokens that `config` can begin: those its residual takes whole, and of the others those that
 // its continuation goes on with.
-Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
+Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   if (!states_.store().regular(config.residual)) return true;  // a token terminal
   Result<ReachRef> found = reaches_.of(config.residual, fuel);
   if (!found.ok()) return found.status();
@@ -153,7 +146,7 @@ Result<bool> Compiled::add_config(Config config, Bits& out, Fuel& fuel) {
 
 // The mask as the union of what each configuration begins. False when there are too many readings
 // to look at one by one: a walk over states merges them.
-Result<bool> Compiled::compose(StateId state, Bits& out, Fuel& fuel) {
+Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
   if (states_.configs(state).size() > kMostReadings) return false;
   pending_.clear();
   pending_seen_.clear();
@@ -178,19 +171,18 @@ Result<bool> Compiled::compose(StateId state, Bits& out, Fuel& fuel) {
   return true;
 }
 
-void Compiled::add_terminals(StateId state, Bits& out) {
+void Compiled::add_terminals(StateId state, MaskBits& out) {
   for (const Config& config : states_.configs(state)) {
     const Node& node = states_.store().node(config.residual);
     if (node.kind != Kind::token) continue;
-    std::span<const uint32_t> bits = terminals_.bits(node);
-    for (size_t i = 0; i < bits.size(); ++i) out[i] |= bits[i];
+    out.add(terminals_.bits(node));
   }
 }
 
-Status Compiled::walk(StateId state, Bits& out) {
+Status Compiled::walk(StateId state, MaskBits& out) {
   Fuel fuel("step_fuel", limits_.step_fuel);
   residuals_.trim();
-  out.assign(vocab_->size() / 32 + 1, 0);
+  out.reset();
   Result<bool> composed = compose(state, out, fuel);
   if (!composed.ok()) return composed.status();
   if (!*composed) {
@@ -198,11 +190,11 @@ Status Compiled::walk(StateId state, Bits& out) {
     if (!status.ok()) return status;
   }
   if (!terminals_.empty()) add_terminals(state, out);
-  out[vocab_->size() >> 5] &= (uint32_t{1} << (vocab_->size() & 31)) - 1;
+  out.erase(vocab_->size());
   Status status = walk_giants(state, vocab_->trie(), out, fuel);
   if (!status.ok()) return status;
   for (TokenTrie::Double twin : vocab_->trie().doubles()) {
-    if (has_bit(out, twin.same_as)) set_bit(out, twin.token);
+    if (out.has(twin.same_as)) out.set(twin.token);
   }
   return ok_status();
 }
@@ -219,10 +211,9 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   if (memo_->copy(slots_[state], row, count)) return count;
   Status status = walk(clamped, bits_);
   if (!status.ok()) return status;
-  TokenMask mask(bits_);
-  mask.copy_to(row);
-  count = mask.count();
-  slots_[state] = slots_[clamped] = memo_->put(std::move(mask));
+  bits_.copy_to(row);
+  count = bits_.count();
+  slots_[state] = slots_[clamped] = memo_->put(bits_, count);
   return count;
 }
 

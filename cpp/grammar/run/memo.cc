@@ -15,8 +15,14 @@ bool Memo::copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count) {
   return true;
 }
 
-MaskSlot Memo::put(TokenMask mask) {
+MaskSlot Memo::put(const MaskBits& bits, uint32_t count) {
+  uint64_t hash = bits.hash();
   Guard guard(lock_);
+  auto alike = by_hash_.find(hash);
+  if (alike != by_hash_.end() && slots_[alike->second].mask.equals(bits, count)) {
+    slots_[alike->second].used = ++clock_;
+    return {alike->second, slots_[alike->second].generation};
+  }
   if (free_.empty()) {
     free_.push_back(static_cast<uint32_t>(slots_.size()));
     slots_.emplace_back();
@@ -24,9 +30,11 @@ MaskSlot Memo::put(TokenMask mask) {
   uint32_t index = free_.back();
   free_.pop_back();
   Slot& slot = slots_[index];
-  bytes_ += mask.memory() + kOverhead;
-  slot.mask = std::move(mask);
+  slot.mask = TokenMask(bits);
   slot.used = ++clock_;
+  slot.hash = hash;
+  by_hash_[hash] = index;
+  bytes_ += slot.mask.memory() + kOverhead;
   MaskSlot out{index, slot.generation};
   if (bytes_ > budget_) sweep();
   return out;
@@ -35,6 +43,8 @@ MaskSlot Memo::put(TokenMask mask) {
 void Memo::drop(uint32_t index) {
   Slot& slot = slots_[index];
   bytes_ -= slot.mask.memory() + kOverhead;
+  auto known = by_hash_.find(slot.hash);
+  if (known != by_hash_.end() && known->second == index) by_hash_.erase(known);
   slot.mask = TokenMask();
   slot.used = 0;
   ++slot.generation;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "grammar/run/table.h"
@@ -26,7 +27,8 @@ class Memo {
   bool copy(MaskSlot slot, std::span<uint32_t> row, uint32_t& count);
   // The same without the copy: the mask is there, and was used just now.
   bool touch(MaskSlot slot, uint32_t& count);
-  MaskSlot put(TokenMask mask);
+  // Equal masks share one slot, whatever states they come from.
+  MaskSlot put(const MaskBits& bits, uint32_t count);
   void clear();
   uint64_t memory();
 
@@ -37,8 +39,9 @@ class Memo {
     TokenMask mask;
     uint32_t generation = 0;
     uint64_t used = 0;  // clock of the last use; 0: free
+    uint64_t hash = 0;
   };
-  static constexpr uint64_t kOverhead = sizeof(Slot) + 16;  // bytes of a slot beside its mask
+  static constexpr uint64_t kOverhead = sizeof(Slot) + 64;  // bytes of a slot beside its mask
   void sweep();
   void drop(uint32_t index);
 
@@ -48,6 +51,7 @@ class Memo {
   uint64_t clock_ = 0;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
+  std::unordered_map<uint64_t, uint32_t> by_hash_;  // the slot of a mask; one of those alike
 };
 
 }  // namespace treadle

@@ -14,7 +14,7 @@ constexpr uint32_t kBushy = 48;      // nodes of a subtree that is worth a look-
 
 }  // namespace
 
-Reach::Reach(std::span<const uint32_t> bits, std::span<const uint32_t> ends, const TokenTrie& trie)
+Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie)
     : inner_(bits) {
   std::vector<uint32_t> children;
   for (uint32_t end : ends) {
@@ -123,19 +123,19 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   Digest digest = store_.digest(residual);
   ReachRef reach = digest.known() ? memo_->find(digest) : nullptr;
   if (!reach) {
-    Bits bits(vocab_.size() / 32 + 1, 0);
     std::vector<uint32_t> ends;
-    SliceRef slice = slice_of(residual, bits);
+    bits_.reset();
+    SliceRef slice = slice_of(residual, bits_);
     Result<bool> done = false;
-    if (!slice) done = walk_beside(residual, bits, ends, fuel);
+    if (!slice) done = walk_beside(residual, bits_, ends, fuel);
     if (!done.ok()) return done.status();
     if (!*done) {
-      Status status = walk(residuals_.of(residual), slice, bits, ends, fuel);
+      Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
       if (!status.ok()) return status;
     }
     std::sort(ends.begin(), ends.end());
-    bits[vocab_.size() >> 5] &= (uint32_t{1} << (vocab_.size() & 31)) - 1;
-    reach = std::make_shared<const Reach>(bits, ends, vocab_.trie());
+    bits_.erase(vocab_.size());
+    reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie());
     if (digest.known()) memo_->put(digest, reach);
   }
   own_bytes_ += reach->memory();
@@ -150,20 +150,20 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
 // A loop of the residual over a class of characters gives a slice: its tokens are legal unseen, and
 // only the others are walked. A loop with fewer units than a token may have says nothing of longer
 // tokens, unless nothing but the loop can take them.
-SliceRef Reaches::slice_of(NodeRef residual, Bits& bits) {
+SliceRef Reaches::slice_of(NodeRef residual, MaskBits& bits) {
   Loop loop = loops_.find(store_, residual);
   if (loop.units == 0) return nullptr;
   if (loop.units < kSliceUnits && loop.longer != Loop::Longer::no) return nullptr;
   SliceRef slice = vocab_.slice(loop.chars);
   if (!slice) return nullptr;
   std::span<const uint32_t> at_most = slice->at_most(loop.units);
-  bits.assign(at_most.begin(), at_most.end());
+  bits.add(at_most);
   return slice;
 }
 
 // Where few bytes go on, their nodes are looked up: a walk along one text. The store holds a fault.
-void Reaches::walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vector<uint32_t>& ends,
-                          Fuel& fuel) {
+void Reaches::walk_narrow(uint32_t root, ResidualId from, MaskBits& bits,
+                          std::vector<uint32_t>& ends, Fuel& fuel) {
   std::span<const TrieNode> nodes = vocab_.trie().nodes();
   std::vector<std::pair<uint32_t, ResidualId>> stack{{root, from}};
   std::vector<uint32_t> children;
@@ -178,8 +178,7 @@ void Reaches::walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vecto
       uint32_t to = residuals_.step(id, nodes[i].byte(), fuel);
       if (to == kDeadResidual) continue;
       if (to == Residuals::kFault) return;
-      uint32_t token = nodes[i].token();
-      bits[token >> 5] |= uint32_t{1} << (token & 31);
+      bits.set(nodes[i].token());
       if (nodes[i].subtree() == 1) continue;
       if (to & Residuals::kEnds) ends.push_back(i);
       stack.push_back({i, to & ~Residuals::kEnds});
@@ -189,8 +188,8 @@ void Reaches::walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vecto
 
 // Slot d of the stack holds the residual after d bytes; a dead byte skips the whole subtree. Nodes
 // without a token set the bit after the last one, which is cheaper than a branch that guesses.
-Status Reaches::walk(ResidualId from, const SliceRef& slice, Bits& out, std::vector<uint32_t>& ends,
-                     Fuel& fuel) {
+Status Reaches::walk(ResidualId from, const SliceRef& slice, MaskBits& out,
+                     std::vector<uint32_t>& ends, Fuel& fuel) {
   std::array<ResidualId, kMaxTrieDepth + 1> stack;
   std::array<const uint32_t*, kMaxTrieDepth + 1> rows;
   std::span<const TrieNode> nodes = (slice ? slice->rest() : vocab_.trie()).nodes();
@@ -200,7 +199,7 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, Bits& out, std::vec
     walk_narrow(TokenTrie::kRoot, from, out, ends, fuel);
     return store_.ok() ? ok_status() : store_.take_fault();
   }
-  uint32_t* bits = out.data();
+  uint32_t* bits = out.open();
   uint64_t visited = 0;
   for (size_t i = 0; i < nodes.size(); ++visited) {
     TrieNode node = nodes[i];
@@ -238,7 +237,7 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, Bits& out, std::vec
 // bytes that may tell them apart: the tokens that begin like a name of the object. Where the two
 // meet, the rest of the subtree is right already. `ends`: those of `beside` before, of `from`
 // after.
-Status Reaches::walk_apart(NodeRef from, const Beside& beside, Bits& bits,
+Status Reaches::walk_apart(NodeRef from, const Beside& beside, MaskBits& bits,
                            std::vector<uint32_t>& ends, Fuel& fuel) {
   struct Pair {
     uint32_t node;  // of the trie; its children are still to be looked at
@@ -264,9 +263,11 @@ Status Reaches::walk_apart(NodeRef from, const Beside& beside, Bits& bits,
       uint32_t there = residuals_.step(pair.there, byte, fuel);
       if (here == Residuals::kFault || there == Residuals::kFault) return store_.take_fault();
       if (here == there) continue;
-      uint32_t token = nodes[i].token();
-      uint32_t bit = uint32_t{1} << (token & 31);
-      bits[token >> 5] = here == kDeadResidual ? bits[token >> 5] & ~bit : bits[token >> 5] | bit;
+      if (here == kDeadResidual) {
+        bits.erase(nodes[i].token());
+      } else {
+        bits.set(nodes[i].token());
+      }
       if (nodes[i].subtree() == 1) continue;
       if (there & Residuals::kEnds) gone.push_back(i);
       if (here & Residuals::kEnds) come.push_back(i);
@@ -287,13 +288,14 @@ Status Reaches::walk_apart(NodeRef from, const Beside& beside, Bits& bits,
 }
 
 // False when the residual has nothing beside it.
-Result<bool> Reaches::walk_beside(NodeRef residual, Bits& bits, std::vector<uint32_t>& ends,
+Result<bool> Reaches::walk_beside(NodeRef residual, MaskBits& bits, std::vector<uint32_t>& ends,
                                   Fuel& fuel) {
   Beside beside = store_.beside(residual);
   if (!store_.ok()) return store_.take_fault();
   if (beside.node == store_.empty()) return false;
   Result<ReachRef> reach = of(beside.node, fuel);
   if (!reach.ok()) return reach.status();
+  bits.reset();  // finding that one used it
   (*reach)->inner().add_to(bits);
   ends = (*reach)->ends();
   Status status = walk_apart(residual, beside, bits, ends, fuel);

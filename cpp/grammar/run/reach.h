@@ -26,7 +26,7 @@ namespace treadle {
 class Reach {
  public:
   // `ends`: trie nodes, ascending, after which the residual may end.
-  Reach(std::span<const uint32_t> bits, std::span<const uint32_t> ends, const TokenTrie& trie);
+  Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie);
 
   const TokenMask& inner() const { return inner_; }
   std::vector<uint32_t> ends() const;
@@ -75,7 +75,11 @@ class ReachMemo {
 class Reaches {
  public:
   Reaches(Store& store, Residuals& residuals, const Vocab& vocab, std::shared_ptr<ReachMemo> memo)
-      : store_(store), residuals_(residuals), vocab_(vocab), memo_(std::move(memo)) {}
+      : store_(store),
+        residuals_(residuals),
+        vocab_(vocab),
+        memo_(std::move(memo)),
+        bits_(vocab.size()) {}
 
   // Of a regular residual, from the memo or by a walk over the trie.
   Result<ReachRef> of(NodeRef residual, Fuel& fuel);
@@ -83,23 +87,24 @@ class Reaches {
   void clear();
 
  private:
-  using Bits = std::vector<uint32_t>;
   static constexpr uint64_t kOwnBytes = 8u << 20;  // held beyond what the memo holds
 
-  Status walk(ResidualId from, const SliceRef& slice, Bits& bits, std::vector<uint32_t>& ends,
+  Status walk(ResidualId from, const SliceRef& slice, MaskBits& bits, std::vector<uint32_t>& ends,
               Fuel& fuel);
-  void walk_narrow(uint32_t root, ResidualId from, Bits& bits, std::vector<uint32_t>& ends,
+  void walk_narrow(uint32_t root, ResidualId from, MaskBits& bits, std::vector<uint32_t>& ends,
                    Fuel& fuel);
-  SliceRef slice_of(NodeRef residual, Bits& bits);
-  Status walk_apart(NodeRef from, const Beside& beside, Bits& bits, std::vector<uint32_t>& ends,
+  SliceRef slice_of(NodeRef residual, MaskBits& bits);
+  Status walk_apart(NodeRef from, const Beside& beside, MaskBits& bits, std::vector<uint32_t>& ends,
                     Fuel& fuel);
-  Result<bool> walk_beside(NodeRef residual, Bits& bits, std::vector<uint32_t>& ends, Fuel& fuel);
+  Result<bool> walk_beside(NodeRef residual, MaskBits& bits, std::vector<uint32_t>& ends,
+                           Fuel& fuel);
 
   Store& store_;
   Residuals& residuals_;
   const Vocab& vocab_;
   std::shared_ptr<ReachMemo> memo_;
   Loops loops_;
+  MaskBits bits_;  // scratch of one walk
   std::unordered_map<NodeRef, ReachRef> own_;
   uint64_t own_bytes_ = 0;
 };

@@ -5,19 +5,21 @@
 #include <span>
 #include <vector>
 
+#include "grammar/run/mask_bits.h"
+
 namespace treadle {
 
-// Sorted ids while they are few, else one bit a token (V / 32 + 1 words).
+// Sorted ids while they are few, else one bit a token.
 class TokenMask {
  public:
   TokenMask() = default;
-  // `bits`: V / 32 + 1 words.
-  explicit TokenMask(std::span<const uint32_t> bits);
+  explicit TokenMask(const MaskBits& bits);
 
   // Writes V / 32 rounded up words and clears the rest of the row.
   void copy_to(std::span<uint32_t> row) const;
   // Adds the tokens to `bits`.
-  void add_to(std::span<uint32_t> bits) const;
+  void add_to(MaskBits& bits) const;
+  bool equals(const MaskBits& bits, uint32_t count) const;
   uint32_t count() const { return count_; }
   uint64_t memory() const { return words_.size() * sizeof(uint32_t); }
 

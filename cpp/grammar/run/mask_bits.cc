@@ -1,0 +1,100 @@
+#include "grammar/run/mask_bits.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace treadle {
+
+namespace {
+
+uint64_t word_at(const uint32_t* words) {
+  uint64_t word;
+  std::memcpy(&word, words, sizeof word);
+  return word;
+}
+
+// The base build may not use the instruction, so the loader picks a version.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+__attribute__((target_clones("popcnt", "default")))
+#endif
+uint32_t ones(const uint32_t* words, size_t count) {
+  int total = 0;
+  for (size_t i = 0; i < count; i += 2) total += std::popcount(word_at(words + i));
+  return static_cast<uint32_t>(total);
+}
+
+}  // namespace
+
+uint32_t* MaskBits::open() {
+  full_ = true;
+  return words_.data();
+}
+
+void MaskBits::add(std::span<const uint32_t> row) {
+  uint32_t* words = open();
+  for (size_t i = 0; i < std::min(row.size(), words_.size()); ++i) words[i] |= row[i];
+}
+
+void MaskBits::reset() {
+  if (words_.empty()) {
+    words_.resize(size_t{tokens_ / kLine + 1} * kLineWords);
+    dirty_.resize(tokens_ / (kLine * 64) + 1);
+    return;
+  }
+  if (full_) {
+    std::ranges::fill(words_, 0u);
+  } else {
+    each_line([&](size_t line) { std::fill_n(words_.data() + line * kLineWords, kLineWords, 0u); });
+  }
+  std::ranges::fill(dirty_, 0u);
+  full_ = false;
+}
+
+uint32_t MaskBits::count() const {
+  if (full_) return ones(words_.data(), words_.size());
+  uint32_t total = 0;
+  each_line([&](size_t line) { total += ones(words_.data() + line * kLineWords, kLineWords); });
+  return total;
+}
+
+// No protection against chosen input: whoever uses it compares what it finds.
+uint64_t MaskBits::hash() const {
+  constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
+  uint64_t h = 0;
+  each_line([&](size_t line) {
+    const uint32_t* words = words_.data() + line * kLineWords;
+    uint64_t any = 0;
+    uint64_t lanes[4] = {};  // apart, so that multiplications overlap
+    for (size_t i = 0; i < kLineWords; i += 2) {
+      uint64_t word = word_at(words + i);
+      uint64_t& lane = lanes[i / 2 % 4];
+      lane = (lane ^ word) * kOdd;
+      lane ^= lane >> 32;
+      any |= word;
+    }
+    if (any == 0) return;  // touched, but without a token
+    uint64_t all = lanes[0] ^ lanes[1] * 3 ^ lanes[2] * 5 ^ lanes[3] * 7;
+    h = (h ^ all ^ line << 40) * kOdd;
+    h ^= h >> 29;
+  });
+  return h;
+}
+
+void MaskBits::copy_to(std::span<uint32_t> row) const {
+  if (full_) {
+    size_t words = std::min(row.size(), words_.size());
+    std::memcpy(row.data(), words_.data(), words * sizeof(uint32_t));
+    std::ranges::fill(row.subspan(words), 0u);
+    return;
+  }
+  std::ranges::fill(row, 0u);
+  each_line([&](size_t line) {
+    size_t from = line * kLineWords;
+    if (from >= row.size()) return;
+    size_t words = std::min(kLineWords, row.size() - from);
+    std::memcpy(row.data() + from, words_.data() + from, words * sizeof(uint32_t));
+  });
+}
+
+}  // namespace treadle
