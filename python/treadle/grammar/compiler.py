@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from treadle import _core
 from treadle.grammar.grammar import Grammar
 from treadle.grammar.matcher import Matcher
 from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
 from treadle.limits import GrammarLimits
-from treadle.types import TokenTable
+
+if TYPE_CHECKING:
+    from treadle.types import TokenTable
 
 
 class Vocab:
