@@ -14,8 +14,8 @@ class GrammarLimits:
     regex_bytes: int = 1 << 20  # bytes of one pattern
     ir_nodes: int = 2_000_000  # nodes of one grammar
     derived_nodes: int = 1_000_000  # nodes derived lazily while one grammar runs
-    compile_fuel: int = 10_000_000  # work units, about 33,000 a millisecond
-    step_fuel: int = 200_000_000  # work units of one mask, about 400,000 a millisecond
+    compile_fuel: int = 6_000_000  # work units, about 33,000 a millisecond
+    step_fuel: int = 100_000_000  # work units of one mask, about 400,000 a millisecond
     stack_depth: int = 10_000  # nesting of the output
     branches: int = 4_096  # alternatives of one value
     configs: int = 4_096  # parallel readings of one text

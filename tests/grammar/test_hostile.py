@@ -16,16 +16,10 @@ SECONDS = 1.0
 MIB = 200.0
 
 # What is known to break the bounds, and where the time goes.
-OPEN = {
-    "schema: long pattern": "deriving a wide union costs more than the fuel says",
-    "regex: long options": "the same",
-    "grammar: ebnf: left recursion": "substitution before the node limit is reached",
-    "tag: one trigger": "1e5 tags are read, lowered and interned one by one",
-    "tag: triggers": "the same",
-    "tag: at least one": "the same",
-    "tag: dispatch": "the same",
-    "grammar: lark: doubling terminals": "compile_fuel is spent in slow units",
-}
+OPEN = dict.fromkeys(
+    ("tag: one trigger", "tag: triggers", "tag: at least one"),
+    "on a busy machine reading 1e5 tags takes longer: 7 MB of JSON, before any fuel is spent",
+)
 
 
 def _run(*chosen: str) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,8 @@
 namespace treadle::tag {
 namespace {
 
+constexpr uint64_t kFormatCost = 50;  // fuel for reading, lowering and interning one
+
 // Lowers formats from the last to the first, so that children are ready before their parents.
 class Lowering {
  public:
@@ -36,7 +38,7 @@ class Lowering {
       Result<NodeRef> node = lower(formats_[i]);
       if (!node.ok()) return node;
       if (!store_.ok()) return store_.fault();
-      if (fuel_.exhausted()) return fuel_.status();
+      if (!fuel_.spend(kFormatCost)) return fuel_.status();
       nodes_[i] = *node;
     }
     return nodes_[0];

@@ -133,10 +133,11 @@ NodeRef Store::any_of(std::span<const NodeRef> parts) {
       choices.push_back(part);
     }
   }
+  constexpr uint64_t kSorted = 4;  // what one alternative costs beside a node that is touched
+  if (choices.size() > 1 && !spend(kSorted * choices.size())) return empty();
   std::sort(choices.begin(), choices.end());
   choices.erase(std::unique(choices.begin(), choices.end()), choices.end());
   if (choices.size() > 1) {
-    if (!spend(choices.size())) return empty();
     merge_sets(choices);
     merge_repeats(choices);
     absorb_eps(choices);

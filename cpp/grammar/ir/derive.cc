@@ -121,15 +121,16 @@ NodeRef Store::derive(NodeRef node, uint8_t byte) {
       for (uint32_t i = 0; i < here.b; ++i) need(lists_[here.a + i]);
     }
     NodeRef at = ref;
+    uint64_t links = 0;
     bool open = here.kind == Kind::concat;
-    while (open) {
+    for (; open; ++links) {
       const Node link = nodes_[at];
       bool chained = link.kind == Kind::concat;
       need(chained ? link.a : at);
       open = chained && nodes_[link.a].facts.nullable;
       at = link.b;
     }
-    if (!spend(1 + stack.size() - before)) return empty();
+    if (!spend(1 + 2 * links + stack.size() - before)) return empty();  // read again to combine
     if (stack.size() > before) continue;
     rest = combine(ref, byte);
     if (!ok()) return empty();

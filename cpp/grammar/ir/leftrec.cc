@@ -9,7 +9,6 @@
 #include "grammar/ir/leftrec.h"
 
 #include <algorithm>
-#include <map>
 #include <unordered_set>
 
 namespace treadle {
@@ -37,10 +36,11 @@ class LeftRecursion {
   }
 
  private:
-  struct Production {  // Al = Aj x: head j, rest x
-    RuleId head;
+  struct Production {  // Al = Aj x: head j (its place in the group), rest x
+    uint32_t head;
     NodeRef rest;
   };
+  using Places = std::unordered_map<RuleId, uint32_t>;  // of rules in their group
   struct Split {
     std::vector<Production> productions;
     std::vector<NodeRef> others;  // the y of the picture above
@@ -51,7 +51,7 @@ class LeftRecursion {
   std::vector<RuleId> corners(RuleId rule);
   std::vector<std::vector<RuleId>> groups();
   void rewrite(const std::vector<RuleId>& group);
-  Split split(RuleId rule, const std::unordered_set<RuleId>& group);
+  Split split(RuleId rule, const Places& group);
   NodeRef not_empty(NodeRef node);
   NodeRef not_empty_here(NodeRef node);
   bool needs(NodeRef node, std::vector<NodeRef>& stack);
@@ -163,7 +163,7 @@ std::vector<std::vector<RuleId>> LeftRecursion::groups() {
 
 // The non-empty part of a body, sorted by what it begins with. An item (node, rest) reads "node,
 // not empty, then rest".
-LeftRecursion::Split LeftRecursion::split(RuleId rule, const std::unordered_set<RuleId>& group) {
+LeftRecursion::Split LeftRecursion::split(RuleId rule, const Places& group) {
   struct Item {
     NodeRef node, rest;
   };
@@ -187,7 +187,7 @@ LeftRecursion::Split LeftRecursion::split(RuleId rule, const std::unordered_set<
       uint32_t hi = node.hi == kOpen ? kOpen : node.hi - 1;
       work.push_back({node.a, store_.cat(store_.repeat(node.a, lo, hi), item.rest)});
     } else if (node.kind == Kind::ref && group.contains(node.a)) {
-      out.productions.push_back({node.a, item.rest});
+      out.productions.push_back({group.at(node.a), item.rest});
     } else {
       out.others.push_back(store_.cat(not_empty(item.node), item.rest));
     }
@@ -196,25 +196,30 @@ LeftRecursion::Split LeftRecursion::split(RuleId rule, const std::unordered_set<
 }
 
 void LeftRecursion::rewrite(const std::vector<RuleId>& group) {
-  std::unordered_set<RuleId> members(group.begin(), group.end());
-  std::map<RuleId, Split> splits;
-  for (RuleId rule : group) splits[rule] = split(rule, members);
-  define_pending();
-  std::map<RuleId, std::vector<Production>> by_head;  // j -> (l, x) of every Al = Aj x
-  for (const auto& [rule, parts] : splits) {
-    for (const Production& production : parts.productions) {
-      by_head[production.head].push_back({rule, production.rest});
-    }
+  const auto count = static_cast<uint32_t>(group.size());
+  const uint64_t least = uint64_t{count} * count;  // one node for each R(j,i), or more
+  if (const uint64_t most = store_.limits().ir_nodes; least > most) {
+    return store_.fail(
+        limit_exceeded("ir_nodes", static_cast<double>(least), static_cast<double>(most)));
   }
-  for (RuleId goal : group) {
-    std::map<RuleId, RuleId> go_on;
-    for (RuleId from : group) {
+  Places places;
+  for (uint32_t i = 0; i < count; ++i) places[group[i]] = i;
+  std::vector<Split> splits;
+  for (RuleId rule : group) splits.push_back(split(rule, places));
+  define_pending();
+  std::vector<std::vector<Production>> by_head(count);  // j -> (l, x) of every Al = Aj x
+  for (uint32_t i = 0; i < count; ++i) {
+    for (const auto& [head, rest] : splits[i].productions) by_head[head].push_back({i, rest});
+  }
+  std::vector<RuleId> go_on(count);
+  for (uint32_t goal = 0; goal < count; ++goal) {
+    for (RuleId& rule : go_on) {
       if (!going()) return;
-      go_on[from] = store_.declare(store_.rule_name(goal) + "'");
+      rule = store_.declare(store_.rule_name(group[goal]) + "'");
     }
     std::vector<NodeRef> starts;
-    if (store_.nullable(store_.rule_body(goal))) starts.push_back(store_.eps());
-    for (RuleId from : group) {
+    if (store_.nullable(store_.rule_body(group[goal]))) starts.push_back(store_.eps());
+    for (uint32_t from = 0; from < count; ++from) {
       for (NodeRef other : splits[from].others) {
         starts.push_back(store_.cat(other, store_.ref(go_on[from])));
       }
@@ -226,7 +231,7 @@ void LeftRecursion::rewrite(const std::vector<RuleId>& group) {
       }
       store_.replace_body(go_on[from], store_.any_of(ways));
     }
-    store_.replace_body(goal, store_.any_of(starts));
+    store_.replace_body(group[goal], store_.any_of(starts));
   }
 }
 

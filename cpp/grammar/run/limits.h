@@ -11,8 +11,8 @@ struct Limits {
   uint64_t regex_bytes = 1u << 20;     // bytes of one pattern
   uint64_t ir_nodes = 2'000'000;       // nodes of one grammar
   uint64_t derived_nodes = 1'000'000;  // nodes derived lazily while one grammar runs
-  uint64_t compile_fuel = 10'000'000;  // work units, about 33,000 a millisecond
-  uint64_t step_fuel = 200'000'000;    // work units of one mask, about 400,000 a millisecond
+  uint64_t compile_fuel = 6'000'000;   // work units, about 33,000 a millisecond
+  uint64_t step_fuel = 100'000'000;    // work units of one mask, about 400,000 a millisecond
   uint64_t stack_depth = 10'000;       // nesting of the output
   uint64_t branches = 4'096;           // alternatives of one value
   uint64_t configs = 4'096;            // parallel readings of one text
