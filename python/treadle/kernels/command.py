@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.errors import TreadleError
-from treadle.kernels import command_apply, command_bench
+from treadle.kernels import command_apply, command_bench, command_board
 from treadle.kernels.store.dataset import Dataset
 from treadle.kernels.store.transfer import export, merge
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("pack", "write the solutions made of a dataset's sources", _pack, "root")
     command_bench.register(verb)
     command_apply.register(verbs)
+    command_board.register(verbs)
     return parser
 
 
