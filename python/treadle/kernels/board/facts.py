@@ -208,15 +208,17 @@ def _run(trace: Trace, solution: Solution | None, line: bytes, place: str) -> Ru
 
 def _interval(value: object, ratio: float) -> tuple[float, float]:
     match value:
-        case [int() | float() as low, int() | float() as high] if 0 < low <= high < math.inf:
-            return float(low), float(high)
+        case [int() | float(), int() | float()]:
+            low, high = _number(value[0]), _number(value[1])
+            return (low, high) if low and high and low <= high else (ratio, ratio)
         case _:
             return ratio, ratio
 
 
 def _number(value: object) -> float | None:
-    good = isinstance(value, int | float) and math.isfinite(value) and value > 0
-    return float(value) if good else None
+    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+        return float(value)
+    return None
 
 
 def _typed(value: object, kind: type[_T], otherwise: _T) -> _T:

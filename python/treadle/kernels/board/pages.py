@@ -6,27 +6,17 @@ same dataset gives the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import minijinja
 
 from treadle.kernels.board import plots, svg
-from treadle.kernels.board.facts import VERDICTS, Facts, Run, ceilings
+from treadle.kernels.board.engine import TEMPLATES, engine, path, percent
+from treadle.kernels.board.facts import Facts, Run, ceilings
 from treadle.kernels.board.standings import Standing, of_authors, of_definition
 from treadle.kernels.schema import Definition
-
-MAX_TEXT = 64 << 10
-_TEMPLATES = Path(__file__).parent / "templates"
-_LABELS = {
-    "delegate": "calls a library for the work",
-    "nondeterministic": "the same input gave answers that differ within the tolerance",
-}
-_KINDS = (*VERDICTS, "failed", "unmeasured")
 
 
 class Pages:
@@ -40,11 +30,11 @@ class Pages:
             names = sorted({r.definition for r in facts.latest if r.device == device})
             self._tables[device] = {n: of_definition(facts, n, device) for n in names}
         self._authors = {d: of_authors(facts, t, d) for d, t in self._tables.items()}
-        self._engine = _engine()
+        self._engine = engine()
 
     def files(self) -> Iterable[tuple[str, str]]:
         """Relative path and text of each file."""
-        yield "style.css", (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+        yield "style.css", (TEMPLATES / "style.css").read_text(encoding="utf-8")
         yield from self._overview()
         yield "method.html", self._page(
             "method.html", "method.html", "Method", "api/board.json",
@@ -108,7 +98,7 @@ class Pages:
             "Newest traces": str(len(runs)),
             "Memory ceiling": f"{bandwidth / 1e9:.4g} GB/s" if bandwidth else "",
             "Operations ceiling": f"{peak / 1e12:.3g} Top/s" if peak else "",
-            "Noise of the device with itself": _percent(noise[len(noise) // 2]) if noise else "",
+            "Noise of the device with itself": percent(noise[len(noise) // 2]) if noise else "",
         }
         yield self._both(
             "device", device, "device.html", device=device, authors=authors, table=table,
@@ -164,6 +154,7 @@ class Pages:
             rows = [row for part in table.values() for row in part if row.name == name]
             for row in rows[:1]:
                 ours = [r for r in latest if r.device == device]
+                ours.sort(key=lambda r: list(r.axes.values()))
                 keys = {r.key for r in ours}
                 earlier = [r for r in runs if r.device == device and r.key not in keys]
                 measured.append({"device": device, "row": row, "runs": ours, "earlier": earlier})
@@ -205,68 +196,13 @@ class Pages:
 
     def _both(self, kind: str, name: str, template: str, /, **given: Any) -> tuple[str, str]:
         where = path(kind, name)
-        return where, self._page(
-            template, where, name, f"api/{path(kind, name, 'json')}", **given
-        )
+        return where, self._page(template, where, name, f"api/{path(kind, name, 'json')}", **given)
 
     def _page(self, template: str, where: str, title: str, api: str, /, **given: Any) -> str:
         return self._engine.render_template(
             template, up="../" * where.count("/"), title=title, api=api, devices=self._devices,
             **given,
         )  # fmt: skip
-
-
-def path(kind: str, name: str, ending: str = "html") -> str:
-    """Where the page of a name lies. Names are untrusted: other letters become a hash."""
-    plain = re.sub(r"[^A-Za-z0-9_.\-]", "-", name)[:80].lstrip(".")
-    if plain != name:
-        plain += f"~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{kind}/{plain}.{ending}"
-
-
-def _engine() -> minijinja.Environment:
-    def url(name: str, kind: str) -> str:
-        return path(kind, name)
-
-    def strip(row: Any) -> Any:
-        middle = row.mean if isinstance(row, Standing) else row.ratio
-        return minijinja.safe(svg.strip(row.low, middle, row.high))
-
-    def shares(row: Standing) -> Any:
-        return minijinja.safe(svg.shares([(kind.lower(), row.counts[kind]) for kind in _KINDS]))
-
-    def counted(row: Standing) -> str:
-        found = [f"{row.counts[k]} {k.lower()}" for k in _KINDS if row.counts[k]]
-        return ", ".join(found) + f" of {row.total}"
-
-    def gathered(rows: Sequence[Standing], field: str) -> list[str]:
-        return sorted({text for row in rows for text in getattr(row, field)})
-
-    def capped(text: str) -> str:
-        return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\n… left out …"
-
-    return minijinja.Environment(
-        loader=lambda name: (_TEMPLATES / name).read_text(encoding="utf-8"),
-        auto_escape_callback=lambda _name: "html",
-        undefined_behavior="strict",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        filters={
-            "url": url, "strip": strip, "shares": shares, "counted": counted,
-            "gathered": gathered, "capped": capped, "time": _time, "pct": _percent,
-            "ratio": lambda v: f"{_bare(v)}×", "bare": _bare, "bare3": lambda v: f"{v:.3f}",
-            "round3": lambda v: f"{float(f'{v:.3g}'):,.10g}".replace(",", " "),
-            "meaning": lambda label: _LABELS.get(label, label),
-            "words": lambda status: status.replace("_", " ").lower(),
-            "anchor": lambda name: path("d", name).removeprefix("d/").removesuffix(".html"),
-            "without": _without,
-        },
-    )  # fmt: skip
-
-
-def _without(row: Standing) -> str:
-    """A solution's name, short: our own names repeat their definition's."""
-    return row.name.removesuffix(f"_{row.definition}")
 
 
 def _link(run: Run) -> str:
@@ -281,9 +217,8 @@ def _operands(one: Definition) -> list[dict[str, str]]:
     def shape(axes: Sequence[str] | None) -> str:
         if axes is None:
             return "a number"
-        sizes = [getattr(one.axes[a], "value", None) for a in axes if a in one.axes]
-        named = [a if s is None else f"{a} = {s}" for a, s in zip(axes, sizes, strict=False)]
-        return " × ".join(named) or "one element"
+        sizes = {a: getattr(one.axes.get(a), "value", None) for a in axes}
+        return "[" + ", ".join(a if s is None else f"{a} {s}" for a, s in sizes.items()) + "]"
 
     return [
         {"name": name, "side": side, "dtype": t.dtype, "shape": shape(t.shape)}
@@ -308,23 +243,3 @@ def _api(kind: str, name: str, document: Mapping[str, Any]) -> tuple[str, str]:
 
 def _json(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-
-
-def _bare(value: float) -> str:
-    digits = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{digits}f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %" if value < 0.0995 else f"{100 * value:.0f} %"
-
-
-def _time(ms: float) -> str:
-    for size, unit in ((1e3, "s"), (1.0, "ms"), (1e-3, "µs")):
-        if ms >= size:
-            return f"{_digits(ms / size)} {unit}"
-    return f"{_digits(ms * 1e6)} ns"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from treadle.kernels.board.facts import Facts, Run, ceilings
 from treadle.kernels.board.standings import GRID, Standing, curve
@@ -62,9 +63,7 @@ def roofline(facts: Facts, device: str, link: Link) -> tuple[Figure | None, int]
     if bandwidth:
         top = min(bandwidth * x.high, peak or math.inf)
         rates += [top, bandwidth * x.low]
-    figure = Figure(
-        f"Roofline of {device}", x, log_scale(rates, "operations a second", room=1.6)
-    )
+    figure = Figure(f"Roofline of {device}", x, log_scale(rates, "operations a second", room=1.6))
     if bandwidth:
         bend = min(x.high, peak / bandwidth) if peak else x.high
         text = f"{_si(bandwidth)}B/s"
@@ -72,7 +71,7 @@ def roofline(facts: Facts, device: str, link: Link) -> tuple[Figure | None, int]
             figure.ceiling([(x.low, bandwidth * x.low), (bend, bandwidth * bend)], text)
         if peak and bend < x.high:
             start = max(bend, x.low)
-            figure.ceiling([(start, peak), (x.high, peak)], f"{_si(peak)}op/s", share=0.1)
+            figure.ceiling([(start, peak), (x.high, peak)], f"{_si(peak)}op/s")
     languages = sorted({p[0] for p in points})
     for language, intensity, rate, run in points:
         low, high = (rate * side / (run.ratio or 1.0) for side in (run.low, run.high))
@@ -109,16 +108,17 @@ def over_size(
     found = crossovers({n: [(a, r.latency) for a, r in p] for n, p in curves.items()})
     for at, _, _ in found:
         figure.upright(at)
-    base: dict[float, list[float]] = {}
+    bases: dict[float, list[float]] = {}
     for run in runs:
         if size(run) > 0:
-            base.setdefault(size(run), []).append(run.baseline_latency * 1e3)
-    middle = [(at, sorted(v)[len(v) // 2]) for at, v in sorted(base.items())]
+            bases.setdefault(size(run), []).append(run.baseline_latency * 1e3)
+    middle = [(at, sorted(v)[len(v) // 2]) for at, v in sorted(bases.items())]
     figure.line(SERIES - 1, middle, kind="step")
     for i, (name, points) in enumerate(list(curves.items())[: SERIES - 1]):
         figure.line(i, [(at, r.latency * 1e3) for at, r in points])
         for at, run in points:
-            low, high = (run.latency * 1e3 * run.ratio / side for side in (run.high, run.low))  # type: ignore[operator]
+            base = run.latency * 1e3 * (run.ratio or 1.0)
+            low, high = base / run.high, base / run.low
             tip = f"{name}, {_axes(run)}: {run.latency * 1e3:.4g} µs"
             figure.point(i, at, run.latency * 1e3, low, high, tip=tip, href=link(run))
         figure.legend(i, name)
@@ -134,7 +134,7 @@ def crossovers(curves: dict[str, list[tuple[float, float]]]) -> list[tuple[float
     tables = {name: dict(points) for name, points in curves.items()}
     where = sorted({at for table in tables.values() for at in table})
     found: list[tuple[float, str, str]] = []
-    for left, right in zip(where, where[1:], strict=False):
+    for left, right in pairwise(where):
         both = [name for name, table in tables.items() if left in table and right in table]
         if not both:
             continue

@@ -9,6 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from treadle.errors import InvalidRequest, NotFound
 from treadle.kernels.board.facts import gather
 from treadle.kernels.board.pages import Pages
@@ -95,17 +97,17 @@ def _difference(name: str, found: str, text: str) -> Problem:
 
 def _listed(out: Path) -> list[str] | None:
     """Files of the last build, None where there was none. Raises InvalidRequest."""
+    base = out.resolve()
     try:
-        names = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        names = msgspec.json.decode((out / MANIFEST).read_bytes(), type=list[str])
+        good = all(base in (out / name).resolve().parents for name in names)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
-        names = None
-    base = out.resolve()
-    good = isinstance(names, list) and all(
-        isinstance(n, str) and base in (out / n).resolve().parents for n in names
-    )
+    except (OSError, ValueError, msgspec.MsgspecError):
+        names, good = [], False
     if not good:
-        raise InvalidRequest("the list of files is broken", at=f"{out}/{MANIFEST}",
-                             hint="delete the folder and build anew")  # fmt: skip
+        raise InvalidRequest(
+            "the list of files is broken", at=f"{out}/{MANIFEST}",
+            hint="delete the folder and build anew",
+        )  # fmt: skip
     return names

@@ -12,9 +12,10 @@ from treadle.kernels import stats
 from treadle.kernels.board.facts import VERDICTS, Facts, Run
 
 RESAMPLES = 500
+KINDS = (*VERDICTS, "failed", "unmeasured")
 SPREAD = 2.576
 """Half-widths of a 99 % interval in standard deviations."""
-GRID = tuple(sorted({1.0, *(2.0 ** (i / 12) for i in range(-24, 49))}))
+GRID = tuple(sorted({1.0, *(2.0 ** (i / 24) for i in range(-48, 97))}))
 """Values of p at which fast_p is drawn: a quarter to sixteen."""
 
 
@@ -60,7 +61,7 @@ def standing(
 ) -> Standing:
     """Sums up runs over the workloads `wanted` (definition, uuid); one run a workload at most."""
     by = {(run.definition, run.uuid): run for run in runs}
-    counts = dict.fromkeys((*VERDICTS, "failed", "unmeasured"), 0)
+    counts: dict[str, int] = dict.fromkeys(KINDS, 0)
     ratios: list[float | None] = []
     widths: list[float] = []
     weights = [float(facts.weight(*place)) for place in wanted]
@@ -74,7 +75,7 @@ def standing(
     mean: float | None = None
     low = high = 1.0
     if passed:
-        mean, low, high = stats.geometric_mean(*zip(*passed, strict=True))
+        mean, low, high = stats.geometric_mean([r for r, _ in passed], [w for _, w in passed])
     roofs = [(run.share, facts.weight(run.definition, run.uuid)) for run in runs if run.share]
     levels = [run.isolation for run in runs if run.ratio is not None]
     return Standing(

@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-WIDTH, HEIGHT = 640, 380
-LEFT, RIGHT, TOP, BOTTOM = 76, 18, 18, 62
+WIDTH, HEIGHT = 640, 400
+LEFT, RIGHT, TOP, BOTTOM = 76, 22, 44, 66
 LEGEND_ROW = 26
 SERIES = 8
 MAX_LABEL = 46
 
 Points = Sequence[tuple[float, float]]
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FINER = ((1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
 
 
 def number(value: float) -> str:
@@ -27,7 +30,11 @@ def number(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A tick: 0.25, 16, 4k, 2M, 1G, 3T."""
+    """A tick: 10⁻⁵, 0.25, 16, 40k, 2M, 1G, 3T."""
+    if 0 < abs(value) < 1e-3:
+        power = math.floor(math.log10(abs(value)) + 1e-9)
+        first = "" if abs(value / 10.0**power - 1) < 1e-6 else f"{value / 10.0**power:g}·"
+        return f"{first}10⁻{str(-power).translate(_RAISED)}"
     for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
@@ -63,8 +70,10 @@ def log_scale(values: Sequence[float], label: str, *, base: int = 10, room: floa
     picks = [float(base) ** e for e in steps[:: max(1, math.ceil(len(steps) / 8))]]
     if len(picks) < 3 and base == 10:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        wide = [m * 10.0**e for e in decades for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-        picks = wide if len(wide) >= 2 else [min(good), max(good)]
+        for finer in _FINER:
+            picks = [m * 10.0**e for e in decades for m in finer if low <= m * 10.0**e <= high]
+            if len(picks) >= 3:
+                break
     ticks = tuple((v, short(float(f"{v:.3g}"))) for v in dict.fromkeys(picks))
     return Scale(low, high, label, ticks=ticks)
 
@@ -120,9 +129,7 @@ class Figure:
     def upright(self, x: float, text: str = "") -> None:
         """A dotted line across the figure at x, with a text beside its upper end."""
         px = self.px(x)
-        self._marks.append(
-            f'<path class="rule" d="M{number(px)} {TOP}V{HEIGHT - BOTTOM}"/>'
-        )
+        self._marks.append(f'<path class="rule" d="M{number(px)} {TOP}V{HEIGHT - BOTTOM}"/>')
         if text:
             near = px > WIDTH - 150
             shift, anchor = (-7, "end") if near else (7, "start")
@@ -131,19 +138,19 @@ class Figure:
                 f'text-anchor="{anchor}">{escape(text)}</text>'
             )
 
-    def ceiling(self, points: Points, text: str, *, share: float = 0.04) -> None:
-        """A limit nothing can pass, with a text that follows its first leg."""
+    def ceiling(self, points: Points, text: str) -> None:
+        """A limit nothing can pass: a leg with a text above it, near its outer end."""
         path = self._path(points)
         if not path:
             return
         self._marks.append(f'<path class="ceiling" d="{path}"/>')
-        (x0, y0), (x1, y1) = (
-            (self.px(a), self.py(b)) for a, b in (points[0], points[1])
-        )
+        (x0, y0), (x1, y1) = ((self.px(a), self.py(b)) for a, b in (points[0], points[-1]))
         turn = math.degrees(math.atan2(y1 - y0, x1 - x0))
-        tx, ty = x0 + (x1 - x0) * share, y0 + (y1 - y0) * share - 8
+        sloped = abs(turn) > 1
+        tx, ty = (x0 + 0.04 * (x1 - x0), y0 + 0.04 * (y1 - y0) - 8) if sloped else (x1, y1 - 9)
         self._marks.append(
             f'<text class="note" x="{number(tx)}" y="{number(ty)}" '
+            f'text-anchor="{"start" if sloped else "end"}" '
             f'transform="rotate({number(turn)} {number(tx)} {number(ty)})">{escape(text)}</text>'
         )
 
@@ -173,19 +180,17 @@ class Figure:
         for value, text in self.x.ticks:
             x = number(self.px(value))
             out.append(f'<path class="grid" d="M{x} {TOP}V{floor}"/>')
-            out.append(f'<text class="tick" x="{x}" y="{floor + 22}" '
+            out.append(f'<text class="tick" x="{x}" y="{floor + 26}" '
                        f'text-anchor="middle">{escape(text)}</text>')  # fmt: skip
         out.append(f'<path class="axis" d="M{LEFT} {floor}H{right}"/>')
         middle = number((LEFT + right) / 2)
-        out.append(f'<text class="label" x="{middle}" y="{floor + 50}" '
+        out.append(f'<text class="label" x="{middle}" y="{floor + 54}" '
                    f'text-anchor="middle">{escape(self.x.label)}</text>')  # fmt: skip
-        at = number((TOP + floor) / 2)
-        out.append(f'<text class="label" x="18" y="{at}" text-anchor="middle" '
-                   f'transform="rotate(-90 18 {at})">{escape(self.y.label)}</text>')  # fmt: skip
+        out.append(f'<text class="label" x="0" y="18">{escape(self.y.label)}</text>')
         return out
 
     def _legend_row(self, row: int, series: int, text: str) -> str:
-        y = HEIGHT + LEGEND_ROW * row + 6
+        y = HEIGHT + LEGEND_ROW * row + 8
         return (
             f'<g class="{_class(series)}"><path class="line" d="M{LEFT} {y}H{LEFT + 22}"/>'
             f'<circle cx="{LEFT + 11}" cy="{y}" r="4.5"/></g><text class="key" '
@@ -200,6 +205,7 @@ class Figure:
 
 def strip(low: float, middle: float, high: float, *, reach: float = 4.0) -> str:
     """A ratio with its interval, small enough for a table: 1 in the middle, `reach` at the end."""
+
     def at(value: float) -> str:
         share = math.log(max(value, 1e-9)) / math.log(reach)
         return number(60 + 56 * min(1.0, max(-1.0, share)))
