@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from treadle.errors import InvalidRequest
+from treadle.errors import InvalidRequest, TreadleError
 from treadle.kernels.check import sizes
 from treadle.kernels.run import cpu, cuda, work
 from treadle.kernels.schema import Definition, Solution, Trace, Workload, read
@@ -119,7 +119,11 @@ def gather(data: Dataset) -> Facts:
         for file, offset, length in data.index.places(name, workloads=False):
             line = line_at(data.root / file, offset, length)
             place = f"{file} byte {offset}"
-            trace = read(Trace, line, place)
+            try:
+                trace = read(Trace, line, place)
+            except TreadleError:
+                facts.unread += 1
+                continue
             if trace.solution is None or trace.evaluation is None:
                 continue
             rows.setdefault(trace.workload.uuid, trace.workload)

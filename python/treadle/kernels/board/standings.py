@@ -23,6 +23,7 @@ GRID = tuple(sorted({1.0, *(2.0 ** (i / 24) for i in range(-48, 97))}))
 class Standing:
     """One solution, or all of one author's in one language, on one device.
 
+    definition: the solution's, empty for an author's.
     mean, low, high: geometric mean of passing ratios, weighted by count, and its 95 % interval;
     None where nothing passed. deployable: the same over all workloads, a failure counting 1.
     counts: workloads by verdict, `failed` and `unmeasured`.
@@ -57,7 +58,12 @@ class Standing:
 
 
 def standing(
-    facts: Facts, runs: Sequence[Run], wanted: Sequence[tuple[str, str]], device: str, name: str
+    facts: Facts,
+    runs: Sequence[Run],
+    wanted: Sequence[tuple[str, str]],
+    device: str,
+    name: str,
+    definition: str = "",
 ) -> Standing:
     """Sums up runs over the workloads `wanted` (definition, uuid); one run a workload at most."""
     by = {(run.definition, run.uuid): run for run in runs}
@@ -80,7 +86,7 @@ def standing(
     levels = [run.isolation for run in runs if run.ratio is not None]
     return Standing(
         name=name,
-        definition=runs[0].definition if len({r.definition for r in runs}) == 1 else "",
+        definition=definition,
         author=runs[0].author,
         language=runs[0].language,
         device=device,
@@ -108,7 +114,9 @@ def of_definition(facts: Facts, definition: str, device: str) -> list[Standing]:
     for run in facts.latest:
         if run.definition == definition and run.device == device:
             groups.setdefault(run.solution, []).append(run)
-    made = [standing(facts, runs, wanted, device, name) for name, runs in groups.items()]
+    made = [
+        standing(facts, runs, wanted, device, name, definition) for name, runs in groups.items()
+    ]
     return sorted(made, key=lambda s: (-s.deployable, -(s.mean or 0.0), s.name))
 
 

@@ -68,12 +68,14 @@ def log_scale(values: Sequence[float], label: str, *, base: int = 10, room: floa
     first, last = math.ceil(math.log(low, base)), math.floor(math.log(high, base))
     steps = list(range(first, last + 1))
     picks = [float(base) ** e for e in steps[:: max(1, math.ceil(len(steps) / 8))]]
-    if len(picks) < 3 and base == 10:
+    if len(picks) < 3:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for finer in _FINER:
             picks = [m * 10.0**e for e in decades for m in finer if low <= m * 10.0**e <= high]
             if len(picks) >= 3:
                 break
+        else:
+            picks = [min(good), max(good)]
     ticks = tuple((v, short(float(f"{v:.3g}"))) for v in dict.fromkeys(picks))
     return Scale(low, high, label, ticks=ticks)
 
