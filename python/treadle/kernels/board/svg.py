@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 76, 22, 44, 66
+LEFT, RIGHT, TOP, BOTTOM = 76, 22, 44, 70
 LEGEND_ROW = 26
 SERIES = 8
 MAX_LABEL = 46
@@ -182,11 +182,11 @@ class Figure:
         for value, text in self.x.ticks:
             x = number(self.px(value))
             out.append(f'<path class="grid" d="M{x} {TOP}V{floor}"/>')
-            out.append(f'<text class="tick" x="{x}" y="{floor + 26}" '
+            out.append(f'<text class="tick" x="{x}" y="{floor + 29}" '
                        f'text-anchor="middle">{escape(text)}</text>')  # fmt: skip
         out.append(f'<path class="axis" d="M{LEFT} {floor}H{right}"/>')
         middle = number((LEFT + right) / 2)
-        out.append(f'<text class="label" x="{middle}" y="{floor + 54}" '
+        out.append(f'<text class="label" x="{middle}" y="{floor + 58}" '
                    f'text-anchor="middle">{escape(self.x.label)}</text>')  # fmt: skip
         out.append(f'<text class="label" x="0" y="18">{escape(self.y.label)}</text>')
         return out
