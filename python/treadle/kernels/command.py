@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from treadle.errors import TreadleError
-from treadle.kernels import command_apply, command_bench
+from treadle.errors import InvalidRequest, TreadleError
+from treadle.kernels import command_apply, command_bench, command_board
 from treadle.kernels.store.dataset import Dataset
 from treadle.kernels.store.transfer import export, merge
 
@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("stat", "count definitions, solutions, workloads and traces", _stat, "root")
     merging = verb("merge", "add datasets to the first one", _merge, "root")
     merging.add_argument("source", type=Path, nargs="+")
-    verb("export", "write what a v1 reader loads to a new folder", _export, "root", "folder")
+    exporting = verb("export", "write what a v1 reader loads to a new folder", _export, "root")
+    exporting.add_argument("folder", type=Path, nargs="?")
+    exporting.add_argument("--parquet", type=Path, metavar="FILE", help="workloads and traces")
     generate = verb("generate", "write the definitions of the graph's ops", _generate, "root")
     generate.add_argument(
         "--check", action="store_true", help="write nothing, fail on a difference"
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("pack", "write the solutions made of a dataset's sources", _pack, "root")
     command_bench.register(verb)
     command_apply.register(verbs)
+    command_board.register(verbs)
     return parser
 
 
@@ -89,7 +92,20 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    return _moved(options, export(Dataset(options.root, readonly=True), options.folder)._asdict())
+    data = Dataset(options.root, readonly=True)
+    folder: Path | None = options.folder
+    file: Path | None = options.parquet
+    if (folder is None) == (file is None):
+        raise InvalidRequest(
+            "name a folder, or a file with --parquet", at="export", hint="one of both"
+        )
+    if folder is not None:
+        return _moved(options, export(data, folder)._asdict())
+    from treadle.kernels.store import parquet
+
+    assert file is not None
+    moved = parquet.export(data, file)
+    return _moved(options, {"lines": moved.lines, "left_out": moved.left_out})
 
 
 def _generate(options: argparse.Namespace) -> int:

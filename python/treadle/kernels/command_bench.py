@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from treadle.errors import InvalidRequest, NotFound
 from treadle.kernels.store import Dataset
 
 if TYPE_CHECKING:  # what measures is loaded by the verbs that measure
+    from contextlib import AbstractContextManager
+
     from treadle.kernels.run.coordinator import Report
+    from treadle.kernels.run.pool import Pool
     from treadle.kernels.run.stage import Settings
 
 FAILED = 2
@@ -28,6 +32,8 @@ def register(verb: Verb) -> None:
     benching = verb("bench", "measure solutions against a baseline", _bench, "root")
     _choice(benching)
     benching.add_argument("--again", action="store_true", help="also what has been measured")
+    benching.add_argument("--ray", nargs="?", const="auto", metavar="ADDRESS",
+                          help="on the devices of a Ray cluster (auto)")  # fmt: skip
     resuming = verb("resume", "go on with the last bench of a dataset", _resume, "root")
     _device(resuming)
     comparing = verb("compare", "paired verdict of two solutions", _compare, "root")
@@ -116,12 +122,28 @@ def _run(options: argparse.Namespace, data: Dataset, plan: dict[str, Any], *, ag
     tasks = coordinator.plan(
         data, plan["definitions"], plan["solutions"], plan["baseline"], plan["workloads"]
     )
+    progress = None if options.quiet else coordinator.bar(sys.stderr)
+    if getattr(options, "ray", None) is not None:
+        from treadle.kernels.run.pool import spread
+
+        with _ray_pool(options) as pool:
+            report = spread(
+                tasks, pool, settings(options), data=data, again=again, progress=progress
+            )
+        return _told(options, report)
     report = coordinator.bench(
         tasks, options.device, settings(options), data=data, cache=cache_of(options),
-        again=again, share=options.share, wait=options.wait,
-        progress=None if options.quiet else coordinator.bar(sys.stderr),
+        again=again, share=options.share, wait=options.wait, progress=progress,
     )  # fmt: skip
     return _told(options, report)
+
+
+def _ray_pool(options: argparse.Namespace) -> AbstractContextManager[Pool]:
+    """The pool above this layer, found by its name: kernels know no Ray."""
+    made = importlib.import_module("treadle.cluster.eval_pool").EvalPool(
+        options.device, cache_of(options), options.ray, root=options.root, share=options.share
+    )
+    return cast("AbstractContextManager[Pool]", made)
 
 
 def _compare(options: argparse.Namespace) -> int:

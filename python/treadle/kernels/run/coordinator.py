@@ -110,6 +110,7 @@ def bench(
     *,
     data: Dataset | None = None,
     cache: Path,
+    root: Path | None = None,
     again: bool = False,
     share: bool = False,
     progress: Progress | None = None,
@@ -117,10 +118,12 @@ def bench(
 ) -> Report:
     """Measures tasks on one device; appends to `data` where given.
 
+    root: folder of inputs kept as files, that of `data` if None.
     again: also what has been measured. share: leave processes unpinned. wait: seconds for the
     lease. Raises Timeout where another process holds the device.
     """
     chosen, report = list(tasks), Report()
+    root = data.root if root is None and data is not None else root
     opened = open_device(device, share=share)
     have: set[Any] = set()
     if data is not None and not again:
@@ -140,7 +143,7 @@ def bench(
                 progress(number, len(todo), f"{task.candidate.name} on {task.workload.uuid[:8]}")
             try:
                 made = _measure(
-                    task, number, opened.name, settings or Settings(), cache, referee, data
+                    task, number, opened.name, settings or Settings(), cache, referee, root
                 )
             except TreadleError as wrong:
                 report.faults.append(f"{task.candidate.name} on {task.workload.uuid}: {wrong}")
@@ -160,7 +163,7 @@ def _measure(
     settings: Settings,
     cache: Path,
     referee: Referee,
-    data: Dataset | None,
+    root: Path | None,
 ) -> Trace:
     base = build(task.baseline, task.definition, device=device, cache=cache)
     try:
@@ -179,7 +182,7 @@ def _measure(
         settings=settings,
         device=device,
         share=referee.share,
-        root=str(data.root.resolve()) if data is not None else None,
+        root=str(root.resolve()) if root is not None else None,
     )
     for attempt in range(RETRIES + 1):
         reply = referee.ask(job)
