@@ -86,11 +86,13 @@ class _Run:
         self._state = state.opened(data, plan.run, fresh)
         self._before, self._began = self._state.wall, time.monotonic()
         self._faults: list[str] = []
+        self._referee = coordinator.Referee(plan.share)
 
     def whole(self) -> dict[str, Any]:
         """The search, then the final."""
-        stopped = self._search()
-        final = self._final()
+        with self._referee:
+            stopped = self._search()
+            final = self._final()
         self._keep()
         return self._report(stopped, final)
 
@@ -149,6 +151,7 @@ class _Run:
                 [coordinator.Task(self._definition, w, one, self._baseline) for w in todo],
                 self._plan.device, replace(self._plan.settings, seconds=seconds),
                 data=self._data, cache=self._cache, share=self._plan.share, wait=self._plan.wait,
+                referee=self._referee,
             )  # fmt: skip
             self._state.device += time.monotonic() - begun
             self._keep()

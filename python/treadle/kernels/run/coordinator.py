@@ -114,11 +114,13 @@ def bench(
     share: bool = False,
     progress: Progress | None = None,
     wait: float = 0.0,
+    referee: Referee | None = None,
 ) -> Report:
     """Measures tasks on one device; appends to `data` where given.
 
     again: also what has been measured. share: leave processes unpinned. wait: seconds for the
-    lease. Raises Timeout where another process holds the device.
+    lease. referee: one that goes on living, with `share` of its own. Raises Timeout where another
+    process holds the device.
     """
     chosen, report = list(tasks), Report()
     opened = open_device(device, share=share)
@@ -134,7 +136,8 @@ def bench(
             continue
         have.add(key)
         todo.append(task)
-    with lease(opened.name, wait), Referee(share) as referee:
+    own = Referee(share) if referee is None else contextlib.nullcontext(referee)
+    with lease(opened.name, wait), own as referee:
         for number, task in enumerate(todo):
             if progress is not None:
                 progress(number, len(todo), f"{task.candidate.name} on {task.workload.uuid[:8]}")
