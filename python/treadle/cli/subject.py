@@ -38,8 +38,8 @@ class Subject:
 
     @staticmethod
     def of(name: str, rows: int, threads: int) -> Subject:
-        """`tiny` is made here: eight layers of Gemma's kind with random weights, most of the work in
-        their gated feed-forward. Raises InvalidRequest, NotFound, ModelFormatError."""
+        """`tiny` is made here: eight layers of Gemma's kind, random weights, most of the work in
+        the gated feed-forward. Raises InvalidRequest, NotFound, ModelFormatError."""
         if not 1 <= rows <= 512:
             raise InvalidRequest(f"{rows} tokens", at="--rows", hint="1 to 512, one step's worth")
         if name == "tiny":
@@ -113,7 +113,7 @@ def _tiny() -> tuple[Graph, Weights]:
     rng = np.random.default_rng(0)
     weights: dict[str, Tensor] = {}
     for name, param in graph.params.items():
-        sizes = tuple(graph.size(axis) for axis in param.shape)
+        sizes = tuple(graph.dims.size(entry) or 0 for entry in param.shape)
         if name.startswith("inv_freq"):
             values = rope.table()
         else:
