@@ -81,20 +81,23 @@ SILU = GATED.replace("1.5957691216f * (a[r] + 0.044715f * a[r] * a[r] * a[r])", 
 def test_a_running_model_becomes_faster_by_one_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(Server([proposal(SILU), proposal(GATED)])) as server:
+    def better(number: int) -> str:
+        return proposal(f"// answer {number}\n{GATED}")
+
+    with serving(Server([proposal(SILU), better])) as server:
         words = [
             "kernels", "loop", "--root", str(tmp_path), "--cache", str(tmp_path / "cache"),
-            "--base-url", server.url, "--model", "scripted", "--attempts", "2", "--rounds", "30",
-            "--seconds", "6", "--share", "--wait", "200", "--quiet", "--json",
+            "--base-url", server.url, "--model", "scripted", "--attempts", "4", "--goal", "1.05",
+            "--rounds", "30", "--seconds", "6", "--share", "--wait", "200", "--quiet", "--json",
         ]  # fmt: skip
         code = cli.main(words)
     found = json.loads(capsys.readouterr().out)
     assert found["definition"] == "gate_up_glu_gelu_tanh_d16_f2048_float32"
     assert found["captured"] == 1
-    assert [one["status"] for one in found["agent"]["attempts"]] == [
-        "INCORRECT_NUMERICAL",
-        "PASSED",
-    ]
+    rows = found["agent"]["attempts"]
+    assert rows[0]["status"] == "INCORRECT_NUMERICAL", rows
+    # On a machine that others use, a measurement may fail to convince; then the agent tries again.
+    assert (rows[-1]["status"], found["agent"]["stopped"]) == ("PASSED", "goal"), rows
     assert server.user(0)["workloads"] == [{"T": 64}]
     assert found["agent"]["final"]["speedup"] > 1.1
     assert found["applied"]["solution"] == found["agent"]["final"]["solution"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", default="cpp", help="cpp, cuda, python, numpy, triton (cpp)")
     parser.add_argument("--policy", default="refine", help="best-of-n, refine, beam (refine)")
     parser.add_argument("--width", type=int, default=3, help="of the beam (3)")
+    parser.add_argument("--goal", type=float, default=math.inf, help="a score to stop at")
     parser.add_argument("--attempts", type=int, default=limits.attempts, help="budget")
     parser.add_argument("--tokens", type=int, default=limits.tokens, help="budget")
     parser.add_argument("--wall", type=float, default=limits.wall, help="budget in seconds")
@@ -65,6 +67,7 @@ def planned(given: argparse.Namespace, definition: str, name: str | None, baseli
         settings=settings(given),
         share=given.share,
         wait=given.wait,
+        goal=given.goal,
     )
 
 

@@ -7,6 +7,7 @@ was answered is not asked again, what was measured is not measured again.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run: what to improve against which baseline (a solution, or `reference`), and how."""
+    """A run: what to improve against which baseline (a solution, or `reference`), and how. goal: a
+    score that is good enough to stop at."""
 
     run: str
     definition: str
@@ -54,6 +56,7 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     share: bool = False
     wait: float = 0.0
+    goal: float = math.inf
 
 
 def run(
@@ -106,6 +109,8 @@ class _Run:
             if reason is not None:
                 return reason
             known = self._history()
+            if any((one.score or 0.0) >= self._plan.goal for one in known):
+                return "goal"
             number = 1 + (known[-1].number if known else 0)
             above = search.parents(self._plan.policy, self._plan.width, known)
             asked = prompt.messages(
