@@ -23,6 +23,9 @@ COMMANDS = {
     "doctor": ("treadle.cli.doctor", "tell what this machine offers"),
 }
 
+# verbs of a command that need what lies above its package
+VERBS = {("kernels", "loop"): "treadle.cli.kernel_loop"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 ok, 2 input, 3 model files, 4 device, 5 internal."""
@@ -56,6 +59,9 @@ def _dispatch(given: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f'did you mean "{near[0]}"?' if near else f"use one of {', '.join(COMMANDS)}"
         raise InvalidRequest(f'no command "{name}"', hint=hint)
+    above = VERBS.get((name, rest[0])) if rest else None
+    if above is not None:
+        return importlib.import_module(above).main(rest[1:])
     return importlib.import_module(COMMANDS[name][0]).main(rest)
 
 

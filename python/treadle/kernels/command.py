@@ -1,4 +1,5 @@
-"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack, capture, apply, measure.
+"""`treadle kernels VERB`: validate, stat, merge, export, generate, pack, capture, apply, measure,
+agent.
 
 The command line registers `main` under `kernels`; `python -m treadle.kernels.command` works too.
 """
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.errors import InvalidRequest, TreadleError
-from treadle.kernels import command_apply, command_bench, command_board
+from treadle.kernels import command_agent, command_apply, command_bench, command_board
 from treadle.kernels.store.dataset import Dataset
 from treadle.kernels.store.transfer import export, merge
 
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="treadle kernels", description="Datasets of kernels in the FlashInfer Trace format."
+        prog="treadle kernels",
+        description="Datasets of kernels in the FlashInfer Trace format.",
+        epilog="`treadle kernels loop` goes from a running model to a faster one; see its --help.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     command_bench.register(verb)
     command_apply.register(verbs)
     command_board.register(verbs)
+    command_agent.register(verb)
     return parser
 
 

@@ -35,16 +35,16 @@ def register(verb: Verb) -> None:
     benching.add_argument("--ray", nargs="?", const="auto", metavar="ADDRESS",
                           help="on the devices of a Ray cluster (auto)")  # fmt: skip
     resuming = verb("resume", "go on with the last bench of a dataset", _resume, "root")
-    _device(resuming)
+    device_options(resuming)
     comparing = verb("compare", "paired verdict of two solutions", _compare, "root")
     comparing.add_argument("first", help="solution, the baseline")
     comparing.add_argument("second", help="solution, the candidate")
     comparing.add_argument("--workload", action="append", default=[], help="uuid; all if none")
-    _device(comparing)
+    device_options(comparing)
     checking = verb("selfcheck", "cheats, honest solutions and noise on this machine", _selfcheck)
-    _device(checking)
+    device_options(checking)
     looking = verb("doctor", "toolchains, isolation level, clocks", _doctor)
-    _device(looking)
+    device_options(looking)
 
 
 def _choice(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,11 @@ def _choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solution", action="append", default=[], help="all if none is given")
     parser.add_argument("--workload", action="append", default=[], help="uuid; all if none")
     parser.add_argument("--baseline", default="reference", help="solution or `reference`")
-    _device(parser)
+    device_options(parser)
 
 
-def _device(parser: argparse.ArgumentParser) -> None:
+def device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every verb that measures takes."""
     parser.add_argument("--device", default="cpu", help="kind, or kind:model")
     parser.add_argument("--seconds", type=float, default=10.0, help="of rounds, for each job")
     parser.add_argument("--rounds", type=int, default=240, help="at most, for each job")

@@ -115,12 +115,14 @@ def bench(
     share: bool = False,
     progress: Progress | None = None,
     wait: float = 0.0,
+    referee: Referee | None = None,
 ) -> Report:
     """Measures tasks on one device; appends to `data` where given.
 
     root: folder of inputs kept as files, that of `data` if None.
     again: also what has been measured. share: leave processes unpinned. wait: seconds for the
-    lease. Raises Timeout where another process holds the device.
+    lease. referee: one that goes on living, with `share` of its own. Raises Timeout where another
+    process holds the device.
     """
     chosen, report = list(tasks), Report()
     root = data.root if root is None and data is not None else root
@@ -137,7 +139,8 @@ def bench(
             continue
         have.add(key)
         todo.append(task)
-    with lease(opened.name, wait), Referee(share) as referee:
+    own = Referee(share) if referee is None else contextlib.nullcontext(referee)
+    with lease(opened.name, wait), own as referee:
         for number, task in enumerate(todo):
             if progress is not None:
                 progress(number, len(todo), f"{task.candidate.name} on {task.workload.uuid[:8]}")
