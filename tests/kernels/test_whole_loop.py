@@ -91,7 +91,9 @@ def test_a_running_model_becomes_faster_by_one_command(
             "--rounds", "30", "--seconds", "6", "--share", "--wait", "200", "--quiet", "--json",
         ]  # fmt: skip
         code = cli.main(words)
-    found = json.loads(capsys.readouterr().out)
+    told = capsys.readouterr()
+    assert told.out, (code, told.err)
+    found = json.loads(told.out)
     assert found["definition"] == "gate_up_glu_gelu_tanh_d16_f2048_float32"
     assert found["captured"] == 1
     rows = found["agent"]["attempts"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ class Watch:
         self.handles: dict[tuple[str, Callable[..., Any]], Callable[..., Any]] = {}
         self.seconds: dict[str, float] = {}
         self._store = store
+        self._adding = threading.Lock()  # a backend makes its nodes in threads
         self._names = {sig(d): name for name, d in store.definitions().items()}
 
     def clear(self) -> None:
@@ -34,17 +36,18 @@ class Watch:
     def find(self, definition: Definition) -> str | None:
         """The dataset's name of this signature, which it has from now on; None where it cannot."""
         signature = sig(definition)
-        if signature not in self._names:
-            name = _name(definition)
-            if name in self._store.definitions():
-                name = f"{name}_{signature[:8]}"
-            named = msgspec.structs.replace(definition, name=name)
-            try:
-                self._store.add(named)
-            except TreadleError:  # nothing that is watched may fail of it
-                return None
-            self._names[signature] = name
-        return self._names[signature]
+        with self._adding:
+            if signature not in self._names:
+                name = _name(definition)
+                if name in self._store.definitions():
+                    name = f"{name}_{signature[:8]}"
+                named = msgspec.structs.replace(definition, name=name)
+                try:
+                    self._store.add(named)
+                except TreadleError:  # nothing that is watched may fail of it
+                    return None
+                self._names[signature] = name
+            return self._names[signature]
 
     def resolve(
         self,
