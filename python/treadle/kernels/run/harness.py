@@ -57,8 +57,9 @@ def main(config: Config) -> None:
     if config.cpus:
         os.sched_setaffinity(0, set(config.cpus))
     level = sandbox.enter(
-        config.level, [Path(p) for p in config.readable], config.memory, config.seconds
-    )
+        config.level, [Path(p) for p in config.readable], config.memory, config.seconds,
+        reserves=config.device == "cuda",
+    )  # fmt: skip
     import treadle
 
     if config.core not in treadle.__path__:

@@ -34,6 +34,8 @@ IDLE = 0.1
 """Share of a pause that an idle process may spend working."""
 LATE_NS = 50_000
 """Processor time between answer and stop that proves nothing."""
+SEVERAL = 16
+"""Calls of a batch that shows what one more call costs."""
 LEAST = 5
 """Rounds that are measured even if time is up."""
 
@@ -252,15 +254,23 @@ class _Run:
                 )
 
     def _calibrate(self) -> None:
-        """Calls a batch, so that the faster side lasts long enough."""
-        stage = self._stage
-        least = math.inf
-        for _ in range(3):
-            batch = [Call(stage.workload.axes)]
-            times = stage.play([self._base, self._seat], batch)
-            least = min(least, *(t.elapsed for t in times))
-        top = stage.feed.calls
-        self._calls = int(max(1, min(top, math.ceil(self._settings.batch_ns / max(least, 1)))))
+        """Calls a batch, so that the faster side lasts long enough by what one more call costs:
+        revealing a batch and answering it take time of their own, on a GPU most of a short one."""
+        wanted, top = self._settings.batch_ns, self._stage.feed.calls
+        one = self._least(1)
+        self._calls = 1
+        if min(one) >= wanted or top == 1:
+            return
+        several = min(top, SEVERAL)
+        more = (a - b for a, b in zip(self._least(several), one, strict=True))
+        each = max(1.0, min(more) / (several - 1))
+        self._calls = max(1, min(top, math.ceil(wanted / each)))
+
+    def _least(self, calls: int) -> list[int]:
+        """Nanoseconds of the fastest of a few batches, of each side."""
+        axes, sides = self._stage.workload.axes, [self._base, self._seat]
+        played = [self._stage.play(sides, [Call(axes) for _ in range(calls)]) for _ in range(3)]
+        return [min(t.elapsed for t in side) for side in zip(*played, strict=True)]
 
     def _round(self) -> stats.Pair | None:
         """One batch on both sides in random order, audited; seconds a call, None if disturbed."""

@@ -332,6 +332,8 @@ def readable(artefact: Path) -> list[Path]:
               "/sys/kernel/mm")  # fmt: skip
     prefixes = [Path(sys.base_prefix), Path(sys.prefix)]
     devices = [*Path("/dev").glob("nvidia*"), Path("/proc/driver/nvidia")]
+    if len(devices) > 1:  # the driver looks at its own process and names the threads it starts
+        devices += [Path("/proc/self"), Path("/proc/self/task")]
     core = Path(_core.__file__).parent
     places = (artefact, core, *libraries(), *prefixes, *map(Path, system), *devices)
     return [p for p in places if p.exists()]

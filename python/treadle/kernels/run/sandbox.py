@@ -20,6 +20,8 @@ from treadle.kernels.run import seccomp
 
 NOBODY = 65534
 FSIZE = 1 << 20
+WRITABLE = ("/dev/nvidia", "/proc/self/task")
+"""What a GPU's driver has to write to, where it is readable at all."""
 _SET_DUMPABLE, _KEEP_CAPS, _NO_NEW_PRIVS, _DEATH_SIGNAL = 4, 8, 38, 1
 _NEW_NS, _NEW_IPC, _NEW_USER, _NEW_NET = 0x20000, 0x08000000, 0x10000000, 0x40000000
 _CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
@@ -28,13 +30,16 @@ _CAP_DAC_READ_SEARCH = 2
 _CAP_VERSION = 0x20080522
 
 
-def enter(wanted: int, readable: Sequence[Path], memory: int, seconds: int) -> int:
+def enter(
+    wanted: int, readable: Sequence[Path], memory: int, seconds: int, *, reserves: bool = False
+) -> int:
     """Raises walls 0 to 3, before foreign code is loaded. Returns the level reached.
 
-    readable: folders that stay open. memory: bytes of address space; seconds: of processor time.
+    readable: folders that stay open. memory: bytes of address space or, beside a driver that
+    `reserves` far more of it than it uses, of private data; seconds: of processor time.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    _limits(memory, seconds)
+    _limits(resource.RLIMIT_DATA if reserves else resource.RLIMIT_AS, memory, seconds)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     level = 0
     spaces = wanted >= 2 and _unshare(libc)
@@ -54,12 +59,12 @@ def lock(level: int, wanted: int) -> int:
     return 4 if wanted >= 4 and seccomp.install() and level == 3 else level
 
 
-def _limits(memory: int, seconds: int) -> None:
+def _limits(kind: int, memory: int, seconds: int) -> None:
     for what, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, FSIZE),
         (resource.RLIMIT_NOFILE, 256),
-        (resource.RLIMIT_AS, memory),
+        (kind, memory),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_NPROC, 256),
     ):
@@ -99,7 +104,7 @@ def _own_user(libc: ctypes.CDLL, *, keep_reading: bool, plain: bool) -> bool:
 
 
 def _landlock(libc: ctypes.CDLL, readable: Sequence[Path]) -> bool:
-    """Files can be read and mapped below `readable` alone, and written nowhere."""
+    """Files can be read and mapped below `readable` alone, and written in WRITABLE of it alone."""
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
@@ -119,7 +124,7 @@ def _landlock(libc: ctypes.CDLL, readable: Sequence[Path]) -> bool:
         except OSError:
             continue
         rights = _READ_FILE | _EXECUTE
-        if str(path).startswith("/dev/nvidia"):
+        if str(path).startswith(WRITABLE):
             rights |= _WRITE_FILE
         if stat.S_ISDIR(os.fstat(folder).st_mode):
             rights |= _READ_DIR
