@@ -103,6 +103,24 @@ def reference(definition: Definition) -> Solution:
     )
 
 
+def begun(tasks: Iterable[Task], device: str, data: Dataset | None) -> tuple[list[Task], Report]:
+    """What `data` has no trace of yet, each once, and a report that counts the others."""
+    chosen, report = list(tasks), Report()
+    have: set[Any] = set()
+    if data is not None:
+        for name in {t.definition.name for t in chosen}:
+            have |= {traces.resume_key(t) for t in data.traces(name)}
+    todo: list[Task] = []
+    for task in chosen:
+        key = traces.key_of(task.definition, task.workload, task.candidate, device)
+        if key in have:
+            report.left_out += 1
+            continue
+        have.add(key)
+        todo.append(task)
+    return todo, report
+
+
 def bench(
     tasks: Iterable[Task],
     device: str = "cpu",
@@ -124,21 +142,9 @@ def bench(
     lease. referee: one that goes on living, with `share` of its own. Raises Timeout where another
     process holds the device.
     """
-    chosen, report = list(tasks), Report()
     root = data.root if root is None and data is not None else root
     opened = open_device(device, share=share)
-    have: set[Any] = set()
-    if data is not None and not again:
-        for name in {t.definition.name for t in chosen}:
-            have |= {traces.resume_key(t) for t in data.traces(name)}
-    todo: list[Task] = []
-    for task in chosen:
-        key = traces.key_of(task.definition, task.workload, task.candidate, opened.name)
-        if key in have:
-            report.left_out += 1
-            continue
-        have.add(key)
-        todo.append(task)
+    todo, report = begun(tasks, opened.name, None if again else data)
     own = Referee(share) if referee is None else contextlib.nullcontext(referee)
     with lease(opened.name, wait), own as referee:
         for number, task in enumerate(todo):

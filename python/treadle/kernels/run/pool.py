@@ -6,10 +6,9 @@ A pool knows machines and nothing of datasets; this side knows datasets and noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from treadle.kernels.run import traces
-from treadle.kernels.run.coordinator import Progress, Report, Task
+from treadle.kernels.run.coordinator import Progress, Report, Task, begun
 from treadle.kernels.run.stage import Settings
 from treadle.kernels.schema import Trace
 from treadle.kernels.store import Dataset
@@ -44,19 +43,7 @@ def spread(
     progress: Progress | None = None,
 ) -> Report:
     """As `bench`, on the devices of a pool. A trace is appended when it comes, and once only."""
-    chosen, report = list(tasks), Report()
-    have: set[Any] = set()
-    if data is not None and not again:
-        for name in {task.definition.name for task in chosen}:
-            have |= {traces.resume_key(trace) for trace in data.traces(name)}
-    todo: list[Task] = []
-    for task in chosen:
-        key = traces.key_of(task.definition, task.workload, task.candidate, pool.name)
-        if key in have:
-            report.left_out += 1
-        else:
-            have.add(key)
-            todo.append(task)
+    todo, report = begun(tasks, pool.name, None if again else data)
     for number, answer in enumerate(pool.measure(todo, settings), 1):
         task = answer.task
         if answer.trace is None:
