@@ -47,8 +47,7 @@ class Step:
 
 def run(step: Step, rank: Rank, task: Task) -> list[Store]:
     """A task's reads and arithmetic; its stores are returned. Raises KernelError off the arena."""
-    site = step.plan.sites[task.p0]
-    return BODIES[Code(task.op)](step, rank, site, task)
+    return BODIES[task.op](step, rank, step.plan.sites[task.p0], task)
 
 
 # -- memory ---------------------------------------------------------------------------------
@@ -394,7 +393,7 @@ def append(
     state[slots // page, 1, slots % page, heads] = v
 
 
-BODIES: Mapping[Code, Callable[[Step, Rank, Site, Task], list[Store]]] = {
+BODIES: Mapping[int, Callable[[Step, Rank, Site, Task], list[Store]]] = {
     Code.EMBED: _embed,
     Code.PREP: _prep,
     Code.LINEAR: _linear,

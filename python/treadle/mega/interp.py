@@ -33,13 +33,22 @@ class Outcome:
     tokens: NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A task with what the loop asks about it: (counter, need, epochs back), scope, signal."""
+
+    task: Task
+    waits: tuple[tuple[int, int, int], ...]
+    everywhere: bool
+
+
 @dataclass(slots=True)
 class _Worker:
     """Where a worker stands: its list, position, epoch, and the stores it has yet to make."""
 
     rank: int
     number: int
-    tasks: tuple[Task, ...]
+    entries: tuple[_Entry, ...]
     at: int = 0
     epoch: int = 1
     stores: list[Store] | None = None
@@ -87,58 +96,65 @@ class _Machine:
             for r, plan in enumerate(plans)
         ]
         self._steps = [[Step(plan, self._ranks, batch) for batch in batches] for plan in plans]
-        self._workers = [
-            _Worker(r, w, tuple(plan.list_of(w)))
-            for r, plan in enumerate(plans)
-            for w in range(plan.workers)
-        ]
         self._tails: dict[tuple[int, int], tuple[NDArray[Any], NDArray[Any]]] = {}
+        lists = {id(plan): _entries(plan) for plan in plans}
+        self._workers = [
+            _Worker(r, w, entries)
+            for r, plan in enumerate(plans)
+            for w, entries in enumerate(lists[id(plan)])
+        ]
         for counters in self._counters:  # the host is ahead by as much as it may be
             counters[POSTED] = counters[BOUND] = len(batches)
+        self._able: list[_Worker] = []
+        self._blocked: dict[tuple[int, int], list[_Worker]] = {}
+        for worker in self._workers:
+            self._place(worker)
 
     def step(self, order: Order) -> bool:
         """One event; False when every step is over. Raises KernelError on a deadlock."""
-        able = [worker for worker in self._workers if self._can(worker)]
-        if not able:
+        if not self._able:
             if all(worker.epoch > len(self.batches) for worker in self._workers):
                 return False
             raise self._stuck()
-        events = [(worker.rank, worker.number, worker.stores is not None) for worker in able]
-        worker = able[order(events)]
-        task = worker.tasks[worker.at]
+        chosen = order([(w.rank, w.number, w.stores is not None) for w in self._able])
+        worker = self._able[chosen]
+        entry = worker.entries[worker.at]
         if worker.stores is None:
             step = self._steps[worker.rank][worker.epoch - 1]
-            worker.stores = bodies.run(step, self._ranks[worker.rank], task)
+            worker.stores = bodies.run(step, self._ranks[worker.rank], entry.task)
             return True
         for target, index, values in worker.stores:
             target[index] = values
         worker.stores = None
-        self._signal(worker, task)
+        self._able[chosen] = self._able[-1]
+        self._able.pop()
+        self._signal(worker, entry)
         worker.at += 1
-        if worker.at == len(worker.tasks):
+        if worker.at == len(worker.entries):
             worker.at, worker.epoch = 0, worker.epoch + 1
+        self._place(worker)
         return True
 
-    def _can(self, worker: _Worker) -> bool:
+    def _place(self, worker: _Worker) -> None:
+        """Puts a worker among those that can go on, or under the counter that holds it up."""
         if worker.epoch > len(self.batches):
-            return False
-        if worker.stores is not None:
-            return True
-        task = worker.tasks[worker.at]
-        for position, (counter, need) in enumerate(task.waits):
-            before = bool(task.flags & TaskFlag.FIRST) and position == 1
-            if self._counters[worker.rank][counter] < need * (worker.epoch - before):
-                return False
-        return True
-
-    def _signal(self, worker: _Worker, task: Task) -> None:
-        if task.sig == NONE:
             return
-        everywhere = task.scope is Scope.SYSTEM
-        for rank, counters in enumerate(self._counters):
-            if everywhere or rank == worker.rank:
-                counters[task.sig] += 1
-        if task.sig == DONE:
+        counters = self._counters[worker.rank]
+        for counter, need, back in worker.entries[worker.at].waits:
+            if counters[counter] < need * (worker.epoch - back):
+                self._blocked.setdefault((worker.rank, counter), []).append(worker)
+                return
+        self._able.append(worker)
+
+    def _signal(self, worker: _Worker, entry: _Entry) -> None:
+        sig = entry.task.sig
+        if sig == NONE:
+            return
+        for rank in range(len(self.plans)) if entry.everywhere else (worker.rank,):
+            self._counters[rank][sig] += 1
+            for waiting in self._blocked.pop((rank, sig), ()):
+                self._place(waiting)
+        if sig == DONE:
             self._over(worker)
 
     def _over(self, worker: _Worker) -> None:
@@ -169,7 +185,7 @@ class _Machine:
         waiting: list[str] = []
         for worker in self._workers:
             if worker.epoch <= len(self.batches):
-                task = worker.tasks[worker.at]
+                task = worker.entries[worker.at].task
                 seen = [self._counters[worker.rank][counter] for counter, _ in task.waits]
                 waiting.append(
                     f"rank {worker.rank} worker {worker.number} at {Code(task.op).name} "
@@ -180,3 +196,14 @@ class _Machine:
             at="treadle.mega.interp",
             hint="verify the plan: a need is higher than its signals, or a signal is missing",
         )
+
+
+def _entries(plan: Plan) -> tuple[tuple[_Entry, ...], ...]:
+    """Every worker's list, repeats written out."""
+
+    def entry(task: Task) -> _Entry:
+        first = bool(task.flags & TaskFlag.FIRST)
+        waits = tuple((c, need, int(first and i == 1)) for i, (c, need) in enumerate(task.waits))
+        return _Entry(task, waits, task.scope is Scope.SYSTEM)
+
+    return tuple(tuple(map(entry, plan.list_of(w))) for w in range(plan.workers))

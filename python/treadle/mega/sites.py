@@ -85,9 +85,9 @@ class Builder:
         if phase.code is Code.SAMPLE:
             terms = source if source is not None and source.terms else None
         site = Site(
-            op=phase.code,
+            op=int(phase.code),
             flags=_flags(phase),
-            act=phase.act,
+            act=int(phase.act),
             parts=len(phase.weights),
             k=load.width,
             n=phase.n,
@@ -231,7 +231,7 @@ def units(width: int) -> int:
     return -(-width // WORDS)
 
 
-def _flags(phase: Phase) -> SiteFlag:
+def _flags(phase: Phase) -> int:
     load = phase.load
     split = phase.code is Code.ATTN and phase.out == "part"
     chosen = {
@@ -243,10 +243,7 @@ def _flags(phase: Phase) -> SiteFlag:
         SiteFlag.APPEND: split,
         SiteFlag.SPLIT: split,
     }
-    flags = SiteFlag(0)
-    for flag, on in chosen.items():
-        flags |= flag if on else SiteFlag(0)
-    return flags
+    return sum(int(flag) for flag, on in chosen.items() if on)
 
 
 def _shaped(site: Site, heads: Heads) -> Site:

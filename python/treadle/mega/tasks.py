@@ -106,8 +106,8 @@ class _Chain:
         base = DONE if last else self._next
         aux = phase.store or ("scores" if phase.route is not None else "")
         plain = Task(
-            op=phase.code,
-            flags=int(scope) | (TaskFlag.PACKET if self._target.packets and not last else 0),
+            op=int(phase.code),
+            flags=int(scope) | (int(TaskFlag.PACKET) if self._target.packets and not last else 0),
             in_off=offsets[phase.load.base] if phase.load.base else NONE,
             aux_off=offsets[aux] if aux else NONE,
             rows=self._rows,
@@ -130,10 +130,10 @@ class _Chain:
         before, groups = self._before
         counter = before + (group if groups > 1 else 0)
         if first:
-            flags = task.flags | TaskFlag.FIRST
+            flags = task.flags | int(TaskFlag.FIRST)
             return replace(task, n_wait=2, wait0=counter, wait1=DONE, flags=flags)
         if last:
-            flags = task.flags | TaskFlag.BOUND
+            flags = task.flags | int(TaskFlag.BOUND)
             return replace(task, n_wait=2, wait0=counter, wait1=BOUND, flags=flags)
         return replace(task, n_wait=1, wait0=counter)
 
@@ -155,9 +155,9 @@ def _counters(phases: Sequence[PhaseTasks], ranks: int, *, packets: bool) -> tup
             times = ranks if task.scope is Scope.SYSTEM else 1
             needs[task.sig] = needs.get(task.sig, 0) + times
             scopes[task.sig] = task.scope
-    host = Counter(1, Scope.GRID, kind=1)
+    host = Counter(1, int(Scope.GRID), kind=1)
     made = [
-        Counter(needs[c], scopes[c], carrier=int(packets and c != DONE)) for c in sorted(needs)
+        Counter(needs[c], int(scopes[c]), carrier=int(packets and c != DONE)) for c in sorted(needs)
     ]
     return (host, host, *made)
 
