@@ -14,7 +14,7 @@ import numpy as np
 
 from treadle.errors import GraphError
 from treadle.mega.plan import Plan
-from treadle.mega.records import NONE, Code, Counter, Scope, Task, TaskFlag
+from treadle.mega.records import NONE, Code, Scope, Task, TaskFlag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,8 +146,3 @@ class _Greedy:
             at=place(self._plans[rank], rank, worker, task),
             hint="a signal is missing, a need too high, or two tasks wait for each other (V1)",
         )
-
-
-def total(counter: Counter) -> int:
-    """Signals of two steps."""
-    return counter.need * STEPS

@@ -1,6 +1,6 @@
 """The interpreter: a plan's lists run by simulated workers in any order, ranks in lockstep.
 
-Memory starts as NaN and is poisoned again after every step, a task's stores and its signal come
+Memory starts as NaN and is poisoned after every step, a task's stores and its signal come
 after its reads with others in between, and the host posts as early as it may. What comes out must
 equal the graph's reference.
 """
@@ -97,6 +97,7 @@ class _Machine:
         ]
         self._steps = [[Step(plan, self._ranks, batch) for batch in batches] for plan in plans]
         self._tails: dict[tuple[int, int], tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._poisoned = [_poisoned(plan) for plan in plans]
         lists = {id(plan): _entries(plan) for plan in plans}
         self._workers = [
             _Worker(r, w, entries)
@@ -176,10 +177,9 @@ class _Machine:
         count = len(self.batches[epoch - 1].rows)
         logits = bodies.view(arena, shape.logits_off, shape.logits_stride, count, shape.vocab)
         first = shape.tokens_off * WORDS
-        tokens = arena[first : first + count].copy()
-        self._tails[rank, epoch] = logits.copy(), tokens
-        arena[:] = np.nan
-        arena[first : first + count] = tokens
+        self._tails[rank, epoch] = logits.copy(), arena[first : first + count].copy()
+        for start, end in self._poisoned[rank]:
+            arena[start:end] = np.nan
 
     def _stuck(self) -> KernelError:
         waiting: list[str] = []
@@ -207,3 +207,16 @@ def _entries(plan: Plan) -> tuple[tuple[_Entry, ...], ...]:
         return _Entry(task, waits, task.scope is Scope.SYSTEM)
 
     return tuple(tuple(map(entry, plan.list_of(w))) for w in range(plan.workers))
+
+
+def _poisoned(plan: Plan) -> list[tuple[int, int]]:
+    """Elements that no step may take from the one before: all but the tokens, and but what a peer
+    that is already in its next step may have stored here."""
+    far = [
+        task.out_off * WORDS * 4 for task in plan.tasks if plan.sites[task.p0].rank_stride
+    ]
+    return [
+        (b.offset // 4, (b.offset + b.size) // 4)
+        for b in plan.buffers[1:]
+        if not any(b.offset <= start < b.offset + b.size for start in far)
+    ]

@@ -18,7 +18,7 @@ SECTION = 64
 """Sections of tasks.bin start at multiples of so many bytes."""
 
 _HEADER = struct.Struct("<4s 23I 32x")
-_MOST = 1 << 24
+_MOST = 1 << 22
 _FIELDS = (
     "arena", "rows", "slots", "context", "page", "segment", "ranks", "tile_k", "weights", "states",
     "logits_off", "logits_stride", "tokens_off", "vocab", "group",
@@ -154,8 +154,9 @@ def from_bytes(data: bytes, about: Mapping[str, Any], at: str = "tasks.bin") -> 
     for row in index:
         if list(row) != sorted(row) or row[-1] > len(tasks):
             raise _bad("index runs backwards or past the tasks", at)
-    if sum(segment.repeat for segment in segments) > _MOST:
-        raise _bad("repeats too often", at)
+    written = sum(s.repeat * (row[-1] - row[0]) for s, row in zip(segments, index, strict=True))
+    if written > _MOST or any(not 0 < s.repeat < _MOST for s in segments):
+        raise _bad(f"writes out to {written} tasks", at)
     shape = Shape(**dict(zip(_FIELDS, numbers[4:], strict=False)))
     names = _names(about, data, at)
     return Plan(

@@ -7,7 +7,7 @@ order of the fields is the order of the bytes. Offsets count 16 bytes, `NONE` me
 from __future__ import annotations
 
 import struct
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
 from typing import TypeVar
 
@@ -210,20 +210,21 @@ def pack(record: Task | Site | Counter | Segment) -> bytes:
 def unpack(kind: type[Record], data: bytes | memoryview) -> Record:
     """A record from exactly its bytes."""
     numbers = iter(FORMATS[kind].unpack(data))
-    triples = _triples(kind)
+    triples = _TRIPLES if kind is Site else ()
     values = [
-        (next(numbers), next(numbers), next(numbers)) if field.name in triples else next(numbers)
-        for field in fields(kind)
+        (next(numbers), next(numbers), next(numbers)) if name in triples else next(numbers)
+        for name in _NAMES[kind]
     ]
     return kind(*values)
 
 
 def _flat(record: Task | Site | Counter | Segment) -> list[float | int]:
     found: list[float | int] = []
-    for value in astuple(record):
+    for name in _NAMES[type(record)]:
+        value = getattr(record, name)
         found.extend(value) if isinstance(value, tuple) else found.append(value)
     return found
 
 
-def _triples(kind: type) -> frozenset[str]:
-    return frozenset(("w", "b", "rows", "lane", "col")) if kind is Site else frozenset()
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in FORMATS}
+_TRIPLES = frozenset(("w", "b", "rows", "lane", "col"))

@@ -7,13 +7,12 @@ construction: a ring is filled in the order of the list.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from treadle.errors import GraphError
-from treadle.mega import happens, lanes, memory
+from treadle.mega import fields, happens, lanes, memory
 from treadle.mega.plan import Plan
-from treadle.mega.records import DONE, NONE, Code, Scope, SiteFlag, Task, pack
+from treadle.mega.records import NONE, Code, Scope, SiteFlag, Task
 
 Lists = Sequence[Sequence[Task]]
 
@@ -28,65 +27,16 @@ def verify(plans: Sequence[Plan]) -> None:
     for rank, plan in enumerate(plans):
         if id(plan) not in done:
             done.add(id(plan))
-            _records(plan, rank, lists[rank])
+            fields.check(plan, rank, lists[rank])
             _needs(plan, rank, lists[rank], len(plans))
             _scopes(plan, rank, lists[rank])
             _weights(plan, rank, lists[rank])
-    _ranks(plans, lists)
+    _ranks(plans)
     memory.check(plans, happens.run(plans, lists))
 
 
 def _error(plan: Plan, rank: int, worker: int, task: Task, message: str, hint: str) -> GraphError:
     return GraphError(message, at=happens.place(plan, rank, worker, task), hint=hint)
-
-
-def _records(plan: Plan, rank: int, lists: Lists) -> None:
-    """V8: numbers fit their fields and name things that exist."""
-    whole = GraphError("V8 bounds: the arena's buffers overlap or leave it", hint="lay it out again")
-    at = 0
-    for buffer in plan.buffers:
-        if buffer.offset < at or buffer.offset % 16:
-            raise whole
-        at = buffer.offset + buffer.size
-    if at > plan.shape.arena * 16 or plan.shape.ranks < 1:
-        raise whole
-    for worker, mine in enumerate(lists):
-        if not mine:
-            raise GraphError(
-                f"V3 deadlock: worker {worker} has no task and would never wait",
-                at=f"plan {plan.target}, rank {rank}",
-                hint="give every worker a share of dealt work",
-            )
-        for task in mine:
-            try:
-                pack(task)
-            except struct.error as error:
-                raise _error(plan, rank, worker, task, f"V8 bounds: {error}", "use a wider field") from None
-            named = [c for c, _ in task.waits] + ([task.sig] if task.sig != NONE else [])
-            part, parts = task.share
-            known = task.op in set(Code) and task.p0 < len(plan.sites) and task.n_wait <= 2
-            if not known or max(named, default=0) >= len(plan.counters) or part >= parts:
-                raise _error(
-                    plan, rank, worker, task,
-                    f"V8 bounds: names site {task.p0}, counters {named}, part {part} of {parts}",
-                    "correct the record",
-                )  # fmt: skip
-            site = plan.sites[task.p0]
-            if site.op != task.op or task.row0 or task.rows != plan.shape.rows:
-                raise _error(
-                    plan, rank, worker, task, "V8 bounds: op or rows are not its site's",
-                    "point p0 at the phase's own site",
-                )  # fmt: skip
-    for site in plan.sites:
-        used = [n for n in (*site.w, *site.b, site.norm, site.post, site.q_norm, site.k_norm, site.freq) if n != NONE]
-        if max(used, default=0) >= plan.shape.weights or (
-            site.state != NONE and site.state >= plan.shape.states
-        ):
-            raise GraphError(
-                f"V8 bounds: a site of {Code(site.op).name} names weight {max(used, default=0)} of "
-                f"{plan.shape.weights} or state {site.state} of {plan.shape.states}",
-                hint="correct the site",
-            )
 
 
 def _needs(plan: Plan, rank: int, lists: Lists, ranks: int) -> None:
@@ -238,7 +188,7 @@ def _shared(found: list[tuple[int, int, int]], where: str) -> None:
         raise GraphError("V6 weights: no task runs this phase", at=where, hint="deal its work")
 
 
-def _ranks(plans: Sequence[Plan], lists: Sequence[Lists]) -> None:
+def _ranks(plans: Sequence[Plan]) -> None:
     """V11: all ranks make the same reductions in the same order, each for as many ranks as run."""
     first = _reductions(plans[0])
     for rank, plan in enumerate(plans):
@@ -249,12 +199,8 @@ def _ranks(plans: Sequence[Plan], lists: Sequence[Lists]) -> None:
                 at=f"plan {plan.target} rows {plan.shape.rows}",
                 hint="compile one plan and give it to every rank",
             )
-        for site in plan.sites:
-            if site.rank_stride and not site.flags & SiteFlag.ADD:
-                continue
-            if site.rank_stride:
-                raise GraphError("V11 ranks: a reduction adds in place", hint="store terms")
-    del lists
+        if any(site.rank_stride and site.flags & SiteFlag.ADD for site in plan.sites):
+            raise GraphError("V11 ranks: a reduction adds in place", hint="store terms")
 
 
 def _reductions(plan: Plan) -> list[tuple[int, int, int, int]]:
@@ -263,8 +209,3 @@ def _reductions(plan: Plan) -> list[tuple[int, int, int, int]]:
         for number, site in enumerate(plan.sites)
         if site.rank_stride
     ]
-
-
-def done_need(plan: Plan) -> int:
-    """Signals that end a step."""
-    return plan.counters[DONE].need
