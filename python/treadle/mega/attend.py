@@ -14,6 +14,7 @@ from treadle.mega import deal
 from treadle.mega.records import Site
 
 Array = NDArray[Any]
+Partial = tuple[Array, Array, Array]
 
 
 def attend(
@@ -25,11 +26,11 @@ def attend(
     segment: int,
     size: int,
     site: Site,
-) -> list[Array | None]:
+) -> list[Partial | None]:
     """Partials of query rows against one segment of one KV head; None where a row sees nothing.
 
     q [n, G, d], kv [P, 2, B, K, d], pages of the slot in order, pos [n]; segment covers positions
-    segment · size on. Each partial is [o: G·d | m: G | l: G] with o = sum of exp(s − m) · v.
+    segment · size on. A partial is o [G·d] = sum of exp(s − m) · v, m [G], l [G] = sum of exp(s − m).
     """
     page = kv.shape[2]
     first, end = segment * size, min((segment + 1) * size, int(pos[-1]) + 1)
@@ -37,7 +38,7 @@ def attend(
     held = pages[at // page]
     keys = kv[held, 0, at % page, head]  # [positions, d]
     values = kv[held, 1, at % page, head]
-    found: list[Array | None] = []
+    found: list[Partial | None] = []
     for row, position in zip(q, pos.tolist(), strict=True):
         inside = (at >= deal.seen(position, site.window)) & (at <= position)
         if not inside.any():
@@ -49,21 +50,20 @@ def attend(
         m = s.max(axis=-1)
         weight = np.exp(s - m[:, None])
         o = weight @ values[inside]  # [G, d]
-        found.append(np.concatenate((o.reshape(-1), m, weight.sum(axis=-1))))
+        found.append((o.reshape(-1), m, weight.sum(axis=-1)))
     return found
 
 
-def fold(partials: Array, heads: int, head: int) -> Array:
-    """Partials [segments, heads·d + 2·heads] of one row in ascending order -> [heads, d]."""
-    width = heads * head
-    acc = np.zeros((heads, head), partials.dtype)
-    top = np.full(heads, -np.inf, partials.dtype)
-    total = np.zeros(heads, partials.dtype)
-    for partial in partials:
-        o, m, part = partial[:width].reshape(heads, head), partial[width : width + heads], partial[width + heads : width + 2 * heads]
-        new = np.maximum(top, m)
-        old, fresh = np.exp(top - new), np.exp(m - new)
-        acc = acc * old[:, None] + o * fresh[:, None]
-        total = total * old + part * fresh
+def fold(o: Array, m: Array, l: Array) -> Array:
+    """Partials of one row in ascending order, o [segments, heads·d], m and l [segments, heads] ->
+    [heads, d]."""
+    heads = m.shape[1]
+    acc = np.zeros((heads, o.shape[1] // heads), o.dtype)
+    top, total = np.full(heads, -np.inf, o.dtype), np.zeros(heads, o.dtype)
+    for part, most, weight in zip(o.reshape(len(o), *acc.shape), m, l, strict=True):
+        new = np.maximum(top, most)
+        old, fresh = np.exp(top - new), np.exp(most - new)
+        acc = acc * old[:, None] + part * fresh[:, None]
+        total = total * old + weight * fresh
         top = new
     return acc / total[:, None]

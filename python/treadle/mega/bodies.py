@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,15 +127,22 @@ def _norm(x: Array, weight: Array, eps: float) -> Array:
     return reference("rmsnorm")(np, x, weight, eps=eps)
 
 
-def _folded(step: Step, rank: Rank, site: Site, task: Task, row: int) -> Array:
-    shape = step.plan.shape
-    width = site.heads * (site.head + 2)
+def _folded(
+    step: Step, rank: Rank, site: Site, task: Task, row: int, heads: range | None = None
+) -> Array:
+    """Some query heads of a row (all by default), folded over its segments. [heads · d]"""
+    shape, heads = step.plan.shape, heads or range(site.heads)
+    width = site.heads * site.head
     segments = -(-shape.context // shape.segment)
-    every = view(rank.arena, task.in_off, site.in_stride, segments * task.rows, width)
+    held = segments * task.rows
+    every = view(rank.arena, task.in_off, site.in_stride, held, width + 2 * site.heads)
     position = int(step.batch.pos[row])
     first = deal.seen(position, site.window) // shape.segment
-    held = [every[s * task.rows + row] for s in range(first, position // shape.segment + 1)]
-    return fold(np.stack(held), site.heads, site.head).reshape(-1)
+    mine = every[row + first * task.rows : (position // shape.segment + 1) * task.rows : task.rows]
+    o = mine[:, heads.start * site.head : heads.stop * site.head]
+    m = mine[:, width + heads.start : width + heads.stop]
+    l = mine[:, width + site.heads + heads.start : width + site.heads + heads.stop]
+    return fold(o, m, l).reshape(-1)
 
 
 def _finish(y: Array, site: Site) -> Array:
@@ -149,18 +156,6 @@ def _gated(y: Array, site: Site) -> Array:
     both = y.reshape(len(y), y.shape[1] // (2 * lane), 2, lane)
     act = {Act.SILU: "silu", Act.GELU_TANH: "gelu_tanh"}[Act(site.act)]
     return reference("glu")(np, both[:, :, 0], both[:, :, 1], act=act).reshape(len(y), y.shape[1] // 2)
-
-
-def _columns(site: Site, strip0: int, count: int) -> tuple[Array, Array]:
-    """Which of the outputs of a strip range are real, and their columns."""
-    part, row = lanes.order(site)
-    inside = slice(strip0 * STRIP, (strip0 + count) * STRIP)
-    part, row = part[inside], row[inside]
-    if site.act:
-        row = row[part == 0]
-        part = part[part == 0]
-    keep = np.flatnonzero(row < np.asarray(site.rows)[part])
-    return keep, np.asarray(site.col)[part[keep]] + row[keep]
 
 
 # -- bodies ---------------------------------------------------------------------------------
@@ -199,7 +194,7 @@ def _linear(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
     y = _finish(y, site)
     if site.act:
         y = _gated(y, site)
-    keep, cols = _columns(site, task.w_tile0, task.w_tiles)
+    keep, cols = lanes.made(site, task.w_tile0, task.w_tiles)
     stores: list[Store] = []
     for out in outs(step, rank, site, task, task.rows, site.n):
         out = out[mine.start : mine.stop]
@@ -267,13 +262,13 @@ def _attn(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
             mine = [p[j] for p in partials if p[j] is not None]
             cols = (heads[:, None] * site.head + np.arange(site.head)).reshape(-1)
             if not split:
-                record = np.stack([cast("Array", m) for m in mine])
-                stores.append((out[row], cols, fold(record, group, site.head).reshape(-1)))
+                o, m, l = (np.stack(parts) for parts in zip(*mine, strict=True))
+                stores.append((out[row], cols, fold(o, m, l).reshape(-1)))
             elif mine:
                 width = site.heads * site.head
                 every = np.concatenate((cols, width + heads, width + site.heads + heads))
                 at = item.segment * task.rows + row
-                stores.append((out[at], every, cast("Array", mine[0])))
+                stores.append((out[at], every, np.concatenate(mine[0])))
     return stores
 
 
@@ -286,7 +281,7 @@ def _fold(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
     for i in deal.rows(_count(step, site) * len(mine), task.share):
         row, head = i // len(mine), mine[i % len(mine)]
         cols = slice(head * site.head, (head + 1) * site.head)
-        stores.append((out[row], cols, _folded(step, rank, site, task, row)[cols]))
+        stores.append((out[row], cols, _folded(step, rank, site, task, row, range(head, head + 1))))
     return stores
 
 
@@ -310,7 +305,7 @@ def _experts_up(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
         expert, strip = used[i // held], i % held * unit
         row, a = np.nonzero(chosen == expert)
         y = h[row] @ weights[expert, strip * STRIP : (strip + unit) * STRIP].T
-        keep, cols = _columns(site, strip, unit)
+        keep, cols = lanes.made(site, strip, unit)
         at = row * site.active + a
         stores.append((out, np.ix_(at, cols), _gated(y, site)[:, keep]))
     return stores
@@ -319,7 +314,7 @@ def _experts_up(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
 def _experts_down(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
     weight, chosen = _route(step, rank, site, task)
     packed = slice(task.w_tile0 * STRIP, (task.w_tile0 + task.w_tiles) * STRIP)
-    keep, cols = _columns(site, task.w_tile0, task.w_tiles)
+    keep, cols = lanes.made(site, task.w_tile0, task.w_tiles)
     x = view(rank.arena, task.in_off, site.in_stride, task.rows * site.active, site.k)
     count = _count(step, site)
     y = np.zeros((count, task.w_tiles * STRIP), rank.arena.dtype)

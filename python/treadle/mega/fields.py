@@ -97,6 +97,8 @@ def _task(plan: Plan, task: Task, at: str) -> None:
     first, count = task.pair
     if task.op in (Code.ATTN, Code.FOLD) and not first < first + count <= site.kv_heads:
         raise _bad(f"heads {first}..{first + count} of {site.kv_heads}", at)
+    if task.p2 and task.op not in (Code.ATTN, Code.FOLD, Code.LINEAR):
+        raise _bad("has a slice or heads where its op knows none", at)
     if task.out_off == NONE or (task.aux_off == NONE and task.op == Code.LINEAR and count):
         raise _bad("has nowhere to store", at)
 

@@ -54,17 +54,37 @@ def _order(
     return np.concatenate(parts), np.concatenate(found)
 
 
-def columns(site: Site, strip0: int, count: int) -> tuple[tuple[int, int], ...]:
-    """Output columns of a range of strips as ascending disjoint [first, end) runs."""
-    part, row = order(site)
+def made(site: Site, strip0: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which outputs of a range of strips are real, and the column of each.
+
+    With a gate an output is one of a lane: the pair of gate and up counts once.
+    """
+    parts = slice(site.parts)
+    return _made(site.rows[parts], site.lane[parts], site.col[parts], bool(site.act), strip0, count)
+
+
+@lru_cache(maxsize=4096)
+def _made(
+    rows: tuple[int, ...],
+    lanes: tuple[int, ...],
+    cols: tuple[int, ...],
+    gated: bool,
+    strip0: int,
+    count: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    part, row = _order(rows, lanes)
     inside = slice(strip0 * STRIP, (strip0 + count) * STRIP)
     part, row = part[inside], row[inside]
-    keep = row < np.asarray(site.rows)[part]
-    if site.act:
-        keep &= part == 0
-    cols = np.sort(np.asarray(site.col)[part[keep]] + row[keep])
+    if gated:
+        part, row = part[part == 0], row[part == 0]
+    keep = np.flatnonzero(row < np.asarray(rows)[part])
+    return keep, np.asarray(cols)[part[keep]] + row[keep]
+
+
+def columns(site: Site, strip0: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Output columns of a range of strips as ascending disjoint [first, end) runs."""
+    cols = np.sort(made(site, strip0, count)[1])
     if not len(cols):
         return ()
     breaks = np.flatnonzero(np.diff(cols) != 1) + 1
-    runs = np.split(cols, breaks)
-    return tuple((int(run[0]), int(run[-1]) + 1) for run in runs)
+    return tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(cols, breaks))

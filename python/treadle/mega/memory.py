@@ -1,5 +1,5 @@
 """Rules about bytes: V4 no races over two steps, V7 nothing is read that was not written, V12 sums
-take every term."""
+take every term and nothing that was made goes unread."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class _Content:
 
     phase: tuple[int, int] = (0, -1)
     stride: int = 0
+    read: bool = True
     spans: dict[tuple[int, int], list[tuple[int, int]]] = field(
         default_factory=dict[tuple[int, int], list[tuple[int, int]]]
     )
@@ -152,6 +153,7 @@ class _Memory:
             if first <= rows[0] and end >= rows[1]
             for span in held
         ]
+        content.read = True
         if access.whole:
             spans = self._joined(event, content, rows, name)
         if not _covers(spans, columns):
@@ -187,7 +189,13 @@ class _Memory:
         if not access.inplace and (
             content.phase != phase or content.stride != access.region.stride
         ):
-            self._contents[name] = content = _Content(phase, access.region.stride)
+            if not content.read:
+                raise self._error(
+                    event,
+                    f"V12 sums: overwrites {name}, which phase {content.phase[1]} made and nobody read",
+                    "let a reader take it, or do not make it",
+                )
+            self._contents[name] = content = _Content(phase, access.region.stride, read=False)
         if access.inplace:
             return  # what is there stays; the part written was read first or is kept
         if access.deal is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TypeVar
 
 NONE = 0xFFFFFFFF
@@ -46,15 +46,15 @@ class Scope(IntEnum):
     SYSTEM = 3
 
 
-class TaskFlag(IntFlag):
-    """Bits of a task beside the scope of its signal."""
+class TaskFlag:
+    """Bits of a task beside the scope of its signal. Plain integers: records hold them as such."""
 
     PACKET = 4
     BOUND = 16
     FIRST = 32
 
 
-class SiteFlag(IntFlag):
+class SiteFlag:
     """Bits of a site."""
 
     WANTED = 1

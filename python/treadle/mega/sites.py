@@ -109,7 +109,9 @@ class Builder:
         if load.fold is not None:
             site = _shaped(site, load.fold)
         if phase.heads is not None:
-            site = self._attention(_shaped(site, phase.heads), phase.heads)
+            site = _shaped(site, phase.heads)
+            if phase.code is not Code.FOLD:
+                site = self._attention(site, phase.heads)
         if phase.route is not None:
             route = phase.route
             site = replace(
@@ -193,7 +195,7 @@ class Builder:
         found: list[Draft] = []
         for worker in range(self._target.workers):
             mine = fields | {"p1": worker % crew | crew << 16}
-            if phase.heads is not None:
+            if phase.code in (Code.ATTN, Code.FOLD):
                 each = site.kv_heads // crews
                 mine["p2"] = worker // crew * each | each << 16
             found.append(Draft(worker, mine, group=worker // crew))
@@ -243,7 +245,7 @@ def _flags(phase: Phase) -> int:
         SiteFlag.APPEND: split,
         SiteFlag.SPLIT: split,
     }
-    return sum(int(flag) for flag, on in chosen.items() if on)
+    return sum(flag for flag, on in chosen.items() if on)
 
 
 def _shaped(site: Site, heads: Heads) -> Site:

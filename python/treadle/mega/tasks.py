@@ -107,7 +107,7 @@ class _Chain:
         aux = phase.store or ("scores" if phase.route is not None else "")
         plain = Task(
             op=int(phase.code),
-            flags=int(scope) | (int(TaskFlag.PACKET) if self._target.packets and not last else 0),
+            flags=int(scope) | (TaskFlag.PACKET if self._target.packets and not last else 0),
             in_off=offsets[phase.load.base] if phase.load.base else NONE,
             aux_off=offsets[aux] if aux else NONE,
             rows=self._rows,
@@ -130,10 +130,10 @@ class _Chain:
         before, groups = self._before
         counter = before + (group if groups > 1 else 0)
         if first:
-            flags = task.flags | int(TaskFlag.FIRST)
+            flags = task.flags | TaskFlag.FIRST
             return replace(task, n_wait=2, wait0=counter, wait1=DONE, flags=flags)
         if last:
-            flags = task.flags | int(TaskFlag.BOUND)
+            flags = task.flags | TaskFlag.BOUND
             return replace(task, n_wait=2, wait0=counter, wait1=BOUND, flags=flags)
         return replace(task, n_wait=1, wait0=counter)
 
