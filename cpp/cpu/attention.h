@@ -6,8 +6,9 @@
 
 namespace treadle::cpu {
 
-inline constexpr size_t kPage = 16;    // positions a page
-inline constexpr size_t kChunk = 128;  // positions whose softmax is one unit, counted from 0
+inline constexpr size_t kPage = 16;  // positions a page
+inline constexpr size_t kChunk =
+    128;  // positions whose softmax is one unit, from a segment's start
 inline constexpr size_t kMaxHead = 256;
 
 // One KV head of one layer. A page holds K as [size][16 positions], so that sixteen scores are
@@ -33,7 +34,8 @@ struct AttentionItem {
   size_t position;
   size_t window;
   float scale;
-  float softcap;  // 0: none
+  float softcap;   // 0: none
+  size_t segment;  // positions of a segment: a multiple of 16; partials are a segment's
   KvHead kv;
   const int32_t* table;  // page of positions 16 i .. 16 i + 15
 
@@ -42,19 +44,20 @@ struct AttentionItem {
     return window && p + 1 > window ? p + 1 - window : 0;
   }
   size_t end_key(size_t row) const { return position + row / group + 1; }
-  // Chunks that any row sees: first .. last, inclusive.
-  size_t first_chunk() const { return first_key(0) / kChunk; }
-  size_t last_chunk() const { return (end_key(rows - 1) - 1) / kChunk; }
+  // Segments that any row sees: first .. last, inclusive.
+  size_t first_segment() const { return first_key(0) / segment; }
+  size_t last_segment() const { return (end_key(rows - 1) - 1) / segment; }
 };
 
-// What one chunk gives a row: the maximum m of its scores, l = sum of exp(score - m), and o =
-// sum of exp(score - m) * v. m = -inf: the row sees nothing of the chunk. `chunk_stride` floats lie
-// between chunks of m and l, `chunk_stride * size` of o. Rows of a chunk lie one after another.
+// What one segment gives a row: the maximum m of its scores, l = sum of exp(score - m), and o =
+// sum of exp(score - m) * v. A row that sees nothing of the segment is left as it is. Pointers are
+// those of query 0, head 0; heads lie 1 float apart in m and l, `head` floats in o.
 struct AttentionPartials {
   float* m;
   float* l;
   float* o;
-  size_t chunk_stride;
+  size_t query_stride;
+  size_t segment_stride;
 };
 
 }  // namespace treadle::cpu

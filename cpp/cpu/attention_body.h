@@ -1,6 +1,7 @@
-// Attention of a few rows over the chunks of a sequence, over any set of lanes. Every chunk of 128
-// positions is a softmax of its own; chunks are folded in their order, so a row's bits depend
-// neither on which rows share its reads nor on how chunks were dealt out.
+// Attention of a few rows over the positions of a sequence, over any set of lanes. A segment is cut
+// into chunks of 128 positions, each a softmax of its own; chunks fold into their segment and
+// segments into the row, both in order, so a row's bits depend neither on which rows share its
+// reads nor on who computed which segment.
 #pragma once
 
 #include "cpu/attention.h"
@@ -25,7 +26,7 @@ constexpr float nothing = -__builtin_inff();
 
 // Scores of R rows over the pages of a chunk; what a row does not see is -inf.
 template <class L, int R>
-static inline void score(const AttentionItem& item, size_t row, size_t chunk, size_t first,
+static inline void score(const AttentionItem& item, size_t row, size_t base, size_t first,
                          size_t end, float (&scores)[R][kChunk]) {
   using F = typename L::F;
   const float* q[R];
@@ -35,12 +36,12 @@ static inline void score(const AttentionItem& item, size_t row, size_t chunk, si
   }
   const F by = L::set(item.scale);
   for (size_t p = 0; p < kChunk; p += kPage) {
-    const size_t base = chunk * kChunk + p;
-    if (base + kPage <= first || base >= end) {
+    const size_t at = base + p;
+    if (at + kPage <= first || at >= end) {
       for (int r = 0; r < R; ++r) L::store(&scores[r][p], L::set(nothing));
       continue;
     }
-    const uint16_t* keys = item.kv.keys(static_cast<size_t>(item.table[base / kPage]));
+    const uint16_t* keys = item.kv.keys(static_cast<size_t>(item.table[at / kPage]));
     F even[R], odd[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) even[r] = odd[r] = L::set(0.0f);
@@ -62,23 +63,22 @@ static inline void score(const AttentionItem& item, size_t row, size_t chunk, si
   }
   for (int r = 0; r < R; ++r) {
     const size_t at = row + static_cast<size_t>(r);
-    const size_t from = item.first_key(at), to = item.end_key(at), base = chunk * kChunk;
+    const size_t from = item.first_key(at), to = item.end_key(at);
     for (size_t i = 0; base + i < from && i < kChunk; ++i) scores[r][i] = nothing;
     for (size_t i = to > base ? to - base : 0; i < kChunk; ++i) scores[r][i] = nothing;
   }
 }
 
-// Partials of R rows: m [R], l [R], o [R][size].
+// Partials of R rows over one chunk, positions base to `limit`: m [R], l [R], o [R][size].
 template <class L, int R>
-static void attend_rows(const AttentionItem& item, size_t row, size_t chunk, float* m, float* l,
-                        float* o) {
+static void attend_chunk(const AttentionItem& item, size_t row, size_t base, size_t limit, float* m,
+                         float* l, float* o) {
   using F = typename L::F;
-  const size_t base = chunk * kChunk;
   size_t first = item.first_key(row), end = item.end_key(row + R - 1);
   if (first < base) first = base;
-  if (end > base + kChunk) end = base + kChunk;
+  if (end > limit) end = limit;
   alignas(64) float scores[R][kChunk];
-  score<L, R>(item, row, chunk, first, end, scores);
+  score<L, R>(item, row, base, first, end, scores);
   for (int r = 0; r < R; ++r) {
     F most = L::load(scores[r]);
     for (size_t i = 16; i < kChunk; i += 16) most = L::max(most, L::load(&scores[r][i]));
@@ -146,26 +146,74 @@ static inline void finish_row(const AttentionItem& item, size_t row, float l, co
   for (size_t d = 0; d < item.kv.size; d += 16) L::store(to + d, L::div(L::load(o + d), by));
 }
 
+template <int R>
+struct Running {  // (m, l, o) so far
+  float m[R], l[R];
+  alignas(64) float o[R * kMaxHead];
+
+  void clear(size_t size) {
+    for (int r = 0; r < R; ++r) {
+      m[r] = nothing;
+      l[r] = 0.0f;
+    }
+    __builtin_memset(o, 0, R * size * sizeof(float));
+  }
+};
+
+template <class L, int R>
+static inline void take(const Running<R>& part, size_t size, Running<R>& total) {
+  for (size_t r = 0; r < R; ++r) {
+    take_chunk<L>(part.m[r], part.l[r], part.o + r * size, size, total.m[r], total.l[r],
+                  total.o + r * size);
+  }
+}
+
+// One segment of R rows.
+template <class L, int R>
+static void attend_segment(const AttentionItem& item, size_t row, size_t segment,
+                           Running<R>& total) {
+  const size_t size = item.kv.size, last = item.end_key(row + R - 1), lowest = item.first_key(row);
+  const size_t start = segment * item.segment;
+  const size_t end = start + item.segment < last ? start + item.segment : last;
+  total.clear(size);
+  size_t base = start;
+  if (lowest > start) base += (lowest - start) / kChunk * kChunk;
+  for (; base < end; base += kChunk) {
+    Running<R> part;
+    const size_t limit = base + kChunk < end ? base + kChunk : end;
+    attend_chunk<L, R>(item, row, base, limit, part.m, part.l, part.o);
+    take<L, R>(part, size, total);
+  }
+}
+
 template <class L, int R>
 static void attention_rows(const AttentionItem& item, size_t row, float* out, size_t query_stride,
                            size_t head_stride) {
-  alignas(64) float total_o[R * kMaxHead], o[R * kMaxHead];
-  float total_m[R], total_l[R], m[R], l[R];
   const size_t size = item.kv.size;
-  for (int r = 0; r < R; ++r) {
-    total_m[r] = nothing;
-    total_l[r] = 0.0f;
-  }
-  __builtin_memset(total_o, 0, R * size * sizeof(float));
-  const size_t last = (item.end_key(row + R - 1) - 1) / kChunk;
-  for (size_t chunk = item.first_key(row) / kChunk; chunk <= last; ++chunk) {
-    attend_rows<L, R>(item, row, chunk, m, l, o);
-    for (size_t r = 0; r < R; ++r) {
-      take_chunk<L>(m[r], l[r], o + r * size, size, total_m[r], total_l[r], total_o + r * size);
-    }
+  const size_t last = (item.end_key(row + R - 1) - 1) / item.segment;
+  Running<R> total, part;
+  total.clear(size);
+  for (size_t s = item.first_key(row) / item.segment; s <= last; ++s) {
+    attend_segment<L, R>(item, row, s, part);
+    take<L, R>(part, size, total);
   }
   for (size_t r = 0; r < R; ++r) {
-    finish_row<L>(item, row + r, total_l[r], total_o + r * size, out, query_stride, head_stride);
+    finish_row<L>(item, row + r, total.l[r], total.o + r * size, out, query_stride, head_stride);
+  }
+}
+
+template <class L, int R>
+static void attend_rows(const AttentionItem& item, size_t row, size_t segment,
+                        const AttentionPartials& out) {
+  const size_t size = item.kv.size;
+  Running<R> total;
+  attend_segment<L, R>(item, row, segment, total);
+  for (size_t r = 0; r < R; ++r) {
+    if (total.m[r] == nothing) continue;
+    const size_t at = (row + r) / item.group * out.query_stride, head = (row + r) % item.group;
+    out.m[at + head] = total.m[r];
+    out.l[at + head] = total.l[r];
+    __builtin_memcpy(out.o + at + head * size, total.o + r * size, size * sizeof(float));
   }
 }
 
@@ -193,25 +241,25 @@ static void attention(const AttentionItem& item, float* out, size_t query_stride
 }
 
 template <class L>
-static void attend(const AttentionItem& item, size_t chunk, AttentionPartials out) {
-  tiles<L>(item.rows, [&]<int R>(size_t row) {
-    attend_rows<L, R>(item, row, chunk, out.m + row, out.l + row, out.o + row * item.kv.size);
-  });
+static void attend(const AttentionItem& item, size_t segment, const AttentionPartials& out) {
+  tiles<L>(item.rows, [&]<int R>(size_t row) { attend_rows<L, R>(item, row, segment, out); });
 }
 
 template <class L>
-static void fold(const AttentionItem& item, AttentionPartials first, size_t chunks, float* out,
+static void fold(const AttentionItem& item, const AttentionPartials& parts, float* out,
                  size_t query_stride, size_t head_stride) {
-  alignas(64) float total_o[kMaxHead];
   const size_t size = item.kv.size;
   for (size_t row = 0; row < item.rows; ++row) {
-    float m = nothing, l = 0.0f;
-    __builtin_memset(total_o, 0, size * sizeof(float));
-    for (size_t c = 0; c < chunks; ++c) {
-      const size_t at = c * first.chunk_stride + row;
-      take_chunk<L>(first.m[at], first.l[at], first.o + at * size, size, m, l, total_o);
+    Running<1> total;
+    total.clear(size);
+    const size_t at = row / item.group * parts.query_stride, head = row % item.group;
+    const size_t last = (item.end_key(row) - 1) / item.segment;
+    for (size_t s = item.first_key(row) / item.segment; s <= last; ++s) {
+      const size_t from = s * parts.segment_stride + at;
+      take_chunk<L>(parts.m[from + head], parts.l[from + head], parts.o + from + head * size, size,
+                    total.m[0], total.l[0], total.o);
     }
-    finish_row<L>(item, row, l, total_o, out, query_stride, head_stride);
+    finish_row<L>(item, row, total.l[0], total.o, out, query_stride, head_stride);
   }
 }
 

@@ -42,9 +42,10 @@ struct Kernels {
   void (*kv_write)(const KvHead& kv, size_t page, size_t offset, const float* k, const float* v);
   // out[query * query_stride + head * head_stride + i], as item.q lies.
   void (*attention)(const AttentionItem& item, float* out, size_t query_stride, size_t head_stride);
-  // The same in two steps: partials of one chunk, then all chunks folded in their order.
-  void (*attend)(const AttentionItem& item, size_t chunk, AttentionPartials out);
-  void (*fold)(const AttentionItem& item, AttentionPartials first, size_t chunks, float* out,
+  // The same in two steps: partials of one segment, then all segments that a row sees folded in
+  // order; `parts` are those of segment 0.
+  void (*attend)(const AttentionItem& item, size_t segment, const AttentionPartials& out);
+  void (*fold)(const AttentionItem& item, const AttentionPartials& parts, float* out,
                size_t query_stride, size_t head_stride);
 };
 

@@ -190,6 +190,7 @@ void elementwise(const std::vector<const Kernels*>& all, size_t count) {
 struct Case {
   size_t group, queries, position, window, size;
   float softcap;
+  size_t segment = 256;
 };
 
 void attention(const std::vector<const Kernels*>& all, const Case& c) {
@@ -220,6 +221,7 @@ void attention(const std::vector<const Kernels*>& all, const Case& c) {
                      .window = c.window,
                      .scale = 0.5f,
                      .softcap = c.softcap,
+                     .segment = c.segment,
                      .kv = kv,
                      .table = table.data()};
   std::vector<float> first;
@@ -228,14 +230,17 @@ void attention(const std::vector<const Kernels*>& all, const Case& c) {
     k->attention(item, out.data(), item.query_stride, item.head_stride);
     if (first.empty()) first = out;
     check(same(out, first), "attention: variants differ");
-    const size_t from = item.first_chunk(), chunks = item.last_chunk() - from + 1;
-    std::vector<float> m(chunks * item.rows), l(m), o(m.size() * c.size);
-    for (size_t i = chunks; i-- > 0;) {  // any order
-      k->attend(item, from + i,
-                {&m[i * item.rows], &l[i * item.rows], &o[i * item.rows * c.size], 0});
+    const size_t from = item.first_segment(), to = item.last_segment();
+    const size_t each = c.group * (c.size + 2), stride = c.queries * each;  // as a plan lays it out
+    std::vector<float> record((to + 1) * stride, NAN);
+    AttentionPartials parts{&record[c.group * c.size], &record[c.group * (c.size + 1)], &record[0],
+                            each, stride};
+    for (size_t s = to + 1; s-- > from;) {  // any order
+      AttentionPartials mine = parts;
+      mine.m += s * stride, mine.l += s * stride, mine.o += s * stride;
+      k->attend(item, s, mine);
     }
-    k->fold(item, {m.data(), l.data(), o.data(), item.rows}, chunks, folded.data(),
-            item.query_stride, item.head_stride);
+    k->fold(item, parts, folded.data(), item.query_stride, item.head_stride);
     check(same(folded, first), "attention: folded partials differ");
     for (size_t i = 0; i < c.queries; ++i) {  // one query at a time
       AttentionItem one = item;
@@ -319,7 +324,8 @@ int main() {
   attention(all, {3, 1, 300, 0, 64, 0});
   attention(all, {3, 5, 125, 0, 64, 0});
   attention(all, {1, 9, 0, 0, 32, 0});
-  attention(all, {2, 20, 500, 140, 80, 15});
+  attention(all, {2, 20, 500, 140, 80, 15, 176});
+  attention(all, {3, 2, 700, 0, 64, 0, 48});
   attention(all, {8, 3, 40, 7, 16, 0});
   halves(all);
   std::vector<float> row(64, 1.0f);
