@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include "bind/python_apply.h"
+#include "bind/python_cpu.h"
 #include "bind/python_error.h"
 #include "bind/python_grammar.h"
 #include "bind/python_rows.h"
@@ -20,6 +21,7 @@ NB_MODULE(_core, module) {
   treadle::bind_tokens(module);
   treadle::bind_rows(module);
   treadle::bind_apply(module);
+  treadle::bind_cpu(module);
   treadle::bind_grammar(module);
   treadle::bind_matcher(module);
   treadle::bind_text(module);
