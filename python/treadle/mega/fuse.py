@@ -78,7 +78,10 @@ class _Walk:
         if cap:
             raise self._unsupported(node, "cannot be soft-capped", "cap a linear's output")
         width = self._width(value)
-        self._emit(Phase(Code.EMBED, Load(width), "x0", width, weights=node.inputs[:1], scale=scale))
+        rows = self.graph.size(self.graph.params[node.inputs[0]].shape[0])
+        self._emit(
+            Phase(Code.EMBED, Load(width), "x0", width, rows=(rows,), weights=node.inputs[:1], scale=scale)
+        )
         self._keep(value, Load(width, "x0"))
 
     def _linear(self, node: Node) -> None:
