@@ -154,7 +154,8 @@ class TaskCheck {
 
 std::string site_fault(const Site& s) {
   if (s.parts > 3 || s.k > most_width || s.n > most_width || s.act > 2) return "is malformed";
-  for (uint32_t j = 0; j < s.parts; ++j) {
+  const bool embeds = s.op == static_cast<uint16_t>(Op::embed);  // its table has no strips
+  for (uint32_t j = 0; j < s.parts && !embeds; ++j) {
     if (s.lane[j] == 0 || s.lane[j] % kStripRows || s.lane[j] > most_width) {
       return "has lanes that are no whole strips";
     }
