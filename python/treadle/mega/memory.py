@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from treadle.errors import GraphError
 from treadle.mega.access import Access, Region, accesses
 from treadle.mega.happens import Event, place
 from treadle.mega.plan import Buffer, Plan
 
-Key = tuple[int, Region, bool]
-
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 @dataclass(slots=True)
 class _Touch:
@@ -22,6 +25,30 @@ class _Touch:
     event: Event
     number: int
     before: int = -1
+
+
+class _Table:
+    """Who touched a buffer. writes, reads: each worker's latest touch, for a quick answer."""
+
+    def __init__(self, lanes: int) -> None:
+        self.by_lane: list[dict[tuple[Region, bool], _Touch]] = [{} for _ in range(lanes)]
+        self._writes = np.full(lanes, -1, np.int32)
+        self._reads = np.full(lanes, -1, np.int32)
+
+    def late(self, clock: NDArray[np.int32], *, reads: bool) -> NDArray[np.int64]:
+        """Workers whose latest touch is not known to be over; reads count if `reads`."""
+        last = np.maximum(self._writes, self._reads) if reads else self._writes
+        return np.flatnonzero(last >= clock)
+
+    def add(self, lane: int, event: Event, access: Access) -> None:
+        """Remembers a touch."""
+        touches, key = self.by_lane[lane], (access.region, access.write)
+        old, before = touches.get(key), -1
+        if old is not None:
+            same = old.event.task.p0 == event.task.p0 and old.event.epoch == event.epoch
+            before = old.before if same else old.number
+        touches[key] = _Touch(access, event, event.number, before)
+        (self._writes if access.write else self._reads)[lane] = event.number
 
 
 @dataclass(slots=True)
@@ -62,7 +89,7 @@ class _Memory:
         self, plans: Sequence[Plan], rank: int, lanes: dict[tuple[int, int], int]
     ) -> None:
         self._plans, self._rank, self._lanes = plans, rank, lanes
-        self._touches: dict[str, dict[Key, _Touch]] = {}
+        self._touches: dict[str, _Table] = {}
         self._contents: dict[str, _Content] = {}
         self._known: dict[tuple[int, int, int, int], list[tuple[Access, str, int]]] = {}
 
@@ -111,20 +138,19 @@ class _Memory:
     def _ordered(self, event: Event, access: Access, name: str) -> None:
         """Every conflicting touch of another worker must be over before this one starts."""
         lane = self._lanes[event.rank, event.worker]
-        touches = self._touches.setdefault(name, {})
-        for (other, region, write), touch in touches.items():
-            if other == lane or not (write or access.write) or not overlap(region, access.region):
+        table = self._touches.get(name)
+        if table is None:
+            table = self._touches[name] = _Table(len(self._lanes))
+        for other in table.late(event.clock, reads=access.write).tolist():
+            if other == lane:
                 continue
-            last = touch.before if _dealt(event, access, touch) else touch.number
-            if last >= event.clock[other]:
-                raise self._race(event, access, name, touch)
-        key = (lane, access.region, access.write)
-        old = touches.get(key)
-        before = -1
-        if old is not None:
-            same = old.event.task.p0 == event.task.p0 and old.event.epoch == event.epoch
-            before = old.before if same else old.number
-        touches[key] = _Touch(access, event, event.number, before)
+            for (region, write), touch in table.by_lane[other].items():
+                if not (write or access.write) or not overlap(region, access.region):
+                    continue
+                last = touch.before if _dealt(event, access, touch) else touch.number
+                if last >= event.clock[other]:
+                    raise self._race(event, access, name, touch)
+        table.add(lane, event, access)
 
     def _race(self, event: Event, access: Access, name: str, touch: _Touch) -> GraphError:
         low = max(access.region.start, touch.access.region.start)
@@ -205,7 +231,7 @@ class _Memory:
             if len(seen) < parts:
                 return
         rows, columns = _rectangle(access.region, base)
-        content.spans.setdefault(rows, []).append(columns)
+        content.spans[rows] = _merged([*content.spans.get(rows, ()), columns])
 
     def _error(self, event: Event, message: str, hint: str) -> GraphError:
         at = place(self._plans[event.rank], event.rank, event.worker, event.task)
