@@ -18,9 +18,6 @@ Lists = Sequence[Sequence[Task]]
 
 def check(plan: Plan, rank: int, lists: Lists) -> None:
     """Raises GraphError V8, or V2 where a worker does not begin and end a step as it must."""
-    _arena(plan)
-    for number, site in enumerate(plan.sites):
-        _site(plan, number, site)
     for worker, mine in enumerate(lists):
         if not mine:
             raise GraphError(
@@ -32,6 +29,13 @@ def check(plan: Plan, rank: int, lists: Lists) -> None:
             at = place(plan, rank, worker, task)
             _task(plan, task, at)
             _host(task, at, first=position == 0)
+
+
+def check_sites(plan: Plan) -> None:
+    """Raises GraphError V8 for an arena or a site that cannot be."""
+    _arena(plan)
+    for number, site in enumerate(plan.sites):
+        _site(plan, number, site)
 
 
 def _arena(plan: Plan) -> None:

@@ -135,7 +135,8 @@ class _Greedy:
             known = self._known.setdefault((other, task.sig, epoch), np.zeros_like(clock))
             np.maximum(known, clock, out=known)
             self._seen[other][task.sig] = count + 1
-            freed += self._blocked.pop((other, task.sig), [])
+            if (count + 1) % need == 0:
+                freed += self._blocked.pop((other, task.sig), [])
         return freed
 
     def _stuck(self, rank: int, worker: int, task: Task) -> GraphError:

@@ -5,23 +5,73 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from treadle.errors import GraphError
 from treadle.mega.access import Access, Region, accesses
 from treadle.mega.happens import Event, place
 from treadle.mega.plan import Buffer, Plan
 
-Key = tuple[int, Region, bool]
-
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 @dataclass(slots=True)
 class _Touch:
-    """The last touches of one region by one worker: the latest, and the one of an earlier phase."""
+    """The last touch of one region by one worker. row: its line in the table of columns."""
 
     access: Access
     event: Event
-    number: int
+    row: int
     before: int = -1
+
+
+class _Table:
+    """Who touched a buffer, as columns, so that one look finds all conflicts of an access.
+
+    A line a worker and region: lane, write, first and last byte, stride, width, and the number of
+    the worker's latest task that touched it.
+    """
+
+    def __init__(self) -> None:
+        self.touches: list[_Touch] = []
+        self._at: dict[tuple[int, Region, bool], int] = {}
+        self._lines = np.zeros((64, 7), np.int64)
+
+    def late(self, lane: int, clock: NDArray[np.int32], access: Access) -> NDArray[np.int64]:
+        """Lines of other workers that conflict with an access and are not known to be over."""
+        lines = self._lines[: len(self.touches)]
+        found = np.flatnonzero((lines[:, 6] >= clock[lines[:, 0]]) & (lines[:, 0] != lane))
+        if not access.write:
+            found = found[lines[found, 1] > 0]
+        if not len(found):
+            return found
+        region = access.region
+        some = lines[found]
+        hull = (some[:, 2] < region.end) & (some[:, 3] > region.start)
+        apart = (region.start - some[:, 2]) % region.stride
+        columns = (apart < some[:, 5]) | (apart + region.width > region.stride)
+        other = (some[:, 4] != region.stride) | (region.count == 1)
+        return found[hull & (columns | other)]
+
+    def add(self, lane: int, event: Event, access: Access) -> None:
+        """Remembers a touch."""
+        region = access.region
+        key = lane, region, access.write
+        row = self._at.get(key)
+        if row is None:
+            row = self._at[key] = len(self.touches)
+            if row == len(self._lines):
+                self._lines = np.concatenate((self._lines, np.zeros_like(self._lines)))
+            self.touches.append(_Touch(access, event, row))
+            numbers = (lane, access.write, region.start, region.end, region.stride, region.width)
+            self._lines[row, :6] = numbers
+        old = self.touches[row]
+        same = old.event.task.p0 == event.task.p0 and old.event.epoch == event.epoch
+        before = old.before if same else old.event.number
+        self.touches[row] = _Touch(access, event, row, before)
+        self._lines[row, 6] = event.number
 
 
 @dataclass(slots=True)
@@ -62,7 +112,7 @@ class _Memory:
         self, plans: Sequence[Plan], rank: int, lanes: dict[tuple[int, int], int]
     ) -> None:
         self._plans, self._rank, self._lanes = plans, rank, lanes
-        self._touches: dict[str, dict[Key, _Touch]] = {}
+        self._touches: dict[str, _Table] = {}
         self._contents: dict[str, _Content] = {}
         self._known: dict[tuple[int, int, int, int], list[tuple[Access, str, int]]] = {}
 
@@ -111,20 +161,13 @@ class _Memory:
     def _ordered(self, event: Event, access: Access, name: str) -> None:
         """Every conflicting touch of another worker must be over before this one starts."""
         lane = self._lanes[event.rank, event.worker]
-        touches = self._touches.setdefault(name, {})
-        for (other, region, write), touch in touches.items():
-            if other == lane or not (write or access.write) or not overlap(region, access.region):
-                continue
-            last = touch.before if _dealt(event, access, touch) else touch.number
-            if last >= event.clock[other]:
+        table = self._touches.setdefault(name, _Table())
+        for row in table.late(lane, event.clock, access).tolist():
+            touch = table.touches[row]
+            other = self._lanes[touch.event.rank, touch.event.worker]
+            if not _dealt(event, access, touch) or touch.before >= event.clock[other]:
                 raise self._race(event, access, name, touch)
-        key = (lane, access.region, access.write)
-        old = touches.get(key)
-        before = -1
-        if old is not None:
-            same = old.event.task.p0 == event.task.p0 and old.event.epoch == event.epoch
-            before = old.before if same else old.number
-        touches[key] = _Touch(access, event, event.number, before)
+        table.add(lane, event, access)
 
     def _race(self, event: Event, access: Access, name: str, touch: _Touch) -> GraphError:
         low = max(access.region.start, touch.access.region.start)
@@ -205,21 +248,11 @@ class _Memory:
             if len(seen) < parts:
                 return
         rows, columns = _rectangle(access.region, base)
-        content.spans.setdefault(rows, []).append(columns)
+        content.spans[rows] = _merged([*content.spans.get(rows, ()), columns])
 
     def _error(self, event: Event, message: str, hint: str) -> GraphError:
         at = place(self._plans[event.rank], event.rank, event.worker, event.task)
         return GraphError(message, at=at, hint=hint)
-
-
-def overlap(a: Region, b: Region) -> bool:
-    """Whether two regions share a byte; exact for equal strides, cautious for others."""
-    if a.end <= b.start or b.end <= a.start:
-        return False
-    if a.stride != b.stride or a.count == 1 or b.count == 1:
-        return True
-    apart = (b.start - a.start) % a.stride
-    return apart < a.width or apart + b.width > a.stride
 
 
 def _dealt(event: Event, access: Access, touch: _Touch) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.errors import GraphError
-from treadle.mega import fields, happens, lanes, memory
+from treadle.mega import fields, happens, induct, lanes, memory
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, Code, Scope, SiteFlag, Task
 
@@ -22,6 +22,10 @@ def verify(plans: Sequence[Plan]) -> None:
 
     Raises GraphError whose message starts with the rule and names task, counter or byte range.
     """
+    short = {id(plan): induct.shortened(plan) for plan in plans}
+    for plan in plans:
+        fields.check_sites(plan)
+    plans = [short[id(plan)] for plan in plans]
     lists = happens.written_out(plans)
     done: set[int] = set()
     for rank, plan in enumerate(plans):
