@@ -27,7 +27,7 @@ PROMPTS = {k: RNG.integers(0, toy.V, n).tolist() for k, n in (("a", 21), ("b", 9
 def logits(executable, batch):
     """Logits of one step, on the host."""
     rows = executable.forward(batch).call.wait()
-    rows = getattr(rows, "values", rows)
+    rows = getattr(rows, "array", rows)
     return rows.cpu().numpy() if hasattr(rows, "cpu") else rows
 
 

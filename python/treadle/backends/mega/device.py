@@ -34,7 +34,7 @@ class Logits:
     """float32 [R, V] of one step, a copy."""
 
     step: int
-    values: NDArray[np.float32]
+    array: NDArray[np.float32]
 
 
 class MegaDevice:
@@ -86,7 +86,7 @@ class MegaDevice:
 
     def sample(self, logits: Logits, mask: Mask | None, params: SampleBatch) -> HostDrawn:
         """Draws at once."""
-        drawn = sample(logits.values, mask, params)
+        drawn = sample(logits.array, mask, params)
         if logits.step == self._open:
             self._settle(drawn.ids)
         return HostDrawn(drawn)
