@@ -83,6 +83,10 @@ struct Loaded {
   Activations integers{}, floats{};
 
   const Activations& of(Kind kind) const { return kind_info(kind).integer ? integers : floats; }
+  Loaded slice(size_t first, size_t rows) const {
+    return {{integers.data + first * integers.stride, integers.stride, rows},
+            {floats.data + first * floats.stride, floats.stride, rows}};
+  }
 };
 
 Loaded load_rows(const StepView& step, const Task& task, size_t first, size_t count);
