@@ -54,7 +54,9 @@ def drop_wait(rng: random.Random, plan: Plan) -> Plan | None:
         return None
     kept = [wait for i, wait in enumerate(task.waits) if i != gone] + [(NONE, 0)] * 2
     (wait0, need0), (wait1, need1) = kept[:2]
-    return _with(plan, at, n_wait=task.n_wait - 1, wait0=wait0, need0=need0, wait1=wait1, need1=need1)
+    return _with(
+        plan, at, n_wait=task.n_wait - 1, wait0=wait0, need0=need0, wait1=wait1, need1=need1
+    )
 
 
 def wait_elsewhere(rng: random.Random, plan: Plan) -> Plan | None:
@@ -90,7 +92,12 @@ def change_need_everywhere(rng: random.Random, plan: Plan) -> Plan | None:
 
 
 def swap_tasks(rng: random.Random, plan: Plan) -> Plan | None:
-    rows = [(r, w) for r, row in enumerate(plan.index) for w in range(plan.workers) if row[w + 1] - row[w] > 1]
+    rows = [
+        (r, w)
+        for r, row in enumerate(plan.index)
+        for w in range(plan.workers)
+        if row[w + 1] - row[w] > 1
+    ]
     row, worker = rng.choice(rows)
     at = rng.randrange(plan.index[row][worker], plan.index[row][worker + 1] - 1)
     tasks = list(plan.tasks)
@@ -160,7 +167,9 @@ def alias_buffers(rng: random.Random, plan: Plan) -> Plan | None:
         )
         for t in plan.tasks
     )
-    sites = tuple(replace(s, terms_off=new if s.terms_off == old else s.terms_off) for s in plan.sites)
+    sites = tuple(
+        replace(s, terms_off=new if s.terms_off == old else s.terms_off) for s in plan.sites
+    )
     shape = plan.shape
     if shape.logits_off == old:
         shape = replace(shape, logits_off=new)
@@ -177,7 +186,9 @@ def drop_partial(rng: random.Random, plan: Plan) -> Plan | None:
 
 def narrow_scope(rng: random.Random, plan: Plan) -> Plan | None:
     """A counter is heard by fewer than must hear it; all its records agree."""
-    found = [i for i, c in enumerate(plan.counters) if c.kind == 0 and c.scope > Scope.CTA and i > 2]
+    found = [
+        i for i, c in enumerate(plan.counters) if c.kind == 0 and c.scope > Scope.CTA and i > 2
+    ]
     if not found:
         return None
     at = rng.choice(found)
@@ -188,9 +199,7 @@ def narrow_scope(rng: random.Random, plan: Plan) -> Plan | None:
     users = {w for w in range(plan.workers) for t in plan.list_of(w) if at in (t.wait0, t.sig)}
     if len(users) < 2:
         return None
-    tasks = tuple(
-        replace(t, flags=t.flags & ~3 | scope) if t.sig == at else t for t in plan.tasks
-    )
+    tasks = tuple(replace(t, flags=t.flags & ~3 | scope) if t.sig == at else t for t in plan.tasks)
     return replace(plan, counters=tuple(counters), tasks=tasks)
 
 

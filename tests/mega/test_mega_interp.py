@@ -107,7 +107,11 @@ def one_layer(graph: Graph) -> Graph:
     keep = [
         node
         for node in graph.nodes
-        if not any(out.startswith((f"l{i}.", f"kv{i}.")) for out in node.outputs for i in range(1, last + 1))
+        if not any(
+            out.startswith((f"l{i}.", f"kv{i}."))
+            for out in node.outputs
+            for i in range(1, last + 1)
+        )
     ]
     nodes = tuple(
         replace(node, inputs=tuple(ends[0] if name == ends[1] else name for name in node.inputs))
