@@ -39,7 +39,7 @@ def base(name: str):
 
 
 def caught(name: str, plan) -> str:
-    """Who catches a plan that rank 0 runs, the other ranks having the right one: a rule, or "run"."""
+    """Who catches a plan run by rank 0, the others having the right one: a rule, or "run"."""
     case, right, batches, wanted = base(name)
     plans = [plan] + [right] * (case.ranks - 1)
     try:

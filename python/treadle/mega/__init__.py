@@ -6,6 +6,7 @@ One plan format, one verifier and one interpreter for every device: docs/mega-pl
 """
 
 from treadle.mega.compile import compile
+from treadle.mega.fuse import grouped
 from treadle.mega.plan import Plan, read, to_bytes, write
 from treadle.mega.target import BUCKETS, CPU, H200, TARGETS, Target
 from treadle.mega.verify import verify
@@ -18,6 +19,7 @@ __all__ = [
     "Plan",
     "Target",
     "compile",
+    "grouped",
     "read",
     "to_bytes",
     "verify",

@@ -61,7 +61,9 @@ def _rows(off: int, stride: int, rows: int, first: int, end: int) -> Region:
     return Region(off * UNIT + first * 4, (end - first) * 4, stride * UNIT, rows)
 
 
-def _read(off: int, stride: int, rows: int, first: int, end: int, deal: Deal | None = None) -> Access:
+def _read(
+    off: int, stride: int, rows: int, first: int, end: int, deal: Deal | None = None
+) -> Access:
     return Access("arena", _rows(off, stride, rows, first, end), write=False, deal=deal)
 
 

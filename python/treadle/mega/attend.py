@@ -30,7 +30,7 @@ def attend(
     """Partials of query rows against one segment of one KV head; None where a row sees nothing.
 
     q [n, G, d], kv [P, 2, B, K, d], pages of the slot in order, pos [n]; segment covers positions
-    segment · size on. A partial is o [G·d] = sum of exp(s − m) · v, m [G], l [G] = sum of exp(s − m).
+    segment · size on. A partial: o [G·d] = sum of exp(s − m) · v, m [G], l [G] = sum of exp(s − m).
     """
     page = kv.shape[2]
     first, end = segment * size, min((segment + 1) * size, int(pos[-1]) + 1)
@@ -54,13 +54,14 @@ def attend(
     return found
 
 
-def fold(o: Array, m: Array, l: Array) -> Array:
-    """Partials of one row in ascending order, o [segments, heads·d], m and l [segments, heads] ->
+def fold(o: Array, m: Array, weights: Array) -> Array:
+    """Partials of one row in ascending order, o [segments, heads·d], m and
+    weights (l) [segments, heads] ->
     [heads, d]."""
     heads = m.shape[1]
     acc = np.zeros((heads, o.shape[1] // heads), o.dtype)
     top, total = np.full(heads, -np.inf, o.dtype), np.zeros(heads, o.dtype)
-    for part, most, weight in zip(o.reshape(len(o), *acc.shape), m, l, strict=True):
+    for part, most, weight in zip(o.reshape(len(o), *acc.shape), m, weights, strict=True):
         new = np.maximum(top, most)
         old, fresh = np.exp(top - new), np.exp(most - new)
         acc = acc * old[:, None] + part * fresh[:, None]

@@ -106,7 +106,11 @@ def load(step: Step, rank: Rank, site: Site, task: Task, rows: range) -> tuple[A
         index = step.batch.rows[index]
     k = site.k
     if site.flags & SiteFlag.FOLD:
-        x = np.stack([_folded(step, rank, site, task, int(r)) for r in index]) if len(index) else np.zeros((0, k))
+        x = (
+            np.stack([_folded(step, rank, site, task, int(r)) for r in index])
+            if len(index)
+            else np.zeros((0, k))
+        )
     elif task.in_off == NONE:
         x = np.zeros((len(index), k), rank.arena.dtype)
     else:
@@ -141,8 +145,8 @@ def _folded(
     mine = every[row + first * task.rows : (position // shape.segment + 1) * task.rows : task.rows]
     o = mine[:, heads.start * site.head : heads.stop * site.head]
     m = mine[:, width + heads.start : width + heads.stop]
-    l = mine[:, width + site.heads + heads.start : width + site.heads + heads.stop]
-    return fold(o, m, l).reshape(-1)
+    weights = mine[:, width + site.heads + heads.start : width + site.heads + heads.stop]
+    return fold(o, m, weights).reshape(-1)
 
 
 def _finish(y: Array, site: Site) -> Array:
@@ -155,7 +159,9 @@ def _gated(y: Array, site: Site) -> Array:
     lane = site.lane[0]
     both = y.reshape(len(y), y.shape[1] // (2 * lane), 2, lane)
     act = {Act.SILU: "silu", Act.GELU_TANH: "gelu_tanh"}[Act(site.act)]
-    return reference("glu")(np, both[:, :, 0], both[:, :, 1], act=act).reshape(len(y), y.shape[1] // 2)
+    return reference("glu")(np, both[:, :, 0], both[:, :, 1], act=act).reshape(
+        len(y), y.shape[1] // 2
+    )
 
 
 # -- bodies ---------------------------------------------------------------------------------
@@ -198,7 +204,9 @@ def _linear(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
     stores: list[Store] = []
     for out in outs(step, rank, site, task, task.rows, site.n):
         out = out[mine.start : mine.stop]
-        stores.append((out, (..., cols), y[:, keep] + (out[:, cols] if site.flags & SiteFlag.ADD else 0)))
+        stores.append(
+            (out, (..., cols), y[:, keep] + (out[:, cols] if site.flags & SiteFlag.ADD else 0))
+        )
     first, count = task.pair
     if count:
         part = slice(first * WORDS, min((first + count) * WORDS, site.k))
@@ -259,11 +267,11 @@ def _attn(step: Step, rank: Rank, site: Site, task: Task) -> list[Store]:
         ]
         heads = np.arange(item.head * group, (item.head + 1) * group)
         for j, row in enumerate(range(item.first, item.end)):
-            mine = [p[j] for p in partials if p[j] is not None]
+            mine = [partial for p in partials if (partial := p[j]) is not None]
             cols = (heads[:, None] * site.head + np.arange(site.head)).reshape(-1)
             if not split:
-                o, m, l = (np.stack(parts) for parts in zip(*mine, strict=True))
-                stores.append((out[row], cols, fold(o, m, l).reshape(-1)))
+                o, m, weights = (np.stack(parts) for parts in zip(*mine, strict=True))
+                stores.append((out[row], cols, fold(o, m, weights).reshape(-1)))
             elif mine:
                 width = site.heads * site.head
                 every = np.concatenate((cols, width + heads, width + site.heads + heads))

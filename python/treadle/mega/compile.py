@@ -5,7 +5,7 @@ from __future__ import annotations
 from treadle.errors import GraphError
 from treadle.graph import Graph
 from treadle.mega.compress import compress
-from treadle.mega.fuse import fuse
+from treadle.mega.fuse import fuse, grouped
 from treadle.mega.plan import Plan, Shape
 from treadle.mega.sites import Bucket
 from treadle.mega.target import Target
@@ -28,7 +28,8 @@ def compile(
     context: int,
     segment: int | None = None,
 ) -> Plan:
-    """The plan of a model or sharded graph for steps of at most `rows` tokens, verified.
+    """The plan of a model or sharded graph (or of its `grouped` form) for at most `rows` tokens a
+    step, verified.
 
     slots: sequences a step at most. context: positions of a slot at most. segment: positions that
     make one attention partial, a multiple of the page; give every bucket the same, so that a row's
@@ -43,6 +44,7 @@ def compile(
             hint=f"sizes start at 1, a segment is a multiple of the page ({page})",
         )
     ranks = max(graph.divided.values(), default=1)
+    graph = grouped(graph)
     phases = fuse(graph, target, rows)
     lists = lower(graph, phases, target, Bucket(rows, slots, context, segment, page, ranks))
     segments, index, tasks = compress(lists)

@@ -21,9 +21,7 @@ def compress(lists: Lists) -> tuple[tuple[Segment, ...], Index, tuple[Task, ...]
     bases = [DONE + 1]
     for brought in lists.brought:
         bases.append(bases[-1] + brought)
-    relative = [
-        _relative(phase, i, bases[i]) for i, phase in enumerate(lists.phases)
-    ]
+    relative = [_relative(phase, i, bases[i]) for i, phase in enumerate(lists.phases)]
     segments: list[Segment] = []
     index: list[tuple[int, ...]] = []
     tasks: list[Task] = []

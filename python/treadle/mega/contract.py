@@ -1,4 +1,4 @@
-"""The task contract of an op, read off the roles of its axes: how work may be cut, what a cut reads.
+"""The task contract of an op, read off the roles of its axes: how work is cut, what a cut reads.
 
 A parallel axis maps one to one. A reduce axis needs its full extent, or gives partial sums that the
 reader adds in a fixed order. A ragged axis makes tickets. A whole axis is never cut.
@@ -58,7 +58,10 @@ def reads(name: str, sizes: Mapping[str, int], tile: Mapping[str, Range]) -> Rea
     """
     op = OPS[name]
     for axis in tile:
-        if op.roles.get(axis) not in (Role.PARALLEL, Role.REDUCE) and tile[axis] != (0, sizes[axis]):
+        if op.roles.get(axis) not in (Role.PARALLEL, Role.REDUCE) and tile[axis] != (
+            0,
+            sizes[axis],
+        ):
             raise GraphError(f"{name} cannot be cut along {axis}", hint="give it the full extent")
     operands = {
         operand.name: {

@@ -81,7 +81,9 @@ def _woven(site: Site) -> bool:
     lanes = site.lane[: site.parts]
     if not lanes or min(*lanes, *site.rows[: site.parts]) < 1 or sum(lanes) % 16:
         return False
-    return not site.act or (len(lanes) == 2 and lanes[0] == lanes[1] and site.rows[0] == site.rows[1])
+    return not site.act or (
+        len(lanes) == 2 and lanes[0] == lanes[1] and site.rows[0] == site.rows[1]
+    )
 
 
 def _task(plan: Plan, task: Task, at: str) -> None:
@@ -108,7 +110,7 @@ def _task(plan: Plan, task: Task, at: str) -> None:
 
 
 def _host(task: Task, at: str, *, first: bool) -> None:
-    """A worker's step begins with `posted` and the step before's `done`; a draw waits for `bound`."""
+    """A step begins with `posted` and the `done` of the one before; a draw waits for `bound`."""
     counters = [counter for counter, _ in task.waits]
     begins = bool(task.flags & TaskFlag.FIRST)
     if begins != first or (first and counters != [POSTED, DONE]):

@@ -25,15 +25,21 @@ _ACTS = {"silu": Act.SILU, "gelu_tanh": Act.GELU_TANH}
 
 
 def fuse(graph: Graph, target: Target, rows: int) -> tuple[Phase, ...]:
-    """The phases of a model or sharded graph for a bucket of `rows`, down to the sampled token.
+    """The phases of a graph for a bucket of `rows`, down to the sampled token.
 
-    Raises GraphError from the graph's own pass, Unsupported naming the node for what no phase takes.
+    A model or sharded graph is grouped first; `grouped(graph)` saves that for several buckets.
+    Raises GraphError from the graph's own pass, Unsupported naming the node that no phase takes.
     """
-    walk = _Walk(fuse_graph(graph, COMPOSITIONS), target, rows > target.stage)
+    walk = _Walk(grouped(graph), target, rows > target.stage)
     for index, node in enumerate(walk.graph.nodes):
         if index not in walk.joined:
             walk.node(index, node)
     return tuple(walk.phases)
+
+
+def grouped(graph: Graph) -> Graph:
+    """The graph with the compositions that phases are made of; a fused one is left as it is."""
+    return graph if graph.stage == "fused" else fuse_graph(graph, COMPOSITIONS)
 
 
 class _Walk:
@@ -67,7 +73,9 @@ class _Walk:
         """Lowers one node."""
         lower = self._ops.get(node.op)
         if lower is None:
-            raise self._unsupported(node, "joins no phase here", f"put it beside {', '.join(self._ops)}")
+            raise self._unsupported(
+                node, "joins no phase here", f"put it beside {', '.join(self._ops)}"
+            )
         self._at = index
         lower(node)
 
@@ -78,9 +86,10 @@ class _Walk:
         if cap:
             raise self._unsupported(node, "cannot be soft-capped", "cap a linear's output")
         width = self._width(value)
-        rows = self.graph.size(self.graph.params[node.inputs[0]].shape[0])
+        rows = (self.graph.size(self.graph.params[node.inputs[0]].shape[0]),)
+        weights = node.inputs[:1]
         self._emit(
-            Phase(Code.EMBED, Load(width), "x0", width, rows=(rows,), weights=node.inputs[:1], scale=scale)
+            Phase(Code.EMBED, Load(width), "x0", width, rows=rows, weights=weights, scale=scale)
         )
         self._keep(value, Load(width, "x0"))
 
@@ -95,7 +104,9 @@ class _Walk:
         load, store = self._input(node.inputs[0])
         rows = tuple(self._width(name) for name in node.outputs)
         self._emit(
-            Phase(Code.LINEAR, load, "qkv", sum(rows), store, node.inputs[1:4], node.inputs[4:], rows)
+            Phase(
+                Code.LINEAR, load, "qkv", sum(rows), store, node.inputs[1:4], node.inputs[4:], rows
+            )
         )
         for name in node.outputs:
             self._keep(name, Load(sum(rows), "qkv"))
@@ -224,7 +235,12 @@ class _Walk:
             return self._plain(phase, value)
         index, trunk = total
         x = self.loads.get(trunk)
-        if direct and not self.target.lazy and x is not None and x == self._fresh(Load(width, x.base)):
+        if (
+            direct
+            and not self.target.lazy
+            and x is not None
+            and x == self._fresh(Load(width, x.base))
+        ):
             phase = replace(phase, out=x.base, add=True)
             self._emit(phase)
             self.joined.add(index)
@@ -335,7 +351,9 @@ class _Walk:
         load = self.loads.get(value)
         node = self.graph.nodes[self._at]
         if load is None:
-            raise self._unsupported(node, f"reads {value}, which no phase makes", "see docs/mega-plan.md")
+            raise self._unsupported(
+                node, f"reads {value}, which no phase makes", "see docs/mega-plan.md"
+            )
         if load.versions != self._versions(load):
             raise self._unsupported(
                 node, f"reads {value} after its buffer was written again", "reorder the branches"

@@ -38,7 +38,8 @@ class Event:
 def place(plan: Plan, rank: int, worker: int, task: Task) -> str:
     """Where, for error messages."""
     op = Code(task.op).name if task.op in set(Code) else f"op {task.op}"
-    return f"plan {plan.target} rows {plan.shape.rows}, rank {rank} worker {worker} {op} phase {task.p0}"
+    where = f"plan {plan.target} rows {plan.shape.rows}, rank {rank} worker {worker}"
+    return f"{where} {op} phase {task.p0}"
 
 
 def written_out(plans: Sequence[Plan]) -> list[list[tuple[Task, ...]]]:
@@ -113,9 +114,7 @@ class _Greedy:
                     np.maximum(clock, known, out=clock)
         return True
 
-    def _signal(
-        self, rank: int, worker: int, task: Task, clock: NDArray[np.int32]
-    ) -> list[int]:
+    def _signal(self, rank: int, worker: int, task: Task, clock: NDArray[np.int32]) -> list[int]:
         if task.sig == NONE:
             return []
         freed: list[int] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from treadle.mega.plan import Plan
-from treadle.mega.records import DONE, NONE, Site, Task
+from treadle.mega.records import DONE, NONE, Segment, Site, Task
 
 LAYERS = 3
 """Layers that are enough: neighbours, and the two that share a buffer of the same parity."""
@@ -77,11 +77,9 @@ def _shape(site: Site) -> tuple[object, ...]:
     return (*(getattr(site, name) for name in _SHAPE), *absent)
 
 
-def _renumbered(
-    plan: Plan, segments: list, sites: list[int], counters: list[int]
-) -> Plan:
+def _renumbered(plan: Plan, segments: list[Segment], sites: list[int], counters: list[int]) -> Plan:
     """Without the layers left out: later segments refer to the last layer that is kept."""
-    index, tasks = [], list[Task]()
+    index, tasks = list[tuple[int, ...]](), list[Task]()
     site_gap = counter_gap = 0
     for s, segment in enumerate(segments):
         row = plan.index[s]

@@ -212,9 +212,7 @@ def _entries(plan: Plan) -> tuple[tuple[_Entry, ...], ...]:
 def _poisoned(plan: Plan) -> list[tuple[int, int]]:
     """Elements that no step may take from the one before: all but the tokens, and but what a peer
     that is already in its next step may have stored here."""
-    far = [
-        task.out_off * WORDS * 4 for task in plan.tasks if plan.sites[task.p0].rank_stride
-    ]
+    far = [task.out_off * WORDS * 4 for task in plan.tasks if plan.sites[task.p0].rank_stride]
     return [
         (b.offset // 4, (b.offset + b.size) // 4)
         for b in plan.buffers[1:]

@@ -54,6 +54,21 @@ def _order(
     return np.concatenate(parts), np.concatenate(found)
 
 
+def costs(site: Site, bits: tuple[float, ...]) -> tuple[float, ...]:
+    """Bytes of each unit of strips, from the bits a weight has in its format."""
+    parts = slice(site.parts)
+    return _costs(site.rows[parts], site.lane[parts], bits, unit(site), site.k * STRIP / 8)
+
+
+@lru_cache(maxsize=256)
+def _costs(
+    rows: tuple[int, ...], lanes: tuple[int, ...], bits: tuple[float, ...], unit: int, each: float
+) -> tuple[float, ...]:
+    part, _ = _order(rows, lanes)
+    strips = np.asarray(bits)[part].reshape(-1, STRIP).mean(axis=1) * each
+    return tuple(strips.reshape(-1, unit).sum(axis=1).tolist())
+
+
 def made(site: Site, strip0: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which outputs of a range of strips are real, and the column of each.
 

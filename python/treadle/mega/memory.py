@@ -17,6 +17,7 @@ from treadle.mega.plan import Buffer, Plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
 @dataclass(slots=True)
 class _Touch:
     """The last touch of one region by one worker. row: its line in the table of columns."""
@@ -108,9 +109,7 @@ def _lane_table(plans: Sequence[Plan]) -> dict[tuple[int, int], int]:
 class _Memory:
     """One rank's memory while the events go by."""
 
-    def __init__(
-        self, plans: Sequence[Plan], rank: int, lanes: dict[tuple[int, int], int]
-    ) -> None:
+    def __init__(self, plans: Sequence[Plan], rank: int, lanes: dict[tuple[int, int], int]) -> None:
         self._plans, self._rank, self._lanes = plans, rank, lanes
         self._touches: dict[str, _Table] = {}
         self._contents: dict[str, _Content] = {}
@@ -162,8 +161,8 @@ class _Memory:
         """Every conflicting touch of another worker must be over before this one starts."""
         lane = self._lanes[event.rank, event.worker]
         table = self._touches.setdefault(name, _Table())
-        for row in table.late(lane, event.clock, access).tolist():
-            touch = table.touches[row]
+        for row in table.late(lane, event.clock, access):
+            touch = table.touches[int(row)]
             other = self._lanes[touch.event.rank, touch.event.worker]
             if not _dealt(event, access, touch) or touch.before >= event.clock[other]:
                 raise self._race(event, access, name, touch)
@@ -235,7 +234,7 @@ class _Memory:
             if not content.read:
                 raise self._error(
                     event,
-                    f"V12 sums: overwrites {name}, which phase {content.phase[1]} made and nobody read",
+                    f"V12 sums: overwrites {name}; nobody read it after phase {content.phase[1]}",
                     "let a reader take it, or do not make it",
                 )
             self._contents[name] = content = _Content(phase, access.region.stride, read=False)

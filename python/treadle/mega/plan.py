@@ -211,7 +211,9 @@ class _Sections:
     def take(self, size: int) -> memoryview:
         start = self.at + -self.at % SECTION
         if start + size > len(self.data):
-            raise _bad(f"ends at {len(self.data)}, a section needs bytes to {start + size}", self.place)
+            raise _bad(
+                f"ends at {len(self.data)}, a section needs bytes to {start + size}", self.place
+            )
         self.at = start + size
         return memoryview(self.data)[start : self.at]
 

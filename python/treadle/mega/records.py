@@ -7,9 +7,10 @@ order of the fields is the order of the bytes. Offsets count 16 bytes, `NONE` me
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 NONE = 0xFFFFFFFF
 UNIT = 16
@@ -209,9 +210,9 @@ def pack(record: Task | Site | Counter | Segment) -> bytes:
 
 def unpack(kind: type[Record], data: bytes | memoryview) -> Record:
     """A record from exactly its bytes."""
-    numbers = iter(FORMATS[kind].unpack(data))
-    triples = _TRIPLES if kind is Site else ()
-    values = [
+    numbers: Iterator[Any] = iter(FORMATS[kind].unpack(data))
+    triples = _TRIPLES if kind is Site else frozenset[str]()
+    values: list[Any] = [
         (next(numbers), next(numbers), next(numbers)) if name in triples else next(numbers)
         for name in _NAMES[kind]
     ]
@@ -220,9 +221,10 @@ def unpack(kind: type[Record], data: bytes | memoryview) -> Record:
 
 def _flat(record: Task | Site | Counter | Segment) -> list[float | int]:
     found: list[float | int] = []
+    triples = _TRIPLES if isinstance(record, Site) else frozenset[str]()
     for name in _NAMES[type(record)]:
-        value = getattr(record, name)
-        found.extend(value) if isinstance(value, tuple) else found.append(value)
+        value: Any = getattr(record, name)
+        found += value if name in triples else (value,)
     return found
 
 

@@ -62,7 +62,7 @@ class Builder:
         self._cells: dict[str, _Cell] = {}
 
     def phase(self, phase: Phase) -> list[Draft]:
-        """Adds a phase's site and deals its work. Raises GraphError where a role forbids the cut."""
+        """Adds a phase's site, deals its work. Raises GraphError where a role forbids the cut."""
         site = self._site(phase)
         strips = phase.code in (Code.LINEAR, Code.EXPERTS_DOWN)
         drafts = self._tiles(phase, site) if strips else self._shares(phase, site)
@@ -154,18 +154,16 @@ class Builder:
 
     def _tiles(self, phase: Phase, site: Site) -> list[Draft]:
         """Strips over the workers, balanced by the bytes of their formats."""
-        unit, count = lanes.unit(site), lanes.strips(site)
-        part, _ = lanes.order(site)
-        bits = [FORMATS[self._graph.params[name].format] for name in phase.weights]
-        costs = tuple(
-            site.k * sum(bits[part[strip * STRIP]] for strip in range(first, first + unit))
-            for first in range(0, count, unit)
-        )
+        bits = tuple(FORMATS[self._graph.params[name].format] for name in phase.weights)
+        costs = lanes.costs(site, bits)
         crews = self._crews if phase.out == "qkv" else 1
-        work = Work(costs, unit, -(-site.k // self._target.tile_k), crews)
+        work = Work(costs, lanes.unit(site), -(-site.k // self._target.tile_k), crews)
         plain = phase.code is Code.LINEAR
         tiles = tile(
-            work, self._target, partial=phase.terms and plain, rows=self._bucket.rows if plain else 0
+            work,
+            self._target,
+            partial=phase.terms and plain,
+            rows=self._bucket.rows if plain else 0,
         )
         crew = self._target.workers // crews
         return [

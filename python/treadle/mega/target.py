@@ -23,8 +23,9 @@ class Target:
     many rows prepare a phase's input once (PREP) instead of in every worker; stage_plain: also
     where no norm is needed, because the executor quantises. packets: signals travel in the data.
 
-    Constants of the cost model, microseconds and GB/s: `bandwidth` of all workers together, `hop`
-    exposed by a boundary within the grid, `group_hop`, `rank_hop`, and `step` for a step's end.
+    Constants of the cost model: `bandwidth` (GB/s) and `speed` (G multiply-adds a second) of all
+    workers together; microseconds that a boundary exposes: `hop` within the grid, `group_hop`,
+    `rank_hop`, and `step` at a step's end.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Target:
     stage_plain: bool
     packets: bool
     bandwidth: float
+    speed: float
     hop: float
     group_hop: float
     rank_hop: float
@@ -60,6 +62,7 @@ H200 = Target(
     stage_plain=False,
     packets=True,
     bandwidth=4550.0,
+    speed=400_000.0,
     hop=0.9,
     group_hop=0.6,
     rank_hop=2.5,
@@ -80,6 +83,7 @@ CPU = Target(
     stage_plain=True,
     packets=False,
     bandwidth=30.0,
+    speed=150.0,
     hop=1.0,
     group_hop=1.0,
     rank_hop=5.0,

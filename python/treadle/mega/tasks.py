@@ -98,7 +98,9 @@ class _Chain:
         self._before = (POSTED, 1)
         self._next = DONE + 1
 
-    def phase(self, phase: Phase, drafts: Sequence[Draft], offsets: Mapping[str, int]) -> PhaseTasks:
+    def phase(
+        self, phase: Phase, drafts: Sequence[Draft], offsets: Mapping[str, int]
+    ) -> PhaseTasks:
         """The tasks of the next phase: a worker's first one waits, its last one signals."""
         index = len(self.brought)
         last = index == self._phases - 1
@@ -117,7 +119,9 @@ class _Chain:
         for draft in drafts:
             task = replace(plain, out_off=offsets[phase.out] + draft.offset, **draft.fields)
             mine = lists[draft.worker]
-            mine.append(task if mine else self._waiting(task, draft.group, first=not index, last=last))
+            mine.append(
+                task if mine else self._waiting(task, draft.group, first=not index, last=last)
+            )
         for draft in drafts:
             mine = lists[draft.worker]
             mine[-1] = replace(mine[-1], sig=base + (draft.group if groups > 1 else 0))

@@ -1,9 +1,10 @@
-"""Which strips each worker streams: contiguous ranges of equal bytes, cut along k only if it pays."""
+"""Which strips each worker streams: contiguous ranges of equal bytes, cut along k if it pays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from treadle.mega.target import Target
@@ -57,7 +58,8 @@ def share(costs: Sequence[float], workers: int) -> list[range]:
     return ranges
 
 
-def tile(work: Work, target: Target, *, partial: bool, rows: int) -> list[Tile]:
+@lru_cache(maxsize=256)
+def tile(work: Work, target: Target, *, partial: bool, rows: int) -> tuple[Tile, ...]:
     """The ranges of all workers, in worker order. `partial`: the reader sums parts of k.
 
     Groups keep to their workers. The cut along k is uniform, so that every output has the same
@@ -87,7 +89,7 @@ def tile(work: Work, target: Target, *, partial: bool, rows: int) -> list[Tile]:
                             row_parts,
                         )
                     )
-    return sorted(found, key=lambda t: t.worker)
+    return tuple(sorted(found, key=lambda t: t.worker))
 
 
 def longest(costs: Sequence[float], workers: int) -> float:

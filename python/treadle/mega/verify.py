@@ -1,8 +1,8 @@
 """The verifier: a plan is proved right before anything runs it, on every compile, with no device.
 
-V1 acyclic and V3 no deadlock (happens), V2 needs, V4 races, V7 reads and V12 sums (memory), V6
-weights, V8 bounds, V9 groups, V10 scopes, V11 ranks (here). V5, the order of a weight ring, holds by
-construction: a ring is filled in the order of the list.
+V1 acyclic and V3 no deadlock (happens), V4 races, V7 reads and V12 sums (memory), V8 bounds
+(fields), V2 needs, V6 weights, V9 groups, V10 scopes, V11 ranks (here). V5, the order of a weight
+ring, holds by construction: a ring is filled in the order of the list.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _error(plan: Plan, rank: int, worker: int, task: Task, message: str, hint: s
 
 
 def _needs(plan: Plan, rank: int, lists: Lists, ranks: int) -> None:
-    """V2: a need is the number of tasks that signal in a step, for each counter; waits repeat it."""
+    """V2: a need is the number of tasks that signal a counter in a step; waits repeat it."""
     signals = [0] * len(plan.counters)
     scopes: dict[int, int] = {}
     for worker, mine in enumerate(lists):
@@ -127,7 +127,8 @@ def _weights(plan: Plan, rank: int, lists: Lists) -> None:
                 first = task.pair[0] if task.op in (Code.ATTN, Code.FOLD) else 0
                 shares.setdefault(task.p0, []).append((first, part, parts))
     for number, site in enumerate(plan.sites):
-        where = f"plan {plan.target} rows {plan.shape.rows}, rank {rank}, phase {number} {Code(site.op).name}"
+        at = f"plan {plan.target} rows {plan.shape.rows}, rank {rank}"
+        where = f"{at}, phase {number} {Code(site.op).name}"
         if site.op in (Code.LINEAR, Code.EXPERTS_DOWN):
             _tiled(plan, number, tiles.get(number, []), where)
             _sliced(site.k, slices.get(number, []), where)
