@@ -7,12 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent
 _ran: Counter[str] = Counter()
 
-settings.register_profile("any machine")  # a busy one is slow, not wrong
+# A busy machine is slow, not wrong.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: two pools of two threads would spin

@@ -59,7 +59,7 @@ def logits(name, model, weights, ids, **options):
                 np.array([end], np.int32), np.arange(pages, dtype=np.int32)[None], rows,
             )  # fmt: skip
             made = executable.forward(batch).call.wait()
-            found.append(np.array(getattr(made, "array", made)))
+            found.append(made.array if name == "mega" else made.numpy())
     finally:
         executable.close()
     return np.concatenate(found)

@@ -86,7 +86,8 @@ class _Walk:
         if cap:
             raise self._unsupported(node, "cannot be soft-capped", "cap a linear's output")
         width = self._width(value)
-        rows = (self.graph.size(self.graph.params[node.inputs[0]].shape[0]),)
+        table = self.graph.params[node.inputs[0]].shape
+        rows = (self.graph.dims.size(table[0]) or 1,)
         weights = node.inputs[:1]
         self._emit(
             Phase(Code.EMBED, Load(width), "x0", width, rows=rows, weights=weights, scale=scale)

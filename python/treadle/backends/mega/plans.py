@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import treadle.mega
 from treadle.errors import TreadleError
-from treadle.mega import BUCKETS, CPU, Plan, compile, read, write
+from treadle.mega import CPU, Plan, compile, read, write
+from treadle.mega.target import DECODE_ROWS, PREFILL_ROWS
 from treadle.models.wheel import cache_dir
 
 if TYPE_CHECKING:
@@ -28,11 +29,15 @@ _KEPT = 128  # plans on disk; the oldest go
 def plans(graph: Graph, *, threads: int, tokens: int, slots: int, context: int) -> list[Plan]:
     """Plans for steps of up to `tokens` rows, smallest first.
 
-    slots: sequences a step, at most; context: positions of one. Raises GraphError, Unsupported.
+    A worker's share follows the rows that a batch really has, so two buckets do: few rows, where
+    every worker repeats the norms, and many, where each norm is computed once. slots: sequences a
+    step, at most; context: positions of one. Raises GraphError, Unsupported.
     """
-    last = next((rows for rows in BUCKETS if rows >= tokens), BUCKETS[-1])
+    few = DECODE_ROWS[-1]
+    many = next((rows for rows in PREFILL_ROWS if rows >= tokens), PREFILL_ROWS[-1])
     return [
-        _plan(graph, rows, threads, min(slots, rows), context) for rows in BUCKETS if rows <= last
+        _plan(graph, rows, threads, min(slots, rows), context)
+        for rows in ((few, many) if tokens > few else (few,))
     ]
 
 
