@@ -12,6 +12,10 @@
 #include "bind/python_tokens.h"
 
 NB_MODULE(_core, module) {
+#ifdef NDEBUG
+  // What a module of the caller still holds when Python ends is no leak of ours to print about.
+  nanobind::set_leak_warnings(false);
+#endif
   module.doc() = "The native core of treadle: grammars, token tables, incremental text.";
   treadle::bind_errors(module);
   treadle::bind_tokens(module);

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # name -> (module, attribute, what must be installed beside the base package, how to get it)
 BACKENDS: dict[str, tuple[str, str, str | None, str]] = {
     "reference": ("treadle.backends.reference", "Reference", None, ""),
+    "mega": ("treadle.backends.mega", "Mega", None, ""),
     "torch": ("treadle.backends.torch", "Torch", "torch", "pip install 'treadle[torch]'"),
 }
 
