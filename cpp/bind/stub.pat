@@ -45,5 +45,4 @@ Detokeniser.__init__:
     def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...
 
 CpuRunner.__init__:
-    def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[NDArray[numpy.uint16]], isa: str, trace: int = 0) -> None:
-        \doc
+    def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[NDArray[numpy.uint16]], isa: str, trace: int = 0) -> None: ...
