@@ -5,10 +5,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "bind/python_error.h"
+#include "cpu/buffer.h"
 #include "cpu/kernels.h"
 #include "cpu/pool.h"
 #include "cpu/sample.h"
@@ -43,6 +45,14 @@ std::vector<std::string> isas() {
     if (cpu::kernels(isa)) out.emplace_back(cpu::isa_name(isa));
   }
   return out;
+}
+
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> buffer(size_t bytes) {
+  uint8_t* data = cpu::take_buffer(bytes);
+  if (!data) throw std::bad_alloc();
+  const nb::capsule owner(
+      data, [](void* held) noexcept { cpu::give_buffer(static_cast<uint8_t*>(held)); });
+  return {data, {bytes}, owner};
 }
 
 void pack(const std::string& kind, size_t rows, size_t columns, Array<const uint8_t, 1> data,
@@ -224,6 +234,9 @@ void bind_cpu(nb::module_& module) {
         return shape_of(kind, rows, columns).bytes();
       },
       nb::arg("kind"), nb::arg("rows"), nb::arg("columns"), "Bytes of a packed matrix.");
+  module.def("cpu_buffer", &buffer, nb::arg("bytes"),
+             "Uninitialised bytes on a page of their own, in large pages where there are any: for "
+             "packed weights and KV pages.");
   module.def("cpu_pack", &pack, nb::arg("kind"), nb::arg("rows"), nb::arg("columns"),
              nb::arg("data"), nb::arg("out"), nb::arg("first") = 0, nb::arg("count") = SIZE_MAX,
              "Packs strips of 16 rows from rows as they lie in a file; the GIL is released.");

@@ -49,9 +49,9 @@ cpu::Param matrix(const nb::tuple& from) {
 // Holds what the runner points to; its threads stop before any of it goes.
 class PyRunner {
  public:
-  PyRunner(const std::vector<nb::bytes>& plans, nb::list params, nb::list states,
-           const std::string& isa, size_t trace)
-      : params_(std::move(params)), states_(std::move(states)) {
+  PyRunner(const std::vector<nb::bytes>& plans, const nb::sequence& params,
+           const nb::sequence& states, const std::string& isa, size_t trace)
+      : params_(params), states_(states) {
     std::vector<cpu::Plan> read;
     for (const nb::bytes& plan : plans) {
       const auto* data = reinterpret_cast<const uint8_t*>(plan.c_str());
@@ -170,10 +170,10 @@ class PyRunner {
 void bind_cpu_runner(nb::module_& module) {
   nb::class_<PyRunner>(module, "CpuRunner",
                        "Plans, weights and KV pages bound together, and the workers' steps.")
-      .def(
-          nb::init<const std::vector<nb::bytes>&, nb::list, nb::list, const std::string&, size_t>(),
-          nb::arg("plans"), nb::arg("params"), nb::arg("states"), nb::arg("isa"),
-          nb::arg("trace") = 0)
+      .def(nb::init<const std::vector<nb::bytes>&, const nb::sequence&, const nb::sequence&,
+                    const std::string&, size_t>(),
+           nb::arg("plans"), nb::arg("params"), nb::arg("states"), nb::arg("isa"),
+           nb::arg("trace") = 0)
       .def_prop_ro("workers", [](PyRunner& self) { return self.runner().workers(); })
       .def("start", &PyRunner::start, "Starts a thread for each worker.")
       .def("close", &PyRunner::close, "Stops and joins the threads; the runner is then of no use.")

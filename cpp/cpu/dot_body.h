@@ -217,10 +217,8 @@ static void strip_tile(const Shape& shape, const uint8_t* strip, const uint8_t* 
     for (int t = 0; t < T; ++t) tile.sum[t] = L::set(0.0f);
     for (size_t g = 0; g < shape.groups; ++g) {
       const uint8_t* group = strip + g * bytes;
-      if constexpr (T <= 2) {
-        constexpr size_t ahead = 4096;  // the hardware stops at page ends, and a strip is one run
-        for (size_t i = 0; i < bytes; i += kLine) L::prefetch(group + ahead + i);
-      }
+      constexpr size_t ahead = 4096;  // the hardware stops at page ends, and strips are one run
+      for (size_t i = 0; i < bytes; i += kLine) L::prefetch(group + ahead + i);
       add_group<L, K, T>(group, g, tile);
     }
 #pragma GCC unroll 8

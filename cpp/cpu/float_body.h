@@ -152,7 +152,7 @@ static void quantise(const float* x, size_t columns, uint8_t* row) {
   };
   for (size_t b = 0; b < at.blocks; ++b) {
     float scale = 0.0f, inverse = 0.0f;
-    int32_t low = 0, high = 0;
+    int32_t sums[2] = {0, 0};
     if (b * 32 < columns) {
       const auto first = L::load(x + b * 32), second = L::load(x + b * 32 + 16);
       const int32_t most = L::most_i(
@@ -171,16 +171,15 @@ static void quantise(const float* x, size_t columns, uint8_t* row) {
         const auto q = L::sub_i(L::bits(L::fma(second, by, magic)), offset);
         L::store_s8(row + b * 32, p);
         L::store_s8(row + b * 32 + 16, q);
-        low = L::sum_i(p);
-        high = L::sum_i(q);
+        L::sums_i(p, q, sums);
       }
     }
     if (inverse == 0.0f) __builtin_memset(row + b * 32, 0, 32);
     put(row + at.scale(), b, scale);
-    put(row + at.scaled_sum(), b, scale * static_cast<float>(low + high));
-    put(row + at.sum32(), b, low + high);
-    put(row + at.sum16(), 2 * b, low);
-    put(row + at.sum16(), 2 * b + 1, high);
+    put(row + at.scaled_sum(), b, scale * static_cast<float>(sums[0] + sums[1]));
+    put(row + at.sum32(), b, sums[0] + sums[1]);
+    put(row + at.sum16(), 2 * b, sums[0]);
+    put(row + at.sum16(), 2 * b + 1, sums[1]);
   }
 }
 

@@ -72,11 +72,13 @@ struct Avx2Lanes {
         _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     store128(p, bytes);
   }
-  static int32_t sum_i(I x) {
-    const __m256i s = _mm256_add_epi32(x.a, x.b);
-    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1)));
+  static void sums_i(I x, I y, int32_t out[2]) {
+    const __m256i pairs = _mm256_madd_epi16(
+        _mm256_add_epi16(_mm256_packs_epi32(x.a, y.a), _mm256_packs_epi32(x.b, y.b)),
+        _mm256_set1_epi16(1));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_hadd_epi32(four, four));
   }
   static int32_t most_i(I x) {
     const __m256i s = _mm256_max_epi32(x.a, x.b);

@@ -55,7 +55,14 @@ struct Avx512Lanes {
   static void store_s8(uint8_t* p, I a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
   }
-  static int32_t sum_i(I a) { return _mm512_reduce_add_epi32(a); }
+  static void sums_i(I a, I b, int32_t out[2]) {
+    const I pairs = _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+    const __m256i half =
+        _mm256_add_epi32(_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64(pairs, 1));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_hadd_epi32(four, four));
+  }
   static int32_t most_i(I a) { return _mm512_reduce_max_epi32(a); }
 
   static B line(const uint8_t* p) { return _mm512_loadu_si512(p); }

@@ -111,10 +111,10 @@ struct ScalarLanes {
   static void store_s8(uint8_t* p, I a) {  // lanes lie in -128..127
     for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(a.v[i]);
   }
-  static int32_t sum_i(I a) {
-    int32_t sum = 0;
-    for (int32_t lane : a.v) sum += lane;
-    return sum;
+  static void sums_i(I a, I b, int32_t out[2]) {  // lanes lie in -128..127
+    out[0] = out[1] = 0;
+    for (int32_t lane : a.v) out[0] += lane;
+    for (int32_t lane : b.v) out[1] += lane;
   }
   static int32_t most_i(I a) {
     int32_t most = a.v[0];

@@ -40,10 +40,4 @@ int64_t best_token(const float* logits, size_t count, const uint32_t* mask) {
   return best.token;
 }
 
-uint32_t strip_bits(const uint32_t* const* masks, size_t count, size_t strip) {
-  uint32_t bits = 0;
-  for (size_t i = 0; i < count; ++i) bits |= masks[i][strip / 2] >> strip % 2 * 16 & 0xFFFF;
-  return bits;
-}
-
 }  // namespace treadle::cpu

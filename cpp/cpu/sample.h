@@ -13,8 +13,4 @@ inline constexpr int64_t kNoToken = -1;
 // tokens whose bits are all clear are not read.
 int64_t best_token(const float* logits, size_t count, const uint32_t* mask);
 
-// Bits of strip `strip` (16 tokens) of any of the masks: 0 means that its rows need not be
-// computed.
-uint32_t strip_bits(const uint32_t* const* masks, size_t count, size_t strip);
-
 }  // namespace treadle::cpu
