@@ -55,6 +55,11 @@ FAMILIES: dict[str, Graph] = {
 }  # fmt: skip
 
 
+def deep_llama(layers: int) -> Graph:
+    """A llama of many layers."""
+    return llama.build(llama.Config(_shape(layers=layers), _rope()), page=PAGE)
+
+
 def weights(graph: Graph, seed: int = 3) -> dict[str, Any]:
     """Random params, of a size that keeps activations moderate."""
     rng = np.random.default_rng(seed)

@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from treadle.errors import GraphError
 from treadle.mega.happens import place
 from treadle.mega.plan import Plan
-from treadle.mega.records import BOUND, DONE, NONE, POSTED, UNIT, Code, Site, Task, TaskFlag, pack
+from treadle.mega.records import (
+    BOUND,
+    DONE,
+    NONE,
+    POSTED,
+    UNIT,
+    Code,
+    Scope,
+    Site,
+    Task,
+    TaskFlag,
+    pack,
+)
 
 _WIDE = 1 << 24
 """More elements in a row, rows in a weight or heads than any model has."""
@@ -47,6 +59,9 @@ def _arena(plan: Plan) -> None:
     sizes = (shape.ranks, shape.rows, shape.slots, shape.context, shape.page, shape.segment)
     if at > shape.arena * UNIT or min(*sizes, shape.tile_k) < 1 or not plan.buffers:
         raise _bad(f"arena of {shape.arena} units or a size below 1", f"plan {plan.target}")
+    for number, counter in enumerate(plan.counters):
+        if counter.scope > Scope.SYSTEM or counter.kind > 1 or counter.need < 1:
+            raise _bad(f"is {counter}", f"counter {number}")
     if len(plan.counters) <= DONE or shape.segment % shape.page or len(plan.sites) < 2:
         raise _bad("lacks the counters or sites that every plan has", f"plan {plan.target}")
 

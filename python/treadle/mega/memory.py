@@ -144,6 +144,12 @@ class _Memory:
 
     def _buffer(self, event: Event, region: Region) -> Buffer:
         plan = self._plans[self._rank]
+        if region.stride < region.width:
+            raise self._error(
+                event,
+                f"V8 bounds: rows of {region.width} bytes stand {region.stride} apart",
+                "give the buffer's own stride",
+            )
         for buffer in plan.buffers:
             if buffer.offset <= region.start < buffer.offset + buffer.size:
                 if region.end <= buffer.offset + buffer.size:
