@@ -39,6 +39,10 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
   std::sort(vocab->stop_ids_.begin(), vocab->stop_ids_.end());
   auto last = std::unique(vocab->stop_ids_.begin(), vocab->stop_ids_.end());
   vocab->stop_ids_.erase(last, vocab->stop_ids_.end());
+  for (TokenId id = 0; id < vocab->size(); ++id) {
+    const bool named = vocab->kinds_[id] == TokenKind::control && !vocab->bytes(id).empty();
+    if (named) vocab->controls_.try_emplace(std::string(vocab->bytes(id)), id);
+  }
   std::vector<TrieEntry> entries;
   uint64_t nodes = 0;
   for (TokenId id = 0; id < width; ++id) {
@@ -55,6 +59,11 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
   vocab->compute_hash();
   vocab->slices_.prebuild(*vocab);
   return VocabRef(std::move(vocab));
+}
+
+bool Vocab::is_special(std::string_view text) const {
+  const std::optional<TokenId> id = control(text);
+  return id && !std::ranges::binary_search(stop_ids_, *id);
 }
 
 void Vocab::compute_hash() {

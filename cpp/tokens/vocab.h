@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +47,13 @@ class Vocab {
     return std::string_view(text_).substr(offsets_[id], offsets_[id + 1] - offsets_[id]);
   }
   std::span<const TokenId> stop_ids() const { return stop_ids_; }
+  // Whether a control token that is no stop token has this text.
+  bool is_special(std::string_view text) const;
+  // The control token of this text, stop tokens included; nothing if there is none.
+  std::optional<TokenId> control(std::string_view text) const {
+    const auto found = controls_.find(text);
+    return found == controls_.end() ? std::nullopt : std::optional(found->second);
+  }
   const TokenTrie& trie() const { return trie_; }
   // Bytes of the longest text token.
   uint32_t longest() const { return longest_; }
@@ -61,6 +70,7 @@ class Vocab {
   std::vector<uint32_t> offsets_;
   std::vector<TokenKind> kinds_;
   std::vector<TokenId> stop_ids_;
+  std::map<std::string, TokenId, std::less<>> controls_;
   uint32_t longest_ = 0;
   TokenTrie trie_;
   mutable SliceCache slices_;  // derived from the rest, and shared by everyone who reads it

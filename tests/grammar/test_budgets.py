@@ -218,7 +218,7 @@ def test_tags_bound_their_text() -> None:
         ("r[temperature=hot] ::= [a]", "syntax", "temperature"),
         ('r[capture="a b"] ::= [a]', "syntax", "capture"),
         ("r[nothing] ::= [a]", "syntax", "nothing"),
-        ('r[suffix="x"] ::= [a]', "unsupported", "suffix"),
+        ('r[stop="x"] ::= [a]', "unsupported", "suffix"),
         ("r[lazy] ::= [a] r?", "unsupported", "holds itself"),
         ("r[max_tokens=3] ::= q\nq ::= [a] q?", "unsupported", "recursion"),
         ("r[lazy] ::= q\nq[max_chars=3] ::= r | [a]", "unsupported", "holds itself"),

@@ -122,8 +122,10 @@ class Parser {
     if (!options_.text.empty()) {
       std::string at = place(options_.line, options_.column);
       Result<RuleOptions> options = read_rule_options(options_.text, current_name_, at);
-      if (!options.ok()) {
-        lexer_.status = options.status();
+      Status suffix =
+          options.ok() ? read_suffix(store_, *options, at, limits_, nullptr) : options.status();
+      if (!suffix.ok()) {
+        lexer_.status = std::move(suffix);
         return false;
       }
       with_options_.add(current_, options.take(), std::move(at), store_.eps());

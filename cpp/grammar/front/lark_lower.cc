@@ -231,6 +231,14 @@ class Lowering {
       status_ = options.status();
       return;
     }
+    const auto terminal = [&](const std::string& name) -> std::optional<NodeRef> {
+      const auto& names = grammar_.modules[s.module].symbols;
+      const auto found = names.find(name);
+      if (found == names.end() || !grammar_.symbols[found->second].terminal) return std::nullopt;
+      return terminals_[target(found->second)].node;
+    };
+    status_ = read_suffix(store_, *options, where, limits_, terminal);
+    if (!status_.ok()) return;
     // What is ignored comes after a rule that is shaped, as after a terminal.
     if (options->shapes()) in.skip = store_.eps();
     store_.define(one.rule, lower(grammar_.bodies[s.body], in));
@@ -310,7 +318,7 @@ class Lowering {
     if (n.op == Op::module) return store_.cat(module_start(n.a), in.skip);
     Result<NodeRef> token =
         lower_token_terminal(store_, grammar_.span(n.a, n.b), at(in.module, n.line, n.column));
-    if (token.ok()) return *token;
+    if (token.ok()) return store_.cat(*token, in.skip);
     status_ = token.status();
     return store_.empty();
   }

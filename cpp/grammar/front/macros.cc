@@ -1,12 +1,12 @@
 #include "grammar/front/macros.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 #include <utility>
 
 #include "grammar/front/dispatch.h"
 #include "grammar/front/regex.h"
-#include "grammar/front/special.h"
 #include "grammar/front/substring.h"
 #include "grammar/typed/str.h"
 
@@ -65,7 +65,7 @@ class Macro {
     if (macro_.text == "Substring") return pieces(out);
     if (macro_.text == "Bytes") return bytes(out);
     if (macro_.text == "TagDispatch") return tags(out);
-    return tokens(out);
+    return macro_.text == "TokenTagDispatch" ? token_tags(out) : tokens(out);
   }
 
  private:
@@ -205,17 +205,61 @@ class Macro {
                           macro_);
   }
 
-  // Token(id, ...), ExcludeToken(id, ...), TokenTagDispatch((id, rule), ...).
-  bool tokens(NodeRef& out) {
-    std::string spelled = macro_.text == "ExcludeToken" ? "!<" : "<";
-    for (const Argument& argument : arguments_) {
-      if (!argument.name.empty()) continue;
-      const Argument& id =
-          argument.is_list && !argument.items.empty() ? argument.items[0] : argument;
-      spelled += (spelled.ends_with('<') ? "[" : ",") + id.at.text;
+  // An id, or the text of a token in quotes.
+  static bool token(const Argument& argument, TokenSet& set) {
+    const std::string& text = argument.at.text;
+    if (argument.is_list || !argument.name.empty() || text.empty()) return false;
+    if (argument.is_text()) {
+      set.names.push_back(text);
+      return true;
     }
-    spelled += spelled.ends_with('<') ? "[*]>" : "]>";
-    return take(lower_token_terminal(store_, spelled, ""), out);
+    uint32_t id = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    set.ids.push_back(id);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+
+  bool tokens(NodeRef& out) {
+    TokenSet set;
+    set.negated = macro_.text == "ExcludeToken";
+    bool good = set.negated || !arguments_.empty();
+    for (const Argument& argument : arguments_) good = good && token(argument, set);
+    if (!good)
+      return wrong((macro_.text + "(1, \"<name>\", ...), ids and texts of tokens").c_str());
+    out = store_.tokens(std::move(set));
+    return true;
+  }
+
+  // Any tokens until one that triggers a rule.
+  bool token_tags(NodeRef& out) {
+    const char* usage =
+        "TokenTagDispatch((1, rule), ..., loop_after_dispatch=true, excludes=(2, \"<name>\"))";
+    TokenSet barred;
+    barred.negated = true;
+    std::vector<NodeRef> rounds;
+    bool loop = true;
+    for (const Argument& argument : arguments_) {
+      bool good = false;
+      if (argument.name == "loop_after_dispatch") {
+        good = truth(argument, loop);
+      } else if (argument.name == "excludes") {
+        good = argument.is_list;
+        for (const Argument& item : argument.items) good = good && token(item, barred);
+      } else if (argument.name.empty() && argument.is_list && argument.items.size() == 2) {
+        TokenSet trigger;
+        good = token(argument.items[0], trigger) && argument.items[1].is_word();
+        if (good && !token(argument.items[0], barred)) good = false;
+        if (good) {
+          rounds.push_back(store_.cat(store_.tokens(trigger), rule_(argument.items[1].at)));
+        }
+      }
+      if (!good) return wrong(usage);
+    }
+    const NodeRef text = store_.star(store_.tokens(std::move(barred)));
+    const NodeRef tags = store_.any_of(rounds);
+    out = loop ? store_.cat(text, store_.star(store_.cat(tags, text)))
+               : store_.cat(text, store_.optional(tags));
+    return true;
   }
 
   Lexer& lexer_;

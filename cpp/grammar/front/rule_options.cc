@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "grammar/front/cursor.h"
+#include "grammar/front/regex.h"
 #include "grammar/front/special.h"
 #include "grammar/typed/region.h"
 #include "support/hash.h"
@@ -75,6 +76,17 @@ Result<RuleOptions> read_rule_options(std::string_view spelled, std::string_view
     } else if (name == "capture") {
       out.capture = value.empty() ? rule : quoted ? value.substr(1, value.size() - 2) : value;
       good = is_capture_name(out.capture);
+    } else if (name == "suffix") {
+      out.suffix = value;
+      good = !value.empty() && value != "\"\"";
+    } else if (name == "stop_capture") {
+      out.stop_capture = quoted ? value.substr(1, value.size() - 2) : value;
+      good = is_capture_name(out.stop_capture);
+    } else if (name == "stop") {
+      status = unsupported(at,
+                           "rule option stop takes back what was written, which no mask can; "
+                           "use suffix, which stays in the text and out of the capture");
+      return;
     } else if (!is_rule_option(name)) {
       status = syntax_error(at, "there is no rule option " + std::string(name) +
                                     "; see the list of options in the documentation");
@@ -87,10 +99,46 @@ Result<RuleOptions> read_rule_options(std::string_view spelled, std::string_view
     status = syntax_error(
         at, "rule option " + std::string(name) +
                 " has no such value; max_tokens takes 1 to 1000000, max_chars 0 to 2147483647, "
-                "temperature 0 to 100, capture a name of letters, digits, _ - and .");
+                "temperature 0 to 100, capture and stop_capture a name of letters, digits, _ - "
+                "and ., suffix a text that is not empty");
   });
   if (!status.ok()) return status;
+  if (!out.stop_capture.empty() && out.suffix.empty()) {
+    return syntax_error(at, "rule option stop_capture names the text of a suffix; add suffix");
+  }
   return out;
+}
+
+Status read_suffix(Store& store, RuleOptions& options, const std::string& at, const Limits& limits,
+                   const std::function<std::optional<NodeRef>(const std::string&)>& terminal) {
+  const std::string& spelled = options.suffix;
+  if (spelled.empty()) return ok_status();
+  if (read_quoted(spelled, options.ending_text) && !options.ending_text.empty()) {
+    options.ending = store.bytes(options.ending_text);
+    return ok_status();
+  }
+  if (terminal && spelled.starts_with('/')) {
+    const size_t end = spelled.rfind('/');
+    RegexOptions base;
+    base.terminal = true;
+    Result<RegexOptions> flags = regex_flags(spelled.substr(end + 1), base);
+    if (!flags.ok()) return flags.status();
+    Result<NodeRef> made = parse_regex(store, spelled.substr(1, end - 1), *flags, limits);
+    if (made.ok()) options.ending = *made;
+    if (made.ok()) return ok_status();
+    Status status = made.status();
+    status.at = at + (status.at.empty() ? "" : " " + status.at);
+    return status;
+  }
+  if (terminal) {
+    if (const std::optional<NodeRef> named = terminal(spelled)) {
+      options.ending = *named;
+      return ok_status();
+    }
+  }
+  return syntax_error(at, std::string("rule option suffix takes a text in quotes") +
+                              (terminal ? ", a /regex/ or a terminal" : "") + "; " + spelled +
+                              " is none");
 }
 
 NodeRef shaped(Store& store, NodeRef body, const RuleOptions& options, std::string_view name,
@@ -106,6 +154,33 @@ NodeRef shaped(Store& store, NodeRef body, const RuleOptions& options, std::stri
 void OptionRules::add(RuleId rule, RuleOptions options, std::string at, NodeRef tail) {
   entries_[rule] = {std::move(options), std::move(at), tail, false, false};
   order_.push_back(rule);
+}
+
+// `body` up to where it and its suffix first end. For captures the two are told apart: b·s is such
+// a text exactly if no b'·s with a shorter b' begins it, be it within b (b = b'·s·…) or across its
+// end (b = b'·u, for a beginning u of s that s begins again behind).
+NodeRef OptionRules::ended(Store& store, NodeRef body, const RuleOptions& options,
+                           RuleMarks* marks) {
+  const NodeRef ending = options.ending;
+  const bool told = !options.capture.empty() || !options.stop_capture.empty();
+  if (!told || marks == nullptr || !marks->keep) return shortest(store, store.cat(body, ending));
+  const std::string_view text = options.ending_text;
+  std::vector<NodeRef> longer{store.cat(ending, store.anything())};
+  for (size_t n = 1; n < text.size(); ++n) {
+    if (text.substr(n) == text.substr(0, text.size() - n)) {
+      longer.push_back(store.bytes(text.substr(0, n)));
+    }
+  }
+  body = store.both(body, store.complement(store.cat(body, store.any_of(longer))));
+  const auto named = [&](NodeRef node, const std::string& capture) {
+    if (capture.empty()) return node;
+    const RuleId rule = store.declare(capture);
+    store.define(rule, node);
+    marks->names[rule] = capture;
+    return store.ref(rule);
+  };
+  body = named(body, options.capture);
+  return store.cat(body, named(ending, options.stop_capture));
 }
 
 // The same language without rules. Postorder with a stack of our own.
@@ -180,9 +255,14 @@ Result<OptionRules::Flat> OptionRules::flatten(Store& store, NodeRef root, const
 Status OptionRules::apply(Store& store, RuleMarks* marks, Fuel& fuel) {
   for (RuleId rule : order_) {
     const Entry& entry = entries_[rule];
-    if (entry.options.capture.empty() || marks == nullptr) continue;
+    const RuleOptions& options = entry.options;
+    if (options.capture.empty() && options.stop_capture.empty()) continue;
+    if (!options.suffix.empty() && options.ending_text.empty()) {
+      return unsupported(entry.at, "a capture beside suffix takes a suffix in quotes");
+    }
+    if (marks == nullptr) continue;
     marks->captures = true;
-    if (marks->keep) marks->names[rule] = entry.options.capture;
+    if (marks->keep && options.suffix.empty()) marks->names[rule] = options.capture;
   }
   std::vector<RuleId> work(order_.rbegin(), order_.rend());
   while (!work.empty()) {
@@ -204,9 +284,17 @@ Status OptionRules::apply(Store& store, RuleMarks* marks, Fuel& fuel) {
         work.push_back(flat->wanted);
         continue;
       }
-      if (!flat->captured) {
+      RuleOptions options = entry.options;
+      if (!flat->captured) body = flat->node;
+      if (options.ending != store.empty()) {
+        if (!flat->captured) body = within_chars(store, body, options.max_chars);
+        options.max_chars = kOpen;
+        body =
+            flat->captured ? store.cat(body, options.ending) : ended(store, body, options, marks);
+      }
+      if (!flat->captured && store.regular(body)) {
         std::string name = store.rule_name(rule) + " " + entry.at + " " + std::to_string(rule);
-        body = shaped(store, flat->node, entry.options, name, marks);
+        body = shaped(store, body, options, name, marks);
       }
     }
     store.define(rule, store.cat(body, entry.tail));

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "grammar/ir/store.h"
+#include "grammar/run/limits.h"
 #include "support/result.h"
 
 namespace treadle {
@@ -27,14 +30,24 @@ struct RuleOptions {
   float temperature = -1;       // negative: none
   bool lazy = false;            // the rule ends where it first may
   std::string capture;          // "": none
+  std::string suffix;           // as spelled, "": none; what ends the rule where it first may
+  std::string stop_capture;     // the suffix, captured; "": not
+  // The suffix, set by who knows what its spelling means, and its text if it is a mere one.
+  NodeRef ending = 0;
+  std::string ending_text;
   [[nodiscard]] bool shapes() const {
-    return lazy || max_tokens != kOpen || max_chars != kOpen || temperature >= 0;
+    return lazy || max_tokens != kOpen || max_chars != kOpen || temperature >= 0 || !suffix.empty();
   }
 };
 
 // The options of a block as rule_options_size() finds it; `rule` names a bare `capture`.
 Result<RuleOptions> read_rule_options(std::string_view spelled, std::string_view rule,
                                       const std::string& at);
+
+// Sets `ending` of options with a suffix: a text in quotes or, where there are terminals, a /regex/
+// or the name of one. `syntax` if it is none of these.
+Status read_suffix(Store& store, RuleOptions& options, const std::string& at, const Limits& limits,
+                   const std::function<std::optional<NodeRef>(const std::string&)>& terminal);
 
 // The body (regular) under options that shape it; `name` tells regions apart.
 NodeRef shaped(Store& store, NodeRef body, const RuleOptions& options, std::string_view name,
@@ -62,6 +75,7 @@ class OptionRules {
     RuleId wanted = kOpen;  // a rule whose own options have to be applied first
     bool captured = false;  // holds a rule whose capture would be lost
   };
+  NodeRef ended(Store& store, NodeRef body, const RuleOptions& options, RuleMarks* marks);
   Result<Flat> flatten(Store& store, NodeRef root, const RuleMarks* marks, const std::string& at,
                        Fuel& fuel);
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "grammar/front/schema_distinct.h"
 #include "grammar/front/schema_values.h"
 #include "grammar/typed/array.h"
 #include "grammar/typed/bare_items.h"
@@ -190,7 +191,9 @@ class ArrayBuilder {
       if (!fuel_.spend((size_t{16} + tuples_.size()) << form_.counts.size())) return fuel_.status();
       out->regions.push_back(choices(i));
       if (!unique) continue;
-      if (Status status = part_values(out->regions.back(), i); !status.ok()) return status;
+      const Result<bool> parted = part_values(out->regions.back(), i);
+      if (!parted) return parted.status();
+      if (!*parted) return distinct();
     }
     out->values = static_cast<uint32_t>(ids_.size());
     if (fuel_.exhausted()) return fuel_.status();
@@ -222,18 +225,38 @@ class ArrayBuilder {
     return out;
   }
 
-  // Each choice as one for every value, so that none is taken twice.
-  Status part_values(std::vector<ItemChoice>& region, size_t index) {
+  // Items that are too many to list are told apart as they are written.
+  Result<NodeRef> distinct() {
+    const std::string at =
+        source_->pointer(source_->at(form_.arrays.empty() ? 0 : form_.arrays[0].node));
+    const Status refused = unsupported(
+        at, "the items that all schemas for this array leave cannot be told apart", "uniqueItems");
+    if (!form_.counts.empty() || role_ != Role::json) return refused;
+    auto out = std::make_shared<DistinctForm>();
+    for (size_t i = 0; i <= length_; ++i) {
+      const std::vector<Conj> all = ways(conj_at(i), i);
+      const auto item = distinct_item(store_, source_, all, loose_, most_, fuel_);
+      if (!item) return item.status();
+      if (!*item) return refused;
+      if (!some_value(**item)) most_ = std::min<uint32_t>(most_, static_cast<uint32_t>(i));
+      out->items.push_back(**item);
+    }
+    out->escapes = source_->options.escapes;
+    out->barred = source_->spelling(loose_);
+    out->min = form_.min_items;
+    out->max = most_;
+    out->whitespace = source_->options.whitespace;
+    return distinct_array_node(store_, std::move(out));
+  }
+
+  // Each choice as one for every value, so that none is taken twice. False when they are too many.
+  Result<bool> part_values(std::vector<ItemChoice>& region, size_t index) {
     std::vector<ItemChoice> out;
     for (const ItemChoice& choice : region) {
       for (const Conj& conj : ways(conjs_[choice.value], index)) {
         const auto values = values_of(store_, source_, conj, role_, loose_, fuel_);
         if (!values) return values.status();
-        if (!*values) {
-          return limit_exceeded(
-              "branches", kListedValues + 1, kListedValues,
-              source_->pointer(source_->at(form_.arrays.empty() ? 0 : form_.arrays[0].node)));
-        }
+        if (!*values) return false;
         for (const Listed& value : **values) {
           const auto id = static_cast<uint32_t>(ids_.size());
           const uint32_t known = ids_.try_emplace(value.key, id).first->second;
@@ -242,7 +265,7 @@ class ArrayBuilder {
       }
     }
     region = std::move(out);
-    return ok_status();
+    return true;
   }
 
   Store& store_;

@@ -5,7 +5,6 @@
 #include "grammar/front/formats.h"
 #include "grammar/front/regex.h"
 #include "grammar/front/schema_branch.h"
-#include "grammar/front/schema_values.h"
 #include "grammar/front/schema_words.h"
 #include "grammar/typed/decimal.h"
 
@@ -64,48 +63,6 @@ Status Checker::run() {
   } while (!tasks_.empty());
   if (Status status = check_uniques(); !status.ok()) return status;
   return count_branches();
-}
-
-// Items are told apart by their place in a list of all values.
-Status Checker::check_uniques() {
-  for (const uint32_t node : uniques_) {
-    const json::Value argument = source_->at(node);
-    const Result<bool> listed = items_listed(argument.parent());
-    if (!listed) return listed.status();
-    if (*listed) continue;
-    Status status = refuse(argument,
-                           "`uniqueItems` can be enforced for items of an enumeration, "
-                           "not for free values");
-    if (!status.ok()) return status;
-  }
-  return ok_status();
-}
-
-Result<bool> Checker::items_listed(json::Value schema) {
-  const auto keyword = [&](std::string_view name) {
-    const json::Value argument = schema.get(name);
-    return argument && source_->ignored(argument) ? json::Value() : argument;
-  };
-  json::Value prefix = keyword("prefixItems"), rest = keyword("items");
-  if (!prefix && rest && rest.is_array()) {
-    prefix = rest;
-    rest = keyword("additionalItems");
-  }
-  std::vector<json::Value> items;
-  if (prefix) items.assign(prefix.begin(), prefix.end());
-  const json::Value most = keyword("maxItems");
-  const bool more = !most || count_of(most) > items.size();
-  if (more && !rest) return false;
-  if (more) items.push_back(rest);
-  size_t total = 0;
-  for (const json::Value item : items) {
-    const auto values =
-        values_of(store_, source_, Conj{Sub{item.index(), As::schema}}, Role::json, false, fuel_);
-    if (!values) return values.status();
-    if (!*values) return false;
-    total += (*values)->size();
-  }
-  return total <= kListedValues;
 }
 
 // A schema with too many alternatives is refused now, not when a text first reaches it.

@@ -46,8 +46,10 @@ class Checker {
   Status read_patterns(json::Value argument);
   bool foreign(Keyword keyword) const;
   Result<bool> countable(json::Value schema, uint32_t least);
+
+  // schema_distinct.cc: which items can be told apart
   Status check_uniques();
-  Result<bool> items_listed(json::Value schema);
+  Result<bool> items_parted(json::Value schema);
 
   // schema_refute.cc: which can be negated, which choices exclude one another, which loop
   Status visit_refuted(const Task& task);

@@ -80,6 +80,13 @@ NodeRef form_text(Store& store, const Form& form);
 // The place of an item in its array.
 uint32_t item_index(json::Value item);
 
+// The numbers that one form allows, as sets that have nothing in common. What draft 4 says of their
+// spelling is left out: see number_shape().
+std::vector<NumberSet> number_sets(const Form& form, Spelling spelling);
+
+// What the form's numbers must match as spelled; empty(): anything.
+NodeRef number_shape(Store& store, const Form& form);
+
 // The values of one form as JSON.
 Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
                         Fuel& fuel);

@@ -14,12 +14,12 @@
 namespace treadle::schema {
 namespace {
 
-NodeRef between(Store& store, const NumberSet& set, const std::optional<Bound>& lo,
-                const std::optional<Bound>& hi) {
+NumberSet between(const NumberSet& set, const std::optional<Bound>& lo,
+                  const std::optional<Bound>& hi) {
   NumberSet part = set;
   if (lo) part.at_least(*lo);
   if (hi) part.at_most(*hi);
-  return number_node(store, part);
+  return part;
 }
 
 class Value final : public Typed {
@@ -58,9 +58,21 @@ class Value final : public Typed {
 };
 
 NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
+  std::vector<NodeRef> out;
+  for (const NumberSet& set : number_sets(form, spelling)) out.push_back(number_node(store, set));
+  NodeRef all = store.any_of(out);
+  const NodeRef shape = number_shape(store, form);
+  if (shape == store.empty()) return all;
+  all = store.both(all, shape);
+  return has_member(store, all) ? all : store.empty();
+}
+
+}  // namespace
+
+std::vector<NumberSet> number_sets(const Form& form, Spelling spelling) {
   NumberSet set = form.number;
   set.spelling = spelling;
-  std::vector<NodeRef> out;
+  std::vector<NumberSet> out;
   std::vector<Decimal> holes = form.not_numbers;
   std::sort(holes.begin(), holes.end(),
             [](const Decimal& a, const Decimal& b) { return compare(a, b) < 0; });
@@ -68,26 +80,27 @@ NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
     for (const Decimal& value : *form.numbers) {
       if (!form.number.has(value)) continue;
       if (std::find(holes.begin(), holes.end(), value) != holes.end()) continue;
-      out.push_back(between(store, set, Bound{value, false}, Bound{value, false}));
+      out.push_back(between(set, Bound{value, false}, Bound{value, false}));
     }
   } else {
     std::optional<Bound> last;
     for (const Decimal& hole : holes) {
-      out.push_back(between(store, set, last, Bound{hole, true}));
+      out.push_back(between(set, last, Bound{hole, true}));
       last = Bound{hole, true};
     }
-    out.push_back(between(store, set, last, std::nullopt));
+    out.push_back(between(set, last, std::nullopt));
   }
-  NodeRef all = store.any_of(out);
-  if (!form.whole_spelling && !form.split_spelling) return all;
-  const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
-  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
-  if (form.whole_spelling) all = store.both(all, whole);
-  if (form.split_spelling) all = store.both(all, store.complement(whole));
-  return has_member(store, all) ? all : store.empty();
+  return out;
 }
 
-}  // namespace
+NodeRef number_shape(Store& store, const Form& form) {
+  if (!form.whole_spelling && !form.split_spelling) return store.empty();
+  const NodeRef digit = store.byte_set(ByteSet::range('0', '9'));
+  const NodeRef whole = store.cat(store.optional(store.bytes("-")), store.plus(digit));
+  const NodeRef split = store.complement(whole);
+  if (!form.split_spelling) return whole;
+  return form.whole_spelling ? store.both(whole, split) : split;
+}
 
 Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
                         Fuel& fuel) {

@@ -13,4 +13,7 @@ namespace treadle::schema {
 // there are more, or if listing them takes too long.
 std::optional<std::vector<std::string>> words_of(Store& store, NodeRef text, Fuel& fuel);
 
+// Whether the regular node has more than `count` words. False, too, where that takes long to see.
+bool more_words(Store& store, NodeRef text, uint64_t count, Fuel& fuel);
+
 }  // namespace treadle::schema

@@ -23,6 +23,8 @@ constexpr std::array<std::string_view, 12> kOptions = {"max_tokens",
                                                        "capture_hidden_body_rule_id",
                                                        "capture_hidden_marker_rule_id"};
 
+constexpr uint32_t kMostIds = 1u << 20;  // of tokens that one terminal may name
+
 bool is_word(char c) {
   return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '.' || c == '+';
 }
@@ -62,21 +64,29 @@ size_t skip_value(std::string_view text, size_t at) {
 }
 
 // `[...]` of a token terminal: `*`, or ids and ranges, all of them perhaps after a caret.
-bool well_formed_ids(std::string_view ids) {
+bool read_ids(std::string_view ids, TokenSet& set) {
+  set.negated = ids == "*" || ids.starts_with('^');
   if (ids == "*") return true;
-  if (ids.starts_with('^')) ids.remove_prefix(1);
-  auto number = [&] {
+  if (set.negated) ids.remove_prefix(1);
+  auto number = [&](uint32_t& value) {
     size_t digits = 0;
-    while (digits < ids.size() && is_digit(ids[digits])) ++digits;
+    value = 0;
+    while (digits < ids.size() && is_digit(ids[digits])) {
+      value = std::min(value * 10 + static_cast<uint32_t>(ids[digits++] - '0'), kMostIds);
+    }
     ids.remove_prefix(digits);
-    return digits > 0 && digits < 10;
+    return digits > 0 && value < kMostIds;
   };
   while (true) {
-    if (!number()) return false;
+    uint32_t lo = 0;
+    if (!number(lo)) return false;
+    uint32_t hi = lo;
     if (ids.starts_with('-')) {
       ids.remove_prefix(1);
-      if (!number()) return false;
+      if (!number(hi) || hi < lo) return false;
     }
+    if (set.ids.size() + (hi - lo) >= kMostIds) return false;
+    for (uint32_t id = lo; id <= hi; ++id) set.ids.push_back(id);
     if (ids.empty()) return true;
     if (!ids.starts_with(',')) return false;
     ids.remove_prefix(1);
@@ -93,17 +103,24 @@ size_t token_terminal_size(std::string_view text) {
   return end == std::string_view::npos || text[end] == '\n' ? 0 : end + 1;
 }
 
-Result<NodeRef> lower_token_terminal(Store&, std::string_view spelled, std::string at) {
-  std::string_view inside = spelled.substr(spelled.find('<') + 1);
-  inside.remove_suffix(1);
-  bool by_id = inside.starts_with('[') && inside.ends_with(']');
-  bool good = by_id ? well_formed_ids(inside.substr(1, inside.size() - 2)) : !inside.empty();
+Result<NodeRef> lower_token_terminal(Store& store, std::string_view spelled, std::string at) {
+  const bool any_but = spelled.starts_with('!');
+  if (any_but) spelled.remove_prefix(1);
+  std::string_view inside = spelled.substr(1, spelled.size() - 2);
+  TokenSet set;
+  bool good = !inside.empty();
+  if (inside.starts_with('[') && inside.ends_with(']')) {
+    good = read_ids(inside.substr(1, inside.size() - 2), set);
+  } else {
+    set.names.emplace_back(spelled);
+  }
   if (!good) {
     return syntax_error(std::move(at),
-                        "a malformed token terminal; write <name>, <[1,3-8]>, <[^1]> or <[*]>");
+                        "a malformed token terminal; write <name>, <[1,3-8]>, <[^1]> or <[*]>, "
+                        "with ids below 1048576");
   }
-  return unsupported(std::move(at), "token terminal " + std::string(spelled) +
-                                        " is not supported; write the text in quotes");
+  set.negated ^= any_but;
+  return store.tokens(std::move(set));
 }
 
 size_t each_rule_option(std::string_view text,
@@ -131,6 +148,21 @@ size_t each_rule_option(std::string_view text,
     }
   }
   return at < text.size() ? at + 1 : 0;
+}
+
+namespace {
+
+class Quoted : public Cursor {
+ public:
+  using Cursor::Cursor;
+  bool read(std::string& out) { return accept("\"") && quoted(out, 1, 1) && done(); }
+};
+
+}  // namespace
+
+bool read_quoted(std::string_view spelled, std::string& out) {
+  Fuel fuel("compile_fuel", 4 * (spelled.size() + 1));
+  return Quoted(spelled, fuel).read(out);
 }
 
 bool is_rule_option(std::string_view name) {

@@ -1,6 +1,5 @@
 // Token terminals and rule options of EBNF and Lark: what speaks of whole tokens or of one run of a
-// rule, not of bytes. Both dialects spell them here; token terminals are refused here until the run
-// time knows them, and options go on to rule_options.h.
+// rule, not of bytes. Both dialects spell them here; options go on to rule_options.h.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +15,8 @@ namespace treadle {
 // `<name>`, `<[1,3-8]>`, `<[^1]>`, `<[*]>`, `!<...>`: the length of the one that `text` begins
 // with, 0 if it begins with none.
 size_t token_terminal_size(std::string_view text);
-// The tokens that it stands for. Always `unsupported` for now, `syntax` if malformed.
+// One of the tokens that it stands for: the one of that name (marks included), those with the ids,
+// or with ^ or ! any but those. `syntax` if malformed.
 Result<NodeRef> lower_token_terminal(Store& store, std::string_view spelled, std::string at);
 
 // `[key, key=value, ...]`: the length of the block that `text` begins with, 0 if it begins with
@@ -26,6 +26,8 @@ size_t rule_options_size(std::string_view text);
 // is none.
 size_t each_rule_option(std::string_view text,
                         const std::function<void(std::string_view, std::string_view)>& option);
+// The text between the quotes of `spelled`, with its escapes; false if it is no quoted text.
+bool read_quoted(std::string_view spelled, std::string& out);
 // Whether there is an option of this name, in any engine.
 bool is_rule_option(std::string_view name);
 

@@ -9,6 +9,7 @@
 #include "grammar/front/ebnf.h"
 #include "grammar/front/fuel_scope.h"
 #include "grammar/front/regex.h"
+#include "grammar/front/special_text.h"
 #include "grammar/front/tag.h"
 #include "grammar/front/tag_fields.h"
 #include "grammar/front/tag_format.h"
@@ -45,10 +46,13 @@ class Lowering {
   }
 
  private:
+  // What begins with a trigger: its text and what follows.
+  using Entries = std::vector<TrieEntry>;
+
   Result<NodeRef> lower(const Format& f) {
     switch (f.type) {
       case Type::const_string:
-        return store_.bytes(f.text);
+        return literal(store_, f.text);
       case Type::regex:
         return placed(f, "pattern", parse_regex(store_, f.text, RegexOptions{}, limits_));
       case Type::grammar:
@@ -135,7 +139,7 @@ class Lowering {
   }
 
   NodeRef mark(const Mark& mark) {
-    return mark.is_token ? token(mark.token) : store_.bytes(mark.text);
+    return mark.is_token ? token(mark.token) : literal(store_, mark.text);
   }
 
   NodeRef one_of(const std::vector<std::string>& words) {
@@ -155,7 +159,14 @@ class Lowering {
       }
     }
     if (!texts.empty()) ends.push_back(literal_trie(store_, texts));
+    ends.push_back(by_tokens(store_, ending_entries(texts)));
     return store_.cat(nodes_[f.children[0]], store_.any_of(ends));
+  }
+
+  Entries ending_entries(const std::vector<std::string_view>& texts) {
+    Entries out;
+    for (const std::string_view text : texts) out.push_back({text, store_.eps()});
+    return out;
   }
 
   // What the enclosing tag ends with is barred from the free content right inside it.
@@ -185,9 +196,6 @@ class Lowering {
   }
 
   // --- text ---
-
-  // What begins with a trigger: its text and what follows.
-  using Entries = std::vector<TrieEntry>;
 
   Result<NodeRef> triggered(const Format& f) {
     const TriggerIndex index(f.lists().triggers);
@@ -222,9 +230,13 @@ class Lowering {
     const NodeRef text = free_text(store_, barred(f, f.lists().triggers));
     const bool overlap = may_overlap(f.lists().triggers, f.lists().excludes, fuel_);
     if (fuel_.exhausted()) return fuel_.status();
-    const NodeRef tags = trie(store_, entries);
+    // Special tokens are no text, so one of them within a trigger tells where it stands.
+    const NodeRef marked = by_tokens(store_, entries);
+    const NodeRef tags = store_.alt(trie(store_, entries), marked);
     if (f.at_least_one && f.stop_after_first) return tags;
-    const NodeRef next = overlap ? first_triggers(f, text, entries) : store_.cat(text, tags);
+    const NodeRef next =
+        overlap ? store_.alt(first_triggers(f, text, entries), store_.cat(text, marked))
+                : store_.cat(text, tags);
     if (f.stop_after_first) {
       return overlap ? store_.alt(text, next) : store_.cat(text, store_.optional(tags));
     }
@@ -278,11 +290,12 @@ class Lowering {
         entries.push_back({tag.begin.text, after_begin(tag)});
       }
     }
+    choices.push_back(by_tokens(store_, entries));
     if (!entries.empty()) choices.push_back(trie(store_, std::move(entries)));
     const NodeRef one = store_.any_of(choices);
     NodeRef all = one;
     if (!f.stop_after_first) {
-      all = store_.cat(one, store_.star(store_.cat(store_.bytes(f.text), one)));
+      all = store_.cat(one, store_.star(store_.cat(literal(store_, f.text), one)));
     }
     return f.at_least_one ? all : store_.optional(all);
   }

@@ -219,6 +219,12 @@ NodeRef Store::repeat(NodeRef a, uint32_t lo, uint32_t hi) {
   return make(Kind::repeat, facts, a, 0, lo, hi);
 }
 
+bool Store::special(std::string_view name) {
+  if (specials_) return specials_(name);
+  asked_special_.emplace(name);
+  return false;
+}
+
 NodeRef Store::tokens(TokenSet set) {
   const auto tidy = [](auto& list) {
     std::sort(list.begin(), list.end());

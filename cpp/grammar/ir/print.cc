@@ -224,9 +224,25 @@ class Printer {
       case Kind::ref:
         out_ += name(n.a);
         break;
+      case Kind::token:
+        put_tokens(store_.token_sets()[n.a]);
+        break;
       default:
         status_ = unsupported("", "a JSON value has no EBNF text; keep the grammar's own source");
     }
+  }
+
+  void put_tokens(const TokenSet& set) {
+    out_ += set.negated ? "ExcludeToken(" : "Token(";
+    const char* between = "";
+    for (const uint32_t id : set.ids) {
+      out_ += std::exchange(between, ", ") + std::to_string(id);
+    }
+    for (const std::string& text : set.names) {
+      out_ += std::exchange(between, ", ");
+      put_bytes(text, Bind::choice);
+    }
+    out_ += ")";
   }
 
   // The node as a class of characters; "" if it is none.

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,6 +65,13 @@ class Store {
   NodeRef ref(RuleId rule);
   NodeRef typed(std::unique_ptr<Typed> node);
   NodeRef tokens(TokenSet set);  // one token; not regular
+
+  // Whether the vocabulary has a control token of this name, so that a text which spells the name
+  // may be written by that token. No vocabulary is known while a grammar is only read: then the
+  // question is kept, and the compiler reads it again if the answer would be yes.
+  bool special(std::string_view name);
+  const std::set<std::string, std::less<>>& asked_special() const { return asked_special_; }
+  void know_specials(std::function<bool(std::string_view)> known) { specials_ = std::move(known); }
 
   // --- questions ---
   bool regular(NodeRef node) const { return nodes_[node].facts.regular; }
@@ -169,6 +178,8 @@ class Store {
   std::vector<TokenSet> token_sets_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> token_set_index_;
   uint64_t token_bytes_ = 0;
+  std::function<bool(std::string_view)> specials_;
+  std::set<std::string, std::less<>> asked_special_;
   std::vector<Rule> rules_;
   FlatMap derived_;                              // (node, byte) -> rest
   std::unordered_map<NodeRef, NodeRef> bodies_;  // typed rule -> body

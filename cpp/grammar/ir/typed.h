@@ -24,6 +24,7 @@ enum class TypedTag : uint8_t {
   array,
   items,
   items_counted,
+  items_distinct,
   bare_items,
   value,
   keys,
@@ -31,6 +32,8 @@ enum class TypedTag : uint8_t {
   other_text,
   other,
   region,
+  recorded,
+  recorded_rule,
 };
 
 // A node that derives like another by all bytes but `differ`.

@@ -184,7 +184,8 @@ class Reading {
 
   void advance(const Waiter& waiter, uint32_t child) {
     const Item item = items_[waiter.item];
-    add(item.rule, waiter.after, item.origin, waiter.item, child);
+    NodeRef after = heard(store_, waiter.after, items_[child].head);
+    add(item.rule, after, item.origin, waiter.item, child);
   }
 
   // Past the regular stretch, which may be empty here.

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "grammar/run/state.h"
+#include "grammar/typed/recorded.h"
 #include "grammar/typed/str.h"
 
 namespace treadle {
@@ -41,6 +42,10 @@ NodeRef clamp(Store& store, NodeRef ref, uint32_t units, int depth) {
       return changed ? store.any_of(out) : ref;
     }
     case Kind::leaf: {
+      if (NodeRef inner = recorded_inner(store, ref); inner != store.empty()) {
+        NodeRef other = clamp(store, inner, units, depth + 1);
+        return other == inner ? ref : with_inner(store, ref, other);
+      }
       NodeRef text = raw_text(store, ref);
       if (text == store.empty()) return ref;
       NodeRef other = clamp(store, text, units, depth + 1);

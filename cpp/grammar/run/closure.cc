@@ -29,6 +29,14 @@ void States::pop(CellId cell) {
   visit(cells_[cell].rest, cells_[cell].parent);
 }
 
+// The same where it is known what the text was: some continuations depend on it.
+void States::pop(CellId cell, NodeRef residual) {
+  const NodeRef rest = cell == kBottom ? store_->empty() : cells_[cell].rest;
+  const NodeRef told = heard(*store_, rest, residual);
+  if (told == rest) return pop(cell);
+  visit(told, cells_[cell].parent);
+}
+
 CellId States::push(NodeRef rest, CellId parent) {
   if (rest == store_->eps()) return parent;
   if (cells_[parent].depth >= limits_.stack_depth) {
@@ -75,7 +83,7 @@ void States::expand(Item item, Fuel& fuel) {
   if (!*live) return;
   if (node.facts.regular) {
     found_.push_back({item.node, item.cell});
-    if (node.facts.nullable) pop(item.cell);
+    if (node.facts.nullable) pop(item.cell, item.node);
     return;
   }
   switch (node.kind) {

@@ -66,6 +66,8 @@ class Compiled {
                     Fuel& fuel);
   Status follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
+  Status settle(StateId state, MaskBits& out, Fuel& fuel);
+  Status walk_token(StateId state, TokenId token, MaskBits& out, Fuel& fuel);
   void add_terminals(StateId state, MaskBits& out);
   Status walk_trie(StateId state, std::span<const TrieNode> nodes, MaskBits& out, Fuel& fuel);
   Status walk_giants(StateId state, const TokenTrie& trie, MaskBits& out, Fuel& fuel);
@@ -84,6 +86,7 @@ class Compiled {
   std::vector<Pending> pending_;
   std::vector<uint32_t> children_;
   FlatSet pending_seen_;
+  std::vector<uint32_t> doubtful_;  // trie nodes whose subtree is to be read byte by byte
 };
 
 using CompiledRef = std::shared_ptr<Compiled>;

@@ -1,10 +1,14 @@
 #include "grammar/run/compiler.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace treadle {
 
 namespace {
 
 constexpr size_t kMaxEntries = 4'096;
+constexpr size_t kLooks = 16;  // at grammars, each time one is compiled
 
 }  // namespace
 
@@ -24,15 +28,21 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
         entries_.splice(entries_.begin(), entries_, entry);
         return entry->compiled;
       }
-      index_.erase(found);  // its budget of derived nodes runs low: new requests start afresh
-      entries_.erase(entry);
+      drop(entry);  // its budget of derived nodes runs low: new requests start afresh
     }
+  }
+  const auto special = [this](std::string_view name) { return vocab_->is_special(name); };
+  // Read without a vocabulary, texts that spell special tokens stayed texts.
+  if (parsed.store && std::ranges::any_of(parsed.store->asked_special(), special)) {
+    parsed.store.reset();
   }
   if (!parsed.store) {
     parsed.store = std::make_unique<Store>(limits_);
+    parsed.store->know_specials(special);
     Notes notes;
     Result<NodeRef> root = build_source(*parsed.store, source, limits_, notes);
     if (!root.ok()) return root.status();
+    parsed.store->know_specials({});
     parsed.root = *root;
   }
   Result<CompiledRef> compiled =
@@ -46,30 +56,38 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
   return compiled;
 }
 
-uint64_t Compiler::memory_of(const CompiledRef& compiled) {
-  Guard guard(compiled->lock);
-  return compiled->memory();
+void Compiler::look(Entry& entry) {
+  Guard guard(entry.compiled->lock);
+  bytes_ -= entry.bytes;
+  entry.bytes = entry.compiled->memory();
+  bytes_ += entry.bytes;
 }
 
-// Drops the least recently used grammars until the rest fits.
+void Compiler::drop(Entries::iterator entry) {
+  if (next_ == entry) ++next_;
+  bytes_ -= entry->bytes;
+  index_.erase(entry->key);
+  entries_.erase(entry);
+}
+
+// Drops the least recently used grammars until the rest fits. What they hold grows between
+// compilations, so that each compilation looks at the new grammar and at the next few of all.
 void Compiler::trim() {
-  uint64_t total = 0;
-  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    total += memory_of(entry->compiled);
+  look(entries_.front());
+  for (size_t i = 0; i < std::min(kLooks, entries_.size()); ++i) {
+    if (next_ == entries_.end()) next_ = entries_.begin();
+    look(*next_++);
   }
   while (entries_.size() > 1 &&
-         (total > limits_.cache_bytes / 2 || entries_.size() > kMaxEntries)) {
-    total -= memory_of(entries_.back().compiled);
-    index_.erase(entries_.back().key);
-    entries_.pop_back();
+         (bytes_ > limits_.cache_bytes / 2 || entries_.size() > kMaxEntries)) {
+    drop(std::prev(entries_.end()));
   }
 }
 
 uint64_t Compiler::memory() {
   Guard guard(lock_);
-  uint64_t total = memos_.masks->memory() + memos_.reaches->memory();
-  for (const Entry& entry : entries_) total += memory_of(entry.compiled);
-  return total;
+  for (Entry& entry : entries_) look(entry);
+  return memos_.masks->memory() + memos_.reaches->memory() + bytes_;
 }
 
 uint64_t Compiler::cached() {
@@ -81,6 +99,8 @@ void Compiler::clear() {
   Guard guard(lock_);
   index_.clear();
   entries_.clear();
+  next_ = entries_.end();
+  bytes_ = 0;
   memos_.masks->clear();
   memos_.reaches->clear();
 }

@@ -39,16 +39,21 @@ class Compiler {
   struct Entry {
     std::string key;
     CompiledRef compiled;
+    uint64_t bytes = 0;  // when last looked at; masks and states are added between
   };
+  using Entries = std::list<Entry>;
+  void look(Entry& entry);
+  void drop(Entries::iterator entry);
   void trim();
-  static uint64_t memory_of(const CompiledRef& compiled);
 
   VocabRef vocab_;
   Limits limits_;
   MaskMemos memos_;
   Lock lock_;
-  std::list<Entry> entries_;  // most recently used first
-  std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;  // views of the keys
+  Entries entries_;                                                // most recently used first
+  uint64_t bytes_ = 0;                                             // of all entries
+  Entries::iterator next_ = entries_.end();                        // to be looked at
+  std::unordered_map<std::string_view, Entries::iterator> index_;  // views of the keys
 };
 
 }  // namespace treadle

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "grammar/run/compiled.h"
+#include "grammar/typed/recorded.h"
 
 namespace treadle {
 
@@ -57,14 +58,35 @@ Status Compiled::walk_trie(StateId state, std::span<const TrieNode> nodes, MaskB
 // Tokens longer than the trie is deep are tried one by one.
 Status Compiled::walk_giants(StateId state, const TokenTrie& trie, MaskBits& out, Fuel& fuel) {
   for (uint32_t token : trie.giants()) {
-    StateId at = state;
-    for (char byte : vocab_->bytes(token)) {
-      if (!fuel.spend()) return fuel.status();
-      at = states_.next(at, static_cast<uint8_t>(byte), fuel);
-      if (at == kFault) return states_.take_fault();
-      if (at == kDeadState) break;
+    Status status = walk_token(state, token, out, fuel);
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+Status Compiled::walk_token(StateId state, TokenId token, MaskBits& out, Fuel& fuel) {
+  StateId at = state;
+  for (char byte : vocab_->bytes(token)) {
+    if (!fuel.spend()) return fuel.status();
+    at = states_.next(at, static_cast<uint8_t>(byte), fuel);
+    if (at == kFault) return states_.take_fault();
+    if (at == kDeadState) return ok_status();
+  }
+  out.set(token);
+  return ok_status();
+}
+
+// The tokens that hold the end of one item and more of the next: few, but to be read from the
+// state itself.
+Status Compiled::settle(StateId state, MaskBits& out, Fuel& fuel) {
+  std::span<const TrieNode> nodes = vocab_->trie().nodes();
+  for (uint32_t root : doubtful_) {
+    for (uint32_t i = root; i < root + nodes[root].subtree(); ++i) {
+      uint32_t token = nodes[i].token();
+      if (token >= vocab_->size() || out.has(token)) continue;
+      Status status = walk_token(state, token, out, fuel);
+      if (!status.ok()) return status;
     }
-    if (at != kDeadState) out.set(token);
   }
   return ok_status();
 }
@@ -91,8 +113,13 @@ Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& ou
       continue;
     }
     if (to == Residuals::kFault) return states_.take_fault();
-    out.set(node.token());
     bool ends = to & Residuals::kEnds;
+    if (ends && states_.doubt(cell) != Doubt::none) {
+      doubtful_.push_back(i);
+      i += node.subtree();
+      continue;
+    }
+    out.set(node.token());
     if (ends && node.subtree() > 1 && cell != kBottom) pend(cell, i);
     stack[depth] = to & ~Residuals::kEnds;
     ++i;
@@ -111,7 +138,12 @@ Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_
   for (size_t i = 0; i < states_.configs(state).size(); ++i) {
     Config config = states_.configs(state)[i];
     if (!states_.store().regular(config.residual)) continue;
-    uint32_t entry = residuals_.step(residuals_.of(config.residual), byte, fuel);
+    if (states_.doubt(config.cell) == Doubt::all) {
+      doubtful_.insert(doubtful_.end(), roots.begin(), roots.end());
+      continue;
+    }
+    NodeRef residual = unrecorded(states_.store(), config.residual);
+    uint32_t entry = residuals_.step(residuals_.of(residual), byte, fuel);
     if (entry == kDeadResidual) continue;
     if (entry == Residuals::kFault) return states_.take_fault();
     for (uint32_t root : roots) {
@@ -126,7 +158,7 @@ Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_
 // its continuation goes on with.
 Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   if (!states_.store().regular(config.residual)) return true;  // a token terminal
-  Result<ReachRef> found = reaches_.of(config.residual, fuel);
+  Result<ReachRef> found = reaches_.of(unrecorded(states_.store(), config.residual), fuel);
   if (!found.ok()) return found.status();
   const Reach& reach = **found;
   reach.inner().add_to(out);
@@ -150,6 +182,7 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
   if (states_.configs(state).size() > kMostReadings) return false;
   pending_.clear();
   pending_seen_.clear();
+  doubtful_.clear();
   for (size_t i = 0; i < states_.configs(state).size(); ++i) {
     Result<bool> added = add_config(states_.configs(state)[i], out, fuel);
     if (!added.ok() || !*added) return added;
@@ -185,10 +218,9 @@ Status Compiled::walk(StateId state, MaskBits& out) {
   out.reset();
   Result<bool> composed = compose(state, out, fuel);
   if (!composed.ok()) return composed.status();
-  if (!*composed) {
-    Status status = walk_trie(state, vocab_->trie().nodes(), out, fuel);
-    if (!status.ok()) return status;
-  }
+  Status done =
+      *composed ? settle(state, out, fuel) : walk_trie(state, vocab_->trie().nodes(), out, fuel);
+  if (!done.ok()) return done;
   if (!terminals_.empty()) add_terminals(state, out);
   out.erase(vocab_->size());
   Status status = walk_giants(state, vocab_->trie(), out, fuel);

@@ -152,7 +152,7 @@ void States::grow_table() {
   table_ = std::move(bigger);
 }
 
-// The state of the configurations in found_: one residual a continuation, sorted.
+// The state of the configurations in found_: one regular residual a continuation, sorted.
 StateId States::intern() {
   auto order = [](const Config& x, const Config& y) {
     return x.cell != y.cell ? x.cell < y.cell : x.residual < y.residual;
@@ -166,10 +166,17 @@ StateId States::intern() {
     while (end < found_.size() && found_[end].cell == cell) ++end;
     if (end > i + 1) {
       residuals_.clear();
-      for (size_t j = i; j < end; ++j) residuals_.push_back(found_[j].residual);
+      for (size_t j = i; j < end; ++j) {
+        const NodeRef residual = found_[j].residual;
+        if (store_->regular(residual)) {
+          residuals_.push_back(residual);
+        } else if (j == i || residual != found_[j - 1].residual) {
+          found_[kept++] = found_[j];  // a token terminal is taken whole, and so stays apart
+        }
+      }
       merged = store_->any_of(residuals_);
     }
-    found_[kept++] = {merged, cell};
+    if (merged != store_->empty()) found_[kept++] = {merged, cell};
     i = end;
   }
   found_.resize(kept);

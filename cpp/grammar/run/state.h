@@ -10,6 +10,7 @@
 #include "grammar/ir/store.h"
 #include "grammar/run/cell.h"
 #include "grammar/run/token_terminals.h"
+#include "grammar/typed/distinct.h"
 #include "support/byte_rows.h"
 #include "support/flat_set.h"
 
@@ -67,6 +68,11 @@ class States {
   // Where a text stands once what is above `cell` is complete. kFault when a budget ran out.
   const Behind& behind(CellId cell, Fuel& fuel);
 
+  // What behind() of a cell, or of one before it, leaves open of the item above `cell`.
+  Doubt doubt(CellId cell) {
+    return cell == kBottom ? Doubt::none : doubt_before(*store_, cells_[cell].rest);
+  }
+
   // A state with the same mask, whose counters reach no further than tokens of `units` bytes do.
   // kFault when a budget ran out.
   StateId clamped(StateId state, uint32_t units, Fuel& fuel);
@@ -98,6 +104,7 @@ class States {
   void expand_concat(Item item, Fuel& fuel);
   void expand_repeat(Item item);
   void pop(CellId cell);
+  void pop(CellId cell, NodeRef residual);
   void visit(NodeRef node, CellId cell);
   CellId push(NodeRef rest, CellId parent);
   CellId clamped_cell(CellId cell, uint32_t units);

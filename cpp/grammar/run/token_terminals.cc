@@ -8,13 +8,10 @@ namespace treadle {
 
 namespace {
 
-// Control tokens first: a name means the special token where text is spelt alike.
-std::unordered_map<std::string_view, TokenId> names_of(const Vocab& vocab) {
+std::unordered_map<std::string_view, TokenId> texts_of(const Vocab& vocab) {
   std::unordered_map<std::string_view, TokenId> out;
-  for (TokenKind kind : {TokenKind::control, TokenKind::text}) {
-    for (TokenId id = 0; id < vocab.size(); ++id) {
-      if (vocab.kind(id) == kind) out.try_emplace(vocab.bytes(id), id);
-    }
+  for (TokenId id = 0; id < vocab.size(); ++id) {
+    if (vocab.kind(id) == TokenKind::text) out.try_emplace(vocab.bytes(id), id);
   }
   return out;
 }
@@ -36,8 +33,13 @@ Result<TokenTerminals> TokenTerminals::bind(const Store& store, const Vocab& voc
       }
       if (!has(id)) flip(id);
     }
-    if (!set.names.empty() && names.empty()) names = names_of(vocab);
     for (const std::string& name : set.names) {
+      // Control tokens first: a name means the special token where text is spelt alike.
+      if (const std::optional<TokenId> control = vocab.control(name)) {
+        if (!has(*control)) flip(*control);
+        continue;
+      }
+      if (names.empty()) names = texts_of(vocab);
       auto found = names.find(name);
       if (found == names.end()) {
         return grammar_error(Reason::unsatisfiable, "",

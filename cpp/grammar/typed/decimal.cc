@@ -103,7 +103,7 @@ int strip_factor(uint64_t& value, uint64_t factor) {
 
 }  // namespace
 
-std::optional<Decimal> Decimal::parse(std::string_view json) {
+Decimal Decimal::exact(std::string_view json) {
   const bool negative = !json.empty() && json[0] == '-';
   if (negative) json.remove_prefix(1);
   const size_t e = json.find_first_of("eE");
@@ -123,7 +123,11 @@ std::optional<Decimal> Decimal::parse(std::string_view json) {
     exponent -= static_cast<int64_t>(digits.size() - point - 1);
     digits.erase(point, 1);
   }
-  Decimal out = normal(negative, digits, exponent);
+  return normal(negative, digits, exponent);
+}
+
+std::optional<Decimal> Decimal::parse(std::string_view json) {
+  Decimal out = exact(json);
   if (out.is_zero()) return out;
   if (out.exponent < -kMaxExponent || out.magnitude() > kMaxExponent) return std::nullopt;
   if (out.exponent > kMaxExponent || out.digits.size() > kMaxExponent) return std::nullopt;

@@ -31,6 +31,8 @@ struct Decimal {
 
   // Reads a JSON number. Nothing when it leaves 10^±kMaxExponent.
   static std::optional<Decimal> parse(std::string_view json);
+  // The same of any size; an exponent beyond 10^4 counts as that.
+  static Decimal exact(std::string_view json);
   static Decimal of(uint64_t value);
 
   bool operator==(const Decimal&) const = default;

@@ -148,12 +148,36 @@ def _without_nulls(tag: Json) -> Json:
 
 
 def _lark(recipe: Json, depth: int) -> Grammar:
-    make: Callable[..., Grammar] | None = getattr(Grammar, "lark", None)
-    if make is None:
-        raise Unsupported("Lark grammars are not read yet", at="lark", hint="write it as EBNF")
-    if field(recipe, "named", dict):
-        raise Unsupported("named grammars are not read yet", at="named_grammars")
-    return make(field(recipe, "lark", str), limits=limits())
+    named = _named(field(recipe, "named", dict), depth)
+    return Grammar.lark(field(recipe, "lark", str), grammars=named, limits=limits())
+
+
+def _named(named: Json, depth: int) -> dict[str, str | Json]:
+    """What `@name` stands for: Lark texts, and grammars that were made from Lark, whose own names
+    must not mean something else."""
+    out: dict[str, str | Json] = {}
+    for name, part in named.items():
+        inner: dict[str, str | Json] = {}
+        if isinstance(part, dict):
+            source = cast(Json, part)
+            if field(source, "type", str) != "lark":
+                raise Unsupported(
+                    f"{name} is a grammar from {source['type']}; here only Lark can be embedded",
+                    at="named_grammars",
+                    hint="give its Lark text, or join the grammars with Grammar.concat and .union",
+                )
+            if depth >= _DEPTH:
+                raise DeserializeFormatError("named: too many grammars within each other")
+            inner = _named(field(source, "named", dict), depth + 1)
+            part = field(source, "lark", str)
+        elif not isinstance(part, str):
+            raise DeserializeFormatError(f"named: {name} is no text and no grammar")
+        for key, text in {name: part, **inner}.items():
+            if out.setdefault(key, text) != text:
+                raise Unsupported(
+                    f"{key} has two meanings", at="named_grammars", hint="rename one of them"
+                )
+    return out
 
 
 def _parts(recipe: Json, depth: int) -> Grammar:

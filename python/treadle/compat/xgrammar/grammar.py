@@ -30,11 +30,14 @@ class Grammar(XGRObject):
     """
 
     def __str__(self) -> str:
-        """EBNF that reads back to the same language where the source was EBNF; elsewhere the
-        source as comments, which no parser takes for a grammar."""
+        """EBNF that reads back to the same language; where there is none (JSON Schemas), the source
+        as comments, which no parser takes for a grammar."""
         recipe: Json = self._handle.recipe
         if recipe["type"] == "ebnf" and recipe["root"] == "root":
             return recipe["ebnf"]
+        native = self._handle.native
+        if (text := str(native)) != repr(native):
+            return text
         lines = json.dumps(recipe, ensure_ascii=False, indent=1).splitlines()
         return "\n".join(["# not EBNF; made from:", *(f"# {line}" for line in lines), ""])
 
@@ -90,7 +93,7 @@ class Grammar(XGRObject):
     ) -> Grammar:
         """Texts derived from the rule `start` of a Lark grammar.
 
-        `named_grammars`: what `@name` stands for, grammars or Lark texts. Names of special tokens
+        `named_grammars`: what `@name` stands for, Lark texts or grammars from Lark. Names of tokens
         bind when the grammar is compiled, so `tokenizer_info` is not needed.
         """
         named = named_recipes(named_grammars)
