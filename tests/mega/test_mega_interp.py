@@ -52,8 +52,8 @@ def cases():
 
 @pytest.mark.parametrize(("family", "ranks", "rows", "target"), list(cases()))
 def test_plan_equals_reference(family: str, ranks: int, rows: int, target: Target) -> None:
-    case, sequences = Case(FAMILIES[family], ranks), Sequences()
-    plan = plan_of(case.ready, small(target, 4 if ranks < 4 else 2), rows)
+    case, sequences = Case.of(family, ranks), Sequences()
+    plan = plan_of(case.fused, small(target, {1: 4, 2: 3}.get(ranks, 2)), rows)
     batches = [sequences.batch(grow, "all" if rows == 4 else "last") for grow in STEPS[rows]]
     order = list(ORDERS.values())[(rows + ranks) % len(ORDERS)]
     same(case, plan, batches, order(rows))
@@ -87,7 +87,7 @@ def test_every_schedule_gives_the_same_bits(name: str) -> None:
     """Random, starving, late and ranked orders: equal to the first, which equals the reference."""
     family, ranks, target, rows = SCHEDULED[name]
     case, sequences = Case(one_layer(FAMILIES[family]), ranks), Sequences()
-    plan = plan_of(case.ready, target, rows)
+    plan = plan_of(case.fused, target, rows)
     grows = [{0: 1}, {0: 1}] if rows == 1 else [{0: 2}, {0: 1, 1: 1}]
     batches = [sequences.batch(grow) for grow in grows]
     same(case, plan, batches, ORDERS["shuffled"](0))
@@ -124,20 +124,20 @@ def one_layer(graph: Graph) -> Graph:
 
 def test_a_prompt_in_chunks_through_several_buckets_equals_the_whole() -> None:
     """Prefill, verify and decode plans share one KV: a prompt of 32, then 4, then 1 by 1."""
-    case, sequences = Case(FAMILIES["gemma3"], 1), Sequences()
+    case, sequences = Case.of("gemma3", 1), Sequences()
     target, states = small(CPU, 3), case.states()
     grows = [(32, {0: 21}), (4, {0: 4}), (1, {0: 1}), (1, {0: 1}), (16, {0: 9, 1: 3})]
     batches = [sequences.batch(grow) for _, grow in grows]
     wanted, _ = case.expected(batches)
     for (rows, _), batch, logits in zip(grows, batches, wanted, strict=True):
-        plan = plan_of(case.ready, target, rows)
+        plan = plan_of(case.fused, target, rows)
         (found,) = interp.run([plan], [batch], case.params, states, ORDERS["late_stores"](rows))
         np.testing.assert_allclose(found.logits, logits, rtol=1e-9, atol=1e-10)
 
 
 def test_float32_and_ids_that_name_the_last_sample() -> None:
     """An id of -1-j is row j of the sample before, read from the arena; float32 stays close."""
-    case, sequences = Case(FAMILIES["llama"], 1), Sequences()
+    case, sequences = Case.of("llama", 1), Sequences()
     plan = plan_of(case.ready, small(CPU, 2), 2)
     batches = [sequences.batch({0: 1, 1: 1}), sequences.batch({1: 1, 0: 1})]
     wanted, _ = case.expected(batches[:1])

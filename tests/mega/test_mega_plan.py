@@ -139,6 +139,11 @@ def test_induction_keeps_what_it_proves() -> None:
     assert shortened(other) is other
     with pytest.raises(GraphError):
         verify([other])
+    sites = list(plan.sites)
+    twice = [i for i, s in enumerate(sites) if s.op == Code.ATTN][5:7]
+    sites[twice[0]] = replace(sites[twice[0]], state=sites[twice[1]].state)
+    with pytest.raises(GraphError, match=r"V8 .*a second time"):
+        verify([replace(plan, sites=tuple(sites))])
     counters = list(plan.counters)
     counters[30] = replace(counters[30], need=1)
     with pytest.raises(GraphError, match="V2"):

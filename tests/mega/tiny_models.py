@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from treadle.graph import Graph, cuts, run, run_ranks, shard
+from treadle.mega import grouped
 from treadle.models import gemma2, gemma3, llama, mistral, qwen2, qwen3, qwen3_moe
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -126,10 +128,12 @@ class Case:
     ranks: int
     params: list[dict[str, Any]] = field(init=False)
     ready: Graph = field(init=False)
+    fused: Graph = field(init=False)
 
     def __post_init__(self) -> None:
         whole = weights(self.graph)
         self.ready = shard(self.graph, self.ranks) if self.ranks > 1 else self.graph
+        self.fused = grouped(self.ready)
         if self.ranks == 1:
             self.params = [whole]
         else:
@@ -144,6 +148,12 @@ class Case:
                     array = array if index is None else np.take(array, index, axis=axis)
                 found[name] = np.zeros_like(array) if part.zero else array
         return found
+
+    @staticmethod
+    @cache
+    def of(family: str, ranks: int) -> Case:
+        """The case of a family, made once."""
+        return Case(FAMILIES[family], ranks)
 
     def states(self) -> list[dict[str, Any]]:
         return [states(self.ready) for _ in range(self.ranks)]

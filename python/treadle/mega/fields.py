@@ -17,6 +17,7 @@ from treadle.mega.records import (
     Code,
     Scope,
     Site,
+    SiteFlag,
     Task,
     TaskFlag,
     pack,
@@ -46,8 +47,13 @@ def check(plan: Plan, rank: int, lists: Lists) -> None:
 def check_sites(plan: Plan) -> None:
     """Raises GraphError V8 for an arena or a site that cannot be."""
     _arena(plan)
+    written: set[int] = set()
     for number, site in enumerate(plan.sites):
         _site(plan, number, site)
+        if site.op == Code.KV or (site.op == Code.ATTN and site.flags & SiteFlag.APPEND):
+            if site.state in written:
+                raise _bad(f"writes state {site.state} a second time in a step", f"site {number}")
+            written.add(site.state)
 
 
 def _arena(plan: Plan) -> None:
@@ -72,7 +78,7 @@ def _site(plan: Plan, number: int, site: Site) -> None:
     lanes = site.lane[: site.parts] + site.rows[: site.parts]
     most = (*lanes, site.k, site.n, site.heads * site.head, site.experts, *site.col)
     code = Code(site.op) if site.op in set(Code) else None
-    heads = code in (Code.KV, Code.ATTN, Code.FOLD) or site.flags & 4
+    heads = code in (Code.KV, Code.ATTN, Code.FOLD) or site.flags & SiteFlag.FOLD
     wrong = (
         code is None
         or site.parts > 3
