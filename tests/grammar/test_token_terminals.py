@@ -170,3 +170,15 @@ def test_errors(source: str, reason: str, word: str) -> None:
         WITH.compile(Grammar.ebnf(f"root ::= {source}"))
     assert caught.value.reason == reason
     assert word in str(caught.value)
+
+
+def test_captures_and_tokens_exclude_each_other() -> None:
+    with pytest.raises(GrammarError, match="captures beside token") as caught:
+        Grammar.lark("start: <t> v\nv[capture]: /a/")
+    assert caught.value.reason == "unsupported"
+    tag = {**CALL, "end": "b", "content": {
+        "type": "grammar", "grammar": 'root ::= v\nv[capture] ::= "a"'}}  # fmt: skip
+    matcher = WITH.compile(_tag(tag)).matcher()
+    assert not matcher.accept(LETTERS.index("T"))
+    assert matcher.accept_bytes(b"<t>ab")
+    assert matcher.captures() == [("v", b"a")]

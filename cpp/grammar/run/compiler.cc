@@ -40,7 +40,12 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
     parsed.store = std::make_unique<Store>(limits_);
     parsed.store->know_specials(special);
     Notes notes;
-    Result<NodeRef> root = build_source(*parsed.store, source, limits_, notes);
+    RuleMarks marks;
+    Result<NodeRef> root = build_source(*parsed.store, source, limits_, notes, &marks);
+    if (!root.ok() && marks.captures) {  // which cannot be read beside special tokens
+      parsed.store = std::make_unique<Store>(limits_);
+      root = build_source(*parsed.store, source, limits_, notes, &marks);
+    }
     if (!root.ok()) return root.status();
     parsed.store->know_specials({});
     parsed.root = *root;

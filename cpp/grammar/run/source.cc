@@ -179,8 +179,16 @@ Result<NodeRef> build_source(Store& store, const Source& source, const Limits& l
     }
     if (!store.ok()) return store.fault();
     stack.pop_back();
-    if (stack.empty()) return node;
-    stack.back().built.push_back(node);
+    if (!stack.empty()) {
+      stack.back().built.push_back(node);
+      continue;
+    }
+    // Captures are read off the text, in which a token terminal has no part.
+    if (marks != nullptr && marks->captures && !store.token_sets().empty()) {
+      return unsupported("", "captures beside token terminals are not supported; drop either",
+                         "capture");
+    }
+    return node;
   }
 }
 
