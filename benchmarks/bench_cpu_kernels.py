@@ -1,18 +1,21 @@
 """Speed of the packed dots, by weight kind and instruction set, against a plain read of the bytes.
 
-    python benchmarks/bench_cpu_kernels.py            # some two minutes, one thread
+    python benchmarks/bench_cpu_kernels.py              # some three minutes, one thread
+    python benchmarks/bench_cpu_kernels.py q4_1 q8_0    # these kinds only
 
 For each kind a matrix that lies in memory (about 200 MB) and, at SmolLM2's shapes, one that lies in
-the cache. The dot and the read alternate, so that a neighbour's load falls on both; figures are
-medians, with their spread, of GB of packed weights a second, and their ratio. `tile` is a batch of
-eight rows: how many times eight single rows' speed it gives. Time is the thread's own: what other
-processes take off the processor does not count, what they take off the memory bus does.
+the cache. The read uses the same instructions and prefetches as the dot. The two alternate, so that
+a neighbour's load falls on both; figures are medians, with their spread, of GB of packed weights a
+second, and their ratio. `tile` is a batch of eight rows: how many times the speed of single rows it
+gives. Time is the thread's own: what other processes take off the processor does not count, what
+they take off the memory bus does.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -65,7 +68,7 @@ def measure(isa: str, kind: str, rows: int, columns: int, *, memory: bool) -> di
     eighth = max(1, times // 8)
     for _ in range(ROUNDS):
         dots.append(amount / dot(1, times))
-        reads.append(amount / seconds(lambda: _core.cpu_read(packed, times)))
+        reads.append(amount / seconds(lambda: _core.cpu_read(isa, packed, times)))
         tiles.append(8 * packed.nbytes * eighth / 1e9 / dot(8, eighth))
     return {
         "isa": isa,
@@ -82,7 +85,7 @@ def measure(isa: str, kind: str, rows: int, columns: int, *, memory: bool) -> di
 def main() -> None:
     """Prints a line a row and writes results/cpu_kernels.json."""
     rows: list[dict[str, Any]] = []
-    for kind in KINDS:
+    for kind in sys.argv[1:] or KINDS:
         for isa in _core.cpu_isas()[1:] or _core.cpu_isas():
             for name, (height, columns) in SHAPES.items():
                 if name != "memory" and kind not in ("q4_1", "q8_0"):

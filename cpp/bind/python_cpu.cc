@@ -108,24 +108,12 @@ void matmul(const std::string& isa, const std::string& kind, size_t rows, size_t
   }
 }
 
-uint64_t read_bytes(Array<const uint8_t, 1> data, size_t times) {
-  using Wide [[gnu::vector_size(32), gnu::aligned(1), gnu::may_alias]] = uint64_t;
+uint64_t read_bytes(const std::string& isa, Array<const uint8_t, 1> data, size_t times) {
+  const cpu::Kernels& k = kernels_of(isa);
   nb::gil_scoped_release release;
-  uint64_t total = 0;
-  for (size_t n = 0; n < times; ++n) {
-    Wide a{}, b{}, c{}, d{};
-    for (size_t i = 0; i + 128 <= data.size(); i += 128) {
-      const auto* p = reinterpret_cast<const Wide*>(data.data() + i);
-      a ^= p[0];
-      b ^= p[1];
-      c ^= p[2];
-      d ^= p[3];
-    }
-    a ^= b ^ c ^ d;
-    total += a[0] ^ a[1] ^ a[2] ^ a[3];
-    asm volatile("" : "+r"(total) : : "memory");
-  }
-  return total;
+  uint64_t out = 0;
+  for (size_t n = 0; n < times; ++n) out += k.read(data.data(), data.size());
+  return out;
 }
 
 void rmsnorm(const std::string& isa, Array<const float, 2> x, Array<const float, 1> w, float eps,
@@ -246,7 +234,7 @@ void bind_cpu(nb::module_& module) {
              nb::arg("columns"), nb::arg("packed"), nb::arg("x"), nb::arg("y"),
              nb::arg("first") = 0, nb::arg("count") = SIZE_MAX, nb::arg("times") = 1,
              "y [T, rows] = x [T, columns] times the strips' rows; x is quantised where needed.");
-  module.def("cpu_read", &read_bytes, nb::arg("data"), nb::arg("times") = 1,
+  module.def("cpu_read", &read_bytes, nb::arg("isa"), nb::arg("data"), nb::arg("times") = 1,
              "Reads every byte: the bandwidth that a dot is measured against.");
   module.def("cpu_rmsnorm", &rmsnorm, nb::arg("isa"), nb::arg("x"), nb::arg("w"), nb::arg("eps"),
              nb::arg("y"), "y = x / sqrt(mean(x^2) + eps) * w.");

@@ -266,5 +266,22 @@ static void matmul(const Shape& shape, const uint8_t* packed, size_t first, size
   }
 }
 
+template <class L>
+static uint64_t read_bytes(const uint8_t* data, size_t bytes) {
+  typename L::B seen[4];
+  for (auto& line : seen) __builtin_memset(&line, 0, sizeof line);
+  for (size_t i = 0; i + 4 * kLine <= bytes; i += 4 * kLine) {
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; ++j) {
+      L::prefetch(data + i + 4096 + j * kLine);
+      seen[j] = L::template join<0, 255>(seen[j], L::line(data + i + j * kLine));
+    }
+  }
+  uint64_t out = 0;
+  for (const auto& line : seen)
+    out |= plane_at<uint64_t>(reinterpret_cast<const uint8_t*>(&line), 0);
+  return out;
+}
+
 }  // namespace
 }  // namespace treadle::cpu

@@ -24,6 +24,9 @@ using MatmulFn = void (*)(const Shape& shape, const uint8_t* packed, size_t firs
 struct Kernels {
   MatmulFn matmul[kKinds];
 
+  // Reads every byte, 256 at a time and ahead as matmul does: what its speed is measured against.
+  uint64_t (*read)(const uint8_t* data, size_t bytes);
+
   // x [columns] f32 to a QuantRow. A value that is not finite makes its block's scale NaN.
   void (*quantise)(const float* x, size_t columns, uint8_t* row);
   // y = x / sqrt(mean(x^2) + eps) * w, all [columns] f32; y may be x.

@@ -148,6 +148,7 @@ def cpu_matmul(
     """
 
 def cpu_read(
+    isa: str,
     data: Annotated[
         NDArray[numpy.uint8],
         dict(shape=(None,), order="C", device="cpu", writable=False),
