@@ -16,7 +16,7 @@ HEAD = """# How fast masks are
 
 Written by `scripts/write_docs.py` from `benchmarks/results/grammar*.json`; run
 `benchmarks/bench_grammar.py` for other figures. Every job ran in each engine before the next began
-({cpu}, {cores} cores, load {load} at the start; {size:,} tokens; seed {seed}; commit {commit}). One
+({cpu}, {cores}, load {load} at the start; {size:,} tokens; seed {seed}; commit {commit}). One
 thread, thread CPU time, the clock's own {floor} us a reading left in; ratios are net of it. Time to
 first mask (TTFM) is compile, matcher and first mask; what ran into the limit of {limit:g} s counts
 as the limit. Of the tools, {distinct} are distinct and {renamed} are renamed copies of those.
@@ -45,7 +45,7 @@ def document() -> str | None:
     parts = [
         HEAD.format(
             cpu=machine["cpu"],
-            cores=machine["cores"],
+            cores="1 core" if machine["cores"] == 1 else f"{machine['cores']} cores",
             load=stored["load_at_start"],
             size=stored["tokenizer"]["size"],
             seed=stored["seed"],

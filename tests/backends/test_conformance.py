@@ -316,3 +316,14 @@ def test_weights_and_graphs_that_do_not_fit_are_refused(make, toys):
         make(toys.llama, toys.weights | {"l1.o": turned}, Limits(), pages=PAGES)
     with pytest.raises(Unsupported, match="one rank of 2"):
         make(shard(toys.llama, 2, over=("H", "K")), toys.weights, Limits(), pages=PAGES)
+
+
+def test_heads_of_24_run_or_are_refused_by_name(make, kind):
+    graph = toy.build(toy.Spec(d=24), toy.Rules(page=16))
+    tensors = toy.weights(graph)
+    if kind == "mega-cpu":  # its kernels take sixteens
+        with pytest.raises(Unsupported, match=r"graph toy: .*16.*use backend torch"):
+            make(graph, tensors, Limits(), pages=PAGES)
+        return
+    got = logits(make(graph, tensors, Limits(), pages=2), toy.ascending(2, 16).batch({"a": [1, 2]}))
+    assert np.allclose(got, toy.oracle(graph, tensors, [1, 2]), rtol=1e-4, atol=1e-4)

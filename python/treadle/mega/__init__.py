@@ -8,11 +8,10 @@ One plan format, one verifier and one interpreter for every device: docs/mega-pl
 from treadle.mega.compile import compile
 from treadle.mega.fuse import grouped
 from treadle.mega.plan import Plan, read, to_bytes, write
-from treadle.mega.target import BUCKETS, CPU, H200, TARGETS, Target
+from treadle.mega.target import CPU, H200, TARGETS, Target
 from treadle.mega.verify import verify
 
 __all__ = [
-    "BUCKETS",
     "CPU",
     "H200",
     "TARGETS",

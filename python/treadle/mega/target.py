@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 DECODE_ROWS = (1, 2, 4, 8, 16)
 PREFILL_ROWS = (32, 64, 128, 256, 512)
-BUCKETS = DECODE_ROWS + PREFILL_ROWS
-"""Rows of the plans an executable holds: it runs the smallest that takes the batch."""
+"""Rows that plans are made for. An executable runs the smallest of its plans that takes a batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,13 @@ class MegaDevice:
         self._buckets = [plan.shape.rows for plan in made]
         params = bound(graph, weights, made, threads)
         states = [_pages(graph, name, self.pages) for name in graph.state]
-        self._runner = _core.CpuRunner([to_bytes(plan) for plan in made], params, states, isa)
+        try:
+            self._runner = _core.CpuRunner([to_bytes(plan) for plan in made], params, states, isa)
+        except _core.CoreError as error:  # a head size that no kernel takes, say
+            raise Unsupported(
+                f"the CPU runtime cannot run this model: {error}", at=f"graph {graph.name}",
+                hint="use backend torch or reference",
+            ) from None  # fmt: skip
         self._runner.start()
         self._open: int | None = None  # a step whose tokens are not settled yet
 

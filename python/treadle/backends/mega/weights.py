@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from treadle.mega import Plan
     from treadle.types import Weights
 
-KINDS = frozenset("f32 f16 bf16 q4_0 q4_1 q8_0 q4_k q5_k q6_k".split())  # noqa: SIM905
-"""Formats whose products the runtime computes as they are; others are widened to float32."""
-
 _MATRIX = (Code.EMBED, Code.LINEAR, Code.EXPERTS_UP, Code.EXPERTS_DOWN)
 
 
@@ -35,18 +34,23 @@ def bound(graph: Graph, weights: Weights, plans: Iterable[Plan], threads: int) -
     Raises ModelFormatError for a tensor that is missing or has another shape.
     """
     matrices, values = used(plans)
-    names = [*graph.params]
+    tensors = {
+        number: tensor_of(graph, weights, name)
+        for number, name in enumerate(graph.params)
+        if number in matrices | values
+    }
+    sizes = {number: packed_bytes(tensors[number]) for number in sorted(matrices)}
+    starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+    memory = _core.cpu_buffer(sum(sizes.values()))  # one, because large pages are
 
     def one(number: int) -> Any:
-        name = names[number]
         if number in matrices:
-            return packed(tensor_of(graph, weights, name))
-        if number in values:
-            return dequantise(tensor_of(graph, weights, name)).reshape(-1)
-        return None
+            start = starts[number]
+            return packed(tensors[number], memory[start : start + sizes[number]])
+        return dequantise(tensors[number]).reshape(-1) if number in values else None
 
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(len(names))))
+        return list(pool.map(one, range(len(graph.params))))
 
 
 def used(plans: Iterable[Plan]) -> tuple[set[int], set[int]]:
@@ -61,24 +65,33 @@ def used(plans: Iterable[Plan]) -> tuple[set[int], set[int]]:
     return matrices - {NONE}, values - {NONE}
 
 
-def packed(tensor: Tensor) -> tuple[Any, ...]:
-    """A matrix [rows, columns], or one an expert [experts, rows, columns], in strips of 16 rows."""
-    if tensor.format not in KINDS:
+def packed_bytes(tensor: Tensor) -> int:
+    """Bytes of `packed`, whole cache lines."""
+    *experts, rows, columns = tensor.shape
+    kind = tensor.format if has_kernel(tensor.format) else "f32"
+    return _core.cpu_packed_bytes(kind, rows, columns) * (experts[0] if experts else 1)
+
+
+def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
+    """A matrix [rows, columns], or one an expert [experts, rows, columns], in strips of 16 rows.
+
+    What no kernel multiplies with as it is, is widened to float32.
+    """
+    if not has_kernel(tensor.format):
         tensor = Tensor(tensor.name, tensor.shape, "f32", dequantise(tensor))
     *experts, rows, columns = tensor.shape
     count = experts[0] if experts else 1
-    size = _core.cpu_packed_bytes(tensor.format, rows, columns)
-    out = aligned(count * size)
-    data = np.ascontiguousarray(tensor.data).reshape(-1).view(np.uint8)
-    each = len(data) // count
-    for i in range(count):
-        source, target = data[i * each : (i + 1) * each], out[i * size : (i + 1) * size]
+    data = np.ascontiguousarray(tensor.data).reshape(count, -1).view(np.uint8)
+    for source, target in zip(data, out.reshape(count, -1), strict=True):
         _core.cpu_pack(tensor.format, rows, columns, source, target)
     return (tensor.format, rows, columns, out, *experts)
 
 
-def aligned(size: int, line: int = 64) -> NDArray[np.uint8]:
-    """Uninitialised bytes that start on a cache line."""
-    raw = np.empty(size + line, np.uint8)
-    start = -raw.ctypes.data % line
-    return raw[start : start + size]
+@cache
+def has_kernel(kind: str) -> bool:
+    """Whether the runtime's products take this format as it is."""
+    try:
+        _core.cpu_packed_bytes(kind, 1, 256)  # a row that every format divides
+    except _core.CoreError:
+        return False
+    return True
