@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "grammar/ir/charset.h"
+#include "support/json_escape.h"
 
 namespace treadle::json {
 namespace {
@@ -234,13 +235,11 @@ class Reader {
   }
 
   bool read_escape() {
-    static constexpr std::string_view kNames = "\"\\/bfnrt";
-    static constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
     ++at_;
     const char c = at_ < source_.size() ? source_[at_] : '\0';
-    const size_t found = kNames.find(c);
+    const size_t found = json_escape::kNames.find(c);
     if (c != '\0' && found != std::string_view::npos) {
-      doc_.text.push_back(kValues[found]);
+      doc_.text.push_back(json_escape::kValues[found]);
       ++at_;
       return true;
     }
@@ -252,7 +251,7 @@ class Reader {
       ++at_;
       if (!read_hex(low)) return false;
       if (low < 0xDC00 || low > 0xDFFF) return fail("a surrogate escape stands alone");
-      code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+      code = json_escape::join(code, low);
     }
     if (is_surrogate(code)) return fail("a surrogate escape stands alone");
     append_utf8(doc_.text, code);
@@ -265,14 +264,9 @@ class Reader {
     code = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const char c = at_ < source_.size() ? source_[at_] : '\0';
-      const char lower = static_cast<char>(c | 0x20);
-      if (is_digit(c)) {
-        code = code * 16 + static_cast<uint32_t>(c - '0');
-      } else if (lower >= 'a' && lower <= 'f') {
-        code = code * 16 + static_cast<uint32_t>(lower - 'a' + 10);
-      } else {
-        return fail("a \\u escape needs four hexadecimal digits");
-      }
+      const int value = json_escape::hex_value(static_cast<uint8_t>(c));
+      if (value < 0) return fail("a \\u escape needs four hexadecimal digits");
+      code = code * 16 + static_cast<uint32_t>(value);
     }
     return true;
   }

@@ -11,6 +11,7 @@
 #include "grammar/typed/other_text.h"
 #include "grammar/typed/recorded.h"
 #include "support/hash.h"
+#include "support/json_escape.h"
 
 namespace treadle {
 namespace {
@@ -41,18 +42,16 @@ struct Seen {
 
 using SeenRef = std::shared_ptr<const Seen>;
 
-uint32_t hex_of(std::string_view digits) {
+uint32_t unit_of(std::string_view digits) {
   uint32_t out = 0;
   for (const char c : digits) {
-    out = out * 16 + static_cast<uint32_t>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+    out = out * 16 + static_cast<uint32_t>(json_escape::hex_value(static_cast<uint8_t>(c)));
   }
   return out;
 }
 
 // The text of a JSON string, which is well formed.
 std::string decoded(std::string_view spelled) {
-  constexpr std::string_view kNames = "\"\\/bfnrt";
-  constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
   std::string out;
   for (size_t i = 1; i + 1 < spelled.size(); ++i) {
     if (spelled[i] != '\\') {
@@ -61,13 +60,13 @@ std::string decoded(std::string_view spelled) {
     }
     const char name = spelled[++i];
     if (name != 'u') {
-      out += kValues[kNames.find(name)];
+      out += json_escape::kValues[json_escape::kNames.find(name)];
       continue;
     }
-    uint32_t code = hex_of(spelled.substr(i + 1, 4));
+    uint32_t code = unit_of(spelled.substr(i + 1, 4));
     i += 4;
     if (code >= 0xD800 && code < 0xDC00) {  // the other half follows
-      code = 0x10000 + ((code - 0xD800) << 10) + (hex_of(spelled.substr(i + 3, 4)) - 0xDC00);
+      code = json_escape::join(code, unit_of(spelled.substr(i + 3, 4)));
       i += 6;
     }
     append_utf8(out, code);

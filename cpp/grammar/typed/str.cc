@@ -10,6 +10,7 @@
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
 #include "support/hash.h"
+#include "support/json_escape.h"
 
 namespace treadle {
 namespace {
@@ -32,24 +33,16 @@ struct Escape {
   bool operator==(const Escape&) const = default;
 };
 
-constexpr std::string_view kNames = "\"\\/bfnrt";
-constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
-
-int hex_value(uint8_t byte) {
-  if (byte >= '0' && byte <= '9') return byte - '0';
-  const int lower = byte | 0x20;
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
+using json_escape::hex_value;
+using json_escape::join;
+using json_escape::kNames;
+using json_escape::kValues;
 
 constexpr ByteSet raw_bytes() {
   ByteSet out = ByteSet::range(0x20, 0xFF);
   out.erase('"');
   out.erase('\\');
   return out;
-}
-
-uint32_t join(uint32_t high, uint32_t low) {
-  return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
 }
 
 // Control characters without a short escape: the only ones that `minimal` spells by \u.
