@@ -1,7 +1,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -148,13 +147,10 @@ class PyRunner {
     return {found.begin(), found.end()};
   }
 
-  std::vector<std::tuple<uint32_t, uint32_t, int, int, uint32_t>> trace(size_t worker) const {
-    if (worker >= runner_->workers()) raise(invalid_request("worker", "is not there"));
-    std::vector<std::tuple<uint32_t, uint32_t, int, int, uint32_t>> out;
-    for (const cpu::TraceRecord& r : runner_->trace(worker)) {
-      out.emplace_back(r.start, r.end, r.op, r.worker, r.site);
-    }
-    return out;
+  nb::bytes trace(size_t number) const {
+    if (number > runner_->workers()) raise(invalid_request("worker", "is not there"));
+    const std::vector<cpu::TraceRecord> found = runner_->trace(number);
+    return nb::bytes(found.data(), found.size() * sizeof(cpu::TraceRecord));
   }
 
  private:
@@ -203,8 +199,8 @@ void bind_cpu_runner(nb::module_& module) {
           },
           nb::arg("step"), "A view [rows, vocabulary], valid until a later step runs.")
       .def("tokens", &PyRunner::tokens, nb::arg("step"), "-1 where no token was legal.")
-      .def("trace", &PyRunner::trace, nb::arg("worker"),
-           "(start ns, end ns, op, worker, site) of its tasks.");
+      .def("trace", &PyRunner::trace, nb::arg("number"),
+           "Records of 24 bytes (cpu/trace.h) of a worker, or of the host after the last worker.");
 }
 
 }  // namespace treadle

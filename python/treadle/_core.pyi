@@ -354,8 +354,10 @@ class CpuRunner:
     def tokens(self, step: int) -> list[int]:
         """-1 where no token was legal."""
 
-    def trace(self, worker: int) -> list[tuple[int, int, int, int, int]]:
-        """(start ns, end ns, op, worker, site) of its tasks."""
+    def trace(self, number: int) -> bytes:
+        """
+        Records of 24 bytes (cpu/trace.h) of a worker, or of the host after the last worker.
+        """
 
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""

@@ -48,6 +48,7 @@ class MegaDevice:
         pages: int | None,
         threads: int,
         isa: str,
+        trace: int = 0,
     ) -> None:
         graph = one_device(graph)
         self.page_size = page_size(graph)
@@ -58,7 +59,7 @@ class MegaDevice:
             )  # fmt: skip
         self.vocab = vocab_of(graph)
         self.pages = choose_pages(graph, limits, pages, item=2)
-        made = plans(
+        made = self.plans = plans(
             graph, threads=threads, tokens=limits.batch_tokens, slots=limits.sequences,
             context=self.pages * self.page_size,
         )  # fmt: skip
@@ -66,7 +67,9 @@ class MegaDevice:
         params = bound(graph, weights, made, threads)
         states = [_pages(graph, name, self.pages) for name in graph.state]
         try:
-            self._runner = _core.CpuRunner([to_bytes(plan) for plan in made], params, states, isa)
+            self._runner = _core.CpuRunner(
+                [to_bytes(plan) for plan in made], params, states, isa, trace
+            )
         except _core.CoreError as error:  # a head size that no kernel takes, say
             raise Unsupported(
                 f"the CPU runtime cannot run this model: {error}", at=f"graph {graph.name}",
@@ -74,6 +77,11 @@ class MegaDevice:
             ) from None  # fmt: skip
         self._runner.start()
         self._open: int | None = None  # a step whose tokens are not settled yet
+
+    def trace(self) -> list[bytes]:
+        """Records of each worker and of the host, as `treadle.mega.timeline` reads them; to be
+        asked for while no step runs."""
+        return [self._runner.trace(number) for number in range(self._runner.workers + 1)]
 
     def forward(self, batch: Batch, previous: Any) -> Logits:
         """Runs a step up to its logits."""
