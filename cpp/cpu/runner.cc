@@ -138,7 +138,7 @@ Result<uint32_t> Runner::post(size_t index, Batch batch) {
   Posted& posted = posted_[steps_ % 2];
   posted.batch = std::move(batch);
   posted.draw = Draw{};
-  posted.tokens.assign(posted.batch.wanted, -1);
+  posted.drawn.reset(posted.batch.wanted, 0);
   posted.plan = index;
   posted.epoch = ++epochs_[index];
   last_wanted_ = posted.batch.wanted;
@@ -160,6 +160,7 @@ Status Runner::bind(Draw draw) {
   const size_t wanted = posted.batch.wanted;
   if ((!draw.mask_row.empty() && draw.mask_row.size() != wanted) ||
       (!draw.given.empty() && draw.given.size() != wanted) ||
+      (!draw.rules.empty() && draw.rules.size() != wanted) ||
       (draw.mask && draw.mask_stride * 32 < bound.plan.head.vocab)) {
     return invalid_request("draw",
                            "has other rows than the step, or masks shorter than the vocabulary");
@@ -169,7 +170,14 @@ Status Runner::bind(Draw draw) {
       return invalid_request("draw", "gives a token outside the vocabulary");
     }
   }
+  size_t tops = 0;
+  for (const RowRule& rule : draw.rules) {
+    const std::string fault = rule_fault(rule, bound.plan.head.vocab);
+    if (!fault.empty()) return invalid_request("draw", fault);
+    tops = std::max(tops, static_cast<size_t>(std::max(rule.logprobs, 0)));
+  }
   if (!draw.mask) draw.mask_row.clear();
+  posted.drawn.reset(wanted, tops);
   posted.draw = std::move(draw);
   ++bound_steps_;
   mark(trace_bound, posted, bound_steps_);
@@ -201,14 +209,20 @@ Runner::Logits Runner::logits(uint32_t step) const {
           size_t{head.logits_stride} * 4};
 }
 
-std::span<const int32_t> Runner::tokens(uint32_t step) const {
-  if (step == 0 || step > steps_ || step + 1 < steps_) return {};
-  return of(step).tokens;
+const DrawnRows* Runner::drawn(uint32_t step) const {
+  if (step == 0 || step > steps_ || step + 1 < steps_) return nullptr;
+  return &of(step).drawn;
 }
 
 void Runner::mark(TraceMark what, const Posted& posted, uint32_t step) {
   if (!host_trace_.on()) return;
   host_trace_.add({now_ns() - born_, 0, 0, step, what, static_cast<uint16_t>(posted.plan)});
+}
+
+std::span<const int32_t> Runner::tokens(uint32_t step) const {
+  const DrawnRows* found = drawn(step);
+  if (!found) return {};
+  return found->tokens;
 }
 
 bool Runner::await(Worker& worker, Line& line, uint32_t target, uint32_t at, bool host,
@@ -239,7 +253,7 @@ bool Runner::start(Worker& worker, size_t number, bool may_wait) {
   worker.last_done = &bound_[posted.plan]->lines[counter_done];
   worker.last_target = done_target(posted);
   turn_rows({*bound_[posted.plan], model_, *kernels_, arena_, posted.batch, posted.draw,
-             posted.tokens.data(), worker.scratch});
+             posted.drawn, worker.scratch});
   return true;
 }
 
@@ -255,9 +269,9 @@ bool Runner::run_task(Worker& worker, size_t number, const Task& task, Posted& p
     if (!await(worker, line, needs[i] * epoch, waits[i], host, may_wait)) return false;
   }
   const int64_t begin = worker.trace.on() ? now_ns() : 0;
-  run_body({bound, model_, *kernels_, arena_, posted.batch, posted.draw, posted.tokens.data(),
-            worker.scratch},
-           task);
+  run_body(
+      {bound, model_, *kernels_, arena_, posted.batch, posted.draw, posted.drawn, worker.scratch},
+      task);
   if (worker.trace.on()) {
     worker.trace.add({begin - born_, static_cast<uint32_t>(now_ns() - begin), task.p0,
                       worker.step + 1, task.op, static_cast<uint16_t>(posted.plan)});

@@ -55,7 +55,9 @@ class Runner {
     size_t rows, vocab, stride;
   };
   Logits logits(uint32_t step) const;
-  // Tokens [wanted] of one of the last two steps, once it is over; -1: no token was legal.
+  // What was drawn in one of the last two steps, once it is over; null for another step.
+  const DrawnRows* drawn(uint32_t step) const;
+  // Its tokens [wanted]; -1: none was legal, or the logits were not finite.
   std::span<const int32_t> tokens(uint32_t step) const;
 
   // A worker's life: steps until stop(). One thread a worker.
@@ -79,7 +81,7 @@ class Runner {
   struct Posted {  // one of two steps under way
     Batch batch;
     Draw draw;
-    std::vector<int32_t> tokens;
+    DrawnRows drawn;
     size_t plan = 0;
     uint32_t epoch = 0;  // of that plan
   };

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from treadle import _core
 from treadle.backends.mega.device import MegaDevice
-from treadle.backends.stream import StreamExecutable
+from treadle.backends.mega.executable import MegaExecutable
 from treadle.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
@@ -65,12 +65,3 @@ class Mega:
         """
         device = MegaDevice(graph, weights, limits, pages, self.threads, self._isa, self._trace)
         return MegaExecutable(device, limits)
-
-
-class MegaExecutable(StreamExecutable):
-    """`Executable` of the CPU's workers, and what they recorded."""
-
-    def __init__(self, device: MegaDevice, limits: Limits) -> None:
-        super().__init__("mega cpu", device, limits)
-        self.plans = device.plans
-        self.trace = device.trace
