@@ -20,6 +20,7 @@ COMMANDS = {
     "pull": ("treadle.cli.pull", "fetch a model into the cache"),
     "bench": ("treadle.cli.bench", "measure decode speed"),
     "kernels": ("treadle.kernels.command", "check, summarise, merge and export kernel datasets"),
+    "mega": ("treadle.cli.mega", "trace a model's steps, draw the tasks of a layer"),
     "doctor": ("treadle.cli.doctor", "tell what this machine offers"),
 }
 
