@@ -68,7 +68,7 @@ test-web: wasm web/node_modules/.installed  ## the npm package in node, against 
 	@cd web && npm run --silent dist && npm test --silent
 
 test: check test-core test-web  ## everything CI runs; K=grammar for one part
-	@$(PY) -m pytest $(if $(K),-k $(K),--all-suites)
+	@scripts/run_tests.sh $(K)
 
 bench: $(VENV)/.dev  ## the benchmarks; JSON under benchmarks/results/
 	@for script in benchmarks/bench_*.py; do $(PY) $$script || exit 1; done

@@ -12,7 +12,7 @@ from pathlib import Path
 
 MAXIMUM = 500
 CODE = {".py", ".pyi", ".cc", ".h", ".cuh", ".cu", ".wgsl", ".ts", ".js", ".css", ".html", ".sh"}
-GENERATED = ".inc"
+GENERATED = (".inc", "_core.pyi")
 DEPTH = 3
 
 

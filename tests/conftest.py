@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent
 _ran: Counter[str] = Counter()
+
+# A busy machine is slow, not wrong.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: two pools of two threads would spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--all-suites",
         action="store_true",
         help="fail when a folder of tests/ ran no test (skipped ones do not count)",
+    )
+    parser.addoption(
+        "--suites-file",
+        type=Path,
+        metavar="FILE",
+        help="suites that earlier runs of the same whole ran, a line each; this run's are added",
     )
 
 
@@ -25,6 +42,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    file: Path | None = session.config.getoption("--suites-file")
+    if file is not None:
+        if file.exists():
+            _ran.update(file.read_text().split())
+        file.write_text("\n".join(sorted(_ran)))
     if not session.config.getoption("--all-suites"):
         return
     suites = {path.parent.name for path in ROOT.rglob("test_*.py")}

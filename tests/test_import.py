@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 PROBE = """
 import json, sys, time
 before = set(sys.modules)

@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include "bind/python_apply.h"
+#include "bind/python_cpu.h"
 #include "bind/python_error.h"
 #include "bind/python_grammar.h"
 #include "bind/python_rows.h"
@@ -11,11 +12,16 @@
 #include "bind/python_tokens.h"
 
 NB_MODULE(_core, module) {
+#ifdef NDEBUG
+  // What a module of the caller still holds when Python ends is no leak of ours to print about.
+  nanobind::set_leak_warnings(false);
+#endif
   module.doc() = "The native core of treadle: grammars, token tables, incremental text.";
   treadle::bind_errors(module);
   treadle::bind_tokens(module);
   treadle::bind_rows(module);
   treadle::bind_apply(module);
+  treadle::bind_cpu(module);
   treadle::bind_grammar(module);
   treadle::bind_matcher(module);
   treadle::bind_text(module);

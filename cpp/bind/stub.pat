@@ -43,3 +43,6 @@ TokenBytes.__init__:
 
 Detokeniser.__init__:
     def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...
+
+CpuRunner.__init__:
+    def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[NDArray[numpy.uint16]], isa: str, trace: int = 0) -> None: ...

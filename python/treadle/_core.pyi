@@ -78,6 +78,285 @@ def apply_mask_ids(
     The same with rows of a table: -1 is no mask, -2 the staging row at that position.
     """
 
+def cpu_isas() -> list[str]:
+    """Instruction sets this build and machine offer, worst first."""
+
+def cpu_processors() -> int:
+    """Processors of the affinity mask, cut by the cgroup's quota."""
+
+def cpu_packed_bytes(kind: str, rows: int, columns: int) -> int:
+    """Bytes of a packed matrix."""
+
+def cpu_buffer(bytes: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+    """
+    Uninitialised bytes on a page of their own, in large pages where there are any: for packed weights and KV pages.
+    """
+
+def cpu_pack(
+    kind: str,
+    rows: int,
+    columns: int,
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    out: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")],
+    first: int = 0,
+    count: int = 18446744073709551615,
+) -> None:
+    """
+    Packs strips of 16 rows from rows as they lie in a file; the GIL is released.
+    """
+
+def cpu_unpack_row(
+    kind: str,
+    rows: int,
+    columns: int,
+    packed: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    row: int,
+    out: Annotated[
+        NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu")
+    ],
+) -> None:
+    """One row of a packed matrix, f32."""
+
+def cpu_matmul(
+    isa: str,
+    kind: str,
+    rows: int,
+    columns: int,
+    packed: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    x: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None), order="C", device="cpu", writable=False),
+    ],
+    y: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")
+    ],
+    first: int = 0,
+    count: int = 18446744073709551615,
+    times: int = 1,
+) -> None:
+    """
+    y [T, rows] = x [T, columns] times the strips' rows; x is quantised where needed.
+    """
+
+def cpu_read(
+    isa: str,
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    times: int = 1,
+) -> int:
+    """Reads every byte: the bandwidth that a dot is measured against."""
+
+def cpu_rmsnorm(
+    isa: str,
+    x: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None), order="C", device="cpu", writable=False),
+    ],
+    w: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    eps: float,
+    y: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu")
+    ],
+) -> None:
+    """y = x / sqrt(mean(x^2) + eps) * w."""
+
+def cpu_glu(
+    isa: str,
+    act: str,
+    g: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    u: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    y: Annotated[NDArray[numpy.float32], dict(shape=(None,), order="C", device="cpu")],
+) -> None:
+    """y = act(g) * u."""
+
+def cpu_rope(
+    isa: str,
+    x: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")
+    ],
+    pos: Annotated[
+        NDArray[numpy.int32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    freq: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    mscale: float,
+) -> None:
+    """Half-split rotation in place."""
+
+def cpu_kv_write(
+    isa: str,
+    kv: Annotated[
+        NDArray[numpy.uint16], dict(shape=(None, None, None), order="C", device="cpu")
+    ],
+    k: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None, None), order="C", device="cpu", writable=False),
+    ],
+    v: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None, None), order="C", device="cpu", writable=False),
+    ],
+    slots: Annotated[
+        NDArray[numpy.int32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+) -> None:
+    """Appends to pages [P, K, 2 * 16 * d] of f16."""
+
+def cpu_attention(
+    isa: str,
+    q: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None, None), order="C", device="cpu", writable=False),
+    ],
+    kv: Annotated[
+        NDArray[numpy.uint16], dict(shape=(None, None, None), order="C", device="cpu")
+    ],
+    table: Annotated[
+        NDArray[numpy.int32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    position: int,
+    scale: float,
+    window: int,
+    softcap: float,
+    segment: int,
+    out: Annotated[
+        NDArray[numpy.float32], dict(shape=(None, None, None), order="C", device="cpu")
+    ],
+) -> None:
+    """
+    Attention of one sequence's last tokens, the first of them at `position`.
+    """
+
+def cpu_best_token(
+    logits: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    mask: object | None,
+) -> int:
+    """The greatest legal logit, ties to the lowest id; -1 if none is legal."""
+
+class CpuRunner:
+    """Plans, weights and KV pages bound together, and the workers' steps."""
+
+    def __init__(
+        self,
+        plans: Sequence[bytes],
+        params: Sequence[object],
+        states: Sequence[NDArray[numpy.uint16]],
+        isa: str,
+        trace: int = 0,
+    ) -> None: ...
+    @property
+    def workers(self) -> int: ...
+    def start(self) -> None:
+        """Starts a thread for each worker."""
+
+    def close(self) -> None:
+        """Stops and joins the threads; the runner is then of no use."""
+
+    def post(
+        self,
+        plan: int,
+        ids: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+        pos: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+        slots: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+        starts: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+        lens: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+        table: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None, None), order="C", device="cpu", writable=False),
+        ],
+        rows: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ],
+    ) -> int:
+        """
+        Gives the workers a batch; returns the step's number. Two steps may be under way.
+        """
+
+    def bind(
+        self,
+        mask: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None, None), order="C", device="cpu", writable=False),
+        ]
+        | None = None,
+        mask_row: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ]
+        | None = None,
+        given: Annotated[
+            NDArray[numpy.int32],
+            dict(shape=(None,), order="C", device="cpu", writable=False),
+        ]
+        | None = None,
+    ) -> None:
+        """How the oldest step not yet bound draws its tokens."""
+
+    def wait_logits(self, step: int) -> bool:
+        """False: the runner was closed."""
+
+    def wait_done(self, step: int) -> bool:
+        """False: the runner was closed."""
+
+    def is_over(self, step: int) -> bool: ...
+    def advance(self) -> None:
+        """One worker, no threads: runs as far as it can."""
+
+    def logits(
+        self, step: int
+    ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
+        """A view [rows, vocabulary], valid until a later step runs."""
+
+    def tokens(self, step: int) -> list[int]:
+        """-1 where no token was legal."""
+
+    def trace(self, worker: int) -> list[tuple[int, int, int, int, int]]:
+        """(start ns, end ns, op, worker, site) of its tasks."""
+
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""
 

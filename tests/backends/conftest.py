@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+import toy
 
 from treadle.backends.table import backend
 
@@ -13,7 +15,14 @@ BACKENDS = {
     "reference": ("reference", {}),
     "torch-cpu": ("torch", {"device": "cpu"}),
     "torch-cuda": ("torch", {"device": "cuda", "dtype": "f32"}),
+    "mega-cpu": ("mega", {"threads": 3}),
 }
+RULES = {
+    "mega-cpu": toy.Rules(
+        page=16, head=16, close=2e-3, tail=False,  # KV is float16
+        refused=frozenset({"unrotated", "query_normed", "key_normed", "scaled", "split"}),
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(
@@ -41,3 +50,30 @@ def make(kind):
     yield compile_
     for executable in made:
         executable.close()
+
+
+class Toys:
+    """The toys in sizes that the backend under test takes, `llama` and its weights ready made."""
+
+    def __init__(self, rules):
+        self.rules, self.page = rules, rules.page
+        self.llama = self.build("llama")
+        self.weights = toy.weights(self.llama)
+
+    def build(self, name):
+        return toy.build(toy.SPECS[name], self.rules)
+
+    def scattered(self, count, seed=1):
+        return toy.scattered(count, self.page, seed)
+
+    def ascending(self, count):
+        return toy.ascending(count, self.page)
+
+    def close(self, got, want):
+        assert np.abs(got - want).max() <= self.rules.close * np.abs(want).max()
+
+
+@pytest.fixture
+def toys(kind):
+    """The models of the suite."""
+    return Toys(RULES.get(kind, toy.Rules()))

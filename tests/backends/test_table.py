@@ -16,6 +16,20 @@ def test_names_lead_to_backends_and_unknown_ones_to_a_list():
         table.backend("tpu")
 
 
+def test_the_choice_follows_the_machine_and_the_options(monkeypatch):
+    def chosen(**options):
+        return table.choose(**options)[0]
+
+    for gpu, default in ((False, "mega"), (True, "torch")):
+        monkeypatch.setattr(table.Path, "exists", lambda _, gpu=gpu: gpu)
+        assert table.choose("reference") == ("reference", "asked for")
+        assert chosen() == default
+        assert chosen(device="cpu") == "mega"
+        assert chosen(device="cuda:1") == chosen(dtype="bf16") == chosen(page=4) == "torch"
+    monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
+    assert table.choose() == ("mega", "pip install 'treadle[cuda]' for the GPU")
+
+
 def test_a_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unsupported, match=r"pip install 'treadle\[torch\]'"):

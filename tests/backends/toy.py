@@ -9,7 +9,7 @@ import numpy as np
 from treadle.graph import Builder, Graph, run
 from treadle.types import Batch, SampleBatch, Tensor
 
-V, B = 37, 4
+V = 37
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,29 @@ SPECS = {
 }
 
 
-def build(spec: Spec) -> Graph:
-    """The graph of a spec."""
+@dataclass(frozen=True)
+class Rules:
+    """What a backend asks of models, and how close it must come. page: tokens of a KV page; head:
+    what the size of a head must be a multiple of; close: of the largest logit; tail: whether a
+    linear may be added to its own input; refused: toys that it says it cannot run."""
+
+    page: int = 4
+    head: int = 1
+    close: float = 1e-5
+    tail: bool = True
+    refused: frozenset[str] = frozenset()
+
+    def fit(self, spec: Spec) -> Spec:
+        """The spec with what the rules allow."""
+        size = -(-spec.d // self.head) * self.head
+        return replace(spec, d=size, free_tail=spec.free_tail and self.tail)
+
+
+def build(spec: Spec, rules: Rules = Rules()) -> Graph:
+    """The graph of a spec, in sizes that a backend takes."""
+    spec = rules.fit(spec)
     H, K = spec.heads
-    dims = {"D": 23, "H": H, "K": K, "d": spec.d, "F": 19, "V": V, "B": B}
+    dims = {"D": 23, "H": H, "K": K, "d": spec.d, "F": 19, "V": V, "B": rules.page}
     dims |= {"Hd": ("H", "d"), "Kd": ("K", "d"), "E": 5, "A": 2, "F2": 38, "r": spec.rotary}
     b = Builder(name="toy", dims=dims)
     freq = b.param("inv_freq", ("r",), dtype="f32") if spec.rope else None
@@ -147,7 +166,7 @@ def weights(graph: Graph, seed: int = 0) -> dict[str, Tensor]:
 def oracle(graph: Graph, tensors: dict[str, Tensor], ids: list[int]) -> np.ndarray:
     """Logits [len(ids), V] of a whole prompt, by the references in float64."""
     T = len(ids)
-    pages = -(-T // B)
+    pages = -(-T // graph.size("B"))
     steps = np.arange(T, dtype=np.int32)
     inputs = {
         "ids": np.array(ids, np.int32), "pos": steps, "slots": steps, "rows": steps,
@@ -165,6 +184,7 @@ class Pages:
     """Hands out pages in a scattered or an ascending order and remembers who has which."""
 
     free: list[int]
+    page: int = 4
     held: dict[str, list[int]] = field(default_factory=dict)
     lens: dict[str, int] = field(default_factory=dict)
 
@@ -174,12 +194,12 @@ class Pages:
         for name, tokens in work.items():
             held, start = self.held.setdefault(name, []), self.lens.get(name, 0)
             end = self.lens[name] = start + len(tokens)
-            while len(held) * B < end:
+            while len(held) * self.page < end:
                 held.append(self.free.pop(0))
             span = range(start, end)
             ids += tokens
             pos += span
-            slots += [held[p // B] * B + p % B for p in span]
+            slots += [held[p // self.page] * self.page + p % self.page for p in span]
             starts.append(len(ids))
             lens.append(end)
             wanted += range(starts[-2], starts[-1]) if rows == "all" else [starts[-1] - 1]
@@ -190,14 +210,14 @@ class Pages:
         )
 
 
-def scattered(count: int, seed: int = 1) -> Pages:
+def scattered(count: int, page: int = 4, seed: int = 1) -> Pages:
     """Pages in random order."""
-    return Pages([int(p) for p in np.random.default_rng(seed).permutation(count)])
+    return Pages([int(p) for p in np.random.default_rng(seed).permutation(count)], page)
 
 
-def ascending(count: int) -> Pages:
+def ascending(count: int, page: int = 4) -> Pages:
     """Pages in order, so that a lone sequence lies in one piece."""
-    return Pages(list(range(count)))
+    return Pages(list(range(count)), page)
 
 
 _TYPES = {"top_k": np.int32, "key": np.uint64, "step": np.int32, "logprobs": np.int32}

@@ -25,6 +25,8 @@ from treadle.kernels.schema import (
 )
 from treadle.kernels.store import Dataset
 
+pytestmark = pytest.mark.alone
+
 ray = pytest.importorskip("ray", reason="no Ray: pip install 'treadle[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 

@@ -60,7 +60,7 @@ def check_all(bench: Bench, wanted: list[Submit], eos: float) -> None:
 
 @pytest.mark.parametrize("overlap", [True, False], ids=["overlapped", "plain"])
 @given(seed=st.integers(0, 10_000), pages=st.sampled_from([17, 24, 60]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_choice_has_the_tokens_it_has_alone(overlap: bool, seed: int, pages: int) -> None:
     rng = random.Random(seed)
     wanted = mixed(rng, 10)

@@ -21,9 +21,7 @@ from gguf_bytes import document, key, tensor
 from treadle.errors import TreadleError
 from treadle.models import GgufFile
 
-QUICK = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RANGES = {"u8": (0, 8), "i8": (1, 8), "u16": (0, 16), "i16": (1, 16), "u32": (0, 32),
           "i32": (1, 32), "u64": (0, 64), "i64": (1, 64)}  # fmt: skip
 NAMES = st.text(max_size=12).filter(lambda t: t != "general.alignment")

@@ -83,9 +83,7 @@ def judge(schema: Any) -> Language | GrammarError | LimitExceeded:
         return error
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@settings(max_examples=300, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(schema=SCHEMAS, defs=st.tuples(SCHEMAS, SCHEMAS), values=st.lists(VALUES, max_size=6))
 def test_judges_as_jsonschema_does(schema: Any, defs: tuple[Any, Any], values: list[Any]) -> None:
     if isinstance(schema, dict):
@@ -104,7 +102,7 @@ def test_judges_as_jsonschema_does(schema: Any, defs: tuple[Any, Any], values: l
             assert (not refused and text in language) == expected, (schema, text)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.text(alphabet='{}[]":,\\u0aetypns$rfl.-1 ', max_size=60))
 def test_any_text_gives_a_grammar_or_an_error(text: str) -> None:
     answer = judge(text)

@@ -13,7 +13,7 @@ from treadle.grammar import Grammar
 words = st.text("abé", max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(words, min_size=1, max_size=12), st.lists(words, max_size=12))
 def test_choice_is_the_set(chosen: list[str], others: list[str]) -> None:
     language = Language(Grammar.choice(chosen))

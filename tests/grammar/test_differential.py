@@ -50,7 +50,6 @@ def long(examples: int) -> Any:
     """Settings of a fuzz test: the same examples every time, or many new ones."""
     return settings(
         max_examples=examples * TIMES,
-        deadline=None,
         derandomize=TIMES == 1,
         suppress_health_check=list(HealthCheck),
     )

@@ -54,7 +54,7 @@ def _printed(rules: dict[str, list[list[str]]]) -> str:
     return "\n".join(f"{name} ::= {' | '.join(map(body, alts))}" for name, alts in rules.items())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(grammars)
 def test_random_grammars_agree_with_derivation(rules: dict[str, list[list[str]]]) -> None:
     most = 6
@@ -224,7 +224,7 @@ def test_printed_grammars_parse_back(
     assert str(Grammar.ebnf(str(grammar))).count("::=") == str(grammar).count("::=") + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(grammars)
 def test_random_grammars_print_and_parse_back(rules: dict[str, list[list[str]]]) -> None:
     try:

@@ -69,7 +69,7 @@ grammars = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grammars, st.integers(0, 4))
 def test_random_grammars_agree_with_lark(text: str, start: int) -> None:
     lark = pytest.importorskip("lark")
@@ -98,7 +98,7 @@ rules = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(rules)
 def test_the_same_grammar_in_ebnf(rules: dict[str, list[list[str]]]) -> None:
     def printed(separator: str) -> str:

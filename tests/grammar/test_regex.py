@@ -75,7 +75,7 @@ def _compile(build: Callable[[], Grammar]) -> Language | None:
         return None
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(patterns, st.integers(0, 12))
 def test_whole_match_agrees_with_re(pattern: str, start: int) -> None:
     oracle = _oracle(pattern)
@@ -87,7 +87,7 @@ def test_whole_match_agrees_with_re(pattern: str, start: int) -> None:
         ), text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(patterns, st.integers(0, 12))
 def test_schema_pattern_searches(pattern: str, start: int) -> None:
     oracle = _oracle(pattern)

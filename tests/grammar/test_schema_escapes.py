@@ -22,7 +22,7 @@ OBJECT = Language(Grammar.json_schema(SCHEMA, escapes="minimal"))
 LONG = ("\\/", "\\u0061", "\\u00e9", "\\u000a", "\\ud83d\\ude00", "\\u0022", "\\u005c")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(codec="utf-8"), max_size=8))
 def test_the_shortest_spelling_of_any_text_is_there(text: str) -> None:
     spelt = json.dumps(text, ensure_ascii=False)

@@ -23,7 +23,7 @@ AGE = language(type="integer", minimum=0, maximum=120)
 SEVENS = language(type="integer", multipleOf=7, minimum=-50)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(-(10**23), 10**23))
 def test_every_integer_is_its_digits(value: int) -> None:
     assert str(value) in INTEGER
@@ -32,7 +32,7 @@ def test_every_integer_is_its_digits(value: int) -> None:
     assert (str(value) in SEVENS) == (value % 7 == 0 and value >= -50)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_double_is_written_as_python_writes_it(value: float) -> None:
     assert json.dumps(value) in NUMBER

@@ -93,7 +93,7 @@ def _extend(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS = st.recursive(LEAVES, _extend, max_leaves=6)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 @given(SCHEMAS, st.lists(VALUES, min_size=4, max_size=12))
 def test_accepted_iff_valid(schema: Any, values: list[Any]) -> None:
     found: Language | None = None

@@ -69,7 +69,7 @@ def test_text_avoids_excludes_and_the_end_of_its_tag() -> None:
     assert "[a]]" not in nested
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.text("ab\u00e9\u00e8\u20ac", min_size=1, max_size=3), min_size=1, max_size=5),
     st.lists(st.text("ab\u00e9\u00e8\u20acx", max_size=6), min_size=1, max_size=20),
@@ -137,7 +137,7 @@ def _reads(item: Format, text: str) -> bool:
             return not text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([["<"], ["<a", "b"], ["aa"], ["<a", "<b"], ["ab", "ba"]]),
     st.sampled_from([[], [">>"], ["ta", ">b"], ["bb"]]),

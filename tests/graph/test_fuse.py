@@ -29,7 +29,7 @@ from treadle.graph import (
 subsets = st.sets(st.sampled_from(sorted(FUSED)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(specs, st.one_of(subsets, st.just(set(FUSED))), st.integers(0, 99))
 def test_fused_graph_computes_the_same_bits(spec: Spec, available: set[str], seed: int) -> None:
     graph = decoder(spec)
@@ -43,7 +43,7 @@ def test_fused_graph_computes_the_same_bits(spec: Spec, available: set[str], see
     assert {n.op for n in fused.nodes if n.op in FUSED} <= available
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(specs, subsets, st.randoms(use_true_random=False))
 def test_fusion_does_not_depend_on_numbering(
     spec: Spec, available: set[str], rng: random.Random

@@ -189,7 +189,7 @@ def paged(rng, lengths, heads, d, size, pool):
 ragged = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ragged, st.sampled_from([(1, 1), (2, 2), (2, 6)]), st.sampled_from([0, 1, 4]), st.booleans())
 def test_attention_against_torch(sequences, heads, window, capped) -> None:
     """(new, old) tokens a sequence: prefill (old = 0), decode (new = 1), chunks, empty ones."""

@@ -15,7 +15,7 @@ from treadle.graph import FUSED, fuse, run
 torch.set_num_threads(1)
 
 
-@settings(max_examples=35, deadline=None)
+@settings(max_examples=35)
 @given(specs, st.lists(st.integers(1, 4), min_size=2, max_size=5), st.integers(0, 99))
 def test_prefill_equals_chunks_and_decode(spec: Spec, chunks: list[int], seed: int) -> None:
     graph = decoder(spec)
@@ -30,7 +30,7 @@ def test_prefill_equals_chunks_and_decode(spec: Spec, chunks: list[int], seed: i
     np.testing.assert_allclose(np.concatenate(pieces), expected, rtol=1e-11, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(specs, st.integers(0, 99))
 def test_torch_equals_numpy_in_float32(spec: Spec, seed: int) -> None:
     graph = decoder(spec)

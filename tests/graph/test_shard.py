@@ -26,7 +26,7 @@ def cut(parts, arrays):
     return found
 
 
-@settings(max_examples=35, deadline=None)
+@settings(max_examples=35)
 @given(specs, st.sampled_from([1, 2, 4]), st.booleans(), st.integers(0, 99))
 def test_ranks_together_equal_the_whole(spec: Spec, n: int, fused: bool, seed: int) -> None:
     graph = decoder(spec)

@@ -16,7 +16,7 @@ from treadle.graph import FUSED, Builder, dumps, fuse, loads, shard
 from treadle.graph.store import MAX_TEXT
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(specs, st.sampled_from([1, 2]), st.booleans())
 def test_round_trip_keeps_text_and_hash(spec: Spec, n: int, fused: bool) -> None:
     graph = decoder(spec) if n == 1 else shard(decoder(spec), n)
@@ -154,7 +154,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(paths, values, st.booleans())
 def test_any_damage_is_a_typed_error_or_another_valid_graph(at: int, value: Any, cut: bool) -> None:
     tree = data()

@@ -27,6 +27,8 @@ from treadle.kernels.schema import RandomInput, Solution, Source, Spec, Trace, W
 from treadle.kernels.store import Dataset
 from treadle.types import TokenKind, TokenTable
 
+pytestmark = pytest.mark.alone
+
 NORM = define("rmsnorm", "rmsnorm_h64", {"D": 64}, act="f32", attrs={"eps": 1e-5})
 SIZES = (24, 40, 48)
 BASE = """\

@@ -57,7 +57,7 @@ def test_a_decode_workload_left_out_is_mostly_found_by_its_neighbours(name, want
     assert hits >= wanted
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_the_tree_says_what_the_rule_says(data):
     depth = data.draw(st.integers(1, 3))

@@ -244,8 +244,8 @@ def test_a_refresh_moves_handles_and_marks_frozen_choices_stale(tmp_path):
     one, other = planted.solution(d, "s", MARKED), planted.solution(d, "t", GOOD)
     data = planted.dataset(tmp_path, d, one, other, traces=[planted.trace(d, "s", {"M": 8})])
     table = planted.table(data)
+    waiting = freeze(table, d.name, {"M": 8}, plain)  # before anybody asks for the build
     handle = table.resolve(d.name, plain)
-    waiting = freeze(table, d.name, {"M": 8}, plain)
     assert table.wait()
     assert waiting.stale
     frozen, beyond = (freeze(table, d.name, {"M": m}, plain) for m in (8, 4096))

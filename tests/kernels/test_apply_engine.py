@@ -116,10 +116,9 @@ def test_a_norm_with_another_epsilon_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("page", [1, 4])
-def test_decode_attention_runs_over_page_lists(tmp_path, page, monkeypatch):
-    monkeypatch.setattr(toy, "B", page)
+def test_decode_attention_runs_over_page_lists(tmp_path, page):
     spec = toy.Spec(heads=(5, 1) if page == 1 else (32, 8), d=128, rotary=64, layers=2)
-    graph = toy.build(spec)
+    graph = toy.build(spec, toy.Rules(page=page))
     weights = toy.weights(graph)
     d = decode_view(*spec.heads, 128, page, "bf16")
     one = planted.solution(d, "s", d.reference)
@@ -135,7 +134,7 @@ def test_decode_attention_runs_over_page_lists(tmp_path, page, monkeypatch):
             graph, weights, Limits(), pages=80
         )
         table.wait()
-        pages, logits = toy.scattered(80), []
+        pages, logits = toy.scattered(80, page), []
         for work in (PROMPTS, {"a": [7], "b": [8]}, {"a": [1], "b": [2]}, {"a": [1, 2], "b": [2]}):
             logits.append(executable.forward(pages.batch(work)).call.wait().numpy())
         made.append(logits)

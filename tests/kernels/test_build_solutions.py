@@ -16,6 +16,8 @@ from treadle.errors import KernelError
 from treadle.kernels.build import Artefact, BuildFailure, build, confined, load
 from treadle.kernels.schema import AxisVar, Definition, Solution, Source, Spec, Tensor
 
+pytestmark = pytest.mark.alone
+
 SCALE = Definition(
     name="double",
     op_type="scale",

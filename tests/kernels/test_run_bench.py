@@ -31,6 +31,8 @@ from treadle.kernels.schema import (
 )
 from treadle.kernels.store import Dataset, lines
 
+pytestmark = pytest.mark.alone
+
 ADD = Definition(
     name="add_h48",
     op_type="add",

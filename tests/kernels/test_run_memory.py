@@ -18,6 +18,8 @@ from treadle.kernels.run import ring, work
 from treadle.kernels.run.feed import Call, Feed
 from treadle.kernels.schema import RandomInput, Workload
 
+pytestmark = pytest.mark.alone
+
 
 def test_inputs_cannot_be_written_or_cut_by_whom_they_are_shared_with() -> None:
     memory = ring.Memory(10_000, "test", read_only=True)

@@ -12,6 +12,8 @@ from scripted import Server, proposal, serving
 from treadle.cli import main as cli
 from treadle.kernels.store import Dataset
 
+pytestmark = pytest.mark.alone
+
 GATED = """\
 #include "dltensor.h"
 #include <stdint.h>

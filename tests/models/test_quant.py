@@ -27,7 +27,7 @@ def test_sizes_are_those_of_gguf() -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5), blocks=st.integers(1, 6))
 def test_random_bytes_equal_the_oracle(name: str, seed: int, rows: int, blocks: int) -> None:
     """Every byte pattern is a legal block: also infinite, subnormal and NaN scales."""

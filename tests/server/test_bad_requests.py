@@ -167,7 +167,7 @@ def test_every_field_has_a_range(body: type) -> None:
         st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_json_decodes_or_is_refused(value: Any) -> None:
     try:
         decode_body(json.dumps(value).encode(), wire.ChatBody, Limits())
@@ -176,7 +176,7 @@ def test_any_json_decodes_or_is_refused(value: Any) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     try:
         decode_body(data, wire.CompletionBody, Limits())

@@ -14,7 +14,7 @@ byte = st.sampled_from(list(b"A \x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xed\xef
 pieces = st.lists(st.lists(byte, max_size=4).map(bytes) | st.text(max_size=2).map(str.encode))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pieces)
 def test_any_cut_gives_what_python_decodes(data: list[bytes]) -> None:
     detok = _core.Detokeniser(_core.TokenBytes(data))
@@ -30,7 +30,7 @@ def test_any_cut_gives_what_python_decodes(data: list[bytes]) -> None:
     assert everything == b"".join(data).decode(errors="replace")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pieces)
 def test_one_leading_space_is_stripped(data: list[bytes]) -> None:
     detok = _core.Detokeniser(data, strip_space=True)

@@ -45,7 +45,7 @@ def test_control_tokens_show_only_when_kept(made: Tokenizer) -> None:
     assert Spellings(made.table).detokeniser([kept]).push(ids) == "hi<|im_end|>"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4),
     st.lists(st.text("abc", max_size=4), max_size=8),

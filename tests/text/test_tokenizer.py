@@ -42,7 +42,7 @@ def test_encode_and_decode_equal_transformers(pre: str) -> None:
         assert ours.decode(plain) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(tokens.SPECIAL)), max_size=6))
 def test_plain_text_never_becomes_a_control_token(made: Tokenizer, parts: list[str]) -> None:
     text = "".join(parts)

@@ -17,9 +17,9 @@ class ModelConfig:
         "alias, Hugging Face repository, .gguf file or model folder", default=DEFAULT_MODEL
     )
     backend: str = option(
-        "what computes; auto takes the fastest that is installed",
+        "what computes; auto takes the fastest that this machine and the options allow",
         default="auto",
-        choices=("auto", "reference", "torch"),
+        choices=("auto", "mega", "reference", "torch"),
     )
     device: str = option("where it computes: auto, cpu, cuda or cuda:N", default="auto")
     threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)

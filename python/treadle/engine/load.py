@@ -71,7 +71,7 @@ def load(
     from treadle.models import load as load_model
 
     limits = limits or Limits()
-    name, _ = choose(backend)
+    name, _ = choose(backend, device=device, dtype=act, page=page_size)
     compiler = backend_named(name, device=device, dtype=act, threads=threads)
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
     debug_dump(model.graph)

@@ -11,6 +11,8 @@ from cheats import CHEATS, SAMPLERS, Cheat
 
 from treadle.kernels.run.refusal import Refused
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entered]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from treadle.backends.capacity import choose_pages, page_size
+from treadle.backends.drawn import HostDrawn, resolve_ids
 from treadle.backends.params import constant_attrs, one_device, size_of, tensor_of, vocab_of
 from treadle.backends.sampler import sample
 from treadle.graph import reference
@@ -17,38 +18,11 @@ from treadle.types import Batch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from treadle.graph import Graph, Node
     from treadle.limits import Limits
-    from treadle.types import Mask, SampleBatch, Sampled, Weights
+    from treadle.types import Mask, SampleBatch, Weights
 
 Arrays = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class HostDrawn:
-    """Tokens that lie on the host already. `ids` is int32 [R], -1 where nothing was drawn."""
-
-    sampled: Sampled
-
-    @property
-    def ids(self) -> NDArray[np.int32]:
-        """Tokens for the next step's ids of -1-j."""
-        return self.sampled.ids
-
-    def collect(self) -> Sampled:
-        """The tokens; nothing is left to wait for."""
-        return self.sampled
-
-
-def resolve_ids(ids: NDArray[np.int32], drawn: NDArray[np.int32] | None) -> NDArray[np.int32]:
-    """`ids` with -1-j replaced by token j of the previous sample; a row that drew nothing gives 0:
-    its sequence has failed, and the engine drops what follows from it."""
-    if drawn is None or not len(drawn):
-        return ids
-    named = drawn[np.maximum(-1 - ids, 0)]
-    return np.where(ids < 0, np.maximum(named, 0), ids)
 
 
 class ReferenceDevice:

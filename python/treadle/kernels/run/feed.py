@@ -118,6 +118,7 @@ class Feed:
             self._patch()
         for slot, call in enumerate(batch):
             rng = self._seeded(slot)
+            call.twin = None
             earlier = call.again if call.again is not None else self._twin(batch, slot)
             if earlier is not None:
                 call.values = self._copy(batch[earlier], call)

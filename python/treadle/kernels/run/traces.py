@@ -9,6 +9,7 @@ from typing import Any
 from treadle.kernels.build import BuildFailure
 from treadle.kernels.run.match import Outcome
 from treadle.kernels.run.refusal import Refused
+from treadle.kernels.run.scan import scan
 from treadle.kernels.schema import (
     Correctness,
     Definition,
@@ -78,6 +79,7 @@ def trace(
             status = "PASSED"
             c = found.comparison
             libs["treadle.isolation"] = str(found.level)
+            seen = scan(solution)
             ours = {
                 **common,
                 "n": c.n, "ci": [c.low, c.high], "verdict": str(c.verdict),
@@ -85,6 +87,7 @@ def trace(
                 "audits": found.audits, "left_out": found.left_out, "oracle": found.rung,
                 "error_ratio": found.ratio, "ulps": found.ulps,
                 "nondeterministic": found.nondeterministic,
+                "seen": seen, "delegate": "delegate" in seen,
                 "e2e_ms": c.candidate * 1e3, "floor_ms": found.floor * 1e3,
             }  # fmt: skip
             correctness = Correctness(

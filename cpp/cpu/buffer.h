@@ -1,0 +1,15 @@
+// Memory for packed weights and KV pages.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace treadle::cpu {
+
+// Bytes that begin on a page, in large pages where the system grants them: a stream of weights
+// then crosses fewer page ends, at which the hardware's prefetch stops. Contents are undefined.
+// Null if there is no memory.
+uint8_t* take_buffer(size_t bytes);
+void give_buffer(uint8_t* buffer);
+
+}  // namespace treadle::cpu

@@ -1,0 +1,85 @@
+#include "cpu/wait.h"
+
+#include <algorithm>
+#include <climits>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+
+namespace treadle::cpu {
+
+namespace {
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+#if defined(__linux__)
+static_assert(sizeof(std::atomic<uint32_t>) == 4);
+
+long futex(std::atomic<uint32_t>& word, int operation, uint32_t value, const timespec* timeout) {
+  return syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, 0);
+}
+
+void sleep_on(std::atomic<uint32_t>& word, uint32_t seen) {
+  const timespec nap{0, 50'000'000};  // a lost wake-up, if there ever were one, costs this much
+  futex(word, FUTEX_WAIT, seen, &nap);
+}
+
+void wake(std::atomic<uint32_t>& word) {
+  futex(word, FUTEX_WAKE, INT_MAX, nullptr);
+}
+#else
+void sleep_on(std::atomic<uint32_t>& word, uint32_t seen) {
+  word.wait(seen);
+}
+
+void wake(std::atomic<uint32_t>& word) {
+  word.notify_all();
+}
+#endif
+
+}  // namespace
+
+void signal(Line& line) {
+  // Sequentially consistent on both sides: either this thread sees the sleeper, or the sleeper
+  // sees the new value before it sleeps.
+  line.value.fetch_add(1, std::memory_order_seq_cst);
+  if (line.parked.load(std::memory_order_seq_cst)) wake(line.value);
+}
+
+void rouse(Line& line) {
+  wake(line.value);
+}
+
+bool Patience::wait(Line& line, uint32_t target, const std::atomic<bool>& stop) {
+  if (line.reached(target)) return true;
+  for (uint32_t i = 0; i < turns_; ++i) {
+    relax();
+    if (line.reached(target)) {
+      turns_ = std::min(most, turns_ * 2);
+      return true;
+    }
+  }
+  turns_ = std::max(least, turns_ / 2);
+  line.parked.fetch_add(1, std::memory_order_seq_cst);
+  bool arrived = false;
+  while (!stop.load(std::memory_order_seq_cst)) {
+    const uint32_t seen = line.value.load(std::memory_order_seq_cst);
+    arrived = static_cast<int32_t>(seen - target) >= 0;
+    if (arrived) break;
+    sleep_on(line.value, seen);
+  }
+  line.parked.fetch_sub(1, std::memory_order_seq_cst);
+  return arrived;
+}
+
+}  // namespace treadle::cpu

@@ -1,0 +1,64 @@
+"""Task graphs run by persistent workers: on the CPU, threads over weights in the file's format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle import _core
+from treadle.backends.mega.device import MegaDevice
+from treadle.backends.stream import StreamExecutable
+from treadle.errors import InvalidRequest, Unsupported
+
+if TYPE_CHECKING:
+    from treadle.graph import Graph
+    from treadle.limits import Limits
+    from treadle.types import Weights
+
+__all__ = ["Mega"]
+
+
+class Mega:
+    """`Backend` of compiled task graphs; so far on the CPU.
+
+    Weights stay in the format of the file, activations are float32 (int8 where a product's weights
+    are integers), KV is float16. threads: workers, None = the processors this process may use. A
+    row's logits depend neither on their number nor on the batch. isa: forces an instruction set of
+    `treadle.mega` ("scalar", "avx2", …), for tests and comparisons.
+    """
+
+    def __init__(
+        self,
+        device: str | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        isa: str | None = None,
+    ) -> None:
+        if device not in (None, "cpu"):
+            raise Unsupported(
+                f"mega runs on the CPU, not on {device!r}", at="device", hint="use backend torch"
+            )
+        if dtype not in (None, "f32"):
+            raise Unsupported(
+                f"mega computes in f32 and keeps weights as they are, not in {dtype!r}",
+                at="dtype",
+                hint="leave it out, or use backend torch",
+            )
+        if threads is not None and threads < 1:
+            raise InvalidRequest(f"{threads} workers do nothing", at="threads", hint="give >= 1")
+        found = _core.cpu_isas()
+        if isa is not None and isa not in found:
+            raise Unsupported(f"this machine has no {isa!r}", at="isa", hint=f"one of {found}")
+        self.device, self.act = "cpu", "f32"
+        self.threads = threads or _core.cpu_processors()
+        self._isa = isa or found[-1]
+
+    def compile(
+        self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
+    ) -> StreamExecutable:
+        """Plans the graph for every bucket of rows and repacks the weights.
+
+        Raises ModelFormatError for weights that do not fit, Unsupported for a page size, GraphError
+        for a graph that cannot be planned.
+        """
+        device = MegaDevice(graph, weights, limits, pages, self.threads, self._isa)
+        return StreamExecutable("mega cpu", device, limits)
