@@ -11,7 +11,7 @@ namespace treadle {
 
 namespace {
 
-constexpr int kDepth = 4;         // unions and sequences looked into
+constexpr int kLoopDepth = 4;     // unions and sequences looked into
 constexpr size_t kBranches = 64;  // alternatives looked at
 
 unsigned width(const CharClass& chars) {
@@ -91,7 +91,7 @@ Loop Loops::find(Store& store, NodeRef residual) {
 // `decoded`: inside a JSON string, where only characters that stand for themselves count.
 Loop Loops::in(Store& store, NodeRef ref, bool decoded, int depth) {
   const Node node = store.node(ref);
-  if (depth > kDepth) return {};
+  if (depth > kLoopDepth) return {};
   switch (node.kind) {
     case Kind::repeat: {
       Loop out;

@@ -10,6 +10,7 @@
 #include "grammar/typed/members.h"
 #include "grammar/typed/other_text.h"
 #include "grammar/typed/recorded.h"
+#include "support/chars.h"
 #include "support/hash.h"
 #include "support/json_escape.h"
 
@@ -45,7 +46,7 @@ using SeenRef = std::shared_ptr<const Seen>;
 uint32_t unit_of(std::string_view digits) {
   uint32_t out = 0;
   for (const char c : digits) {
-    out = out * 16 + static_cast<uint32_t>(json_escape::hex_value(static_cast<uint8_t>(c)));
+    out = out * 16 + static_cast<uint32_t>(hex_value(static_cast<uint8_t>(c)));
   }
   return out;
 }
