@@ -1,0 +1,59 @@
+// The kernels for relaxed SIMD: products of bytes where the weights fit 7 bits, everything else as
+// in dot_simd128.cc. What the instruction does with sums that overflow is the machine's choice, so
+// none may, and a page takes this build only after its self-test.
+#include "cpu/kernels.h"
+
+#if defined(__wasm_relaxed_simd__)
+#include "cpu/small_simd128.h"
+#include "cpu/table_body.h"
+#endif
+
+namespace treadle::cpu {
+
+#if defined(__wasm_relaxed_simd__)
+namespace {
+
+// 8 pairs of products a lane of 16 bits: 8 * 2 * 15 * 127 < 2^15.
+struct ByteDots {
+  Sums sum;
+  ByteDots() {
+    for (v128_t& s : sum) s = wasm_i32x4_const_splat(0);
+  }
+  struct Row {
+    v128_t low, high;
+    Row(const uint8_t* x, int i)
+        : low(wasm_v128_load32_splat(x + 4 * i)), high(wasm_v128_load32_splat(x + 16 + 4 * i)) {}
+  };
+  template <int T>
+  [[gnu::always_inline]] static void nibbles(const uint8_t* line, const Row (&x)[T],
+                                             ByteDots (&to)[T]) {
+    const v128_t mask = wasm_i8x16_const_splat(15);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) {
+      const v128_t w = wasm_v128_load(line + 16 * r);
+      const v128_t low = wasm_v128_and(w, mask);
+      const v128_t high = wasm_v128_and(wasm_u16x8_shr(w, 4), mask);
+#pragma GCC unroll 2
+      for (int t = 0; t < T; ++t) {
+        const v128_t p = wasm_i16x8_relaxed_dot_i8x16_i7x16(x[t].low, low);
+        const v128_t q = wasm_i16x8_relaxed_dot_i8x16_i7x16(x[t].high, high);
+        to[t].sum[r] = wasm_i16x8_add(to[t].sum[r], wasm_i16x8_add(p, q));
+      }
+    }
+  }
+  v128_t total(int r) const { return wasm_i32x4_extadd_pairwise_i16x8(sum[r]); }
+};
+
+}  // namespace
+#endif
+
+const Kernels* relaxed_kernels() {
+#if defined(__wasm_relaxed_simd__)
+  static constexpr Kernels found = with_small<ByteDots>(table<Simd128Lanes>);
+  return &found;
+#else
+  return nullptr;
+#endif
+}
+
+}  // namespace treadle::cpu
