@@ -11,58 +11,44 @@
 namespace treadle::cpu {
 namespace {
 
-using Sums = v128_t[4];  // of 16 rows, i32
-
 // Nibbles as pairs of 16 bits: two products an instruction and lane.
 struct WideDots {
-  Sums sum;
+  static constexpr int kTile = 1;  // a second row would not fit the registers
+
+  v128_t sum[4];  // of 16 rows
   WideDots() {
     for (v128_t& s : sum) s = wasm_i32x4_const_splat(0);
   }
-  // Columns 4 i .. of x meet low nibbles, those 16 further the high ones.
-  struct Row {
-    Simd128Lanes::Quad low, high;
-    Row(const uint8_t* x, int i) : low(x + 4 * i), high(x + 16 + 4 * i) {}
-  };
+  // A line: 4 columns from `at` on in low nibbles, those 16 further in the high ones.
   template <int T>
-  [[gnu::always_inline]] static void nibbles(const uint8_t* line, const Row (&x)[T],
-                                             WideDots (&to)[T]) {
+  [[gnu::always_inline]] static void nibbles(const uint8_t* line, const uint8_t* const (&x)[T],
+                                             size_t at, WideDots (&to)[T]) {
     const v128_t mask = wasm_i16x8_const_splat(15);
+    const Simd128Lanes::Quad low(x[0] + at), high(x[0] + at + 16);
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) {
       const v128_t w = wasm_v128_load(line + 16 * r);
-      const v128_t a = wasm_v128_and(w, mask);
-      const v128_t b = wasm_v128_and(wasm_u16x8_shr(w, 4), mask);
-      const v128_t c = wasm_v128_and(wasm_u16x8_shr(w, 8), mask);
-      const v128_t d = wasm_u16x8_shr(w, 12);
-#pragma GCC unroll 2
-      for (int t = 0; t < T; ++t) {
-        const v128_t p = wasm_i32x4_add(wasm_i32x4_dot_i16x8(a, x[t].low.even),
-                                        wasm_i32x4_dot_i16x8(b, x[t].high.even));
-        const v128_t q = wasm_i32x4_add(wasm_i32x4_dot_i16x8(c, x[t].low.odd),
-                                        wasm_i32x4_dot_i16x8(d, x[t].high.odd));
-        to[t].sum[r] = wasm_i32x4_add(to[t].sum[r], wasm_i32x4_add(p, q));
-      }
+      const v128_t p = wasm_i32x4_add(
+          wasm_i32x4_dot_i16x8(wasm_v128_and(w, mask), low.even),
+          wasm_i32x4_dot_i16x8(wasm_v128_and(wasm_u16x8_shr(w, 4), mask), high.even));
+      const v128_t q =
+          wasm_i32x4_add(wasm_i32x4_dot_i16x8(wasm_v128_and(wasm_u16x8_shr(w, 8), mask), low.odd),
+                         wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 12), high.odd));
+      to[0].sum[r] = wasm_i32x4_add(to[0].sum[r], wasm_i32x4_add(p, q));
     }
   }
   v128_t total(int r) const { return sum[r]; }
 };
 
-// Bytes of 8 bits, stored + 128.
-template <int T>
-[[gnu::always_inline]] inline void bytes(const uint8_t* line, const uint8_t* const (&x)[T], int i,
-                                         Sums (&to)[T]) {
-#pragma GCC unroll 2
-  for (int t = 0; t < T; ++t) {
-    const Simd128Lanes::Quad four(x[t] + 4 * i);
+// A line of 8 bits, stored + 128.
+[[gnu::always_inline]] inline void bytes(const uint8_t* line, const uint8_t* x, v128_t (&to)[4]) {
+  const Simd128Lanes::Quad four(x);
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) {
-      const v128_t w = wasm_v128_load(line + 16 * r);
-      const v128_t p =
-          wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_const_splat(255)), four.even);
-      const v128_t q = wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), four.odd);
-      to[t][r] = wasm_i32x4_add(to[t][r], wasm_i32x4_add(p, q));
-    }
+  for (int r = 0; r < 4; ++r) {
+    const v128_t w = wasm_v128_load(line + 16 * r);
+    const v128_t p = wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_const_splat(255)), four.even);
+    const v128_t q = wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), four.odd);
+    to[r] = wasm_i32x4_add(to[r], wasm_i32x4_add(p, q));
   }
 }
 
@@ -98,39 +84,32 @@ inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t*
     const uint8_t* group = strip + block / 2 * group_bytes;
     const uint8_t* q = group + block % 2 * quants;
     const uint8_t* d = group + 2 * quants + block % 2 * factor;
-    const uint8_t* x[T];
-#pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) x[t] = row[t] + block * 32;
-    Sums sum[T];
+    v128_t sum[T][4];
     if constexpr (K == Kind::q8_0) {
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) {
         const v128_t offset = wasm_i32x4_splat(-128 * word_at<int32_t>(row[t] + at.sum32(), block));
         for (v128_t& s : sum[t]) s = offset;
       }
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) bytes<T>(q + 64 * i, x, i, sum);
+#pragma clang loop unroll_count(2)
+      for (size_t i = 0; i < 32; i += 4) {
+#pragma GCC unroll 2
+        for (int t = 0; t < T; ++t) bytes(q + 16 * i, row[t] + block * 32 + i, sum[t]);
+      }
     } else {
       Dots dots[T];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        if constexpr (T == 1) {
-          const typename Dots::Row given[1] = {{x[0], i}};
-          Dots::template nibbles<1>(q + 64 * i, given, dots);
-        } else {
-          const typename Dots::Row given[2] = {{x[0], i}, {x[1], i}};
-          Dots::template nibbles<2>(q + 64 * i, given, dots);
-        }
+#pragma clang loop unroll(disable)
+      for (size_t i = 0; i < 16; i += 4) {
+        Dots::template nibbles<T>(q + 16 * i, row, block * 32 + i, dots);
       }
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) {
-        const int32_t offset =
-            K == Kind::q4_0 ? -8 * word_at<int32_t>(row[t] + at.sum32(), block) : 0;
+        const int32_t x = K == Kind::q4_0 ? word_at<int32_t>(row[t] + at.sum32(), block) : 0;
 #pragma GCC unroll 4
         for (int r = 0; r < 4; ++r) {
           sum[t][r] = dots[t].total(r);
           if constexpr (K == Kind::q4_0) {
-            sum[t][r] = wasm_i32x4_add(sum[t][r], wasm_i32x4_splat(offset));
+            sum[t][r] = wasm_i32x4_add(sum[t][r], wasm_i32x4_splat(-8 * x));
           }
         }
       }
@@ -175,8 +154,11 @@ void small_matmul(const Shape& shape, const uint8_t* packed, size_t first, size_
     const size_t rows = left < kStripRows ? left : kStripRows;
     float* to = y + s * kStripRows;
     size_t t = 0;
-    for (; t + 2 <= x.rows; t += 2) small_tile<Dots, K, 2>(shape, strip, rows, x, t, to, stride);
-    if (t < x.rows) small_tile<Dots, K, 1>(shape, strip, rows, x, t, to, stride);
+    constexpr int tile = K == Kind::q8_0 ? 1 : Dots::kTile;
+    for (; t + tile <= x.rows; t += tile) {
+      small_tile<Dots, K, tile>(shape, strip, rows, x, t, to, stride);
+    }
+    for (; t < x.rows; ++t) small_tile<Dots, K, 1>(shape, strip, rows, x, t, to, stride);
   }
 }
 
