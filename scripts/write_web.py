@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import web_vectors
 
 from treadle import errors
 from treadle.limits import Limits
@@ -35,9 +36,10 @@ _FORMATS = {
 _TAG = {"type": {"enum": ["structural_tag"]}}
 
 
-def files() -> dict[str, str]:
-    """Every generated file by name."""
-    return {"codes.ts": _codes(), "limits.ts": _limits(), "bodies.ts": _bodies()}
+def files() -> dict[Path, str]:
+    """The text of every generated file."""
+    made = {"codes.ts": _codes(), "limits.ts": _limits(), "bodies.ts": _bodies()}
+    return {**{TARGET / name: text for name, text in made.items()}, **web_vectors.write()}
 
 
 def _codes() -> str:
@@ -117,18 +119,18 @@ def _camel(name: str) -> str:
 def main() -> int:
     """Writes the files, or says which of them differ."""
     check = sys.argv[1:] == ["--check"]
-    TARGET.mkdir(parents=True, exist_ok=True)
-    stale = [
-        name
-        for name, text in files().items()
-        if not (TARGET / name).exists() or (TARGET / name).read_text("utf-8") != text
-    ]
+    stale = {
+        path: text
+        for path, text in files().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    }
     if check:
-        if stale:
-            print(f"{', '.join(stale)} differ: run scripts/write_web.py", file=sys.stderr)
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} differs: run scripts/write_web.py", file=sys.stderr)
         return bool(stale)
-    for name in stale:
-        (TARGET / name).write_text(files()[name], "utf-8")
+    for path, text in stale.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
     return 0
 
 

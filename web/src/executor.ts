@@ -3,6 +3,7 @@
  * tests' toy model implement it; the engine does not know which one runs.
  */
 import type { ErrorCode } from "./errors.js";
+import type { BundleManifest } from "./types.js";
 
 /**
  * One sequence's share of a step: tokens to run from position `start`; `pages` is its KV page table
@@ -74,3 +75,34 @@ export interface Executor {
 
 /** A device error: the engine cannot go on with this executor. */
 export const FATAL: ReadonlySet<ErrorCode> = new Set(["device_lost", "out_of_memory", "engine_dead"]);
+
+/** An opened bundle: its manifest, and its files, verified against it. */
+export interface Bundle {
+  readonly manifest: BundleManifest;
+  /** The bytes of one file. Throws `network`, `integrity`, `cancelled`. */
+  read(path: string, signal?: AbortSignal): Promise<Uint8Array>;
+}
+
+/** `tier`: "auto", "t0", "t1", "t2" or "wasm". `contextLength`: most tokens of one sequence. */
+export interface ExecutorOptions {
+  tier?: string;
+  contextLength?: number;
+  /** KV pages to allocate; by default what memory suggests. */
+  pages?: number;
+  threads?: number;
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}
+
+/** Monotone within a phase, at most ten a second. */
+export interface Progress {
+  phase: "download" | "verify" | "upload" | "compile" | "warmup";
+  loaded: number;
+  total: number;
+  file?: string;
+  bytesPerSecond?: number;
+  etaSeconds?: number;
+}
+
+/** Opens a bundle: given its files, makes the best executor. */
+export type OpenExecutor = (bundle: Bundle, options: ExecutorOptions) => Promise<Executor>;
