@@ -21,6 +21,7 @@ COMMANDS = {
     "bench": ("treadle.cli.bench", "measure decode speed"),
     "export": ("treadle.export.command", "write a model as a bundle for the browser"),
     "kernels": ("treadle.kernels.command", "check, summarise, merge and export kernel datasets"),
+    "mega": ("treadle.cli.mega", "trace a model's steps, draw the tasks of a layer"),
     "doctor": ("treadle.cli.doctor", "tell what this machine offers"),
 }
 
