@@ -37,7 +37,7 @@ LIBRARY = [
 ]
 # What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
 SMALL, FAST = "-Os", "-O2"
-HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed", "cpu/")
+HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed", "cpu/body", "cpu/sample")
 # The link also builds libc++, once for each set of machine flags.
 LINK = [
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", FAST),
@@ -101,7 +101,8 @@ def _flags(source: Path, relaxed: bool = False) -> list[str]:
         # No contraction: a fused multiply-add stands in the source or is none.
         more = ["-mrelaxed-simd"] if relaxed else []
         return [*COMPILE, "-O3", "-ffp-contract=off", *more]
-    return [*COMPILE, FAST if place.as_posix().startswith(HOT) else SMALL]
+    exact = ["-ffp-contract=off"] if place.parts[0] == "cpu" else []
+    return [*COMPILE, FAST if place.as_posix().startswith(HOT) else SMALL, *exact]
 
 
 def _folder(flags: list[str]) -> Path:

@@ -14,6 +14,7 @@ constexpr uint32_t kPage = 64 << 10;
 
 struct Module {
   CpuModel model;
+  cpu::SampleScratch scratch;
   Status error;
 };
 
@@ -179,6 +180,18 @@ __attribute__((export_name("tr_cpu_step"))) int32_t tr_cpu_step(uint32_t address
     batch.rows = words.array(batch.wanted);
     if (!words.empty()) return answer(invalid_request("batch", "has words left over"));
     return answer(module().model.step(std::move(batch)));
+  });
+}
+
+// Draws a token from a row of the last step's logits; docs of the words: wasm_cpu_draw.cc.
+__attribute__((export_name("tr_cpu_sample"))) int32_t tr_cpu_sample(uint32_t address,
+                                                                    uint32_t count, uint32_t out,
+                                                                    uint32_t room) {
+  return lent<int32_t>(out, room, [&](auto told) {
+    return lent<int32_t>(address, count, [&](auto words) {
+      const std::span<int32_t> to(reinterpret_cast<int32_t*>(out), told.size());
+      return answer(draw(module().model, module().scratch, words, to));
+    });
   });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu/runner.h"
+#include "cpu/sample.h"
 #include "support/result.h"
 
 namespace treadle::wasm {
@@ -74,6 +75,11 @@ class CpuModel {
   uint32_t step_ = 0;
   size_t vocab_ = 0;
 };
+
+// Draws a token by words (wasm_cpu_draw.cc); out: token, status, log-probability, then the ids and
+// the log-probabilities of the alternatives.
+Status draw(const CpuModel& model, cpu::SampleScratch& scratch, std::span<const int32_t> words,
+            std::span<int32_t> out);
 
 // Exact products of random blocks, against plain loops, for every integer kind.
 Status cpu_selftest();

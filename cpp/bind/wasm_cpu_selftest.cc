@@ -83,9 +83,8 @@ Status test(cpu::Kind kind, Random& random) {
         sum += weights.values[r * columns + k] * static_cast<int32_t>(x[t * columns + k]);
       }
       if (y[t * rows + r] == static_cast<float>(sum)) continue;
-      return invalid_request("selftest", std::string(cpu::kind_info(kind).name) + " gives " +
-                                             std::to_string(y[t * rows + r]) + ", not " +
-                                             std::to_string(sum));
+      return invalid_request("selftest",
+                             std::string(cpu::kind_info(kind).name) + " is not exact here");
     }
   }
   return ok_status();

@@ -16,11 +16,12 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from numpy.typing import NDArray
 
 from treadle.backends.mega import Mega
+from treadle.backends.sampler import sample
 from treadle.export import Options, write
 from treadle.limits import Limits
 from treadle.models import load
 from treadle.text.alphabet import LETTER_OF
-from treadle.types import Batch
+from treadle.types import Batch, Mask, SampleBatch
 
 HOME = Path(__file__).parents[2] / "web" / "test" / "tiny"
 CONTEXT = 160
@@ -116,12 +117,74 @@ def greedy(source: str, prompt: list[int], count: int) -> dict[str, Any]:
     return {"prompt": prompt, "tokens": tokens, "logits": first}
 
 
+def draws(logits: list[float], count: int = 60) -> list[dict[str, Any]]:
+    """Draws of every kind, and what the project's sampler makes of them. Fields of `Draw` in
+    web/src/executor.ts; lists are pairs, the mask is a list of words."""
+    rng = np.random.default_rng(11)
+    x = np.array([logits], np.float32)
+    vocab = len(logits)
+    out: list[dict[str, Any]] = []
+    for index in range(count):
+        seen = {int(i): int(rng.integers(1, 4)) for i in rng.choice(vocab, 4, replace=False)}
+        prompt = [int(i) for i in rng.choice(vocab, 5, replace=False)]
+        bias = {int(i): float(rng.integers(-8, 9)) / 2 for i in rng.choice(vocab, 3, replace=False)}
+        seed = int(rng.integers(0, 2**63)) * 2 + 1
+        legal = rng.random(-(-vocab // 32) * 32) < 0.3
+        mask = np.packbits(legal, bitorder="little").view(np.int32)[None]
+        draw: dict[str, Any] = {
+            "temperature": float(rng.choice([0, 0.5, 1, 1.5])),
+            "topP": float(rng.choice([1, 1, 0.5, 0.9])),
+            "topK": int(rng.choice([0, 0, 5, 40])),
+            "minP": float(rng.choice([0, 0, 0.0625])),
+            "repetition": float(rng.choice([1, 1.25])),
+            "presence": float(rng.choice([0, 0.5])),
+            "frequency": float(rng.choice([0, 0.25])),
+            "logprobs": int(rng.choice([-1, 0, 3, 20])),
+            "index": index,
+            "seed": str(seed),
+            "seen": sorted(seen.items()) if index % 2 else [],
+            "prompt": prompt if index % 3 else [],
+            "bias": sorted(bias.items()) if index % 4 == 1 else [],
+            "mask": mask[0].tolist() if index % 5 == 2 else None,
+        }
+        counts = dict.fromkeys(draw["prompt"], 0) | dict(draw["seen"])
+        if draw["repetition"] == 1:
+            counts = dict(draw["seen"])
+
+        def row(name: str, kind: Any = np.float32, of: dict[str, Any] = draw) -> NDArray[Any]:
+            return np.array([of[name]], kind)
+
+        params = SampleBatch(
+            temperature=row("temperature"), top_k=row("topK", np.int32), top_p=row("topP"),
+            min_p=row("minP"), presence=row("presence"), frequency=row("frequency"),
+            repetition=row("repetition"), key=np.array([seed], np.uint64),
+            step=row("index", np.int32), logprobs=row("logprobs", np.int32),
+            bias_ptr=np.array([0, len(draw["bias"])], np.int32),
+            bias_ids=np.array([i for i, _ in draw["bias"]], np.int32),
+            bias_values=np.array([v for _, v in draw["bias"]], np.float32),
+            pen_ptr=np.array([0, len(counts)], np.int32),
+            pen_ids=np.array(list(counts), np.int32),
+            pen_out=np.array(list(counts.values()), np.int32),
+        )  # fmt: skip
+        rows = np.zeros(1, np.int32)
+        found = sample(x, Mask(mask, rows) if draw["mask"] is not None else None, params)
+        told = draw["logprobs"]
+        wanted: dict[str, Any] = {"token": int(found.ids[0])}
+        if told >= 0:
+            wanted["logprob"] = float(found.logprobs[0])
+            wanted["top"] = found.top_ids[0, :told].tolist()
+        out.append({**draw, "wanted": wanted})
+    return out
+
+
 def main() -> int:
     """Writes the committed bundle anew, and what Python says of it."""
     folder = Path(sys.argv[1])
     source = str(write_gguf(folder / "tiny.gguf"))
     write(load(source), HOME, ("cpu",), Options(shard=1 << 20))
     answers = [greedy(source, list(p), TOKENS) for p in PROMPTS]
+    for answer in answers:
+        answer["draws"] = draws(answer["logits"])
     (HOME.parent / "tiny.json").write_text(json.dumps(answers, separators=(",", ":")))
     return 0
 

@@ -1,5 +1,6 @@
 /** Bundles as the tests read them: from disk, and damaged on purpose. */
 import { readFile } from "node:fs/promises";
+import type { Draw } from "../src/executor.js";
 import type { Reader } from "../src/store/source.js";
 
 const root = new URL("../../../", import.meta.url); // from web/build/test
@@ -23,6 +24,31 @@ export interface Answer {
   readonly prompt: readonly number[];
   readonly tokens: readonly number[];
   readonly logits: readonly number[];
+  /** Draws from those logits, and what Python's sampler makes of them. */
+  readonly draws: readonly Given[];
+}
+
+export interface Given {
+  readonly seed: string;
+  readonly seen: readonly [number, number][];
+  readonly prompt: readonly number[];
+  readonly bias: readonly [number, number][];
+  readonly mask: readonly number[] | null;
+  readonly wanted: { readonly token: number; readonly logprob?: number; readonly top?: readonly number[] };
+}
+
+/** A recorded draw as the executor takes it. */
+export function drawOf(given: Given): Draw {
+  const { seed, seen, prompt, bias, mask, wanted, ...rest } = given;
+  return {
+    ...(rest as unknown as Draw),
+    row: 0,
+    seed: BigInt(seed),
+    seen: new Map(seen),
+    prompt: new Set(prompt),
+    bias: new Map(bias),
+    ...(mask && { mask: Uint32Array.from(mask, (word) => word >>> 0) }),
+  };
 }
 
 export async function answers(): Promise<readonly Answer[]> {

@@ -3,9 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openCpu } from "../src/cpu/run.js";
 import { TreadleError } from "../src/errors.js";
-import type { Draw, Executor, Progress, StepRow } from "../src/executor.js";
+import {
+  NO_TOKEN,
+  type Draw,
+  type Executor,
+  type Progress,
+  type StepRow,
+  type TokenRecord,
+} from "../src/executor.js";
 import { openBundle } from "../src/store/download.js";
-import { answers, folder, tinyFolder, wasm } from "./bundles.js";
+import { answers, drawOf, folder, tinyFolder, wasm } from "./bundles.js";
 
 const modules = { simd: await wasm("cpu-simd") }; // node's relaxed SIMD is not to be trusted
 const greedy: Draw = {
@@ -69,6 +76,36 @@ test("neither chunks nor neighbours change a token", async () => {
   }
   assert.deepEqual(one.ids.slice(short.prompt.length), short.tokens.slice(0, 20));
   assert.deepEqual(other.ids.slice(long.prompt.length), long.tokens.slice(0, 20));
+});
+
+test("draws are those of Python's sampler", async () => {
+  const executor = await open();
+  for (const { prompt, draws } of await answers()) {
+    executor.forward([new Sequence(prompt, [0, 1, 2]).row()]);
+    const records = await executor.sample(draws.map(drawOf));
+    draws.forEach(({ wanted }, i) => {
+      const { token, logprob, top } = records[i] as TokenRecord;
+      assert.deepEqual([token, top?.map(([id]) => id)], [wanted.token, wanted.top], `draw ${i}`);
+      if (wanted.logprob !== undefined) assert.ok(Math.abs((logprob ?? NaN) - wanted.logprob) < 1e-3);
+    });
+  }
+});
+
+test("no legal token is a record of its own, and lies about a draw are refused", async () => {
+  const executor = await open();
+  executor.forward([new Sequence([1, 2], [0]).row()]);
+  const [none] = await executor.sample([{ ...greedy, mask: new Uint32Array(9) }]);
+  assert.equal(none?.token, NO_TOKEN);
+  const wrong: Partial<Draw>[] = [
+    { row: 1 },
+    { mask: new Uint32Array(8) },
+    { bias: new Map([[259, 1]]) },
+    { seen: new Map([[-1, 1]]) },
+    { logprobs: 21 },
+  ];
+  for (const change of wrong) {
+    await assert.rejects(async () => executor.sample([{ ...greedy, ...change }]), { code: "invalid_request" });
+  }
 });
 
 test("a copied page is the page", async () => {

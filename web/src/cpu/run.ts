@@ -1,6 +1,15 @@
 /** The CPU tier: an executor over WebAssembly, one worker. The same code runs in node. */
 import { invalidRequest, TreadleError } from "../errors.js";
-import type { Bundle, Draw, Executor, ExecutorOptions, StepRow, TokenRecord } from "../executor.js";
+import {
+  NO_TOKEN,
+  NOT_FINITE,
+  type Bundle,
+  type Draw,
+  type Executor,
+  type ExecutorOptions,
+  type StepRow,
+  type TokenRecord,
+} from "../executor.js";
 import { load } from "./load.js";
 import { chooseModule, type CpuModule } from "./module.js";
 
@@ -10,7 +19,9 @@ export interface CpuModules {
   readonly relaxed?: WebAssembly.Module;
 }
 
+const HEAD = 15; // words before the lists, cpp/bind/wasm_cpu_draw.cc
 const KV_BYTES = 512 << 20; // of pages, unless the caller says how many
+const STATUS: readonly number[] = [0, NO_TOKEN, NOT_FINITE]; // of cpp/cpu/sample.h
 const SLACK = 1; // pages beyond one whole context: a sequence may grow while another is there
 
 /** Loads a bundle's weights and plans. Throws `no_device`, `out_of_memory`, `model_format_error`. */
@@ -85,21 +96,52 @@ class CpuExecutor implements Executor {
   }
 
   #draw(module: CpuModule, draw: Draw): TokenRecord {
-    const address = module.call("tr_cpu_logits", draw.row) >>> 0;
-    if (!address) throw invalidRequest("draw", `the last step wanted no row ${draw.row}`);
-    const logits = module.floats(address, this.vocab);
-    let best = -1;
-    for (let i = 0; i < this.vocab; i += 1) {
-      const legal = !draw.mask || ((draw.mask[i >>> 5] ?? 0) >>> (i & 31)) & 1;
-      if (legal && (best < 0 || (logits[i] as number) > (logits[best] as number))) best = i;
-    }
-    return { token: best };
+    const words = drawWords(draw, this.vocab);
+    const told = Math.max(0, draw.logprobs);
+    const room = 3 + 2 * told;
+    const address = module.room((words.length + room) * 4);
+    module.words(address, words.length).set(words);
+    const out = address + words.length * 4;
+    module.call("tr_cpu_sample", address, words.length, out, room);
+    const ids = module.words(out, room);
+    const token = ids[1] ? STATUS[ids[1]] ?? NOT_FINITE : (ids[0] as number);
+    if (draw.logprobs < 0 || token < 0) return { token };
+    const values = module.floats(out, room);
+    const top = Array.from({ length: told }, (_, i) => [ids[3 + i], values[3 + told + i]] as [number, number]);
+    return { token, logprob: values[2] as number, top: top.filter(([id]) => id >= 0) };
   }
 
   #live(): CpuModule {
     if (this.#module) return this.#module;
     throw new TreadleError("engine_dead", "the executor was freed", { hint: "load the model again" });
   }
+}
+
+/** The words of `tr_cpu_sample`. */
+export function drawWords(draw: Draw, vocab: number): Int32Array {
+  const { mask, bias, seen, prompt } = draw;
+  const counts = new Map(seen);
+  if (draw.repetition !== 1) for (const id of prompt ?? []) if (!counts.has(id)) counts.set(id, 0);
+  const B = bias?.size ?? 0;
+  const N = counts.size;
+  const W = mask ? Math.ceil(vocab / 32) : 0;
+  if (mask && mask.length < W) throw invalidRequest("mask", `has ${mask.length} words, expected ${W}`);
+  const out = new Int32Array(HEAD + 2 * B + 2 * N + W);
+  const reals = new Float32Array(out.buffer);
+  out[0] = draw.row;
+  out[1] = mask ? 1 : 0;
+  reals.set([draw.temperature, draw.topP, draw.minP, draw.presence, draw.frequency, draw.repetition], 2);
+  out.set([draw.topK, draw.index, draw.logprobs], 8);
+  out[11] = Number(BigInt.asIntN(32, draw.seed));
+  out[12] = Number(BigInt.asIntN(32, draw.seed >> 32n));
+  out[13] = B;
+  out[14] = N;
+  out.set(bias ? [...bias.keys()] : [], HEAD);
+  reals.set(bias ? [...bias.values()] : [], HEAD + B);
+  out.set([...counts.keys()], HEAD + 2 * B);
+  out.set([...counts.values()], HEAD + 2 * B + N);
+  if (mask) out.set(mask.subarray(0, W), HEAD + 2 * B + 2 * N);
+  return out;
 }
 
 /** The words of `tr_cpu_step`. */
