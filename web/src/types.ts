@@ -133,7 +133,6 @@ export interface ToolFormat {
   readonly text: readonly string[];
   readonly closing: string;
   readonly joint: string;
-  readonly markers: readonly string[];
 }
 
 /** python/treadle/text/formats.py says what each of them means. */
@@ -151,7 +150,7 @@ export interface CallForm {
   readonly separator: string;
   readonly style: string;
   /** The row of styles.toml, unless the style is json. */
-  readonly row: StyleRow | null;
+  readonly row?: StyleRow | null;
   readonly also: readonly string[];
   readonly wrapper_begin: string;
   readonly wrapper_end: string;
@@ -194,6 +193,8 @@ export interface BundleManifest {
     readonly eos: readonly number[];
     readonly adds_bos?: boolean;
     readonly tools: ToolFormat;
+    /** Stands here or in `tools`. */
+    readonly reasoning?: Reasoning | null;
   };
   readonly tiers: { readonly [tier: string]: unknown };
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];

@@ -6,6 +6,7 @@ import { LIMITS } from "../generated/limits.js";
 import { unpackVocab } from "../grammar/vocab.js";
 import { ChatTemplate } from "../text/template.js";
 import { Tokenizer } from "../text/tokenizer.js";
+import { formatOf } from "../text/tools.js";
 import type { BundleManifest, Generate, Message } from "../types.js";
 import { Constraints } from "./constraints.js";
 import { prepare, promptIds, type Intake } from "./intake.js";
@@ -72,7 +73,10 @@ export class LocalEngine {
   constructor(core: Core, texts: Texts, executor: Executor, options: EngineOptions = {}) {
     const { manifest } = texts;
     const { chat, limits, model } = manifest;
-    const table = unpackVocab(texts.vocab);
+    const format = formatOf(chat);
+    const packed = unpackVocab(texts.vocab);
+    // The model's own settings may end a turn with more tokens than its vocabulary says.
+    const table = { ...packed, stopIds: [...new Set([...packed.stopIds, ...chat.eos])] };
     const tokenizer = new Tokenizer({
       json: texts.tokenizer,
       table,
@@ -89,8 +93,8 @@ export class LocalEngine {
         texts.template === undefined
           ? undefined
           : new ChatTemplate(texts.template, tokenizer.bosToken, tokenizer.eosToken),
-      format: chat.tools,
-      constraints: new Constraints(core, texts.vocab, chat.tools),
+      format,
+      constraints: new Constraints(core, texts.vocab, format),
       vocab: executor.vocab,
       context: Math.min(options.contextLength ?? limits.context, limits.context, room),
     };

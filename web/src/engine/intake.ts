@@ -2,7 +2,7 @@
 import { invalidRequest, TreadleError } from "../errors.js";
 import type { ChatTemplate } from "../text/template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { adapt } from "../text/tools.js";
+import { adapt, markers } from "../text/tools.js";
 import type { Generate, ToolFormat } from "../types.js";
 import type { Constraints } from "./constraints.js";
 import type { Submit } from "./sequence.js";
@@ -38,8 +38,8 @@ export function prepare(intake: Intake, request: Generate): Submit {
     throw invalidRequest("/min_tokens", `is ${sampling.minTokens}, more than max_tokens ${maxTokens}`);
   }
   const calls = request.tools.length > 0 && request.toolChoice !== "none";
-  const markers = calls ? intake.format.markers : [];
-  const shown = markers.flatMap((text) => intake.tokenizer.control(text) ?? []);
+  const seen = calls ? markers(intake.format) : [];
+  const shown = seen.flatMap((text) => intake.tokenizer.control(text) ?? []);
   return {
     ids,
     sampling: { ...sampling, maxTokens, seed: sampling.seed ?? freshSeed() },

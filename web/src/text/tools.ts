@@ -1,6 +1,6 @@
 /** Conversations with tools: calls and results as a model's template, or plain turns, take them. */
-import { invalidRequest } from "../errors.js";
-import type { JsonObject, Message, Tool, ToolFormat } from "../types.js";
+import { invalidRequest, TreadleError } from "../errors.js";
+import type { BundleManifest, JsonObject, Message, Tool, ToolFormat } from "../types.js";
 import { pythonJson } from "./python_json.js";
 import { isMap, writeMembers } from "./style.js";
 import { headOf, tailOf } from "./tags.js";
@@ -22,6 +22,27 @@ export function calledFunction(call: JsonObject, at: string): [string, JsonObjec
   }
   if (isMap(value)) return [name, value];
   throw invalidRequest(`${at}/function/arguments`, "is not a JSON object", "send a JSON object");
+}
+
+/** Texts that may be control tokens and that the reader must see all the same. */
+export function markers(format: ToolFormat): string[] {
+  const { call, reasoning } = format;
+  const silent = [...format.text, format.closing, format.joint];
+  // Begins and ends may be several control tokens with text between them.
+  const frames = [call.begin, ...call.also, call.end, call.wrapper_begin, call.wrapper_end, ...silent];
+  const parts = call.body === "slots" ? frames.flatMap((mark) => mark.match(/<[^<>\s]+>/g) ?? []) : [];
+  const marks = [call.trigger, call.middle, call.lead, ...frames, ...parts];
+  const more = reasoning ? [reasoning.begin, reasoning.end] : [];
+  return [...new Set([...marks, ...more])].filter((mark) => mark !== "");
+}
+
+/** The format that a manifest holds, checked as far as it decides how output is read. */
+export function formatOf({ tools, reasoning = null }: BundleManifest["chat"]): ToolFormat {
+  if (tools.call.style !== "json" && !tools.call.row) {
+    const text = `the row of the argument style ${tools.call.style} is missing`;
+    throw new TreadleError("model_format_error", text, { at: "manifest.json: chat.tools.call.row" });
+  }
+  return { ...tools, reasoning: tools.reasoning ?? reasoning };
 }
 
 /** A tool as templates know it (and as OpenAI sends it). */
