@@ -2,6 +2,11 @@
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: unknown };
+
+export function isMap(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 export type Role = "system" | "developer" | "user" | "assistant" | "tool";
 export type FinishReason = "stop" | "length" | "tool_calls";
 

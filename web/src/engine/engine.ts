@@ -6,9 +6,8 @@ import { LIMITS } from "../generated/limits.js";
 import { unpackVocab } from "../grammar/vocab.js";
 import { ChatTemplate } from "../text/template.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import { formatOf } from "../text/tools.js";
-import type { BundleManifest, Generate, Message } from "../types.js";
-import { Constraints } from "./constraints.js";
+import type { BundleManifest, Generate, Message, ToolFormat } from "../types.js";
+import { Constraints, type Calls } from "./constraints.js";
 import { prepare, promptIds, type Intake } from "./intake.js";
 import { Loop, type Reopen } from "./loop.js";
 import type { RequestTimes } from "./stats.js";
@@ -122,6 +121,13 @@ export class LocalEngine {
     return `treadle-${this.manifest.model.graph?.slice(0, 12) ?? this.name}-${this.#loop.tier}`;
   }
 
+  /** Loads what conversations with tools need, where this is one; before `submit`. */
+  async callsFor({ tools, messages = [] }: Generate): Promise<Calls | undefined> {
+    const called = messages.some((turn) => turn.toolCalls?.length || turn.role === "tool");
+    if (!tools.length && !called) return undefined;
+    return (this.#intake.calls ??= await import("../text/calls.js"));
+  }
+
   /** Queues a request. Throws what `prepare` throws, `overloaded`, `engine_dead`, `cancelled`. */
   submit(request: Generate, signal?: AbortSignal): Stream {
     throwIfAborted(signal);
@@ -172,4 +178,13 @@ export class LocalEngine {
     this.#loop.close(new TreadleError("engine_dead", "the engine was closed"));
     this.#intake.constraints.dispose();
   }
+}
+
+/** The format that a manifest holds, checked as far as it decides how output is read. */
+function formatOf({ tools, reasoning = null }: BundleManifest["chat"]): ToolFormat {
+  if (tools.call.style !== "json" && !tools.call.row) {
+    const text = `the row of the argument style ${tools.call.style} is missing`;
+    throw new TreadleError("model_format_error", text, { at: "manifest.json: chat.tools.call.row" });
+  }
+  return { ...tools, reasoning: tools.reasoning ?? reasoning };
 }

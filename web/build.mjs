@@ -1,0 +1,79 @@
+/** Bundles the package and the page into dist/: ES modules that share chunks, minified. */
+import { copyFile, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { build } from "esbuild";
+
+const root = new URL(".", import.meta.url);
+const dist = new URL("dist/", root);
+const shared = {
+  absWorkingDir: root.pathname,
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: true,
+  legalComments: "none",
+  charset: "utf8",
+  metafile: true,
+  logLevel: "error",
+};
+
+for (const name of await readdir(dist).catch(() => [])) {
+  if (name !== "types") await rm(new URL(name, dist), { recursive: true });
+}
+await mkdir(dist, { recursive: true });
+
+// The page's module and its worker share what both need; what is imported late is a chunk.
+const web = await build({
+  ...shared,
+  entryPoints: { treadle: "src/treadle.ts", worker: "src/worker.ts", index: "src/index.ts" },
+  outdir: "dist",
+  splitting: true,
+  chunkNames: "chunk-[hash]",
+  external: ["node:*"],
+});
+await build({ ...shared, entryPoints: ["src/node.ts"], outdir: "dist", platform: "node" });
+// The page uses the package as anybody would: by its address.
+const engine = {
+  name: "engine",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/src\/treadle\.js$/ }, () => ({ path: "./treadle.js", external: true })),
+};
+const page = { demo: "demo/main.ts", sw: "demo/sw.ts" };
+await build({ ...shared, entryPoints: page, outdir: "dist", plugins: [engine] });
+for (const name of ["index.html", "style.css", "icon.svg", "manifest.webmanifest"]) {
+  await copyFile(new URL(`demo/${name}`, root), new URL(name, dist));
+}
+await copyFile(new URL("../build/wasm/core.wasm", root), new URL("core.wasm", dist));
+
+/** Bytes of what the entries load at once, and of each chunk that comes later. */
+function sizes({ outputs }) {
+  const first = new Set();
+  const visit = (path) => {
+    if (first.has(path)) return;
+    first.add(path);
+    for (const { path: next, kind } of outputs[path]?.imports ?? []) {
+      if (kind === "import-statement") visit(next);
+    }
+  };
+  visit("dist/treadle.js");
+  visit("dist/worker.js");
+  const bytes = (path) => outputs[path].bytes;
+  const late = Object.keys(outputs).filter((path) => /chunk-/.test(path) && !first.has(path));
+  return {
+    first: [...first].reduce((sum, path) => sum + bytes(path), 0),
+    files: Object.fromEntries([...first].map((path) => [path.slice(5), bytes(path)])),
+    late: Object.fromEntries(late.map((path) => [path.slice(5), bytes(path)])),
+  };
+}
+
+const found = sizes(web.metafile);
+const demo = (await stat(new URL("demo.js", dist))).size;
+const inputs = Object.fromEntries(
+  Object.entries(web.metafile.inputs).map(([path, { imports }]) => [
+    path,
+    imports.map(({ path: to }) => to),
+  ]),
+);
+// What tests read: sizes, and who imports whom. Not part of what is served.
+await mkdir(new URL("build/", root), { recursive: true });
+await writeFile(new URL("build/dist.json", root), JSON.stringify({ ...found, demo, inputs }));
+if (process.argv.includes("--print")) console.log(JSON.stringify({ ...found, demo }, null, 2));
