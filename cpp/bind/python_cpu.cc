@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bind/python_cpu_draw.h"
 #include "bind/python_error.h"
 #include "cpu/buffer.h"
 #include "cpu/kernels.h"
@@ -250,6 +251,7 @@ void bind_cpu(nb::module_& module) {
              "Attention of one sequence's last tokens, the first of them at `position`.");
   module.def("cpu_best_token", &best_token, nb::arg("logits"), nb::arg("mask").none(),
              "The greatest legal logit, ties to the lowest id; -1 if none is legal.");
+  bind_cpu_draw(module);
   bind_cpu_runner(module);
 }
 

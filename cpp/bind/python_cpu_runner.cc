@@ -1,7 +1,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "bind/python_cpu.h"
+#include "bind/python_cpu_draw.h"
 #include "bind/python_error.h"
 #include "cpu/pool.h"
 #include "cpu/runner.h"
@@ -111,8 +111,10 @@ class PyRunner {
   }
 
   void bind(std::optional<Array<const int32_t, 2>> mask, std::optional<Ints> mask_row,
-            std::optional<Ints> given) {
+            std::optional<Ints> given, std::optional<nb::handle> params) {
     cpu::Draw draw;
+    std::optional<Rules> rules;
+    if (params) rules.emplace(*params);
     if (mask) {
       draw.mask = reinterpret_cast<const uint32_t*>(mask->data());
       draw.mask_stride = mask->shape(1);
@@ -125,9 +127,16 @@ class PyRunner {
       }
     }
     if (given) draw.given = copied(*given);
+    if (rules) rules->give(draw);
     const Status status = runner_->bind(std::move(draw));
     if (!status.ok()) raise(status);
     masks_[next_++ % 2] = std::move(mask);  // alive until its slot is taken again
+  }
+
+  nb::tuple drawn(uint32_t step) const {
+    const cpu::DrawnRows* found = runner_->drawn(step);
+    if (!found) raise(invalid_request("step", "is not one of the last two"));
+    return drawn_arrays(*found);
   }
 
   bool wait(uint32_t step, bool logits) {
@@ -148,13 +157,10 @@ class PyRunner {
     return {found.begin(), found.end()};
   }
 
-  std::vector<std::tuple<uint32_t, uint32_t, int, int, uint32_t>> trace(size_t worker) const {
-    if (worker >= runner_->workers()) raise(invalid_request("worker", "is not there"));
-    std::vector<std::tuple<uint32_t, uint32_t, int, int, uint32_t>> out;
-    for (const cpu::TraceRecord& r : runner_->trace(worker)) {
-      out.emplace_back(r.start, r.end, r.op, r.worker, r.site);
-    }
-    return out;
+  nb::bytes trace(size_t number) const {
+    if (number > runner_->workers()) raise(invalid_request("worker", "is not there"));
+    const std::vector<cpu::TraceRecord> found = runner_->trace(number);
+    return nb::bytes(found.data(), found.size() * sizeof(cpu::TraceRecord));
   }
 
  private:
@@ -181,7 +187,9 @@ void bind_cpu_runner(nb::module_& module) {
            nb::arg("slots"), nb::arg("starts"), nb::arg("lens"), nb::arg("table"), nb::arg("rows"),
            "Gives the workers a batch; returns the step's number. Two steps may be under way.")
       .def("bind", &PyRunner::bind, nb::arg("mask") = nb::none(), nb::arg("mask_row") = nb::none(),
-           nb::arg("given") = nb::none(), "How the oldest step not yet bound draws its tokens.")
+           nb::arg("given") = nb::none(), nb::arg("params") = nb::none(),
+           "How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one "
+           "the best token is taken.")
       .def(
           "wait_logits", [](PyRunner& self, uint32_t step) { return self.wait(step, true); },
           nb::arg("step"), "False: the runner was closed.")
@@ -202,9 +210,11 @@ void bind_cpu_runner(nb::module_& module) {
                                                                     strides);
           },
           nb::arg("step"), "A view [rows, vocabulary], valid until a later step runs.")
+      .def("drawn", &PyRunner::drawn, nb::arg("step"),
+           "ids, status, logprobs, top_ids and top_logprobs of a step that is over, as `Sampled`.")
       .def("tokens", &PyRunner::tokens, nb::arg("step"), "-1 where no token was legal.")
-      .def("trace", &PyRunner::trace, nb::arg("worker"),
-           "(start ns, end ns, op, worker, site) of its tasks.");
+      .def("trace", &PyRunner::trace, nb::arg("number"),
+           "Records of 24 bytes (cpu/trace.h) of a worker, or of the host after the last worker.");
 }
 
 }  // namespace treadle

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/sample.h"
 #include "cpu/step.h"
 
 namespace treadle::cpu {
@@ -46,20 +45,25 @@ void run_prep(const StepView& step, const Task& task) {
 void run_sample(const StepView& step, const Task& task) {
   const Site& site = step.site(task);
   const Draw& draw = step.draw;
+  DrawnRows& drawn = step.drawn;
   const Share mine = share_of(step.count(site), task);
   auto* out = reinterpret_cast<uint8_t*>(step.at(task.out_off));
   for (size_t row = mine.first; row < mine.end; ++row) {
-    int32_t token = row < draw.given.size() ? draw.given[row] : -1;
-    if (token < 0) {
+    RowDraw made;
+    made.token = row < draw.given.size() ? draw.given[row] : -1;
+    if (made.token < 0) {
       const uint32_t* mask = nullptr;
       if (row < draw.mask_row.size() && draw.mask_row[row] >= 0) {
         mask = draw.mask + static_cast<size_t>(draw.mask_row[row]) * draw.mask_stride;
       }
       const float* logits = step.at(task.in_off) + row * site.in_stride * 4;
-      token = static_cast<int32_t>(best_token(logits, site.k, mask));
+      const RowRule rule = row < draw.rules.size() ? draw.rules[row] : RowRule{};
+      made = draw_row(logits, site.k, mask, rule, step.scratch.sample,
+                      drawn.top_ids.data() + row * drawn.tops,
+                      drawn.top_logprobs.data() + row * drawn.tops);
     }
-    std::memcpy(out + row * sizeof token, &token, sizeof token);
-    step.tokens[row] = token;
+    std::memcpy(out + row * sizeof made.token, &made.token, sizeof made.token);
+    drawn.set(row, made);
   }
 }
 

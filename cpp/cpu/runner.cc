@@ -108,6 +108,7 @@ Result<std::unique_ptr<Runner>> Runner::make(std::vector<Plan> plans, Model mode
     for (const auto& bound : runner->bound_) runner->workers_[w]->scratch.grow(*bound);
     runner->workers_[w]->trace.reserve(options.trace);
   }
+  runner->host_trace_.reserve(options.trace);
   return runner;
 }
 
@@ -137,11 +138,12 @@ Result<uint32_t> Runner::post(size_t index, Batch batch) {
   Posted& posted = posted_[steps_ % 2];
   posted.batch = std::move(batch);
   posted.draw = Draw{};
-  posted.tokens.assign(posted.batch.wanted, -1);
+  posted.drawn.reset(posted.batch.wanted, 0);
   posted.plan = index;
   posted.epoch = ++epochs_[index];
   last_wanted_ = posted.batch.wanted;
   ++steps_;
+  mark(trace_posted, posted, steps_);
   signal(bound.lines[counter_posted]);
   signal(posted_line_);
   if (last_wanted_ == 0 && bound_steps_ + 1 == steps_) {
@@ -158,6 +160,7 @@ Status Runner::bind(Draw draw) {
   const size_t wanted = posted.batch.wanted;
   if ((!draw.mask_row.empty() && draw.mask_row.size() != wanted) ||
       (!draw.given.empty() && draw.given.size() != wanted) ||
+      (!draw.rules.empty() && draw.rules.size() != wanted) ||
       (draw.mask && draw.mask_stride * 32 < bound.plan.head.vocab)) {
     return invalid_request("draw",
                            "has other rows than the step, or masks shorter than the vocabulary");
@@ -167,9 +170,17 @@ Status Runner::bind(Draw draw) {
       return invalid_request("draw", "gives a token outside the vocabulary");
     }
   }
+  size_t tops = 0;
+  for (const RowRule& rule : draw.rules) {
+    const std::string fault = rule_fault(rule, bound.plan.head.vocab);
+    if (!fault.empty()) return invalid_request("draw", fault);
+    tops = std::max(tops, static_cast<size_t>(std::max(rule.logprobs, 0)));
+  }
   if (!draw.mask) draw.mask_row.clear();
+  posted.drawn.reset(wanted, tops);
   posted.draw = std::move(draw);
   ++bound_steps_;
+  mark(trace_bound, posted, bound_steps_);
   signal(bound.lines[counter_bound]);
   // A later step that wants nothing was posted while this one was open.
   if (bound_steps_ < steps_ && posted_[bound_steps_ % 2].batch.wanted == 0) return bind(Draw{});
@@ -198,21 +209,42 @@ Runner::Logits Runner::logits(uint32_t step) const {
           size_t{head.logits_stride} * 4};
 }
 
-std::span<const int32_t> Runner::tokens(uint32_t step) const {
-  if (step == 0 || step > steps_ || step + 1 < steps_) return {};
-  return of(step).tokens;
+const DrawnRows* Runner::drawn(uint32_t step) const {
+  if (step == 0 || step > steps_ || step + 1 < steps_) return nullptr;
+  return &of(step).drawn;
 }
 
-bool Runner::await(Worker& worker, Line& line, uint32_t target, bool may_wait) {
+void Runner::mark(TraceMark what, const Posted& posted, uint32_t step) {
+  if (!host_trace_.on()) return;
+  host_trace_.add({now_ns() - born_, 0, 0, step, what, static_cast<uint16_t>(posted.plan)});
+}
+
+std::span<const int32_t> Runner::tokens(uint32_t step) const {
+  const DrawnRows* found = drawn(step);
+  if (!found) return {};
+  return found->tokens;
+}
+
+bool Runner::await(Worker& worker, Line& line, uint32_t target, uint32_t at, bool host,
+                   bool may_wait) {
   if (line.reached(target)) return true;
-  return may_wait && worker.patience.wait(line, target, stop_);
+  if (!may_wait) return false;
+  if (!worker.trace.on()) return worker.patience.wait(line, target, stop_);
+  const int64_t begin = now_ns();
+  const bool whole = worker.patience.wait(line, target, stop_);
+  const auto took = static_cast<uint32_t>(std::min<int64_t>(now_ns() - begin, UINT32_MAX));
+  const auto plan = static_cast<uint16_t>(posted_[worker.step % 2].plan);
+  const TraceMark what = host ? trace_idle : trace_wait;
+  worker.trace.add({begin - born_, took, at, worker.step + 1, what, plan});
+  return whole;
 }
 
 // Waits for the next step and for the end of the one before, which may be another plan's.
 bool Runner::start(Worker& worker, size_t number, bool may_wait) {
   if (options_.stall) options_.stall(options_.stall_self, number);
-  if (!await(worker, posted_line_, worker.step + 1, may_wait)) return false;
-  if (worker.last_done && !await(worker, *worker.last_done, worker.last_target, may_wait)) {
+  if (!await(worker, posted_line_, worker.step + 1, counter_posted, true, may_wait)) return false;
+  if (worker.last_done &&
+      !await(worker, *worker.last_done, worker.last_target, counter_done, false, may_wait)) {
     return false;
   }
   Posted& posted = posted_[worker.step % 2];
@@ -221,7 +253,7 @@ bool Runner::start(Worker& worker, size_t number, bool may_wait) {
   worker.last_done = &bound_[posted.plan]->lines[counter_done];
   worker.last_target = done_target(posted);
   turn_rows({*bound_[posted.plan], model_, *kernels_, arena_, posted.batch, posted.draw,
-             posted.tokens.data(), worker.scratch});
+             posted.drawn, worker.scratch});
   return true;
 }
 
@@ -232,17 +264,17 @@ bool Runner::run_task(Worker& worker, size_t number, const Task& task, Posted& p
   for (int i = 0; i < task.n_wait; ++i) {
     if (options_.stall) options_.stall(options_.stall_self, number);
     const uint32_t epoch = posted.epoch - (i == 1 && task.flags & task_first ? 1 : 0);
-    if (!await(worker, bound.lines[waits[i]], needs[i] * epoch, may_wait)) return false;
+    const bool host = bound.plan.counters[waits[i]].kind != 0;
+    Line& line = bound.lines[waits[i]];
+    if (!await(worker, line, needs[i] * epoch, waits[i], host, may_wait)) return false;
   }
-  const bool traced = worker.trace.size() < options_.trace;
-  const int64_t begin = traced ? now_ns() : 0;
-  run_body({bound, model_, *kernels_, arena_, posted.batch, posted.draw, posted.tokens.data(),
-            worker.scratch},
-           task);
-  if (traced) {
-    worker.trace.push_back({static_cast<uint32_t>(begin - born_),
-                            static_cast<uint32_t>(now_ns() - born_), task.op,
-                            static_cast<uint16_t>(number), task.p0});
+  const int64_t begin = worker.trace.on() ? now_ns() : 0;
+  run_body(
+      {bound, model_, *kernels_, arena_, posted.batch, posted.draw, posted.drawn, worker.scratch},
+      task);
+  if (worker.trace.on()) {
+    worker.trace.add({begin - born_, static_cast<uint32_t>(now_ns() - begin), task.p0,
+                      worker.step + 1, task.op, static_cast<uint16_t>(posted.plan)});
   }
   if (task.sig != kNone) signal(bound.lines[task.sig]);
   if (options_.stall) options_.stall(options_.stall_self, number);

@@ -12,23 +12,17 @@
 
 #include "cpu/model.h"
 #include "cpu/step.h"
+#include "cpu/trace.h"
 #include "cpu/wait.h"
 
 namespace treadle::cpu {
-
-// 16 bytes a task when tracing: nanoseconds since make(), op, worker, site.
-struct TraceRecord {
-  uint32_t start, end;
-  uint16_t op, worker;
-  uint32_t site;
-};
 
 struct RunnerOptions {
   Isa isa = Isa::scalar;
   // Called before each wait and after each signal: tests stall workers here.
   void (*stall)(void* self, size_t worker) = nullptr;
   void* stall_self = nullptr;
-  size_t trace = 0;  // records a worker keeps; what comes later is dropped
+  size_t trace = 0;  // records that each thread keeps: the latest
 };
 
 class Runner {
@@ -61,7 +55,9 @@ class Runner {
     size_t rows, vocab, stride;
   };
   Logits logits(uint32_t step) const;
-  // Tokens [wanted] of one of the last two steps, once it is over; -1: no token was legal.
+  // What was drawn in one of the last two steps, once it is over; null for another step.
+  const DrawnRows* drawn(uint32_t step) const;
+  // Its tokens [wanted]; -1: none was legal, or the logits were not finite.
   std::span<const int32_t> tokens(uint32_t step) const;
 
   // A worker's life: steps until stop(). One thread a worker.
@@ -71,8 +67,10 @@ class Runner {
   // All workers return; the runner is of no further use.
   void stop();
 
-  // What a worker has recorded so far; read while it is idle.
-  const std::vector<TraceRecord>& trace(size_t worker) const { return workers_[worker]->trace; }
+  // What a worker has recorded, or the host (number workers()); read while it is idle.
+  std::vector<TraceRecord> trace(size_t number) const {
+    return (number < workers_.size() ? workers_[number]->trace : host_trace_).ordered();
+  }
 
  private:
   struct Bound : BoundPlan {
@@ -83,14 +81,14 @@ class Runner {
   struct Posted {  // one of two steps under way
     Batch batch;
     Draw draw;
-    std::vector<int32_t> tokens;
+    DrawnRows drawn;
     size_t plan = 0;
     uint32_t epoch = 0;  // of that plan
   };
   struct Worker {
     Scratch scratch;
     Patience patience;
-    std::vector<TraceRecord> trace;
+    TraceRing trace;
     uint32_t step = 0;  // steps finished
     bool started = false;
     // The end of the step before; its slot may be another's by the time it is looked at.
@@ -101,7 +99,9 @@ class Runner {
 
   Runner() = default;
   Status check(const Bound& bound, const Batch& batch) const;
-  bool await(Worker& worker, Line& line, uint32_t target, bool may_wait);
+  // at: the counter's number; host: whether the host signals it.
+  bool await(Worker& worker, Line& line, uint32_t target, uint32_t at, bool host, bool may_wait);
+  void mark(TraceMark what, const Posted& posted, uint32_t step);
   bool start(Worker& worker, size_t number, bool may_wait);
   bool run_step(Worker& worker, size_t number, bool may_wait);
   bool run_task(Worker& worker, size_t number, const Task& task, Posted& posted, bool may_wait);
@@ -122,6 +122,7 @@ class Runner {
   Line posted_line_;
   std::atomic<bool> stop_ = false;
   Patience host_patience_;
+  TraceRing host_trace_;
   int64_t born_ = 0;
 };
 

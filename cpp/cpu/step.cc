@@ -1,6 +1,7 @@
 #include "cpu/step.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace treadle::cpu {
 
@@ -13,7 +14,24 @@ void at_least(std::vector<T>& values, size_t count) {
 
 }  // namespace
 
+void DrawnRows::reset(size_t rows, size_t alternatives) {
+  constexpr float untold = std::numeric_limits<float>::quiet_NaN();
+  tops = alternatives;
+  tokens.assign(rows, -1);
+  status.assign(rows, row_drawn);
+  logprobs.assign(rows, untold);
+  top_ids.assign(rows * tops, -1);
+  top_logprobs.assign(rows * tops, untold);
+}
+
+void DrawnRows::set(size_t row, const RowDraw& drawn) {
+  tokens[row] = drawn.token;
+  status[row] = drawn.status;
+  logprobs[row] = drawn.logprob;
+}
+
 void Scratch::grow(const BoundPlan& bound) {
+  sample.grow(bound.plan.head.vocab);
   const size_t rows = bound.plan.head.rows;
   size_t active = 0, head_floats = 0;
   for (const Site& site : bound.plan.sites) {

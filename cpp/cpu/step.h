@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/model.h"
+#include "cpu/sample.h"
 
 namespace treadle::cpu {
 
@@ -17,11 +18,27 @@ struct Batch {
 };
 
 // How each wanted row gets its token. `mask` [masks][stride] words, bit = 1 is legal; mask_row[r]
-// is the row's mask or -1 for none; given[r] >= 0 is a token drawn elsewhere. Empty vectors: none.
+// is the row's mask or -1 for none; given[r] >= 0 is a token drawn elsewhere. Empty vectors: none;
+// without rules the best token is taken. `ids` and `values` hold what the rules' lists point to.
 struct Draw {
   const uint32_t* mask = nullptr;
   size_t mask_stride = 0;
   std::vector<int32_t> mask_row, given;
+  std::vector<RowRule> rules;
+  std::vector<int32_t> ids;
+  std::vector<float> values;
+};
+
+// What was drawn for each wanted row. tops: alternatives that a row has room for.
+struct DrawnRows {
+  std::vector<int32_t> tokens, top_ids;
+  std::vector<uint8_t> status;
+  std::vector<float> logprobs, top_logprobs;
+  size_t tops = 0;
+
+  // Everything untold; all rows without a token.
+  void reset(size_t rows, size_t alternatives);
+  void set(size_t row, const RowDraw& drawn);
 };
 
 // Memory of one worker, taken once.
@@ -37,6 +54,7 @@ struct Scratch {
   std::vector<int32_t> chosen;        // [rows][active]
   std::vector<uint8_t> gathered;      // rows of one expert, QuantRows or f32
   size_t pairs = 0;                   // of the widest rotation
+  SampleScratch sample;
 
   // Large enough for every one of the plans.
   void grow(const BoundPlan& bound);
@@ -49,7 +67,7 @@ struct StepView {
   float* arena;
   const Batch& batch;
   const Draw& draw;
-  int32_t* tokens;  // [wanted], for the host
+  DrawnRows& drawn;  // for the host
   Scratch& scratch;
 
   const Site& site(const Task& task) const { return bound.plan.sites[task.p0]; }

@@ -261,6 +261,22 @@ def cpu_best_token(
 ) -> int:
     """The greatest legal logit, ties to the lowest id; -1 if none is legal."""
 
+def cpu_draw(
+    logits: Annotated[
+        NDArray[numpy.float32],
+        dict(shape=(None, None), order="C", device="cpu", writable=False),
+    ],
+    masks: Annotated[
+        NDArray[numpy.int32],
+        dict(shape=(None, None), order="C", device="cpu", writable=False),
+    ]
+    | None,
+    params: object,
+) -> tuple:
+    """
+    Draws a token for each row of logits [R, V] f32 under masks [R, V / 32] of legal tokens, as a SampleBatch says: ids, status, logprobs, top_ids, top_logprobs.
+    """
+
 class CpuRunner:
     """Plans, weights and KV pages bound together, and the workers' steps."""
 
@@ -333,8 +349,11 @@ class CpuRunner:
             dict(shape=(None,), order="C", device="cpu", writable=False),
         ]
         | None = None,
+        params: object | None = None,
     ) -> None:
-        """How the oldest step not yet bound draws its tokens."""
+        """
+        How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one the best token is taken.
+        """
 
     def wait_logits(self, step: int) -> bool:
         """False: the runner was closed."""
@@ -351,11 +370,18 @@ class CpuRunner:
     ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
         """A view [rows, vocabulary], valid until a later step runs."""
 
+    def drawn(self, step: int) -> tuple:
+        """
+        ids, status, logprobs, top_ids and top_logprobs of a step that is over, as `Sampled`.
+        """
+
     def tokens(self, step: int) -> list[int]:
         """-1 where no token was legal."""
 
-    def trace(self, worker: int) -> list[tuple[int, int, int, int, int]]:
-        """(start ns, end ns, op, worker, site) of its tasks."""
+    def trace(self, number: int) -> bytes:
+        """
+        Records of 24 bytes (cpu/trace.h) of a worker, or of the host after the last worker.
+        """
 
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""

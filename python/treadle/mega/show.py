@@ -1,4 +1,5 @@
-"""Draws a plan's tasks as SVG: a row a worker, a column a phase, waits as lines by scope."""
+"""Draws a plan's tasks: as SVG (a row a worker, a column a phase, waits as lines by scope), as dot
+for Graphviz, as lines of text."""
 
 from __future__ import annotations
 
@@ -32,12 +33,9 @@ MOST_WORKERS = 16
 
 def svg(plan: Plan, segment: int | None = None) -> str:
     """One segment of a plan as an SVG text, by default the layer template (the longest repeat)."""
-    if segment is None:
-        repeats = [s.repeat for s in plan.segments]
-        segment = repeats.index(max(repeats))
-    workers = min(plan.workers, MOST_WORKERS)
-    bounds = plan.index[segment]
-    mine = [plan.tasks[bounds[w] : bounds[w + 1]] for w in range(workers)]
+    segment = _template(plan) if segment is None else segment
+    mine = _lists(plan, segment)
+    workers = len(mine)
     phases = sorted({task.p0 for tasks in mine for task in tasks})
     wide = LEFT + len(phases) * (WIDTH + GAP)
     high = TOP + workers * (HEIGHT + 8) + 54
@@ -62,6 +60,70 @@ def svg(plan: Plan, segment: int | None = None) -> str:
     return "\n".join([*out, "</svg>\n"])
 
 
+def dot(plan: Plan, segment: int | None = None) -> str:
+    """One segment as a graph in Graphviz' language: tasks and counters are nodes, a signal leads
+    from a task to a counter, a wait from a counter to a task."""
+    segment = _template(plan) if segment is None else segment
+    out = [
+        "digraph plan {",
+        "  rankdir=LR; node [shape=box, style=filled, fontname=sans, fontsize=10];",
+        f'  label="{_title(plan, segment)}";',
+    ]
+    counters: dict[int, None] = {}
+    for w, tasks in enumerate(_lists(plan, segment)):
+        out.append(f'  subgraph cluster_{w} {{ label="worker {w}"; color="#bbbbbb";')
+        for i, task in enumerate(tasks):
+            color = _COLORS[Code(task.op)]
+            out.append(f'    t{w}_{i} [label="{_label(task)}", fillcolor="{color}"];')
+        chain = " -> ".join(f"t{w}_{i}" for i in range(len(tasks)))
+        out.append(f'    {chain} [color="#bbbbbb"]; }}' if len(tasks) > 1 else "  }")
+        for i, task in enumerate(tasks):
+            for counter, _ in task.waits:
+                counters[counter] = None
+                out.append(f"  c{counter} -> t{w}_{i};")
+            if task.sig != NONE:
+                counters[task.sig] = None
+                out.append(f"  t{w}_{i} -> c{task.sig};")
+    for counter in counters:
+        record = plan.counters[counter]
+        color = _SCOPES[Scope(record.scope)]
+        out.append(
+            f'  c{counter} [shape=ellipse, color="{color}", fillcolor=white, '
+            f'label="{counter}: need {record.need}"];'
+        )
+    return "\n".join([*out, "}\n"])
+
+
+def text(plan: Plan, segment: int | None = None) -> str:
+    """One segment's tasks, a line each: worker, work, weights, waits and signal."""
+    segment = _template(plan) if segment is None else segment
+    out = [_title(plan, segment)]
+    for w, tasks in enumerate(_lists(plan, segment)):
+        for task in tasks:
+            site = plan.sites[task.p0]
+            names = [plan.params[i] for i in site.w[: site.parts] if i != NONE]
+            waits = ", ".join(f"{counter} >= {need}" for counter, need in task.waits)
+            sig = "-" if task.sig == NONE else str(task.sig)
+            out.append(
+                f"worker {w:3}  {_label(task):22} {'+'.join(names):28} k {site.k:6} n {site.n:6}"
+                f"  waits {waits or '-':24} signals {sig}"
+            )
+    return "\n".join([*out, ""])
+
+
+def _template(plan: Plan) -> int:
+    """The segment that repeats most: the layer."""
+    repeats = [s.repeat for s in plan.segments]
+    return repeats.index(max(repeats))
+
+
+def _lists(plan: Plan, segment: int) -> list[tuple[Task, ...]]:
+    """The tasks of one segment for each worker that is drawn."""
+    bounds = plan.index[segment]
+    workers = range(min(plan.workers, MOST_WORKERS))
+    return [plan.tasks[bounds[w] : bounds[w + 1]] for w in workers]
+
+
 def _title(plan: Plan, segment: int) -> str:
     repeat = plan.segments[segment].repeat
     what = f"one of {repeat} layers" if repeat > 1 else f"segment {segment}"
@@ -81,11 +143,6 @@ def _legend(high: int) -> list[str]:
 def _box(plan: Plan, task: Task, column: int, worker: int, nth: int, total: int) -> list[str]:
     height = HEIGHT / total
     x, y = _x(column), _y(worker) + nth * height
-    label = Code(task.op).name.lower()
-    if task.w_tiles:
-        label += f" {task.w_tile0}+{task.w_tiles}"
-    elif task.share[1] > 1:
-        label += f" {task.share[0]}/{task.share[1]}"
     site = plan.sites[task.p0]
     detail = f"site {task.p0}: k {site.k}, n {site.n}; waits {task.waits}; signals {task.sig}"
     dashed = ' stroke-dasharray="4 2"' if task.flags & TaskFlag.PACKET else ""
@@ -93,8 +150,16 @@ def _box(plan: Plan, task: Task, column: int, worker: int, nth: int, total: int)
         f'<rect x="{x}" y="{y:.1f}" width="{WIDTH}" height="{height - 2:.1f}" rx="3" '
         f'fill="{_COLORS[Code(task.op)]}" stroke="#555"{dashed}>'
         f"<title>{escape(detail)}</title></rect>",
-        _text(x + 6, y + height / 2 + 3, label),
+        _text(x + 6, y + height / 2 + 3, _label(task)),
     ]
+
+
+def _label(task: Task) -> str:
+    """Op, and its strips or share."""
+    name = Code(task.op).name.lower()
+    if task.w_tiles:
+        return f"{name} {task.w_tile0}+{task.w_tiles}"
+    return f"{name} {task.share[0]}/{task.share[1]}" if task.share[1] > 1 else name
 
 
 def _counters(plan: Plan, mine: list[tuple[Task, ...]], column: int, phase: int) -> list[str]:

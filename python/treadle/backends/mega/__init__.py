@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from treadle import _core
 from treadle.backends.mega.device import MegaDevice
-from treadle.backends.stream import StreamExecutable
+from treadle.backends.mega.executable import MegaExecutable
 from treadle.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from treadle.limits import Limits
     from treadle.types import Weights
 
-__all__ = ["Mega"]
+__all__ = ["Mega", "MegaExecutable"]
 
 
 class Mega:
@@ -23,7 +23,8 @@ class Mega:
     Weights stay in the format of the file, activations are float32 (int8 where a product's weights
     are integers), KV is float16. threads: workers, None = the processors this process may use. A
     row's logits depend neither on their number nor on the batch. isa: forces an instruction set of
-    `treadle.mega` ("scalar", "avx2", …), for tests and comparisons.
+    `treadle.mega` ("scalar", "avx2", …), for tests and comparisons. trace: records that each worker
+    keeps of what it does, 0 = none.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Mega:
         dtype: str | None = None,
         threads: int | None = None,
         isa: str | None = None,
+        trace: int = 0,
     ) -> None:
         if device not in (None, "cpu"):
             raise Unsupported(
@@ -51,14 +53,15 @@ class Mega:
         self.device, self.act = "cpu", "f32"
         self.threads = threads or _core.cpu_processors()
         self._isa = isa or found[-1]
+        self._trace = trace
 
     def compile(
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
-    ) -> StreamExecutable:
+    ) -> MegaExecutable:
         """Plans the graph for every bucket of rows and repacks the weights.
 
         Raises ModelFormatError for weights that do not fit, Unsupported for a page size, GraphError
         for a graph that cannot be planned.
         """
-        device = MegaDevice(graph, weights, limits, pages, self.threads, self._isa)
-        return StreamExecutable("mega cpu", device, limits)
+        device = MegaDevice(graph, weights, limits, pages, self.threads, self._isa, self._trace)
+        return MegaExecutable(device, limits)

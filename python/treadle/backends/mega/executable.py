@@ -1,0 +1,195 @@
+"""`Executable` over the CPU's workers: calls post and return, only `wait` blocks.
+
+Two steps may be under way: the workers go from one to the next by themselves, since a step reads
+the tokens of the one before where its draw has put them. So the host's part of a step (collect,
+masks, schedule) costs nothing until it takes longer than the step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from treadle.backends.check import checked_batch, checked_mask, checked_params
+from treadle.backends.drawn import resolve_ids
+from treadle.backends.sampler import sample
+from treadle.errors import EngineDead, InvalidRequest
+from treadle.types import Mask, Sampled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from treadle.backends.mega.device import MegaDevice
+    from treadle.limits import Limits
+    from treadle.types import Batch, SampleBatch
+
+
+class StepLogits:
+    """Logits of a step: with the workers, until somebody asks for them."""
+
+    def __init__(self, owner: MegaExecutable, step: int, rows: int) -> None:
+        self.rows = rows
+        self._owner, self.step = owner, step
+        self._array: NDArray[np.float32] | None = None
+
+    @property
+    def call(self) -> StepLogits:
+        """What `wait` is called of, as with the other backends."""
+        return self
+
+    def wait(self) -> StepLogits:
+        """Blocks until `array` is there. Raises EngineDead after a close, InvalidRequest for logits
+        that later steps have overwritten."""
+        if self._array is None:
+            self._array = self._owner.logits(self.step, self.rows)
+        return self
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """float32 [R, V], a copy."""
+        self.wait()
+        assert self._array is not None
+        return self._array
+
+
+class StepTokens:
+    """Tokens of a step: with the workers until they are collected. step: -1 for those of the
+    host."""
+
+    def __init__(
+        self, owner: MegaExecutable, step: int, rows: int, drawn: Sampled | None = None
+    ) -> None:
+        self.rows, self.step = rows, step
+        self._owner, self._drawn = owner, drawn
+
+    def wait(self) -> Sampled:
+        """Blocks until the tokens are there. Raises EngineDead after a close."""
+        if self._drawn is None:
+            self._drawn = self._owner.drawn(self.step)
+        return self._drawn
+
+
+class MegaExecutable:
+    """`Executable` of one model on the CPU. Raises InvalidRequest or LimitExceeded at the call for
+    a step that is inconsistent. A third step waits for the first."""
+
+    def __init__(self, device: MegaDevice, limits: Limits) -> None:
+        self.pages, self.page_size, self.vocab = device.pages, device.page_size, device.vocab
+        self.plans, self.trace = device.plans, device.trace
+        self._device: MegaDevice | None = device
+        self._limits = limits
+        self._latest: StepLogits | None = None  # of the last step posted
+        self._open = False  # whether that step still waits for its draw
+        self._last: StepTokens | None = None  # what ids below 0 name
+        self._flying: list[StepTokens] = []  # whose tokens still lie with the workers
+
+    def forward(self, batch: Batch) -> StepLogits:
+        """Gives the workers a step."""
+        device, last = self._live(), self._last
+        b = checked_batch(
+            batch, pages=self.pages, page_size=self.page_size, vocab=self.vocab,
+            drawn=last.rows if last is not None else 0, limits=self._limits,
+        )  # fmt: skip
+        self._settle()
+        ids = b.ids
+        if last is not None and (self._latest is None or last.step != self._latest.step):
+            # The workers know the tokens of the step before; these are older.
+            ids = resolve_ids(ids, last.wait().ids if int(ids.min()) < 0 else None)
+        while len(self._flying) > 1:
+            self._flying.pop(0).wait()
+        runner = device.runner
+        step = runner.post(
+            device.bucket(len(ids)), ids, b.pos, b.slots, b.starts, b.lens, b.table, b.rows
+        )
+        self._latest = StepLogits(self, step, len(b.rows))
+        self._open = len(b.rows) > 0
+        if not self._open:
+            self._flying.append(StepTokens(self, step, 0))
+        return self._latest
+
+    def sample(self, logits: StepLogits, mask: Mask | None, params: SampleBatch) -> StepTokens:
+        """Says how the tokens of a step are drawn; `mask` is kept until they are."""
+        device, rows = self._live(), logits.rows
+        kept = checked_mask(mask, rows) if mask is not None and len(mask.rows) else None
+        settled = checked_params(params, rows, self.vocab)
+        if not (self._open and logits is self._latest):  # drawn before, or passed over: on the host
+            self._last = StepTokens(self, -1, rows, sample(logits.array, kept, settled))
+            return self._last
+        bits, row_of = _by_row(kept, rows, self.vocab)
+        device.runner.bind(bits, row_of, None, settled)
+        self._open = False
+        self._last = StepTokens(self, logits.step, rows)
+        self._flying.append(self._last)
+        return self._last
+
+    def stats(self) -> dict[str, int]:
+        """Steps so far."""
+        self._live()
+        return {"steps": self._latest.step if self._latest is not None else 0}
+
+    def close(self) -> None:
+        """Stops the workers; later calls raise EngineDead, waiting ones too."""
+        device, self._device = self._device, None
+        if device is not None:
+            device.runner.close()
+        self._latest = self._last = None
+        self._flying.clear()
+
+    def logits(self, step: int, rows: int) -> NDArray[np.float32]:
+        """A copy of the logits of the last step. Raises InvalidRequest for an older one."""
+        runner = self._live().runner
+        if self._latest is None or self._latest.step != step:
+            raise InvalidRequest(
+                "these logits were overwritten by a later step", at="logits",
+                hint="sample each step before the next, or once",
+            )  # fmt: skip
+        if not rows:
+            self._ended(runner.wait_done(step))
+            return np.empty((0, self.vocab), np.float32)
+        self._ended(runner.wait_logits(step))
+        return np.array(runner.logits(step))
+
+    def drawn(self, step: int) -> Sampled:
+        """What was drawn in a step that was sampled, once it is over."""
+        runner = self._live().runner
+        self._ended(runner.wait_done(step))
+        self._flying = [tokens for tokens in self._flying if tokens.step != step]
+        return Sampled(*runner.drawn(step))
+
+    def _settle(self) -> None:
+        """Ends a step that nobody has sampled: its logits are kept, its tokens are nobody's."""
+        if not self._open:
+            return
+        assert self._latest is not None
+        self._latest.wait()
+        rows = self._latest.rows
+        self._live().runner.bind(given=np.zeros(rows, np.int32))
+        self._open = False
+        self._flying.append(StepTokens(self, self._latest.step, rows))
+
+    def _live(self) -> MegaDevice:
+        if self._device is None:
+            raise EngineDead("the executable is closed", hint="compile the model again")
+        return self._device
+
+    def _ended(self, whole: bool) -> None:
+        if not whole:
+            raise EngineDead("the workers were stopped", hint="compile the model again")
+
+
+def _by_row(
+    mask: Mask | None, rows: int, vocab: int
+) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
+    """Mask words as wide as the vocabulary, and the mask of each row, -1 = none."""
+    if mask is None:
+        return None, None
+    bits = np.ascontiguousarray(mask.bits)
+    words = -(-vocab // 32)
+    if bits.shape[1] < words:  # tokens beyond the mask are illegal
+        bits = np.concatenate(
+            (bits, np.zeros((len(bits), words - bits.shape[1]), np.int32)), axis=1
+        )
+    row_of = np.full(rows, -1, np.int32)
+    row_of[mask.rows] = np.arange(len(bits), dtype=np.int32)
+    return bits, row_of

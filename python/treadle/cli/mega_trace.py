@@ -1,0 +1,128 @@
+"""`treadle mega trace`: real steps of a model as a timeline and as a one-page picture."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from treadle.cli.mega import suffix, write
+from treadle.cli.options import note
+from treadle.config import parse
+from treadle.config.commands import DEFAULT_MODEL
+from treadle.config.option import option
+
+if TYPE_CHECKING:
+    from treadle.engine.runner import Engine
+    from treadle.mega import Plan
+    from treadle.mega.timeline import Span
+
+PATIENCE = 300.0
+"""Seconds for one answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TraceConfig:
+    """treadle mega trace: what each worker did when."""
+
+    source: str = option(
+        "alias, repository, .gguf file or folder",
+        default=DEFAULT_MODEL, positional=True, metavar="MODEL",
+    )  # fmt: skip
+    output: str = option("Perfetto (Chrome JSON) file to write", metavar="FILE")
+    picture: str | None = option("one-page SVG to write as well", default=None, metavar="FILE")
+    threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)
+    prompt_tokens: int = option("prompt length", default=128, low=1, high=1 << 16)
+    tokens: int = option("tokens to generate", default=24, low=4, high=1 << 12)
+    sequences: int = option("answered together", default=1, low=1, high=64)
+    temperature: float = option("0 = always the likeliest token", default=0.7, low=0, high=2)
+    seed: int = option("of prompts and sampling", default=0, low=0, high=(1 << 63) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was recorded: spans in order, of so many workers; the plans, smallest first."""
+
+    spans: list[Span]
+    workers: int
+    plans: Sequence[Plan]
+    name: str
+
+
+def trace(arguments: Sequence[str]) -> int:
+    """Runs the model once to warm up, once recorded, and writes the files."""
+    config = parse(TraceConfig, arguments, prog="treadle mega trace")
+    suffix(config.output, (".json",))
+    if config.picture:
+        suffix(config.picture, (".svg",))
+    found = record(config)
+    from treadle.mega.picture import picture
+    from treadle.mega.timeline import chrome, steps
+
+    about = {"model": found.name, "workers": found.workers, "prompt_tokens": config.prompt_tokens}
+    write(config.output, json.dumps(chrome(found.spans, found.workers, about)))
+    if config.picture:
+        whole = steps(found.spans, found.workers)
+        title = (
+            f"{found.name}: {found.workers} workers, {config.sequences} x {config.prompt_tokens} "
+            f"prompt tokens, {config.tokens} drawn at temperature {config.temperature:g}"
+        )
+        rows = [plan.shape.rows for plan in found.plans]
+        write(config.picture, picture(whole, found.workers, rows, title))
+    return 0
+
+
+def record(config: TraceConfig) -> Recorded:
+    """The spans of one answer a sequence. Raises what loading and running raise."""
+    from treadle.backends.mega import Mega
+    from treadle.engine.runner import Engine
+    from treadle.limits import Limits
+    from treadle.mega.timeline import spans
+    from treadle.models import load
+    from treadle.types import TokenKind, TokenTable
+
+    limits = Limits()
+    model = load(config.source, act="f32", page=16, limits=limits, progress=True)
+    # Sizes of a ring: a step of a large model has some thousand tasks and waits a worker.
+    compiler = Mega(threads=config.threads or None, trace=1 << 18)
+    exe = compiler.compile(model.graph, model.weights, limits)
+    vocab = exe.vocab
+    # Nobody reads the text, so tokens need none of their own.
+    table = TokenTable((b"x",) * vocab, (TokenKind.NORMAL,) * vocab, ())
+    engine = Engine(exe, table, limits=limits)
+    engine.start()
+    try:
+        _answer(engine, config, vocab, config.seed)
+        warm = exe.trace()
+        mark = max((span.end for span in spans(exe.plans, warm)), default=0.0)
+        _answer(engine, config, vocab, config.seed + 1)
+        found = [span for span in spans(exe.plans, exe.trace()) if span.start >= mark]
+        note(f"recorded {len(found)} tasks and waits")
+        return Recorded(found, compiler.threads, exe.plans, model.name)
+    finally:
+        engine.close()
+
+
+def _answer(engine: Engine, config: TraceConfig, vocab: int, seed: int) -> None:
+    """One answer a sequence, all at once, from random tokens."""
+    from treadle.engine.channel import Channel
+    from treadle.engine.request import Submit
+    from treadle.types import Sampling
+
+    rng = random.Random(seed)
+    sampling = Sampling(
+        temperature=config.temperature, max_tokens=config.tokens, ignore_eos=True, seed=seed
+    )
+    channels: list[Channel] = []
+    for _ in range(config.sequences):
+        prompt = tuple(rng.randrange(vocab) for _ in range(config.prompt_tokens))
+        channels.append(Channel(config.tokens + 2))
+        engine.submit(Submit(engine.next_id(), prompt, sampling), channels[-1])
+    for channel in channels:
+        with suppress(StopIteration):
+            while True:
+                channel.wait(PATIENCE)
+                channel.take()
