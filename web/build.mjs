@@ -1,5 +1,5 @@
 /** Bundles the package and the page into dist/: ES modules that share chunks, minified. */
-import { copyFile, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { build } from "esbuild";
 
 const root = new URL(".", import.meta.url);
@@ -21,16 +21,58 @@ for (const name of await readdir(dist).catch(() => [])) {
 }
 await mkdir(dist, { recursive: true });
 
+// Tokenisers that the exporter refuses, and what only they use: treadle reads BPE.
+const UNREAD = [
+  ...["normalizer/BertNormalizer", "normalizer/Precompiled", "preTokenizer/BertPreTokenizer"],
+  ...["tokenizerModelImplementations/WordPiece", "tokenizerModelImplementations/Unigram"],
+  "tokenizerModelImplementations/Legacy",
+].map((name) => `core/${name}`);
+// Ids become text by the bytes of the vocabulary, and prompts are tokenised as they stand.
+const UNUSED = ["core/postProcessor/create_post_processor", "core/decoder/create_decoder"];
+
+/** The dependencies without what nothing here reaches; the build fails where they have changed. */
+const lean = {
+  name: "lean",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /@huggingface\/jinja\/dist\/index\.js$/ }, async ({ path }) => {
+      // Templates are run, never laid out anew.
+      const text = await readFile(path, "utf8");
+      return { contents: without(text, "format", () => "const format = undefined;") };
+    });
+    onLoad({ filter: /@huggingface\/tokenizers\/dist\/tokenizers\.mjs$/ }, async ({ path }) => {
+      let text = await readFile(path, "utf8");
+      for (const name of UNREAD) {
+        const refusal = `class { constructor() { throw new Error("no ${name}"); } }`;
+        text = without(text, name, (declared) => `var ${declared} = ${refusal};`);
+      }
+      for (const name of UNUSED) text = without(text, name, (declared) => `var ${declared} = () => null;`);
+      return { contents: text };
+    });
+  },
+};
+
+/** `text` with another section in the place of the one that came from src/NAME.ts. */
+function without(text, name, stub) {
+  const mark = `// src/${name}.ts\n`;
+  const from = text.indexOf(mark);
+  const to = text.indexOf("\n// src/", from + mark.length);
+  if (from < 0 || to < 0) throw new Error(`${name} is not where it was`);
+  const [, declared = ""] = /var (\w+_default\d*) =/.exec(text.slice(from, to)) ?? [];
+  return `${text.slice(0, from)}${stub(declared)}\n${text.slice(to)}`;
+}
+
 // The page's module and its worker share what both need; what is imported late is a chunk.
 const web = await build({
   ...shared,
-  entryPoints: { treadle: "src/treadle.ts", worker: "src/worker.ts", index: "src/index.ts" },
+  entryPoints: { treadle: "src/treadle.ts", worker: "src/worker.ts" },
   outdir: "dist",
   splitting: true,
   chunkNames: "chunk-[hash]",
-  external: ["node:*"],
+  plugins: [lean],
 });
-await build({ ...shared, entryPoints: ["src/node.ts"], outdir: "dist", platform: "node" });
+const whole = { ...shared, outdir: "dist", plugins: [lean] };
+await build({ ...whole, entryPoints: ["src/index.ts"] });
+await build({ ...whole, entryPoints: ["src/node.ts"], platform: "node" });
 // The page uses the package as anybody would: by its address.
 const engine = {
   name: "engine",
@@ -42,7 +84,9 @@ await build({ ...shared, entryPoints: page, outdir: "dist", plugins: [engine] })
 for (const name of ["index.html", "style.css", "icon.svg", "manifest.webmanifest"]) {
   await copyFile(new URL(`demo/${name}`, root), new URL(name, dist));
 }
-await copyFile(new URL("../build/wasm/core.wasm", root), new URL("core.wasm", dist));
+for (const name of ["core", "cpu-simd", "cpu-relaxed"]) {
+  await copyFile(new URL(`../build/wasm/${name}.wasm`, root), new URL(`${name}.wasm`, dist));
+}
 
 /** Bytes of what the entries load at once, and of each chunk that comes later. */
 function sizes({ outputs }) {

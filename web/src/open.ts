@@ -16,14 +16,15 @@ export interface Tier {
 const NEXT: readonly string[] = ["no_device", "shader_failed", "unsupported", "out_of_memory"];
 const SOON_MS = 60_000; // a second loss within this time asks for less
 
-/** `tiers`, the best first. Throws `no_device` naming what each tier lacks, and what reading throws. */
+/** `tiers`: the best first. `notes` grow with what is skipped or lost. Throws `no_device` naming what each tier lacks, and what reading throws. */
 export async function openEngine(
   bundle: Bundle,
   core: Core,
   tiers: readonly Tier[],
   options: ExecutorOptions = {},
+  notes: string[] = [],
 ): Promise<LocalEngine> {
-  const { executor, notes } = await best(bundle, tiers, options);
+  const executor = await best(bundle, tiers, options, notes);
   try {
     const texts = await readTexts(bundle, options.signal);
     let lost = -Infinity;
@@ -34,9 +35,9 @@ export async function openEngine(
       const context = options.contextLength ?? bundle.manifest.limits.context;
       const { signal: _signal, ...rest } = options;
       const next = smaller ? { ...rest, contextLength: Math.max(256, context >> 1) } : rest;
-      const made = await best(bundle, tiers, next);
-      notes.push(`${cause.message}: opened again on ${made.executor.tier}`);
-      return made.executor;
+      const made = await best(bundle, tiers, next, notes);
+      notes.push(`${cause.message}: opened again on ${made.tier}`);
+      return made;
     };
     const { contextLength } = options;
     return new LocalEngine(core, texts, executor, {
@@ -54,21 +55,23 @@ async function best(
   bundle: Bundle,
   tiers: readonly Tier[],
   options: ExecutorOptions,
-): Promise<{ executor: Executor; notes: string[] }> {
+  notes: string[],
+): Promise<Executor> {
   const { tier: wanted = "auto" } = options;
   const asked = tiers.filter(({ name, alias }) => wanted === "auto" || wanted === name || wanted === alias);
   const here = asked.filter(({ name }) => name in bundle.manifest.tiers);
-  const notes: string[] = [];
+  const skipped: string[] = [];
   for (const { name, open } of here) {
     try {
-      return { executor: await open(bundle, options), notes };
+      return await open(bundle, options);
     } catch (thrown) {
       const error = TreadleError.from(thrown);
       if (!NEXT.includes(error.code)) throw error;
+      skipped.push(`${name}: ${error.message}`);
       notes.push(`${name}: ${error.message}`);
     }
   }
   const has = Object.keys(bundle.manifest.tiers).join(", ");
-  const why = notes.length ? notes.join("; ") : `no tier "${wanted}" among those of the bundle: ${has}`;
+  const why = skipped.length ? skipped.join("; ") : `no tier "${wanted}" among those of the bundle: ${has}`;
   throw new TreadleError("no_device", why, { at: "tier", hint: "use a bundle with another tier" });
 }
