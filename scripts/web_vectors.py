@@ -132,6 +132,7 @@ def vectors() -> dict[str, Any]:
         "formats.json": {name: entry.data() for name, entry in sorted(tool_formats().items())},
         "calls.json": {
             "tools": [_plain(tool) for tool in TOOLS],
+            "markers": {name: entry.markers for name, entry in sorted(tool_formats().items())},
             "tags": {name: _tags(entry) for name, entry in sorted(tool_formats().items())},
             "turns": _turns(),
         },

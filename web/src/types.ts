@@ -2,6 +2,11 @@
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: unknown };
+
+export function isMap(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 export type Role = "system" | "developer" | "user" | "assistant" | "tool";
 export type FinishReason = "stop" | "length" | "tool_calls";
 
@@ -133,7 +138,6 @@ export interface ToolFormat {
   readonly text: readonly string[];
   readonly closing: string;
   readonly joint: string;
-  readonly markers: readonly string[];
 }
 
 /** python/treadle/text/formats.py says what each of them means. */
@@ -151,7 +155,7 @@ export interface CallForm {
   readonly separator: string;
   readonly style: string;
   /** The row of styles.toml, unless the style is json. */
-  readonly row: StyleRow | null;
+  readonly row?: StyleRow | null;
   readonly also: readonly string[];
   readonly wrapper_begin: string;
   readonly wrapper_end: string;
@@ -194,6 +198,8 @@ export interface BundleManifest {
     readonly eos: readonly number[];
     readonly adds_bos?: boolean;
     readonly tools: ToolFormat;
+    /** Stands here or in `tools`. */
+    readonly reasoning?: Reasoning | null;
   };
   readonly tiers: { readonly [tier: string]: unknown };
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];

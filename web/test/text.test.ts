@@ -8,7 +8,7 @@ import { CallReader } from "../src/text/reader.js";
 import { callTag } from "../src/text/tags.js";
 import { ChatTemplate } from "../src/text/template.js";
 import { Tokenizer } from "../src/text/tokenizer.js";
-import { adapt, renderCalls } from "../src/text/tools.js";
+import { adapt, markers, renderCalls } from "../src/text/tools.js";
 import type { JsonObject, Message, Tool } from "../src/types.js";
 import { StopSearch } from "../src/text/stream.js";
 import { data, formats, table, texts } from "./model.js";
@@ -21,7 +21,7 @@ interface Turn {
   split: [string, string][];
   rendered?: [string, JsonObject][];
 }
-const calls = await data<{ tools: Tool[]; tags: Record<string, JsonObject>; turns: Turn[] }>("calls.json");
+const calls = await data<{ tools: Tool[]; markers: Record<string, string[]>; tags: Record<string, JsonObject>; turns: Turn[] }>("calls.json");
 const prompts = await data<{
   ids: [string, number[]][];
   talk: Message[];
@@ -74,6 +74,7 @@ test("every format's tags are those of Python", () => {
       named: callTag(format, calls.tools, { name: "stop" }, true),
     };
     assert.deepEqual(JSON.parse(JSON.stringify(made)), tags, name);
+    assert.deepEqual(markers(format), calls.markers[name], name);
   }
 });
 

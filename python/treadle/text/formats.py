@@ -143,13 +143,12 @@ class ToolFormat:
 
     def data(self) -> dict[str, Any]:
         """The format as plain data, for a web bundle: what chose it is left out, and the row of its
-        argument style and its markers stand in it."""
+        argument style stands in it."""
         found = asdict(self)
         for name in ("order", "match", "aliases"):
             del found[name]
         style = styles().get(self.call.style)
         found["call"]["row"] = asdict(style) if style else None
-        found["markers"] = self.markers
         return found
 
     def tag(

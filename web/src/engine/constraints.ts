@@ -8,9 +8,10 @@ import { Compiler, type Compiled } from "../grammar/compiler.js";
 import { Grammar } from "../grammar/grammar.js";
 import { dump } from "../grammar/json.js";
 import { Vocab } from "../grammar/vocab.js";
-import { isMap } from "../text/style.js";
-import { callTag } from "../text/tags.js";
-import type { Constraint, Generate, JsonObject, ToolFormat } from "../types.js";
+import { isMap, type Constraint, type Generate, type JsonObject, type ToolFormat } from "../types.js";
+
+/** What conversations with tools need, loaded with the first of them. */
+export type Calls = typeof import("../text/calls.js");
 
 const KEPT = 64; // compiled grammars kept for reuse
 // Enough to indent seven levels by four; a longer run is a model that has lost its way.
@@ -41,8 +42,8 @@ export class Constraints {
   }
 
   /** The compiled grammar of a request. Throws `grammar_error`, `limit_exceeded`. */
-  of(request: Generate): Compiled | undefined {
-    const tag = this.#tag(request);
+  of(request: Generate, calls?: Calls): Compiled | undefined {
+    const tag = this.#tag(request, calls);
     const { constraint } = request;
     if (!tag && !constraint) return undefined;
     if (this.#epoch !== this.core.epoch) this.#restart();
@@ -83,12 +84,12 @@ export class Constraints {
     }
   }
 
-  #tag(request: Generate): JsonObject | undefined {
+  #tag(request: Generate, calls: Calls | undefined): JsonObject | undefined {
     const { tools, toolChoice, parallelToolCalls, constraint } = request;
     if (!tools.length || toolChoice === "none") return undefined;
     // The free text of "auto" is what the constraint describes.
     const choice = constraint && toolChoice === "auto" ? "required" : toolChoice;
-    return callTag(this.#format, tools, choice, parallelToolCalls);
+    return calls?.callTag(this.#format, tools, choice, parallelToolCalls);
   }
 
   #start(): Compiler {

@@ -6,8 +6,8 @@ import { LIMITS } from "../generated/limits.js";
 import { unpackVocab } from "../grammar/vocab.js";
 import { ChatTemplate } from "../text/template.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import type { BundleManifest, Generate, Message } from "../types.js";
-import { Constraints } from "./constraints.js";
+import type { BundleManifest, Generate, Message, ToolFormat } from "../types.js";
+import { Constraints, type Calls } from "./constraints.js";
 import { prepare, promptIds, type Intake } from "./intake.js";
 import { Loop, type Reopen } from "./loop.js";
 import type { RequestTimes } from "./stats.js";
@@ -72,7 +72,10 @@ export class LocalEngine {
   constructor(core: Core, texts: Texts, executor: Executor, options: EngineOptions = {}) {
     const { manifest } = texts;
     const { chat, limits, model } = manifest;
-    const table = unpackVocab(texts.vocab);
+    const format = formatOf(chat);
+    const packed = unpackVocab(texts.vocab);
+    // The model's own settings may end a turn with more tokens than its vocabulary says.
+    const table = { ...packed, stopIds: [...new Set([...packed.stopIds, ...chat.eos])] };
     const tokenizer = new Tokenizer({
       json: texts.tokenizer,
       table,
@@ -89,8 +92,8 @@ export class LocalEngine {
         texts.template === undefined
           ? undefined
           : new ChatTemplate(texts.template, tokenizer.bosToken, tokenizer.eosToken),
-      format: chat.tools,
-      constraints: new Constraints(core, texts.vocab, chat.tools),
+      format,
+      constraints: new Constraints(core, texts.vocab, format),
       vocab: executor.vocab,
       context: Math.min(options.contextLength ?? limits.context, limits.context, room),
     };
@@ -116,6 +119,13 @@ export class LocalEngine {
   /** Changes when graph, tier or version do. */
   get fingerprint(): string {
     return `treadle-${this.manifest.model.graph?.slice(0, 12) ?? this.name}-${this.#loop.tier}`;
+  }
+
+  /** Loads what conversations with tools need, where this is one; before `submit`. */
+  async callsFor({ tools, messages = [] }: Generate): Promise<Calls | undefined> {
+    const called = messages.some((turn) => turn.toolCalls?.length || turn.role === "tool");
+    if (!tools.length && !called) return undefined;
+    return (this.#intake.calls ??= await import("../text/calls.js"));
   }
 
   /** Queues a request. Throws what `prepare` throws, `overloaded`, `engine_dead`, `cancelled`. */
@@ -168,4 +178,13 @@ export class LocalEngine {
     this.#loop.close(new TreadleError("engine_dead", "the engine was closed"));
     this.#intake.constraints.dispose();
   }
+}
+
+/** The format that a manifest holds, checked as far as it decides how output is read. */
+function formatOf({ tools, reasoning = null }: BundleManifest["chat"]): ToolFormat {
+  if (tools.call.style !== "json" && !tools.call.row) {
+    const text = `the row of the argument style ${tools.call.style} is missing`;
+    throw new TreadleError("model_format_error", text, { at: "manifest.json: chat.tools.call.row" });
+  }
+  return { ...tools, reasoning: tools.reasoning ?? reasoning };
 }

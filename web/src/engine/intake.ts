@@ -2,9 +2,8 @@
 import { invalidRequest, TreadleError } from "../errors.js";
 import type { ChatTemplate } from "../text/template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { adapt } from "../text/tools.js";
 import type { Generate, ToolFormat } from "../types.js";
-import type { Constraints } from "./constraints.js";
+import type { Calls, Constraints } from "./constraints.js";
 import type { Submit } from "./sequence.js";
 
 export interface Intake {
@@ -13,6 +12,8 @@ export interface Intake {
   readonly template: ChatTemplate | undefined;
   readonly format: ToolFormat;
   readonly constraints: Constraints;
+  /** There once a conversation with tools has asked for it. */
+  calls?: Calls;
   readonly vocab: number;
   /** Most tokens of prompt and output together. */
   readonly context: number;
@@ -38,12 +39,12 @@ export function prepare(intake: Intake, request: Generate): Submit {
     throw invalidRequest("/min_tokens", `is ${sampling.minTokens}, more than max_tokens ${maxTokens}`);
   }
   const calls = request.tools.length > 0 && request.toolChoice !== "none";
-  const markers = calls ? intake.format.markers : [];
-  const shown = markers.flatMap((text) => intake.tokenizer.control(text) ?? []);
+  const seen = calls ? (intake.calls?.markers(intake.format) ?? []) : [];
+  const shown = seen.flatMap((text) => intake.tokenizer.control(text) ?? []);
   return {
     ids,
     sampling: { ...sampling, maxTokens, seed: sampling.seed ?? freshSeed() },
-    grammar: intake.constraints.of(request),
+    grammar: intake.constraints.of(request, intake.calls),
     shown: new Set(shown),
   };
 }
@@ -74,8 +75,8 @@ function render(intake: Intake, request: Generate): string {
   let messages = request.messages ?? [];
   let tools = request.toolChoice === "none" ? [] : request.tools;
   const called = messages.some((turn) => turn.toolCalls?.length || turn.role === "tool");
-  if ((tools.length || called) && !template.supportsTools) {
-    messages = adapt(format, messages, tools, template.supportsSystem);
+  if ((tools.length || called) && intake.calls && !template.supportsTools) {
+    messages = intake.calls.adapt(format, messages, tools, template.supportsSystem);
     tools = [];
   }
   return template.render(messages, tools, request.templateOptions);

@@ -55,7 +55,7 @@ export class Loop {
     const ends = new Set([...this.#ends, ...submit.sampling.stopTokenIds]);
     for (const seq of request.sequences) {
       seq.writer = new Writer(new Detokeniser(this.#tokenizer, submit.shown), ends, submit.sampling);
-      seq.matcher = submit.grammar?.matcher();
+      seq.matcher = submit.grammar?.matcher([...this.#ends]);
     }
     this.#requests.add(request);
     this.#scheduler.add(request);

@@ -5,9 +5,9 @@ import { DEFAULTS } from "../types.js";
 import { leaving } from "./answer.js";
 import type { ChatBody, CompletionBody } from "./bodies.js";
 import { chatChunks, startChat, wholeChat, type ChatChunk, type ChatCompletion } from "./chat.js";
-import { completionChunks, startCompletion, wholeCompletion, type Completion } from "./completions.js";
+import type { Completion } from "./completions.js";
 import { messageOf } from "./convert.js";
-import { fetchOf, type Fetch } from "./fetch.js";
+import type { Fetch } from "./fetch.js";
 import { chatBody } from "./validate.js";
 
 export interface CallOptions {
@@ -85,7 +85,7 @@ export function apiOver(invoke: Invoke): Api {
     stats: () => invoke("stats", null),
     close: () => invoke("close", null),
   };
-  api.fetch = fetchOf(api as Api);
+  api.fetch = async (input, init) => (await import("./fetch.js")).fetchOf(api as Api)(input, init);
   return api as Api;
 }
 
@@ -94,13 +94,14 @@ export function invokeOn(engine: LocalEngine): Invoke {
   return async (method, argument, signal) => {
     switch (method) {
       case "chat": {
-        const started = startChat(engine, argument, signal);
+        const started = await startChat(engine, argument, signal);
         const { stream } = started;
         return started.body.stream
           ? leaving(chatChunks(started), () => stream.return())
           : wholeChat(started);
       }
       case "completions": {
+        const { completionChunks, startCompletion, wholeCompletion } = await import("./completions.js");
         const started = startCompletion(engine, argument, signal);
         const [stream] = started.streams;
         return started.body.stream

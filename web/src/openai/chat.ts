@@ -5,7 +5,7 @@
 import type { LocalEngine } from "../engine/engine.js";
 import type { Stream } from "../engine/stream.js";
 import type { CallEvent } from "../text/call_body.js";
-import { CallReader } from "../text/reader.js";
+import type { CallReader } from "../text/reader.js";
 import type { Generate, TokenLogprob, Usage } from "../types.js";
 import { head, logprobsBody, mergeUsage, newId, usageBody, type Head, type LogprobsBody, type UsageBody } from "./answer.js";
 import type { ChatBody } from "./bodies.js";
@@ -54,12 +54,13 @@ export interface ChatChunk extends Head<"chat.completion.chunk"> {
 }
 
 /** The stream starts with the first `next`; what is wrong with the request is thrown here. */
-export function startChat(engine: LocalEngine, given: unknown, signal?: AbortSignal): Started {
+export async function startChat(engine: LocalEngine, given: unknown, signal?: AbortSignal): Promise<Started> {
   const body = chatBody(given);
   checkModel(body.model, engine.name);
   const wanted = chatRequest(body);
   const tools = wanted.tools.length && wanted.toolChoice !== "none" ? wanted.tools : undefined;
-  const reader = () => (tools ? new CallReader(engine.format, tools) : undefined);
+  const calls = await engine.callsFor(wanted);
+  const reader = () => tools && calls && new calls.CallReader(engine.format, tools);
   const choices = Array.from({ length: wanted.sampling.n }, () => new Choice(reader()));
   return { engine, body, wanted, choices, stream: engine.submit(wanted, signal) };
 }

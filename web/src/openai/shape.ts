@@ -1,13 +1,15 @@
 /**
- * Checks a value against a shape: the part of JSON Schema that request bodies need. The shapes are
- * generated from the Python server's types, so both sides refuse the same bodies.
+ * Checks a value against a shape. The shapes are generated from the Python server's types, so both
+ * sides refuse the same bodies: JSON Schema as far as bodies need it, in which `null: true` allows
+ * null, `extends` names a shape whose members count too, and named members are all there are.
  */
 import { invalidRequest, limitExceeded } from "../errors.js";
 import { LIMITS } from "../generated/limits.js";
-import { isMap } from "../text/style.js";
-import type { JsonObject } from "../types.js";
+import { isMap, type JsonObject } from "../types.js";
 
 export interface Shape {
+  readonly null?: boolean;
+  readonly extends?: string;
   readonly $ref?: string;
   readonly anyOf?: readonly Shape[];
   readonly type?: string;
@@ -34,6 +36,7 @@ export type Shapes = Readonly<Record<string, Shape>>;
 /** Throws `invalid_request` whose `at` is the JSON pointer of the first field that is wrong. */
 export function check(value: unknown, shape: Shape, shapes: Shapes, at = "", depth = 0): void {
   if (depth > LIMITS.jsonDepth) throw limitExceeded("jsonDepth", depth, LIMITS.jsonDepth, at);
+  if (value === null && shape.null) return;
   if (shape.$ref !== undefined) return check(value, shapes[shape.$ref]!, shapes, at, depth);
   if (shape.anyOf) return checkAny(value, flat(shape.anyOf), shapes, at, depth);
   if (shape.enum && !shape.enum.includes(value)) {
@@ -52,7 +55,9 @@ export function check(value: unknown, shape: Shape, shapes: Shapes, at = "", dep
 }
 
 function checkObject(value: JsonObject, shape: Shape, shapes: Shapes, at: string, depth: number): void {
-  const { properties = {}, additionalProperties: others } = shape;
+  const more = shape.extends === undefined ? {} : shapes[shape.extends]!.properties;
+  const properties = { ...more, ...shape.properties };
+  const { additionalProperties: others = !shape.properties } = shape;
   checkSize(Object.keys(value).length, undefined, shape.maxProperties, "members", at);
   for (const [key, item] of Object.entries(value)) {
     if (item === undefined) continue; // an absent member, as everywhere in JavaScript

@@ -43,7 +43,7 @@ export class FramedBody implements BodyReader {
     const whole = this.#held.length;
     try {
       if (!this.named) this.#opening();
-      if (this.#form.row === null) this.#json();
+      if (!this.#form.row) this.#json();
       else while (!this.done) this.#member();
     } catch (error) {
       if (error instanceof Malformed) {
@@ -107,7 +107,7 @@ export class FramedBody implements BodyReader {
   }
 
   #close(): void {
-    const styled = this.#form.row !== null;
+    const styled = Boolean(this.#form.row);
     if (styled || !this.#members) {
       this.#events.push({ kind: "arguments", value: styled && this.#members ? "}" : "{}" });
     }

@@ -2,7 +2,7 @@
  * Argument styles: members of a call that are not written as JSON, read and written. The twin of
  * python/treadle/text/styles.py; the rows come with the bundle's tool format.
  */
-import type { JsonObject, StyleRow } from "../types.js";
+import { isMap, type JsonObject, type StyleRow } from "../types.js";
 import { jsonEnd, SPACE, trim } from "./json_scan.js";
 import { pythonJson } from "./python_json.js";
 
@@ -191,10 +191,6 @@ function allows(schema: unknown, depth: number): Allowed {
     }
   }
   return ANY;
-}
-
-export function isMap(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function place(value: unknown): number {

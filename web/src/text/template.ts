@@ -3,7 +3,7 @@ import { Template } from "@huggingface/jinja";
 import { invalidRequest, limitExceeded, TreadleError } from "../errors.js";
 import { LIMITS } from "../generated/limits.js";
 import type { JsonObject, Message, Tool } from "../types.js";
-import { calledFunction, toolObject } from "./tools.js";
+import { calledFunction, toolObject } from "./called.js";
 
 const RESERVED = ["messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"];
 const PROBE = "treadle_probe";

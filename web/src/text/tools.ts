@@ -1,32 +1,20 @@
 /** Conversations with tools: calls and results as a model's template, or plain turns, take them. */
-import { invalidRequest } from "../errors.js";
 import type { JsonObject, Message, Tool, ToolFormat } from "../types.js";
+import { calledFunction } from "./called.js";
 import { pythonJson } from "./python_json.js";
-import { isMap, writeMembers } from "./style.js";
+import { writeMembers } from "./style.js";
 import { headOf, tailOf } from "./tags.js";
 
-/** [name, arguments] of a call as OpenAI writes it. Throws `invalid_request` below `at`. */
-export function calledFunction(call: JsonObject, at: string): [string, JsonObject] {
-  const called = call["function"];
-  const name = isMap(called) ? called["name"] : undefined;
-  if (!isMap(called) || typeof name !== "string") {
-    throw invalidRequest(`${at}/function`, "needs a function with a name");
-  }
-  let value: unknown = called["arguments"] ?? {};
-  if (typeof value === "string") {
-    try {
-      value = value.trim() ? (JSON.parse(value) as unknown) : {};
-    } catch {
-      throw invalidRequest(`${at}/function/arguments`, "is not JSON", "send a JSON object");
-    }
-  }
-  if (isMap(value)) return [name, value];
-  throw invalidRequest(`${at}/function/arguments`, "is not a JSON object", "send a JSON object");
-}
-
-/** A tool as templates know it (and as OpenAI sends it). */
-export function toolObject({ name, description, parameters }: Tool): JsonObject {
-  return { type: "function", function: { name, description, parameters } };
+/** Texts that may be control tokens and that the reader must see all the same. */
+export function markers(format: ToolFormat): string[] {
+  const { call, reasoning } = format;
+  const silent = [...format.text, format.closing, format.joint];
+  // Begins and ends may be several control tokens with text between them.
+  const frames = [call.begin, ...call.also, call.end, call.wrapper_begin, call.wrapper_end, ...silent];
+  const parts = call.body === "slots" ? frames.flatMap((mark) => mark.match(/<[^<>\s]+>/g) ?? []) : [];
+  const marks = [call.trigger, call.middle, call.lead, ...frames, ...parts];
+  const more = reasoning ? [reasoning.begin, reasoning.end] : [];
+  return [...new Set([...marks, ...more])].filter((mark) => mark !== "");
 }
 
 /** The calls of one turn as the model would write them. */
