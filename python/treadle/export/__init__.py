@@ -1,0 +1,1 @@
+"""The browser's bundles: plans, kernels and weights as plain data."""

@@ -1,0 +1,146 @@
+"""Buffers of a plan: activations share slots by lifetime, matrices lie together and are cut.
+
+A slot is a GPU buffer of its own, not a range of one arena: WebGPU tracks use by whole buffers, so
+a dispatch may not read and write parts of the same one, and two that write it are ordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.errors import ModelFormatError, Unsupported
+from treadle.export.wgsl import ALIGN, Segment, row_bytes
+
+BINDING = 128 << 20
+"""Bytes that one binding may have on every device."""
+
+
+@dataclass(slots=True)
+class Slots:
+    """Buffers for values with a width a token. Lists of steps that never overlap share them."""
+
+    widths: list[int] = field(default_factory=list[int])
+    _busy: dict[str, int] = field(default_factory=dict[str, int])
+
+    def give(self, value: str, width: int) -> str:
+        """A free slot for a value of `width` float32 a token: the closest that needs least."""
+        free = [i for i in range(len(self.widths)) if i not in self._busy.values()]
+        if free:
+            index = min(free, key=lambda i: (max(0, width - self.widths[i]), self.widths[i]))
+            self.widths[index] = max(self.widths[index], width)
+        else:
+            index = len(self.widths)
+            self.widths.append(width)
+        self._busy[value] = index
+        return f"a{index}"
+
+    def of(self, value: str) -> str:
+        """Where a live value lies."""
+        return f"a{self._busy[value]}"
+
+    def end(self, value: str) -> None:
+        """Frees a value's slot."""
+        self._busy.pop(value, None)
+
+    def buffers(self) -> dict[str, dict[str, Any]]:
+        """The slots as buffers of a plan."""
+        return {f"a{i}": {"size": f"T * {4 * width}"} for i, width in enumerate(self.widths)}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Some rows of each of several matrices, in one weight buffer."""
+
+    buffer: str
+    segments: tuple[Segment, ...]
+    first: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in all."""
+        return sum(segment.rows for segment in self.segments)
+
+
+class Matrices:
+    """The weight buffers of a plan, each made once however many kernels read it."""
+
+    def __init__(self, table: Mapping[str, Mapping[str, Any]], limit: int = BINDING) -> None:
+        self._table, self._limit = table, limit
+        self.buffers: dict[str, dict[str, Any]] = {}
+
+    def columns(self, name: str) -> int:
+        """Weights a row."""
+        return int(self._entry(name)["cols"])
+
+    def rows(self, name: str) -> int:
+        """Rows."""
+        return int(self._entry(name)["rows"])
+
+    def stacked(self, names: Sequence[str]) -> list[Cut]:
+        """Matrices below one another, cut by rows where they exceed a binding.
+
+        A cut of one matrix has a range of its rows; one of a stack of several equal ones the same
+        range of each, and is refused where they differ.
+        """
+        size = sum(self.rows(n) * self._row(n) + ALIGN for n in names)
+        counts = {self.rows(n) for n in names}
+        pieces = -(-size // self._limit)
+        if pieces > 1 and len(counts) > 1:
+            raise Unsupported(
+                f"{' '.join(names)} take {size} bytes, more than one binding of {self._limit}",
+                hint="quantise to fewer bits a weight",
+            )
+        step = -(-max(counts) // pieces)
+        starts = range(0, max(counts), step) if pieces > 1 else (0,)
+        cuts: list[Cut] = []
+        for first in starts:
+            cuts.append(self._cut(names, first, step if pieces > 1 else None))
+        return cuts
+
+    def vector(self, *names: str) -> str:
+        """float32 vectors one after another."""
+        key = "+".join(names)
+        if key not in self.buffers:
+            parts: list[dict[str, Any]] = []
+            offset = 0
+            for name in names:
+                entry = self._entry(name)
+                if entry["format"] != "f32":
+                    raise Unsupported(
+                        f"vector {name} is {entry['format']}", hint="bundles hold vectors as f32"
+                    )
+                count = int(entry["rows"]) * int(entry["cols"])
+                parts.append({"tensor": name, "row": 0, "rows": entry["rows"], "offset": offset})
+                offset += 4 * count
+            self.buffers[key] = {"size": str(offset + -offset % 16), "weights": parts}
+        return key
+
+    def _cut(self, names: Sequence[str], first: int, step: int | None) -> Cut:
+        segments: list[Segment] = []
+        parts: list[dict[str, Any]] = []
+        offset = 0
+        for name in names:
+            rows = self.rows(name) if step is None else min(step, self.rows(name) - first)
+            segments.append(Segment(rows, self._entry(name)["format"], offset))
+            parts.append({"tensor": name, "row": first, "rows": rows, "offset": offset})
+            offset += rows * self._row(name)
+            offset += -offset % ALIGN
+        key = "+".join(names) + ("" if step is None else f"@{first}")
+        # A read of two words may touch the one after the last.
+        self.buffers.setdefault(key, {"size": str(offset + 16), "weights": parts})
+        return Cut(key, tuple(segments), first)
+
+    def _row(self, name: str) -> int:
+        entry = self._entry(name)
+        return row_bytes(entry["format"], int(entry["cols"]))
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        if name not in self._table:
+            raise ModelFormatError(
+                "the weights table lacks this tensor",
+                at=name,
+                hint="export model and weights together",
+            )
+        return self._table[name]
