@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from treadle.errors import ModelFormatError, Unsupported
 from treadle.export.wgsl import ALIGN, Segment, row_bytes
 
 BINDING = 128 << 20
 """Bytes that one binding may have on every device."""
+
+
+class Matrix(Protocol):
+    """A tensor of the bundle: `rows` of `cols` weights; a vector is one row."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -39,6 +50,10 @@ class Slots:
     def of(self, value: str) -> str:
         """Where a live value lies."""
         return f"a{self._busy[value]}"
+
+    def holds(self, value: str) -> bool:
+        """Whether a value is live."""
+        return value in self._busy
 
     def end(self, value: str) -> None:
         """Frees a value's slot."""
@@ -66,17 +81,17 @@ class Cut:
 class Matrices:
     """The weight buffers of a plan, each made once however many kernels read it."""
 
-    def __init__(self, table: Mapping[str, Mapping[str, Any]], limit: int = BINDING) -> None:
+    def __init__(self, table: Mapping[str, Matrix], limit: int = BINDING) -> None:
         self._table, self._limit = table, limit
         self.buffers: dict[str, dict[str, Any]] = {}
 
     def columns(self, name: str) -> int:
         """Weights a row."""
-        return int(self._entry(name)["cols"])
+        return self._entry(name).cols
 
     def rows(self, name: str) -> int:
         """Rows."""
-        return int(self._entry(name)["rows"])
+        return self._entry(name).rows
 
     def stacked(self, names: Sequence[str]) -> list[Cut]:
         """Matrices below one another, cut by rows where they exceed a binding.
@@ -107,12 +122,12 @@ class Matrices:
             offset = 0
             for name in names:
                 entry = self._entry(name)
-                if entry["format"] != "f32":
+                if entry.format != "f32":
                     raise Unsupported(
                         f"vector {name} is {entry['format']}", hint="bundles hold vectors as f32"
                     )
-                count = int(entry["rows"]) * int(entry["cols"])
-                parts.append({"tensor": name, "row": 0, "rows": entry["rows"], "offset": offset})
+                count = entry.rows * entry.cols
+                parts.append({"tensor": name, "row": 0, "rows": entry.rows, "offset": offset})
                 offset += 4 * count
             self.buffers[key] = {"size": str(offset + -offset % 16), "weights": parts}
         return key
@@ -123,7 +138,7 @@ class Matrices:
         offset = 0
         for name in names:
             rows = self.rows(name) if step is None else min(step, self.rows(name) - first)
-            segments.append(Segment(rows, self._entry(name)["format"], offset))
+            segments.append(Segment(rows, self._entry(name).format, offset))
             parts.append({"tensor": name, "row": first, "rows": rows, "offset": offset})
             offset += rows * self._row(name)
             offset += -offset % ALIGN
@@ -134,9 +149,9 @@ class Matrices:
 
     def _row(self, name: str) -> int:
         entry = self._entry(name)
-        return row_bytes(entry["format"], int(entry["cols"]))
+        return row_bytes(entry.format, entry.cols)
 
-    def _entry(self, name: str) -> Mapping[str, Any]:
+    def _entry(self, name: str) -> Matrix:
         if name not in self._table:
             raise ModelFormatError(
                 "the weights table lacks this tensor",

@@ -1,1 +1,0 @@
-"""The browser's bundles: plans, kernels and weights as plain data."""
