@@ -1,4 +1,5 @@
-"""Builds the grammar engine for WebAssembly: cpp/{support,tokens,grammar} and the C ABI, one file.
+"""Builds the WebAssembly modules: core.wasm, the grammar engine (cpp/{support,tokens,grammar} and
+its C ABI), and cpu-simd.wasm and cpu-relaxed.wasm, the model runtime (cpp/cpu) for one worker.
 
 The compiler is clang from the PyPI package `ziglang`; its libc++ is built once (a minute or two of
 CPU) and kept in the user's cache, and only objects whose sources changed are built again. A front
@@ -36,25 +37,39 @@ LIBRARY = [
 ]
 # What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
 SMALL, FAST = "-Os", "-O2"
-HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed")
+HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed", "cpu/")
 # The link also builds libc++, once for each set of machine flags.
 LINK = [
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", FAST),
     *("-fno-exceptions", "-fno-rtti", "-Wl,--strip-all", "-Wl,--gc-sections"),
-    *(f"-Wl,-z,stack-size={STACK}", f"-Wl,--max-memory={MEMORY}"),
+    f"-Wl,-z,stack-size={STACK}",
 ]
+# Weights and KV pages: all that 32-bit addresses reach, less a page.
+CPU_MEMORY = (1 << 32) - (1 << 16)
+KERNELS = "dot_"  # compiled for speed, with the instructions of their module
+CPU_NOT = ("pool.cc", "wait.cc")  # threads and futexes; bind/wasm_cpu_memory.cc stands in
 
 
 def sources(without: list[str]) -> list[Path]:
-    """All files of the module, with refusals in the place of the front ends left out."""
+    """All files of core.wasm, with refusals in the place of the front ends left out."""
     files = [
         path for part in ("support", "tokens", "grammar") for path in (CPP / part).rglob("*.cc")
     ]
-    files += (path for path in (CPP / "bind").glob("wasm*.cc") if "_without_" not in path.name)
+    files += (
+        path
+        for path in (CPP / "bind").glob("wasm*.cc")
+        if "_without_" not in path.name and not path.name.startswith("wasm_cpu")
+    )
     for name in without:
         files = [path for path in files if not _belongs(path, name)]
         files.append(CPP / "bind" / f"wasm_without_{name}.cc")
     return sorted(files)
+
+
+def cpu_sources() -> list[Path]:
+    """All files of the CPU modules."""
+    files = [path for path in (CPP / "cpu").glob("*.cc") if path.name not in CPU_NOT]
+    return sorted([*files, *(CPP / "bind").glob("wasm_cpu*.cc"), CPP / "support" / "result.cc"])
 
 
 def _belongs(path: Path, front_end: str) -> bool:
@@ -80,9 +95,13 @@ def _is_fresh(target: Path, dependencies: Path) -> bool:
     return all(Path(name).exists() and Path(name).stat().st_mtime_ns < built for name in names)
 
 
-def _flags(source: Path) -> list[str]:
-    hot = source.relative_to(CPP).as_posix().startswith(HOT)
-    return [*COMPILE, FAST if hot else SMALL]
+def _flags(source: Path, relaxed: bool = False) -> list[str]:
+    place = source.relative_to(CPP)
+    if place.parts[0] == "cpu" and place.name.startswith(KERNELS):
+        # No contraction: a fused multiply-add stands in the source or is none.
+        more = ["-mrelaxed-simd"] if relaxed else []
+        return [*COMPILE, "-O3", "-ffp-contract=off", *more]
+    return [*COMPILE, FAST if place.as_posix().startswith(HOT) else SMALL]
 
 
 def _folder(flags: list[str]) -> Path:
@@ -101,9 +120,8 @@ def precompile(flags: list[str]) -> Path:
     return out
 
 
-def compile_one(source: Path) -> Path:
+def compile_one(source: Path, flags: list[str]) -> Path:
     """The object of one source, built unless it is fresh."""
-    flags = _flags(source)
     out = _folder(flags) / source.relative_to(CPP).with_suffix(".o")
     dependencies = out.with_suffix(".d")
     if not _is_fresh(out, dependencies):
@@ -114,32 +132,39 @@ def compile_one(source: Path) -> Path:
     return out
 
 
-def build(out: Path, without: list[str], jobs: int) -> None:
+def build(out: Path, files: list[Path], memory: int, jobs: int, relaxed: bool = False) -> None:
     """Compiles and links; raises CalledProcessError after the compiler's words on stderr."""
-    files = sources(without)
-    for flags in {tuple(_flags(file)) for file in files}:
-        precompile(list(flags))
+    flags = {file: _flags(file, relaxed) for file in files}
+    for one in {tuple(each) for each in flags.values()}:
+        precompile(list(one))
     with ThreadPoolExecutor(jobs) as pool:
-        objects = list(pool.map(compile_one, files))
+        objects = list(pool.map(lambda file: compile_one(file, flags[file]), files))
     out.parent.mkdir(parents=True, exist_ok=True)
-    _zig([*map(str, objects), "-o", str(out), *LINK])
+    _zig([*map(str, objects), "-o", str(out), *LINK, f"-Wl,--max-memory={memory}"])
+    print(f"{out}: {out.stat().st_size} bytes")
 
 
 def main() -> int:
-    """Builds, and prints the size of what came out."""
+    """Builds, and prints the sizes of what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--out", type=Path, default=WORK / "core.wasm")
+    parser.add_argument("-o", "--out", type=Path, default=WORK / "core.wasm", help="of the core")
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         "--without", choices=FRONT_ENDS, nargs="*", default=[], help="front ends to leave out"
     )
+    parser.add_argument("--only", choices=("core", "cpu"), help="one part instead of both")
     given = parser.parse_args()
+    out = given.out.resolve()
     try:
-        build(given.out.resolve(), given.without, given.jobs)
+        if given.only != "cpu":
+            build(out, sources(given.without), MEMORY, given.jobs)
+        if given.only != "core":
+            for name, relaxed in (("simd", False), ("relaxed", True)):
+                to = out.with_name(f"cpu-{name}.wasm")
+                build(to, cpu_sources(), CPU_MEMORY, given.jobs, relaxed)
     except subprocess.CalledProcessError as error:
         print(f"build_wasm: the compiler ended with {error.returncode}", file=sys.stderr)
         return 1
-    print(f"{given.out}: {given.out.stat().st_size} bytes")
     return 0
 
 

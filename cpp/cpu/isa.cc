@@ -2,11 +2,14 @@
 
 #include <string>
 
+#include "cpu/kernels.h"
+
 namespace treadle::cpu {
 
 namespace {
 
-constexpr std::string_view names[kIsas] = {"scalar", "avx2", "avx512", "vnni"};
+constexpr std::string_view names[kIsas] = {"scalar", "avx2",    "avx512",
+                                           "vnni",   "simd128", "relaxed"};
 
 }  // namespace
 
@@ -18,7 +21,8 @@ Result<Isa> isa_of(std::string_view name) {
   for (size_t i = 0; i < kIsas; ++i) {
     if (names[i] == name) return static_cast<Isa>(i);
   }
-  return invalid_request("isa", "is " + std::string(name) + "; give scalar, avx2, avx512 or vnni");
+  return invalid_request(
+      "isa", "is " + std::string(name) + "; give scalar, avx2, avx512, vnni, simd128 or relaxed");
 }
 
 Isa best_isa() {
@@ -33,6 +37,8 @@ Isa best_isa() {
     return Isa::avx2;
   }
   return __builtin_cpu_supports("avx512vnni") ? Isa::vnni : Isa::avx512;
+#elif defined(__wasm__)
+  return relaxed_kernels() ? Isa::relaxed : Isa::simd128;  // what this module was built with
 #else
   return Isa::scalar;
 #endif

@@ -8,10 +8,10 @@
 
 namespace treadle::cpu {
 
-// Rising: each one can run the code of those before it.
-enum class Isa : uint8_t { scalar, avx2, avx512, vnni };
+// Rising: each one can run the code of those before it that this build has.
+enum class Isa : uint8_t { scalar, avx2, avx512, vnni, simd128, relaxed };
 
-inline constexpr size_t kIsas = 4;
+inline constexpr size_t kIsas = 6;
 
 std::string_view isa_name(Isa isa);
 Result<Isa> isa_of(std::string_view name);

@@ -15,6 +15,10 @@ const Kernels* kernels(Isa isa) {
       return avx512_kernels();
     case Isa::vnni:
       return vnni_kernels();
+    case Isa::simd128:
+      return simd128_kernels();
+    case Isa::relaxed:
+      return relaxed_kernels();
   }
   return nullptr;
 }

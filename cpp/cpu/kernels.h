@@ -60,6 +60,8 @@ const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* vnni_kernels();
+const Kernels* simd128_kernels();
+const Kernels* relaxed_kernels();
 
 // Cosines and sines [pairs] of one position, times mscale: the same for every instruction set.
 void rope_table(int32_t position, const float* inv_freq, size_t pairs, float mscale, float* cosines,

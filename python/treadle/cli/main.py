@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("treadle.cli.serve", "serve a model behind OpenAI-style endpoints"),
     "pull": ("treadle.cli.pull", "fetch a model into the cache"),
     "bench": ("treadle.cli.bench", "measure decode speed"),
+    "export": ("treadle.export.command", "write a model as a bundle for the browser"),
     "kernels": ("treadle.kernels.command", "check, summarise, merge and export kernel datasets"),
     "doctor": ("treadle.cli.doctor", "tell what this machine offers"),
 }

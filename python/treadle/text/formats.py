@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, cast
@@ -140,6 +140,17 @@ class ToolFormat:
         reasoning = self.reasoning
         more = (reasoning.begin, reasoning.end) if reasoning else ()
         return tuple(dict.fromkeys(mark for mark in (*marks, *more) if mark))
+
+    def data(self) -> dict[str, Any]:
+        """The format as plain data, for a web bundle: what chose it is left out, and the row of its
+        argument style and its markers stand in it."""
+        found = asdict(self)
+        for name in ("order", "match", "aliases"):
+            del found[name]
+        style = styles().get(self.call.style)
+        found["call"]["row"] = asdict(style) if style else None
+        found["markers"] = self.markers
+        return found
 
     def tag(
         self,

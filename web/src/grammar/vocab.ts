@@ -1,6 +1,6 @@
 /** Vocabularies: the tokens of one model as the core sees them. */
 import type { Core } from "../core.js";
-import { invalidRequest } from "../errors.js";
+import { invalidRequest, TreadleError } from "../errors.js";
 import { Owned } from "./owned.js";
 
 /** The numbers are those of `treadle.types.TokenKind`. */
@@ -77,4 +77,26 @@ export function packVocab(table: TokenTable, size?: number): Uint8Array {
 export function wholeNumber(at: string, value: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) return value;
   throw invalidRequest(at, `got ${value}`, "give a whole number from 0 to 4294967295");
+}
+
+/** The table of a packed vocabulary; its bytes are views of `block`. Throws `model_format_error`. */
+export function unpackVocab(block: Uint8Array): TokenTable {
+  const wrong = (text: string) => new TreadleError("model_format_error", text, { at: "vocab.bin" });
+  const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
+  const header = HEADER_WORDS * 4;
+  if (block.length < header || view.getUint32(0, true) !== MAGIC) throw wrong("has no header");
+  const [tokens = 0, , stops = 0, text = 0] = [1, 2, 3, 4].map((i) => view.getUint32(i * 4, true));
+  let at = header + (stops + tokens) * 4;
+  if (block.length !== at + tokens + text) throw wrong(`${block.length} bytes do not fit its header`);
+  const kinds = Array.from(block.subarray(at, at + tokens)) as TokenKind[];
+  at += tokens;
+  const data = Array.from({ length: tokens }, (_, id) => {
+    const length = view.getUint32(header + (stops + id) * 4, true);
+    const bytes = block.subarray(at, at + length);
+    at += length;
+    return bytes;
+  });
+  if (at !== block.length) throw wrong("the lengths of its tokens do not add up");
+  const stopIds = Array.from({ length: stops }, (_, i) => view.getUint32(header + i * 4, true));
+  return { data, kinds, stopIds };
 }
