@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import ModelFormatError
@@ -35,9 +35,7 @@ def words(model: Model, vocab: int, limits: Limits) -> Words:
     files = {"tokenizer.json": spec.text.encode(), "vocab.bin": vocab_bin(tokenizer.table, vocab)}
     if model.chat_template is not None:
         files["chat_template.jinja"] = model.chat_template.encode()
-    form = asdict(tool_format(model.chat_template, model.graph.name))
-    reasoning = form.pop("reasoning")
-    del form["match"], form["order"]
+    form = tool_format(model.chat_template, model.graph.name).data()
     stops = tuple(dict.fromkeys((*tokenizer.table.stop_ids, *model.tokenizer_source.stop_ids)))
     return Words(
         files,
@@ -50,7 +48,7 @@ def words(model: Model, vocab: int, limits: Limits) -> Words:
             "eos": list(stops),
             "strip_space": tokenizer.table.strip_space,
             "tools": form,
-            "reasoning": reasoning,
+            "reasoning": form["reasoning"],
         },
     )
 

@@ -1,0 +1,116 @@
+/** The CPU module and the only place that knows its calling convention (cpp/bind/wasm_cpu.cc). */
+import { TreadleError, type ErrorCode } from "../errors.js";
+
+interface Exports extends WebAssembly.Exports {
+  memory: WebAssembly.Memory;
+  _initialize: () => void;
+}
+type Call = (...numbers: number[]) => number;
+
+const ANSWER_BYTES = 4096;
+const decoder = new TextDecoder();
+
+/** One instance: one model, loaded once. */
+export class CpuModule {
+  readonly #exports: Exports;
+  readonly #answer: number;
+  #staging = 0;
+  #stagingBytes = 0;
+  #dead: TreadleError | undefined;
+
+  constructor(module: WebAssembly.Module) {
+    this.#exports = new WebAssembly.Instance(module, {}).exports as Exports;
+    this.#exports._initialize();
+    this.#answer = this.call("tr_alloc", ANSWER_BYTES);
+  }
+
+  /** The instruction set it computes with. */
+  get isa(): string {
+    return this.#text("tr_cpu_isa");
+  }
+
+  get memoryBytes(): number {
+    return this.#exports.memory.buffer.byteLength;
+  }
+
+  /** One call; throws what the module answers below 0. A trap ends the instance for good. */
+  call(name: string, ...numbers: number[]): number {
+    if (this.#dead) throw this.#dead;
+    let result: number;
+    try {
+      result = (this.#exports[name] as Call)(...numbers);
+    } catch (cause) {
+      throw (this.#dead = this.#trapped(cause));
+    }
+    if (result < 0) throw this.#error();
+    return result;
+  }
+
+  /** The address of a copy of `bytes`, which stays until the next call of this method. */
+  stage(bytes: Uint8Array): number {
+    const address = this.room(bytes.length);
+    new Uint8Array(this.#exports.memory.buffer).set(bytes, address);
+    return address;
+  }
+
+  /** The address of so many bytes, aligned to 8. */
+  room(bytes: number): number {
+    if (this.#stagingBytes < bytes) {
+      if (this.#staging) this.call("tr_free", this.#staging);
+      this.#staging = this.call("tr_alloc", bytes) >>> 0;
+      this.#stagingBytes = bytes;
+      if (!this.#staging) throw (this.#dead = exhausted(undefined));
+    }
+    return this.#staging;
+  }
+
+  /** A view that is good until the next call. */
+  words(address: number, count: number): Int32Array {
+    return new Int32Array(this.#exports.memory.buffer, address, count);
+  }
+
+  floats(address: number, count: number): Float32Array {
+    return new Float32Array(this.#exports.memory.buffer, address, count);
+  }
+
+  #text(name: string): string {
+    const length = Math.min(this.call(name, this.#answer, ANSWER_BYTES), ANSWER_BYTES);
+    return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#answer, length));
+  }
+
+  #error(): TreadleError {
+    const { code, message, at } = JSON.parse(this.#text("tr_error")) as {
+      code: ErrorCode;
+      message: string;
+      at: string;
+    };
+    return new TreadleError(code, message, { at });
+  }
+
+  #trapped(cause: unknown): TreadleError {
+    if ((this.#exports["tr_exhausted"] as Call)() === 1) return exhausted(cause);
+    return new TreadleError("engine_dead", "the CPU module failed", { cause, hint: "load the model again" });
+  }
+}
+
+function exhausted(cause: unknown): TreadleError {
+  const hint = "load it with a shorter context, or a smaller model";
+  return new TreadleError("out_of_memory", "the module's memory is used up", { cause, hint });
+}
+
+/**
+ * The best module that computes right here. Relaxed SIMD may do anything with what overflows, and
+ * some engines have it wrong: it is taken only after its self-test.
+ */
+export function chooseModule(simd: WebAssembly.Module, relaxed?: WebAssembly.Module): CpuModule {
+  for (const module of relaxed ? [relaxed, simd] : [simd]) {
+    const made = new CpuModule(module);
+    try {
+      made.call("tr_cpu_selftest");
+      return made;
+    } catch (error) {
+      if (module === simd) throw error;
+    }
+  }
+  throw new TreadleError("no_device", "no CPU module runs here", { hint: "update the browser" });
+}

@@ -1,0 +1,130 @@
+/** The CPU tier in node against what the native runtime said of the same bundle. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openCpu } from "../src/cpu/run.js";
+import { TreadleError } from "../src/errors.js";
+import type { Draw, Executor, Progress, StepRow } from "../src/executor.js";
+import { openBundle } from "../src/store/download.js";
+import { answers, folder, tinyFolder, wasm } from "./bundles.js";
+
+const modules = { simd: await wasm("cpu-simd") }; // node's relaxed SIMD is not to be trusted
+const greedy: Draw = {
+  row: 0, temperature: 0, topP: 1, topK: 0, minP: 0, seed: 0n, index: 0,
+  repetition: 1, presence: 0, frequency: 0, logprobs: -1,
+}; // prettier-ignore
+
+async function open(options: { pages?: number; onProgress?: (p: Progress) => void } = {}): Promise<Executor> {
+  return openCpu(await openBundle(folder(tinyFolder)), options, modules);
+}
+
+/** A sequence on pages of its own. */
+class Sequence {
+  readonly ids: number[];
+  done = 0;
+  constructor(
+    prompt: readonly number[],
+    readonly pages: readonly number[],
+  ) {
+    this.ids = [...prompt];
+  }
+  /** What it has still to run, at most so much. */
+  row(most = 1000): StepRow {
+    const tokens = Int32Array.from(this.ids.slice(this.done, this.done + most));
+    const row = { tokens, start: this.done, pages: Int32Array.from(this.pages), wants: false };
+    this.done += tokens.length;
+    row.wants = this.done === this.ids.length;
+    return row;
+  }
+}
+
+async function draw(executor: Executor, ...sequences: Sequence[]): Promise<void> {
+  const records = await executor.sample(sequences.map((_, row) => ({ ...greedy, row })));
+  records.forEach((record, i) => sequences[i]?.ids.push(record.token));
+}
+
+test("greedy tokens are the native runtime's", async () => {
+  const executor = await open();
+  for (const { prompt, tokens } of await answers()) {
+    const one = new Sequence(prompt, [3, 0, 5, 1]);
+    while (one.ids.length < prompt.length + tokens.length) {
+      await executor.forward([one.row()]);
+      await draw(executor, one);
+    }
+    assert.deepEqual(one.ids.slice(prompt.length), tokens);
+  }
+  executor.free();
+  assert.throws(() => executor.forward([]), { code: "engine_dead" });
+});
+
+test("neither chunks nor neighbours change a token", async () => {
+  const executor = await open({ pages: 12 });
+  const [short, long] = await answers();
+  assert.ok(short && long);
+  const one = new Sequence(short.prompt, [7, 2]);
+  const other = new Sequence(long.prompt, [4, 9, 11, 0]);
+  while (other.ids.length > other.done + 10) await executor.forward([other.row(10)]);
+  for (let i = 0; i < 20; i += 1) {
+    await executor.forward([one.row(), other.row()]);
+    await draw(executor, one, other);
+  }
+  assert.deepEqual(one.ids.slice(short.prompt.length), short.tokens.slice(0, 20));
+  assert.deepEqual(other.ids.slice(long.prompt.length), long.tokens.slice(0, 20));
+});
+
+test("a copied page is the page", async () => {
+  const executor = await open({ pages: 8 });
+  const [, long] = await answers();
+  assert.ok(long);
+  const one = new Sequence(long.prompt, [0, 1, 2, 3]);
+  await executor.forward([one.row()]);
+  await draw(executor, one);
+  for (const page of [0, 1, 2]) executor.copyPage?.(page, page + 4);
+  const fork = new Sequence(one.ids, [4, 5, 6, 7]);
+  fork.done = one.done;
+  for (let i = 1; i < 12; i += 1) {
+    await executor.forward([fork.row()]);
+    await draw(executor, fork);
+  }
+  assert.deepEqual(fork.ids.slice(long.prompt.length), long.tokens.slice(0, 12));
+});
+
+test("what does not fit is refused, and the executor goes on", async () => {
+  const executor = await open({ pages: 4 });
+  const row = (change: Partial<StepRow>): StepRow => ({
+    tokens: Int32Array.of(1), start: 0, pages: Int32Array.of(0), wants: true, ...change,
+  }); // prettier-ignore
+  const bad: StepRow[] = [
+    row({ tokens: Int32Array.of(259) }),
+    row({ tokens: new Int32Array(65) }),
+    row({ tokens: new Int32Array(0) }),
+    row({ pages: Int32Array.of(4) }),
+    row({ pages: Int32Array.of(-1) }),
+    row({ start: 16 }),
+  ];
+  for (const given of bad) assert.throws(() => executor.forward([given]), { code: "invalid_request" });
+  assert.throws(() => executor.forward(Array.from({ length: 9 }, () => row({}))), { code: "invalid_request" });
+  assert.throws(() => executor.copyPage?.(0, 4), { code: "invalid_request" });
+  const [short] = await answers();
+  assert.ok(short);
+  const one = new Sequence(short.prompt, [1]);
+  executor.forward([one.row()]);
+  await draw(executor, one);
+  assert.equal(one.ids.at(-1), short.tokens[0]);
+});
+
+test("loading tells how far it is, and can be stopped", async () => {
+  const seen: Progress[] = [];
+  await open({ onProgress: (progress) => seen.push(progress) });
+  const last = seen.at(-1);
+  assert.ok(last && last.loaded === last.total && last.phase === "upload");
+  const bundle = await openBundle(folder(tinyFolder));
+  const stopped = openCpu(bundle, { signal: AbortSignal.abort() }, modules);
+  await assert.rejects(stopped, (error) => error instanceof TreadleError && error.code === "cancelled");
+});
+
+test("the module imports nothing", async () => {
+  for (const name of ["cpu-simd", "cpu-relaxed"]) {
+    const bytes = name === "cpu-simd" ? modules.simd : await wasm(name).catch(() => undefined);
+    if (bytes) assert.deepEqual(WebAssembly.Module.imports(bytes), []);
+  }
+});
