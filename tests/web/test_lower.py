@@ -172,9 +172,9 @@ def test_matrices_beyond_a_binding_are_cut() -> None:
     weights = weights_of(graph, "f32")
     sizes = {"T": 32, "S": 2, "R": 2, "L": 2, "P": 4, "E": 8}
     whole = PlanExecutor(tier_t0(graph, table_of(weights)), weights, sizes)
-    tier = tier_t0(graph, table_of(weights), binding=20_000)
+    tier = tier_t0(graph, table_of(weights), binding=40_000)
     held = [b for b in tier.record["buffers"].values() if "weights" in b]
-    assert max(evaluate(b["size"], sizes) for b in held) <= 20_000 + 16
+    assert max(evaluate(b["size"], sizes) for b in held) <= 40_000 + 16
     cut = PlanExecutor(tier, weights, sizes)
     a, b = Sequences(4), Sequences(4)
     for grow in ({0: 1}, {0: 1}):

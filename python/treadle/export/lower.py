@@ -262,7 +262,7 @@ class _Lowering:
         held = {"x": self._in(source)}
         held |= self._params({"norm": norm[1]}) if norm else {}
         held["out"] = self._out(node.outputs[0], width, (source,), index)
-        for cut in self.matrices.stacked([wg, wu]):
+        for cut in self.matrices.paired([wg, wu]):
             kernel = kernels.gate_up_glu(
                 cut.segments, self._width(source), act=str(node.attrs["act"]),
                 eps=norm[2] if norm else None, many=self.many, rows=(cut.first, width),

@@ -94,24 +94,32 @@ class Matrices:
         return self._entry(name).rows
 
     def stacked(self, names: Sequence[str]) -> list[Cut]:
-        """Matrices below one another, cut by rows where they exceed a binding.
+        """Matrices below one another, in as few bindings as hold them."""
+        cuts: list[list[tuple[str, int, int]]] = [[]]
+        room = self._limit
+        first: list[int] = [0]
+        for name in names:
+            at, size = 0, self._row(name)
+            while at < self.rows(name):
+                fits = min(room // size, self.rows(name) - at)
+                if fits <= 0:
+                    first.append(first[-1] + sum(part[2] for part in cuts[-1]))
+                    cuts.append([])
+                    room = self._limit
+                    continue
+                cuts[-1].append((name, at, fits))
+                at += fits
+                room -= fits * size + ALIGN
+        return [self._cut(parts, start) for parts, start in zip(cuts, first, strict=True)]
 
-        A cut of one matrix has a range of its rows; one of a stack of several equal ones the same
-        range of each, and is refused where they differ.
-        """
-        size = sum(self.rows(n) * self._row(n) + ALIGN for n in names)
-        counts = {self.rows(n) for n in names}
-        pieces = -(-size // self._limit)
-        if pieces > 1 and len(counts) > 1:
-            raise Unsupported(
-                f"{' '.join(names)} take {size} bytes, more than one binding of {self._limit}",
-                hint="quantise to fewer bits a weight",
-            )
-        step = -(-max(counts) // pieces)
-        starts = range(0, max(counts), step) if pieces > 1 else (0,)
+    def paired(self, names: Sequence[str]) -> list[Cut]:
+        """The same range of rows of several matrices of equal height, in each binding."""
+        height = self.rows(names[0])
+        each = (self._limit - ALIGN * len(names)) // sum(self._row(name) for name in names)
         cuts: list[Cut] = []
-        for first in starts:
-            cuts.append(self._cut(names, first, step if pieces > 1 else None))
+        for at in range(0, height, max(1, each)):
+            rows = min(max(1, each), height - at)
+            cuts.append(self._cut([(name, at, rows) for name in names], at))
         return cuts
 
     def vector(self, *names: str) -> str:
@@ -132,17 +140,18 @@ class Matrices:
             self.buffers[key] = {"size": str(offset + -offset % 16), "weights": parts}
         return key
 
-    def _cut(self, names: Sequence[str], first: int, step: int | None) -> Cut:
+    def _cut(self, pieces: Sequence[tuple[str, int, int]], first: int) -> Cut:
+        """A buffer of (matrix, first row, rows); `first`: the output row of the first of them."""
         segments: list[Segment] = []
         parts: list[dict[str, Any]] = []
         offset = 0
-        for name in names:
-            rows = self.rows(name) if step is None else min(step, self.rows(name) - first)
+        for name, at, rows in pieces:
             segments.append(Segment(rows, self._entry(name).format, offset))
-            parts.append({"tensor": name, "row": first, "rows": rows, "offset": offset})
+            parts.append({"tensor": name, "row": at, "rows": rows, "offset": offset})
             offset += rows * self._row(name)
             offset += -offset % ALIGN
-        key = "+".join(names) + ("" if step is None else f"@{first}")
+        whole = all(at == 0 and rows == self.rows(name) for name, at, rows in pieces)
+        key = "+".join(name for name, _, _ in pieces) + ("" if whole else f"@{pieces[0][1]}")
         # A read of two words may touch the one after the last.
         self.buffers.setdefault(key, {"size": str(offset + 16), "weights": parts})
         return Cut(key, tuple(segments), first)

@@ -13,9 +13,8 @@ from treadle.export.wgsl import Kernel
 STORAGE = 8
 """Storage buffers of one kernel on every device."""
 
-INPUTS = "batch"
 BATCH = "4 * (3 * T + 2 * S + 1 + R + S * L)"
-"""ids pos slots [T], starts [S+1], lens [S], rows [R], table [S, L] in one buffer, in this order."""
+"""In this order: ids pos slots [T], starts [S+1], lens [S], rows [R], table [S, L]."""
 
 Step: TypeAlias = "dict[str, Any]"
 
