@@ -44,14 +44,6 @@ export interface Plan {
   readonly lists: Readonly<Record<ListName, readonly StepPlan[]>>;
 }
 
-/** A tensor of plan.json: `pieces` are (shard, offset, length). */
-export interface TensorPlan {
-  readonly format: string;
-  readonly rows: number;
-  readonly cols: number;
-  readonly pieces: readonly (readonly [number, number, number])[];
-}
-
 /** A tier's record and its kernel file. Throws `model_format_error` naming the field. */
 export function readPlan(record: unknown, kernels: string): Plan {
   const root = object(record, "tier");
@@ -125,23 +117,6 @@ function weightPart(value: unknown, at: string): WeightPart {
   const spec = object(value, at);
   const number = (name: string) => count(spec[name], `${at}.${name}`);
   return { tensor: text(spec["tensor"], at), row: number("row"), rows: number("rows"), offset: number("offset") };
-}
-
-/** The tensors of plan.json. Throws `model_format_error`. */
-export function readTensors(value: unknown): Map<string, TensorPlan> {
-  const found = new Map<string, TensorPlan>();
-  for (const [name, entry] of Object.entries(object(value, "weights"))) {
-    const at = `weights.${name}`;
-    const spec = object(entry, at);
-    const pieces = list(spec["pieces"], at).map((piece) => {
-      const [shard, offset, length] = list(piece, at).map((n) => count(n, at));
-      if (length === undefined) throw bad(at, "a piece is no triple");
-      return [shard!, offset!, length] as const;
-    });
-    const rows = count(spec["rows"], at);
-    found.set(name, { format: text(spec["format"], at), rows, cols: count(spec["cols"], at), pieces });
-  }
-  return found;
 }
 
 function object(value: unknown, at: string): Record<string, unknown> {

@@ -1,7 +1,8 @@
 /** The buffers of a plan, and the weights on their way from shards into them. */
 import { TreadleError, throwIfAborted } from "../errors.js";
 import type { Sizes } from "../expr.js";
-import type { Plan, TensorPlan } from "../plan.js";
+import type { Weight } from "../manifest.js";
+import type { Plan } from "../plan.js";
 import { allocating } from "./device.js";
 
 export type Buffers = ReadonlyMap<string, GPUBuffer>;
@@ -46,7 +47,7 @@ interface Move {
 export async function upload(
   gpu: GPUDevice,
   plan: Plan,
-  tensors: ReadonlyMap<string, TensorPlan>,
+  tensors: ReadonlyMap<string, Weight>,
   buffers: Buffers,
   shards: Shards,
   progress: (loaded: number, total: number) => void = () => {},
@@ -80,7 +81,7 @@ function write(queue: GPUQueue, buffer: GPUBuffer, to: number, bytes: Uint8Array
 }
 
 /** Shard -> copies. Rows of a tensor are a range of its bytes; its pieces may end in mid-row. */
-function movesOf(plan: Plan, tensors: ReadonlyMap<string, TensorPlan>): Map<number, Move[]> {
+function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, Move[]> {
   const moves = new Map<number, Move[]>();
   for (const [buffer, { weights }] of plan.buffers) {
     for (const part of weights) {

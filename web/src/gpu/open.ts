@@ -1,7 +1,8 @@
 /** A bundle's WebGPU tier as an executor. */
 import { throwIfAborted, TreadleError } from "../errors.js";
 import type { Bundle, Executor, ExecutorOptions, Progress } from "../executor.js";
-import { readPlan, readTensors } from "../plan.js";
+import { parsePlan } from "../manifest.js";
+import { readPlan } from "../plan.js";
 import { openDevice, type Device } from "./device.js";
 import { GpuExecutor, type Capacity } from "./run.js";
 
@@ -15,26 +16,21 @@ const KV_SHARE = 256; // MiB of KV pages by default
 export async function openGpu(bundle: Bundle, options: ExecutorOptions, device?: Device): Promise<Executor> {
   const { signal, onProgress } = options;
   throwIfAborted(signal);
-  const decode = new TextDecoder();
-  const plan = JSON.parse(decode.decode(await bundle.read("plan.json", signal))) as {
-    weights?: unknown;
-    shards?: unknown;
-    tiers?: Record<string, unknown>;
-  };
-  const record = plan.tiers?.["t0"];
+  const weights = parsePlan(await bundle.read("plan.json", signal), bundle.manifest);
+  const record = weights.tiers["t0"];
   if (!record) {
     const hint = "export it again with --tiers t0,cpu";
     throw new TreadleError("no_device", "the bundle has no WebGPU tier", { at: "plan.json", hint });
   }
-  const shards = Array.isArray(plan.shards) ? (plan.shards as unknown[]).map(String) : [];
   const held = device ?? (await openDevice());
-  const read = readPlan(record, decode.decode(await bundle.read("kernels.t0.wgsl", signal)));
+  const kernels = new TextDecoder().decode(await bundle.read("kernels.t0.wgsl", signal));
+  const read = readPlan(record, kernels);
   const capacity = capacityOf(bundle, options, held, read.page, pageBytes(read));
   const report = (phase: Progress["phase"]) => (loaded: number, total: number) =>
     onProgress?.({ phase, loaded, total });
-  return GpuExecutor.open(held, read, readTensors(plan.weights), "t0", capacity, {
+  return GpuExecutor.open(held, read, weights.weights, "t0", capacity, {
     shards: (index) => {
-      const path = shards[index];
+      const path = weights.shards[index];
       if (path === undefined) throw new TreadleError("model_format_error", `has no shard ${index}`, { at: "plan.json" });
       return bundle.read(path, signal);
     },

@@ -3,10 +3,11 @@
  * draw together) and one readback of 4 bytes a row. Where masks are used, the step is submitted at
  * once, so that the device computes while the engine fills them, and the draw is a second submit.
  */
-import { TreadleError } from "../errors.js";
+import { invalidRequest, TreadleError } from "../errors.js";
 import type { Draw, Executor, StepRow, TokenRecord } from "../executor.js";
 import type { Sizes } from "../expr.js";
-import type { ListName, Plan, TensorPlan } from "../plan.js";
+import type { Weight } from "../manifest.js";
+import type { ListName, Plan } from "../plan.js";
 import { allocating, type Device } from "./device.js";
 import { allocate, upload, type Buffers, type Shards } from "./memory.js";
 import { bind, compile, type Lists } from "./pipelines.js";
@@ -78,7 +79,7 @@ export class GpuExecutor implements Executor {
   static async open(
     device: Device,
     plan: Plan,
-    tensors: ReadonlyMap<string, TensorPlan>,
+    tensors: ReadonlyMap<string, Weight>,
     tier: string,
     capacity: Capacity,
     loading: Loading,
@@ -96,7 +97,7 @@ export class GpuExecutor implements Executor {
     return new GpuExecutor(device, plan, tier, capacity, { buffers, lists, run });
   }
 
-  /** Starts a step. Throws `device_lost`, `limit_exceeded`. */
+  /** Starts a step. Throws `device_lost`, `invalid_request`. */
   forward(rows: readonly StepRow[]): void {
     this.#alive();
     this.#flush();
@@ -165,8 +166,7 @@ export class GpuExecutor implements Executor {
     const L = rows.reduce((longest, row) => Math.max(longest, row.pages.length), 1);
     if (!T || T > most || rows.length > sequences || L > each) {
       const text = `${rows.length} rows of ${T} tokens over ${L} pages do not fit`;
-      const hint = `a step has up to ${sequences} rows, ${most} tokens, ${each} pages a row`;
-      throw new TreadleError("limit_exceeded", text, { at: "forward", hint });
+      throw invalidRequest("forward", text, `up to ${sequences} rows, ${most} tokens, ${each} pages a row`);
     }
     const words = this.#words;
     const [ids, pos, slots, starts] = [0, most, 2 * most, 3 * most];
@@ -177,6 +177,7 @@ export class GpuExecutor implements Executor {
     let R = 0;
     for (const [s, row] of rows.entries()) {
       const { tokens, start, pages, wants } = row;
+      this.#check(row);
       words[starts + s] = t;
       words[lens + s] = start + tokens.length;
       words.fill(0, table + s * L, table + (s + 1) * L);
@@ -196,6 +197,18 @@ export class GpuExecutor implements Executor {
     queue.writeBuffer(this.#run, 0, this.#block);
     queue.writeBuffer(this.#buffers.get("batch")!, 0, words, 0, table + rows.length * L);
     return { T, S: rows.length, R, L, P: this.pages, E: 0 };
+  }
+
+  /** Kernels do not look: an id or a page that does not exist is refused here. */
+  #check({ tokens, start, pages }: StepRow): void {
+    const end = start + tokens.length;
+    const token = tokens.find((id) => id >= this.vocab || id < -this.maxRows);
+    const page = pages.find((one) => one < 0 || one >= this.pages);
+    if (token !== undefined) throw invalidRequest("forward", `token ${token} does not exist`);
+    if (page !== undefined) throw invalidRequest("forward", `page ${page} does not exist`);
+    if (!tokens.length || start < 0 || end > pages.length * this.pageSize) {
+      throw invalidRequest("forward", `tokens ${start} to ${end} do not lie in ${pages.length} pages`);
+    }
   }
 
   #encode(encoder: GPUCommandEncoder, name: ListName, sizes: Sizes): void {
