@@ -25,7 +25,8 @@ def device() -> Any:
     adapters = [a for a in wgpu.gpu.enumerate_adapters_sync() if "Vulkan" in a.summary]
     if not adapters:
         pytest.skip("no Vulkan adapter: scripts/system_packages.sh gpu installs a software one")
-    return adapters[0].request_device_sync()
+    more = [name for name in ("shader-f16", "subgroup") if name in adapters[0].features]
+    return adapters[0].request_device_sync(required_features=more)
 
 
 def buffer(data: np.ndarray, more: int = 0) -> Any:

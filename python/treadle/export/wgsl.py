@@ -82,15 +82,18 @@ def module(
     flags: Collection[str] = (),
     segments: Sequence[Segment] = (),
     columns: int = 0,
+    enables: Sequence[str] = (),
 ) -> Kernel:
     """The module of `wgsl/{name}.wgsl`.
 
     consts: integers print as u32, floats as f32; every const and binding is a flag too. segments:
-    the weight buffer `w` of rows of `columns` weights, if the kernel has one. Raises KernelError
+    the weight buffer `w` of rows of `columns` weights, if the kernel has one. enables: language
+    extensions (`subgroups` must be named for Tint and must not be for naga). Raises KernelError
     for a text that breaks the rules of directives.
     """
     known = {*flags, *consts, *(b.name for b in bindings)}
-    parts = [f"// {name}: printed by treadle.export.wgsl"]
+    parts = [f"enable {feature};" for feature in enables]
+    parts += [f"// {name}: printed by treadle.export.wgsl"]
     parts += [
         f"@group(0) @binding({i}) var<storage, {'read_write' if b.write else 'read'}> "
         f"{b.name}: array<{b.type}>;"
