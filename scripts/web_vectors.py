@@ -1,4 +1,4 @@
-"""What the npm package's tests compare with: the answers of the Python side to the same questions."""
+"""What the npm package's tests compare with: what Python answers to the same questions."""
 
 from __future__ import annotations
 
@@ -175,9 +175,7 @@ def _turns() -> list[dict[str, Any]]:
             ("get_weather", {"city": "Köln", "days": 3, "tags": ["a", "}"], "deep": {"a": "7"}})
         ]
         text = entry.render_calls(calls)
-        found.append(
-            {"format": entry.name, "text": text, "rendered": calls, **_read(entry, text)}
-        )
+        found.append({"format": entry.name, "text": text, "rendered": calls, **_read(entry, text)})
     return found
 
 
@@ -225,7 +223,7 @@ def _prompts() -> dict[str, Any]:
 
 
 def _clock() -> datetime:
-    return datetime(2026, 7, 4, 12)  # noqa: DTZ001 - templates read local time
+    return datetime(2026, 7, 4, 12)
 
 
 def _format_of(stem: str) -> ToolFormat:

@@ -51,9 +51,8 @@ def _codes() -> str:
             found[kind.code] = kind.http_status
             queue += kind.__subclasses__()
     rows = "".join(f"  {code}: {status},\n" for code, status in sorted(found.items()))
-    return (
-        f"{HEAD}/** Error codes and their HTTP status. */\nexport const STATUS = {{\n{rows}}} as const;\n"
-    )
+    head = f"{HEAD}/** Error codes and their HTTP status. */\n"
+    return f"{head}export const STATUS = {{\n{rows}}} as const;\n"
 
 
 def _limits() -> str:
@@ -63,7 +62,8 @@ def _limits() -> str:
     )
     values = asdict(Limits())
     rows = "".join(f"  {_camel(name)}: {values[name]},\n" for name in wanted)
-    return f"{HEAD}/** Budgets of one request and of the queue. */\nexport const LIMITS = {{\n{rows}}} as const;\n"
+    head = f"{HEAD}/** Budgets of one request and of the queue. */\n"
+    return f"{head}export const LIMITS = {{\n{rows}}} as const;\n"
 
 
 def _bodies() -> str:

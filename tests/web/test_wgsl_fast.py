@@ -1,4 +1,4 @@
-"""Kernels of tier T2 against the references of their ops, where the adapter has f16 and subgroups."""
+"""Kernels of tier T2 against their ops' references, where the adapter has f16 and subgroups."""
 
 from __future__ import annotations
 
