@@ -55,7 +55,7 @@ def requests(rng: random.Random, count: int) -> list:
 
 
 @given(seed=st.integers(0, 10_000), pages=st.sampled_from([90, 130]), room=st.sampled_from([8, 32]))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_jumps_meet_the_grammar_with_and_without_overlap(seed: int, pages: int, room: int) -> None:
     wanted = requests(random.Random(seed), 6)
     benches = [
@@ -101,6 +101,19 @@ def test_a_jump_costs_a_step_and_its_tokens_are_the_tokenizers(overlap: bool) ->
         else:
             assert forced == 0
     assert steps[True] * 4 < steps[False]
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_rule_may_set_the_temperature(overlap: bool) -> None:
+    source = "root ::= cold hot\ncold[temperature=0] ::= [a-z]{12}\nhot ::= [a-z]{12}"
+    grammar = COMPILER.compile(Grammar.ebnf(source))
+    bench = Bench(Fake(400), overlap=overlap)
+    for number in range(1, 5):
+        bench.inbox.put(submit(number, [7], grammar=grammar, max_tokens=30, temperature=2.0))
+    bench.finish()
+    texts = [text_of(bench.tokens(number)) for number in range(1, 5)]
+    assert len({text[:11] for text in texts}) == 1
+    assert len({text[12:] for text in texts}) == 4
 
 
 def test_what_is_asked_about_single_draws_is_drawn() -> None:

@@ -189,8 +189,10 @@ class DistinctItems final : public Typed {
     const NodeRef space = json_space(store, form_->whitespace);
     NodeRef more = store.empty();
     if (index_ < form_->max) {
-      if (seen_->size() >= kSeenValues) {
-        return limit_exceeded("seen_values", kSeenValues + 1, kSeenValues);
+      const uint64_t most = store.limits().seen_values;
+      if (seen_->size() >= most) {
+        return limit_exceeded("seen_values", static_cast<double>(most + 1),
+                              static_cast<double>(most));
       }
       if (!fuel.spend(kSeenCost * (1 + seen_->size()))) return fuel.status();
       const NodeRef value = item_but(store, *form_, item(), *seen_);
