@@ -2,7 +2,9 @@
 
 Same file, same threads, greedy, one sequence; each engine is a process of its own, and they take
 turns prompt by prompt. llama.cpp is the prebuilt one of npm's node-llama-cpp, installed on first
-use. The limit is the time to read the file's weights once at the bandwidth of a plain read.
+use. With several threads the yardstick is its better number of threads: the faster of that many and
+of one, since more threads may slow it down. The limit is the time to read the file's weights once
+at the bandwidth of a plain read.
 
     python benchmarks/cpu_decode.py [--model smollm2-135m|FILE.gguf] [--threads 1 2] [--rounds 7]
 """
@@ -120,10 +122,16 @@ def race(
 
 
 def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Spreads, and ratios round by round."""
-    ours, theirs = found["treadle"], found["llama.cpp"]
+    """Spreads, and ratios round by round over the fastest of llama.cpp's rates in that round."""
+    ours = found["treadle"]
+    peers = [rows for name, rows in found.items() if name != "treadle"]
     ratios = {
-        kind: spread([a / b for a, b in zip(ours[kind], theirs[kind], strict=True)])
+        kind: spread(
+            [
+                a / max(others)
+                for a, *others in zip(ours[kind], *(rows[kind] for rows in peers), strict=True)
+            ]
+        )
         for kind in ours
     }
     kinds = {name: {k: spread(v, 1) for k, v in rows.items()} for name, rows in found.items()}
@@ -154,10 +162,12 @@ def main() -> None:
         given = ["--answer", "--model", args.model, "--backend", args.backend]
         engines = {
             "treadle": Peer(sys.executable, __file__, *given, "--threads", str(threads)),
-            "llama.cpp": Peer(
-                "node", str(HERE / "llama_peer.mjs"), str(folder), str(file), str(threads)
-            ),
         }
+        for count in sorted({1, threads}, reverse=True):
+            name = "llama.cpp" if count == threads else f"llama.cpp, {count} thread"
+            engines[name] = Peer(
+                "node", str(HERE / "llama_peer.mjs"), str(folder), str(file), str(count)
+            )
         try:
             by_threads[str(threads)] = summary(
                 race(engines, args.rounds, args.prompt, args.tokens, args.seed)

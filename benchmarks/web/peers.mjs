@@ -53,8 +53,8 @@ const jobs = {
   async load({ relaxed }) {
     const began = performance.now();
     const bundle = await openBundle(new URL("/bundle/", location.href), { cache: "none" });
-    const modules = { simd: await compile("/wasm/cpu-simd.wasm"),
-      ...(relaxed && { relaxed: await compile("/wasm/cpu-relaxed.wasm") }) };
+    const modules = { simd: () => compile("/wasm/cpu-simd.wasm"),
+      ...(relaxed && { relaxed: () => compile("/wasm/cpu-relaxed.wasm") }) };
     executor = await openCpu(bundle, { contextLength: 2048 }, modules);
     const text = async (path) => new TextDecoder().decode(await bundle.read(path));
     const { bos, adds_bos } = bundle.manifest.chat;

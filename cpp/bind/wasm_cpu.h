@@ -81,7 +81,7 @@ class CpuModel {
 Status draw(const CpuModel& model, cpu::SampleScratch& scratch, std::span<const int32_t> words,
             std::span<int32_t> out);
 
-// Exact products of random blocks, against plain loops, for every integer kind.
+// Products of random blocks against plain loops, for every integer kind.
 Status cpu_selftest();
 
 }  // namespace treadle::wasm

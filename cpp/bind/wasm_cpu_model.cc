@@ -146,8 +146,7 @@ Status CpuModel::start(size_t pages) {
     }
     const uint64_t bytes = uint64_t{pages} * state.page_stride() * sizeof(uint16_t);
     if (bytes > most_bytes) return wrong("pages", "are more than 32-bit memory holds");
-    pages_.push_back(take(static_cast<size_t>(bytes)));
-    std::memset(pages_.back().get(), 0, static_cast<size_t>(bytes));
+    pages_.push_back(take(static_cast<size_t>(bytes)));  // not touched before it is written
     state.data = reinterpret_cast<uint16_t*>(pages_.back().get());
     state.pages = pages;
   }

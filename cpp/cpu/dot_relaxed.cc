@@ -4,7 +4,7 @@
 #include "cpu/kernels.h"
 
 #if defined(__wasm_relaxed_simd__)
-#include "cpu/small_simd128.h"
+#include "cpu/large_simd128.h"
 #include "cpu/table_body.h"
 #endif
 
@@ -51,7 +51,7 @@ struct ByteDots {
 
 const Kernels* relaxed_kernels() {
 #if defined(__wasm_relaxed_simd__)
-  static constexpr Kernels found = with_small<ByteDots>(table<Simd128Lanes>);
+  static constexpr Kernels found = with_large(with_small<ByteDots>(table<Simd128Lanes>));
   return &found;
 #else
   return nullptr;

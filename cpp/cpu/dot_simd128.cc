@@ -3,7 +3,7 @@
 #include "cpu/kernels.h"
 
 #if defined(__wasm_simd128__) && !defined(__wasm_relaxed_simd__)
-#include "cpu/small_simd128.h"
+#include "cpu/large_simd128.h"
 #include "cpu/table_body.h"
 #endif
 
@@ -11,7 +11,7 @@ namespace treadle::cpu {
 
 const Kernels* simd128_kernels() {
 #if defined(__wasm_simd128__) && !defined(__wasm_relaxed_simd__)
-  static constexpr Kernels found = with_small<WideDots>(table<Simd128Lanes>);
+  static constexpr Kernels found = with_large(with_small<WideDots>(table<Simd128Lanes>));
   return &found;
 #else
   return nullptr;

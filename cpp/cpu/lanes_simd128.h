@@ -163,9 +163,9 @@ struct Simd128Lanes {
     for (int i = 0; i < N; ++i) out.w[i] = w[i];
     return out;
   }
-  // Not inlined: kinds without a kernel of their own (small_simd128.h) are to be small.
+  // What dot_body.h is written for; the kinds that use it have kernels of their own.
   template <int Bits, int N>
-  [[gnu::noinline]] static I dot(const Ready<Bits, N>& w, const uint8_t* x) {
+  static I dot(const Ready<Bits, N>& w, const uint8_t* x) {
     I total = set_i(0);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {

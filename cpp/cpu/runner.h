@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <vector>
@@ -113,7 +114,7 @@ class Runner {
   RunnerOptions options_;
   std::vector<std::unique_ptr<Bound>> bound_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::unique_ptr<float[]> arena_memory_;
+  std::unique_ptr<void, void (*)(void*)> arena_memory_{nullptr, &std::free};
   float* arena_ = nullptr;
   Posted posted_[2];
   std::vector<uint32_t> epochs_;  // of each plan

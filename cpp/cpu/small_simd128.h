@@ -40,16 +40,18 @@ struct WideDots {
   v128_t total(int r) const { return sum[r]; }
 };
 
+// Sixteen bytes, four of each of four rows, times four activations.
+[[gnu::always_inline]] inline void add_bytes(v128_t w, const Simd128Lanes::Quad& x, v128_t& to) {
+  const v128_t p = wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_const_splat(255)), x.even);
+  const v128_t q = wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), x.odd);
+  to = wasm_i32x4_add(to, wasm_i32x4_add(p, q));
+}
+
 // A line of 8 bits, stored + 128.
 [[gnu::always_inline]] inline void bytes(const uint8_t* line, const uint8_t* x, v128_t (&to)[4]) {
   const Simd128Lanes::Quad four(x);
 #pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) {
-    const v128_t w = wasm_v128_load(line + 16 * r);
-    const v128_t p = wasm_i32x4_dot_i16x8(wasm_v128_and(w, wasm_i16x8_const_splat(255)), four.even);
-    const v128_t q = wasm_i32x4_dot_i16x8(wasm_u16x8_shr(w, 8), four.odd);
-    to[r] = wasm_i32x4_add(to[r], wasm_i32x4_add(p, q));
-  }
+  for (int r = 0; r < 4; ++r) add_bytes(wasm_v128_load(line + 16 * r), four, to[r]);
 }
 
 // Four scales of a file: finite, which the exporter sees to.
@@ -132,16 +134,19 @@ inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t*
   }
 }
 
+// The rows of a strip, of which the last one may lack some.
+inline void put_rows(const Simd128Lanes::F& sums, size_t rows, float* y) {
+  float lanes[kStripRows];
+  Simd128Lanes::store(lanes, sums);
+  __builtin_memcpy(y, lanes, (rows < kStripRows ? rows : kStripRows) * sizeof(float));
+}
+
 template <class Dots, Kind K, int T>
 inline void small_tile(const Shape& shape, const uint8_t* strip, size_t rows, const Activations& x,
                        size_t token, float* y, size_t stride) {
   Simd128Lanes::F out[T];
   small_strip<Dots, K, T>(shape, strip, x.data + token * x.stride, x.stride, out);
-  for (int t = 0; t < T; ++t) {
-    float lanes[kStripRows];
-    Simd128Lanes::store(lanes, out[t]);
-    __builtin_memcpy(y + (token + static_cast<size_t>(t)) * stride, lanes, rows * sizeof(float));
-  }
+  for (int t = 0; t < T; ++t) put_rows(out[t], rows, y + (token + static_cast<size_t>(t)) * stride);
 }
 
 // A MatmulFn.
@@ -150,8 +155,7 @@ void small_matmul(const Shape& shape, const uint8_t* packed, size_t first, size_
                   const Activations& x, float* y, size_t stride) {
   for (size_t s = first; s < first + count; ++s) {
     const uint8_t* strip = packed + s * shape.strip_bytes;
-    const size_t left = shape.rows - s * kStripRows;
-    const size_t rows = left < kStripRows ? left : kStripRows;
+    const size_t rows = shape.rows - s * kStripRows;
     float* to = y + s * kStripRows;
     size_t t = 0;
     constexpr int tile = K == Kind::q8_0 ? 1 : Dots::kTile;

@@ -19,8 +19,8 @@ BACKENDS = {
 }
 RULES = {
     "mega-cpu": toy.Rules(
-        page=16, head=16, close=2e-3, tail=False,  # KV is float16
-        refused=frozenset({"unrotated", "query_normed", "key_normed", "scaled", "split"}),
+        page=16, head=16, close=2e-3,  # KV is float16
+        refused=frozenset({"unrotated", "key_normed", "split"}),
     ),
 }  # fmt: skip
 

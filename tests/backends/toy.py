@@ -57,19 +57,18 @@ SPECS = {
 @dataclass(frozen=True)
 class Rules:
     """What a backend asks of models, and how close it must come. page: tokens of a KV page; head:
-    what the size of a head must be a multiple of; close: of the largest logit; tail: whether a
-    linear may be added to its own input; refused: toys that it says it cannot run."""
+    what the size of a head must be a multiple of; close: of the largest logit; refused: toys that
+    it says it cannot run."""
 
     page: int = 4
     head: int = 1
     close: float = 1e-5
-    tail: bool = True
     refused: frozenset[str] = frozenset()
 
     def fit(self, spec: Spec) -> Spec:
         """The spec with what the rules allow."""
         size = -(-spec.d // self.head) * self.head
-        return replace(spec, d=size, free_tail=spec.free_tail and self.tail)
+        return replace(spec, d=size)
 
 
 def build(spec: Spec, rules: Rules = Rules()) -> Graph:

@@ -55,6 +55,10 @@ export async function answers(): Promise<readonly Answer[]> {
   return JSON.parse(await readFile(new URL("web/test/tiny.json", root), "utf8")) as Answer[];
 }
 
+export async function wasmBytes(name: string): Promise<Uint8Array> {
+  return new Uint8Array(await readFile(new URL(`build/wasm/${name}.wasm`, root)));
+}
+
 export async function wasm(name: string): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(await readFile(new URL(`build/wasm/${name}.wasm`, root)));
+  return WebAssembly.compile((await wasmBytes(name)) as Uint8Array<ArrayBuffer>);
 }

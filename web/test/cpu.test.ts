@@ -1,6 +1,7 @@
 /** The CPU tier in node against what the native runtime said of the same bundle. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { chooseModule } from "../src/cpu/module.js";
 import { openCpu } from "../src/cpu/run.js";
 import { TreadleError } from "../src/errors.js";
 import {
@@ -12,7 +13,7 @@ import {
   type TokenRecord,
 } from "../src/executor.js";
 import { openBundle } from "../src/store/download.js";
-import { answers, drawOf, folder, tinyFolder, wasm } from "./bundles.js";
+import { answers, drawOf, folder, tinyFolder, wasm, wasmBytes } from "./bundles.js";
 
 const modules = { simd: await wasm("cpu-simd") }; // node's relaxed SIMD is not to be trusted
 const greedy: Draw = {
@@ -164,4 +165,22 @@ test("the module imports nothing", async () => {
     const bytes = name === "cpu-simd" ? modules.simd : await wasm(name).catch(() => undefined);
     if (bytes) assert.deepEqual(WebAssembly.Module.imports(bytes), []);
   }
+});
+
+test("a module that computes something else is not taken", async () => {
+  const bytes = new Uint8Array(await wasmBytes("cpu-simd"));
+  const [dot, product] = [[0xfd, 0xba, 0x01], [0xfd, 0xb5, 0x01]]; // i32x4.dot_i16x8_s, i32x4.mul
+  let changed = 0;
+  for (let i = 0; i + 2 < bytes.length; i += 1) {
+    if (dot.every((byte, k) => bytes[i + k] === byte)) {
+      bytes.set(product as number[], i);
+      changed += 1;
+    }
+  }
+  assert.ok(changed > 0);
+  const wrong = await WebAssembly.compile(bytes);
+  assert.equal((await chooseModule({ ...modules, relaxed: wrong })).isa, "simd128");
+  const missing = () => Promise.reject(new WebAssembly.CompileError("no such instruction"));
+  assert.equal((await chooseModule({ ...modules, relaxed: missing })).isa, "simd128");
+  await assert.rejects(chooseModule({ simd: wrong }), { code: "invalid_request", at: "selftest" });
 });

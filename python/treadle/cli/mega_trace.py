@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from treadle.cli.mega import suffix, write
 from treadle.cli.options import note
@@ -16,6 +16,7 @@ from treadle.config.commands import DEFAULT_MODEL
 from treadle.config.option import option
 
 if TYPE_CHECKING:
+    from treadle.backends.base import Executable
     from treadle.engine.runner import Engine
     from treadle.mega import Plan
     from treadle.mega.timeline import Span
@@ -92,7 +93,7 @@ def record(config: TraceConfig) -> Recorded:
     vocab = exe.vocab
     # Nobody reads the text, so tokens need none of their own.
     table = TokenTable((b"x",) * vocab, (TokenKind.NORMAL,) * vocab, ())
-    engine = Engine(exe, table, limits=limits)
+    engine = Engine(cast("Executable", exe), table, limits=limits)
     engine.start()
     try:
         _answer(engine, config, vocab, config.seed)

@@ -121,9 +121,10 @@ def _join(
 
 
 def _tokenizer(source: TokenizerSource, limits: Limits) -> Tokenizer:
+    from treadle.models import cache_dir
     from treadle.text import Tokenizer
 
     if source.kind == "gguf":
-        return Tokenizer.from_gguf(source.metadata, limits)
+        return Tokenizer.from_gguf(source.metadata, limits, cache_dir() / "tokenizers")
     assert source.path is not None
     return Tokenizer.from_json(source.path, source.metadata or None, limits)

@@ -7,7 +7,7 @@ join the epilogue of the phase that makes them; rope, head norms and the KV appe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -39,7 +39,44 @@ def fuse(graph: Graph, target: Target, rows: int) -> tuple[Phase, ...]:
 
 def grouped(graph: Graph) -> Graph:
     """The graph with the compositions that phases are made of; a fused one is left as it is."""
-    return graph if graph.stage == "fused" else fuse_graph(graph, COMPOSITIONS)
+    return graph if graph.stage == "fused" else fuse_graph(_unscaled(graph), COMPOSITIONS)
+
+
+def _unscaled(graph: Graph) -> Graph:
+    """The graph with factors of a query moved into the scale of its scores: rotation is linear."""
+    gone: dict[str, str] = {}  # output of a scale that goes -> what it scaled
+    scales: dict[int, float] = {}
+    for node in graph.nodes:
+        if node.op != "scale":
+            continue
+        value, index = node.outputs[0], -1
+        while len(readers := graph.readers.get(value, ())) == 1:
+            index = readers[0]
+            if graph.nodes[index].op not in ("rope", "view") or value in graph.outputs:
+                break
+            value = graph.nodes[index].outputs[0]
+        after = graph.nodes[index]
+        if index >= 0 and after.op == "attention" and after.inputs[0] == value:
+            gone[node.outputs[0]] = node.inputs[0]
+            scales[index] = scales.get(index, 1.0) * cast("float", node.attrs["by"])
+    if not gone:
+        return graph
+    kept: list[Node] = []
+    for i, node in enumerate(graph.nodes):
+        if node.outputs[0] in gone:
+            continue
+        made = replace(node, inputs=tuple(_followed(gone, name) for name in node.inputs))
+        if i in scales:
+            scale = cast("float", node.attrs["scale"]) * scales[i]
+            made = replace(made, attrs={**node.attrs, "scale": scale})
+        kept.append(made)
+    return replace(graph, nodes=tuple(kept))
+
+
+def _followed(gone: Mapping[str, str], name: str) -> str:
+    while name in gone:
+        name = gone[name]
+    return name
 
 
 class _Walk:
@@ -180,9 +217,7 @@ class _Walk:
         shape = self.graph.values[q].shape
         heads, head = self.graph.size(str(shape[1])), self.graph.size(str(shape[2]))
         both = [Norm(w, cast("float", node.attrs[self._eps(j)])) for j, w in enumerate(norms)]
-        if len(both) == 1:
-            raise self._unsupported(node, "norms q but not k", "norm both or none")
-        q_norm, k_norm = both or (None, None)
+        q_norm, k_norm = (*both, None, None)[:2]
         made = Heads(
             heads=heads,
             kv_heads=self.graph.size(str(self.graph.values[k].shape[1])),
@@ -241,6 +276,7 @@ class _Walk:
             and not self.target.lazy
             and x is not None
             and x == self._fresh(Load(width, x.base))
+            and x.base not in (phase.load.base, phase.store)  # which other workers still read
         ):
             phase = replace(phase, out=x.base, add=True)
             self._emit(phase)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -69,8 +68,14 @@ class _Names:
     """Labels and layers of a plan's sites, from the names of what they read."""
 
     def __init__(self, plan: Plan) -> None:
-        self.of = cache(self._of)
         self._plan = plan
+        self._known: dict[int, tuple[str, int]] = {}
+
+    def of(self, at: int) -> tuple[str, int]:
+        """Label and layer of a site."""
+        if at not in self._known:
+            self._known[at] = self._of(at)
+        return self._known[at]
 
     def _of(self, at: int) -> tuple[str, int]:
         plan = self._plan

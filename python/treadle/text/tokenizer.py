@@ -12,6 +12,7 @@ import tokenizers
 
 from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
+from treadle.text import kept
 from treadle.text.gguf import gguf_spec
 from treadle.text.spec import Spec, added_tokens, json_spec
 from treadle.text.table import token_table
@@ -30,8 +31,8 @@ class Tokenizer:
     bos_id: int | None
     hash: str
 
-    def __init__(self, spec: Spec) -> None:
-        self.table = token_table(spec)
+    def __init__(self, spec: Spec, made: kept.Kept | None = None) -> None:
+        self.table = token_table(spec) if made is None else made.table()
         self.bos_id = spec.bos_id
         self.adds_bos = spec.adds_bos
         self._control = frozenset(
@@ -39,6 +40,9 @@ class Tokenizer:
         )
         self._parsing = _load(spec)
         self._plain = _without_special(self._parsing)
+        if made is not None:
+            self.hash = made.hash
+            return
         identity = f"{spec.text}\0{self.table.stop_ids}\0{spec.bos_id}\0{spec.adds_bos}"
         self.hash = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
@@ -58,12 +62,26 @@ class Tokenizer:
         return cls(json_spec(source, config, limits or Limits()))
 
     @classmethod
-    def from_gguf(cls, metadata: Mapping[str, Any], limits: Limits | None = None) -> Tokenizer:
-        """From the metadata of a GGUF file (`tokenizer.ggml.*`).
+    def from_gguf(
+        cls,
+        metadata: Mapping[str, Any],
+        limits: Limits | None = None,
+        folder: Path | None = None,
+    ) -> Tokenizer:
+        """From the metadata of a GGUF file (`tokenizer.ggml.*`). What takes long to derive is kept
+        in `folder`, if one is given, and read from there the next time.
 
         Raises ModelFormatError naming the key, LimitExceeded.
         """
-        return cls(gguf_spec(metadata, limits or Limits()))
+        limits = limits or Limits()
+        key = kept.key_of(metadata, limits) if folder is not None else ""
+        if folder is not None and (found := kept.read(folder, key)) is not None:
+            return cls(found.spec(), found)
+        spec = gguf_spec(metadata, limits)
+        made = cls(spec)
+        if folder is not None:
+            kept.write(folder, key, kept.pack(spec, made.table, made.hash))
+        return made
 
     @property
     def vocab_size(self) -> int:

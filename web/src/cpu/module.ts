@@ -98,19 +98,32 @@ function exhausted(cause: unknown): TreadleError {
   return new TreadleError("out_of_memory", "the module's memory is used up", { cause, hint });
 }
 
+/** A compiled module, or what fetches and compiles it. */
+export type ModuleSource = WebAssembly.Module | (() => Promise<WebAssembly.Module>);
+
+/** The two builds. Without `relaxed` the plain one runs. */
+export interface CpuModules {
+  readonly simd: ModuleSource;
+  readonly relaxed?: ModuleSource;
+}
+
 /**
- * The best module that computes right here. Relaxed SIMD may do anything with what overflows, and
- * some engines have it wrong: it is taken only after its self-test.
+ * The best module that computes right here. Relaxed SIMD is missing from some engines, may do
+ * anything with what overflows, and some have it wrong: it is taken only after its self-test.
  */
-export function chooseModule(simd: WebAssembly.Module, relaxed?: WebAssembly.Module): CpuModule {
-  for (const module of relaxed ? [relaxed, simd] : [simd]) {
-    const made = new CpuModule(module);
+export async function chooseModule({ simd, relaxed }: CpuModules): Promise<CpuModule> {
+  if (relaxed) {
     try {
-      made.call("tr_cpu_selftest");
-      return made;
+      return await tested(relaxed);
     } catch (error) {
-      if (module === simd) throw error;
+      if (error instanceof TreadleError && error.code === "network") throw error;
     }
   }
-  throw new TreadleError("no_device", "no CPU module runs here", { hint: "update the browser" });
+  return tested(simd);
+}
+
+async function tested(source: ModuleSource): Promise<CpuModule> {
+  const made = new CpuModule(typeof source === "function" ? await source() : source);
+  made.call("tr_cpu_selftest");
+  return made;
 }

@@ -11,13 +11,7 @@ import {
   type TokenRecord,
 } from "../executor.js";
 import { load } from "./load.js";
-import { chooseModule, type CpuModule } from "./module.js";
-
-/** The two builds, compiled. Without `relaxed` the plain one runs. */
-export interface CpuModules {
-  readonly simd: WebAssembly.Module;
-  readonly relaxed?: WebAssembly.Module;
-}
+import { chooseModule, type CpuModule, type CpuModules } from "./module.js";
 
 const HEAD = 15; // words before the lists, cpp/bind/wasm_cpu_draw.cc
 const KV_BYTES = 512 << 20; // of pages, unless the caller says how many
@@ -26,7 +20,7 @@ const SLACK = 1; // pages beyond one whole context: a sequence may grow while an
 
 /** Loads a bundle's weights and plans. Throws `no_device`, `out_of_memory`, `model_format_error`. */
 export async function openCpu(bundle: Bundle, options: ExecutorOptions, modules: CpuModules): Promise<Executor> {
-  const module = chooseModule(modules.simd, modules.relaxed);
+  const module = await chooseModule(modules);
   const tier = await load(module, bundle, options);
   const { vocab, context, page } = bundle.manifest.limits;
   if (page !== 16) {

@@ -7,7 +7,7 @@ masks, schedule) costs nothing until it takes longer than the step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -155,7 +155,8 @@ class MegaExecutable:
         runner = self._live().runner
         self._ended(runner.wait_done(step))
         self._flying = [tokens for tokens in self._flying if tokens.step != step]
-        return Sampled(*runner.drawn(step))
+        found: tuple[Any, ...] = runner.drawn(step)  # pyright: ignore[reportUnknownMemberType]
+        return Sampled(*found)
 
     def _settle(self) -> None:
         """Ends a step that nobody has sampled: its logits are kept, its tokens are nobody's."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import treadle.mega
 from treadle.errors import TreadleError
-from treadle.mega import CPU, Plan, compile, read, write
+from treadle.mega import CPU, Plan, read, write
 from treadle.mega.target import DECODE_ROWS, PREFILL_ROWS
 from treadle.models.wheel import cache_dir
 
@@ -48,6 +48,8 @@ def _plan(graph: Graph, rows: int, threads: int, slots: int, context: int) -> Pl
     try:
         found = read(folder)
     except TreadleError:  # none yet, or one that was damaged
+        from treadle.mega import compile
+
         found = compile(
             graph, replace(CPU, workers=threads), rows=rows, slots=slots, context=context,
             segment=SEGMENT,

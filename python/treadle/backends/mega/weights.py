@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
@@ -11,7 +12,7 @@ import numpy as np
 
 from treadle import _core
 from treadle.backends.params import tensor_of
-from treadle.mega.records import NONE, Code
+from treadle.mega.records import NONE, STRIP, Code
 from treadle.models.quant import dequantise
 from treadle.types import Tensor
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from treadle.mega import Plan
     from treadle.types import Weights
 
+_AT_ONCE = 1 << 20  # bytes packed before their pages are given back
 _MATRIX = (Code.EMBED, Code.LINEAR, Code.EXPERTS_UP, Code.EXPERTS_DOWN)
 
 
@@ -75,16 +77,36 @@ def packed_bytes(tensor: Tensor) -> int:
 def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
     """A matrix [rows, columns], or one an expert [experts, rows, columns], in strips of 16 rows.
 
-    What no kernel multiplies with as it is, is widened to float32.
+    What no kernel multiplies with as it is, is widened to float32. A mapped file's pages are given
+    back as they are packed, so that memory never holds both forms of a model.
     """
     if not has_kernel(tensor.format):
         tensor = Tensor(tensor.name, tensor.shape, "f32", dequantise(tensor))
     *experts, rows, columns = tensor.shape
     count = experts[0] if experts else 1
     data = np.ascontiguousarray(tensor.data).reshape(count, -1).view(np.uint8)
+    each = data.shape[1] // rows * STRIP  # bytes of a strip in the file
+    strips = max(1, _AT_ONCE // each)
     for source, target in zip(data, out.reshape(count, -1), strict=True):
-        _core.cpu_pack(tensor.format, rows, columns, source, target)
+        for first in range(0, -(-rows // STRIP), strips):
+            _core.cpu_pack(tensor.format, rows, columns, source, target, first, strips)
+            _give_back(source[first * each : (first + strips) * each])
     return (tensor.format, rows, columns, out, *experts)
+
+
+def _give_back(data: NDArray[np.uint8]) -> None:
+    """Tells the system that the pages behind part of a mapped file are not needed for now; they
+    are read again if they are. Memory of any other kind is left alone."""
+    base: Any = data
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    begin = data.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+    start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+    base.madvise(mmap.MADV_DONTNEED, start, begin + len(data) - start)
 
 
 @cache

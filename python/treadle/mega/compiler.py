@@ -10,7 +10,7 @@ from treadle.mega.plan import Plan, Shape
 from treadle.mega.sites import Bucket
 from treadle.mega.target import Target
 from treadle.mega.tasks import lower
-from treadle.mega.verify import verify
+from treadle.mega.verifier import verify
 
 SEGMENT = 256
 """Positions of a segment of attention, at least."""

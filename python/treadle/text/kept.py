@@ -1,0 +1,118 @@
+"""What building a tokeniser from GGUF metadata derives, as bytes that can be kept on disk.
+
+A vocabulary of 50,000 tokens takes a second to turn into tokenizer.json and a table of bytes, and
+a tenth of that to read back. What is kept is named by a hash of everything it follows from, this
+package's text included, and carries a hash of itself; the `tokenizers` library checks the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.limits import Limits
+from treadle.text.spec import Json, Spec, added_tokens
+from treadle.types import TokenKind, TokenTable
+
+_SIZE = 32  # bytes of the hash in front
+_MOST = 16  # tokenisers on disk; the oldest go
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """A tokeniser's parts: of the spec what is read after the table was made, and the table."""
+
+    text: str
+    added: list[Json]
+    size: int
+    bos_id: int | None
+    adds_bos: bool
+    at: str
+    data: list[bytes]
+    kinds: bytes
+    stop_ids: list[int]
+    strip_space: bool
+    hash: str
+
+    def spec(self) -> Spec:
+        """The spec without its vocabulary, which lies in `text`."""
+        data = {"added_tokens": self.added}
+        return Spec(self.text, data, self.size, self.bos_id, (), self.adds_bos, self.at)
+
+    def table(self) -> TokenTable:
+        """The table of bytes and kinds."""
+        kinds = tuple(map(list(TokenKind).__getitem__, self.kinds))
+        return TokenTable(tuple(self.data), kinds, tuple(self.stop_ids), self.strip_space)
+
+
+def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
+    """Names what follows from a GGUF file's tokeniser metadata in this version of the package."""
+    found = hashlib.blake2b(_package() + repr(limits).encode(), digest_size=20)
+    for name in sorted(metadata):
+        if name.startswith("tokenizer.ggml."):
+            value: Any = metadata[name]
+            found.update(msgspec.msgpack.encode((name, value)))
+    return found.hexdigest()
+
+
+def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
+    """A tokeniser as bytes."""
+    kept = Kept(
+        spec.text, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
+        spec.at, list(table.data), bytes(table.kinds), list(table.stop_ids), table.strip_space,
+        hash,
+    )  # fmt: skip
+    body = msgspec.msgpack.encode(kept)
+    return hashlib.blake2b(body, digest_size=_SIZE).digest() + body
+
+
+def unpack(data: bytes) -> Kept | None:
+    """The parts in bytes that `pack` made; None for any others."""
+    body = memoryview(data)[_SIZE:]
+    if hashlib.blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
+        return None
+    try:
+        kept = msgspec.msgpack.decode(body, type=Kept)
+    except msgspec.DecodeError:
+        return None
+    whole = len(kept.data) == len(kept.kinds) == kept.size
+    known = not kept.kinds or max(kept.kinds) < len(TokenKind)
+    return kept if whole and known else None
+
+
+def read(folder: Path, key: str) -> Kept | None:
+    """The tokeniser that `write` put there, or None."""
+    try:
+        return unpack((folder / key).read_bytes())
+    except OSError:
+        return None
+
+
+def write(folder: Path, key: str, data: bytes) -> None:
+    """Keeps what `pack` made, whole or not at all; a full or read-only disk costs only time."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, made = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(made, folder / key)
+        kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[:-_MOST]:
+            old.unlink()
+
+
+@cache
+def _package() -> bytes:
+    """A hash of this package's files: other code may derive other things."""
+    found = hashlib.blake2b(digest_size=20)
+    for path in sorted(Path(__file__).parent.glob("*.*")):
+        if path.suffix in (".py", ".toml"):
+            found.update(path.read_bytes())
+    return found.digest()
