@@ -25,6 +25,7 @@ $(VENV)/.base: pyproject.toml CMakeLists.txt scripts/system_packages.sh
 
 $(VENV)/.dev: $(VENV)/.base
 	@echo "installing test and developer packages" >&2
+	@PYTHON=$(PYTHON) scripts/system_packages.sh gpu || echo "tests of WGSL kernels will be skipped" >&2
 	@$(PY) -m pip install -q --disable-pip-version-check $(TORCH)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e ".[dev]"
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps "flashinfer-bench==0.1.2"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs from Debian or Ubuntu: a compiler, make, git, and venv support; with
 # the argument `node` also node and npm, which only the web part needs, with `browser` Chromium, in
-# which tests look at pages.
+# which tests look at pages, with `gpu` a Vulkan device in software, on which they run WGSL kernels.
 # Does nothing where all is there; where it may not install, it says what is missing and stops.
 set -euo pipefail
 
@@ -17,6 +17,8 @@ command -v c++ >/dev/null || missing+=(g++)
 command -v git >/dev/null || missing+=(git)
 [ "${1:-}" != node ] || command -v npm >/dev/null || missing+=(nodejs npm)
 [ "${1:-}" != browser ] || command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
+[ "${1:-}" != gpu ] || [ -e /usr/share/vulkan/icd.d/lvp_icd.x86_64.json ] ||
+  missing+=(mesa-vulkan-drivers libvulkan1)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 as_root=()

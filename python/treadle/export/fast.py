@@ -1,0 +1,94 @@
+"""Kernels of tier T2: float16 in workgroup memory, sums by subgroups, weights in planes.
+
+A matrix in planes is two buffers: the quants of every block as one vec4<u32>, as in the file, and
+the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.export.wgsl import Binding, Kernel, module
+
+WG = 256
+FORMATS = ("q4_0", "q4_1")
+"""What T2 reads in planes; other formats stay with T0's kernels."""
+
+COLUMNS = 16_384
+"""Most columns that a token staged as float16 may have: 32 KiB of workgroup memory."""
+
+
+def takes(format: str, columns: int) -> bool:
+    """Whether a matrix has a kernel here."""
+    return format in FORMATS and columns % 64 == 0 and columns < COLUMNS
+
+
+def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Blocks [n, size] as (quants [n, 4] uint32, scales uint32)."""
+    head = 2 if format == "q4_0" else 4
+    quants = np.ascontiguousarray(blocks[:, head:]).view(np.uint32)
+    scales = np.ascontiguousarray(blocks[:, :head]).reshape(-1).view(np.uint32)
+    return quants, scales
+
+
+def project(
+    op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
+    cap: float = 0.0, dialect: str = "naga", wg: int = WG, turn: int | None = None,
+) -> Kernel:  # fmt: skip
+    """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
+
+    turn: workgroups of the grid; each takes rows until none is left.
+    """
+    bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"))
+    if op == "linear_add":
+        bindings.append(Binding("y", "f32"))
+    if bias:
+        bindings.append(Binding("b", "f32"))
+    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
+    if op == "take_norm_linear":
+        bindings.append(Binding("batch", "u32"))
+        flags.add("rows")
+    bindings.append(Binding("out", "f32", write=True))
+    consts = _consts(rows, columns, eps, wg, turn or grid(rows, wg))
+    consts |= {"CAP": float(cap)} if cap else {}
+    return module("fast_project", bindings, consts, flags, enables=_enables(dialect))
+
+
+def gate_up_glu(
+    format: str, rows: int, columns: int, *, act: str, eps: float | None = None,
+    dialect: str = "naga", wg: int = WG, turn: int | None = None,
+) -> Kernel:  # fmt: skip
+    """rmsnorm_gate_up_glu; `rows`: of the output."""
+    bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
+    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
+    flags |= {"SILU"} if act == "silu" else set[str]()
+    consts = _consts(rows, columns, eps, wg, turn or grid(2 * rows, wg))
+    return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
+
+
+def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
+    """Workgroups that take four rows a subgroup in one turn."""
+    return -(-rows // (wg // subgroup * 4))
+
+
+def _operands(norm: bool) -> list[Binding]:
+    quad = "vec4<f32>"
+    bindings = [Binding("x", quad)] + ([Binding("norm", quad)] if norm else [])
+    return [*bindings, Binding("w", "vec4<u32>"), Binding("scales", "u32")]
+
+
+def _consts(
+    rows: int, columns: int, eps: float | None, wg: int, turn: int
+) -> dict[str, int | float]:
+    consts: dict[str, int | float] = {
+        "WG": wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
+        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": turn,
+    }  # fmt: skip
+    return consts | ({} if eps is None else {"EPS": float(eps)})
+
+
+def _enables(dialect: str) -> tuple[str, ...]:
+    return ("f16",) if dialect == "naga" else ("f16", "subgroups")

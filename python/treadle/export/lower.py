@@ -1,0 +1,329 @@
+"""The fused graph to dispatches of WebGPU: lists for decode, batch, prefill and sampling.
+
+Five dispatches a layer where a token of each sequence is run: norm and q, k, v; attention with its
+prologue; output projection onto the residual; norm, gate, up and activation; down projection onto
+the residual. A prefill splits attention in two, because a token reads keys of its own chunk.
+`decode` is for one token in all, `batch` for one of each sequence, `prefill` for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from treadle.errors import Unsupported
+from treadle.export import kernels
+from treadle.export.memory import BINDING, Cut, Matrices, Matrix, Slots
+from treadle.export.steps import BATCH, Plan, threads
+from treadle.export.tier import Tier
+from treadle.graph import Graph, Node, fuse
+
+FUSIONS = (
+    "take_norm_linear", "qkv", "qk_norm_rope_kv", "gate_up_glu", "rmsnorm_linear", "linear_add",
+)  # fmt: skip
+LISTS = ("decode", "batch", "prefill")
+
+
+def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING) -> Tier:
+    """Tier T0 of a model: float32 activations, float16 KV, core WebGPU with default limits.
+
+    weights: format, rows and columns of each param as the bundle stores it. Raises Unsupported
+    naming an op or format that has no kernel.
+    """
+    plan = Plan()
+    matrices = Matrices(weights, binding)
+    slots = Slots()
+    for name in LISTS:
+        _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, name).run()
+    vocab = graph.size(_vocab(graph))
+    _sampler(plan, vocab)
+    plan.buffers |= matrices.buffers | slots.buffers()
+    record = plan.record() | {
+        "vocab": vocab, "page": graph.size("B"), "layers": len(graph.state),
+        "dispatches": {name: len(steps) for name, steps in plan.lists.items()},
+    }  # fmt: skip
+    most = max(len(kernel.bindings) for kernel in plan.kernels.values())
+    needs = {"features": [], "limits": {"maxStorageBuffersPerShaderStage": most}}
+    return Tier(record, {"kernels.t0.wgsl": plan.text()}, needs)
+
+
+def _vocab(graph: Graph) -> str | int:
+    return graph.values[graph.outputs[0]].shape[-1]
+
+
+def _sampler(plan: Plan, vocab: int) -> None:
+    tile, pick, adjust = kernels.sampler(vocab)
+    count = kernels.tiles(vocab)
+    plan.buffers |= {
+        "draws": {"size": "32 * R"},
+        "mask": {"size": f"{4 * -(-vocab // 32)} * R"},
+        "tiles": {"size": f"{16 * count} * R"},
+        "drawn": {"size": "4 * R"},
+        "entries": {"size": "16 * E + 16"},
+        "penalties": {"size": "16 * R"},
+    }
+    same = {b.name: b.name for kernel in (tile, pick, adjust) for b in kernel.bindings}
+    plan.step("adjust", adjust, same, [threads("E")])
+    plan.step("sample", tile, same, [count, "R"])
+    plan.step("sample", pick, same, ["R"])
+
+
+class _Lowering:
+    """One list. Values of the graph lie in slots; views and packed q, k, v are names for others."""
+
+    def __init__(
+        self, graph: Graph, plan: Plan, matrices: Matrices, slots: Slots, name: str
+    ) -> None:
+        self.graph, self.plan, self.matrices = graph, plan, matrices
+        self.slots, self.list = slots, name
+        self.many = name != "decode"
+        self.same: dict[str, str] = {}  # a value -> the one whose buffer it is
+        self.done: set[int] = set()
+        self.left: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Adds every dispatch."""
+        self.plan.buffers["batch"] = {"size": BATCH}
+        for index, node in enumerate(self.graph.nodes):
+            if index not in self.done:
+                self._node(index, node)
+        for value in {self._root(v) for node in self.graph.nodes for v in node.outputs}:
+            self.slots.end(value)
+
+    def _node(self, index: int, node: Node) -> None:
+        lower = {
+            "embed": self._embed, "qkv": self._qkv, "linear": self._linear,
+            "linear_add": self._linear, "rmsnorm_linear": self._linear,
+            "rmsnorm": self._rmsnorm, "gate_up_glu": self._glu, "view": self._view,
+            "qk_norm_rope_kv": self._attention, "take_norm_linear": self._head,
+        }.get(node.op)  # fmt: skip
+        if lower is None:
+            raise Unsupported(
+                f"no WGSL kernel for {node.op}", at=self.graph.place(index),
+                hint="run this model on the CPU tier (wasm)",
+            )  # fmt: skip
+        lower(index, node)
+
+    # Values and their buffers.
+
+    def _root(self, value: str) -> str:
+        while value in self.same:
+            value = self.same[value]
+        return value
+
+    def _width(self, value: str) -> int:
+        return self.graph.size(self.graph.values[value].shape[-1])
+
+    def _in(self, value: str) -> str:
+        return self.slots.of(self._root(value))
+
+    def _out(self, value: str, width: int, inputs: tuple[str, ...], at: int) -> str:
+        """A slot for a value made by node `at`; inputs that end there free theirs afterwards."""
+        slot = self.slots.give(value, width)
+        for name in {self._root(v) for v in inputs}:
+            if self._last(name) <= at:
+                self.slots.end(name)
+        return slot
+
+    def _last(self, root: str) -> int:
+        """Index of the last node that reads a value under any of its names."""
+        names = {root, *(v for v in self.same if self._root(v) == root)}
+        last = -1
+        for name in names:
+            for index in self.graph.readers.get(name, ()):
+                node = self.graph.nodes[index]
+                last = max(last, index)
+                if node.op == "view":
+                    last = max(last, self._last(node.outputs[0]))
+                elif node.op == "rmsnorm":  # its reader may recompute it from the same input
+                    last = max(last, *self.graph.readers.get(node.outputs[0], (index,)))
+        return last
+
+    def _only_reader(self, value: str, *ops: str) -> tuple[int, Node] | None:
+        """The one node that reads a value, if it is one of these ops."""
+        readers = self.graph.readers.get(value, ())
+        if len(readers) != 1 or value in self.graph.outputs:
+            return None
+        node = self.graph.nodes[readers[0]]
+        return (readers[0], node) if node.op in ops else None
+
+    def _params(self, names: Mapping[str, str]) -> dict[str, str]:
+        return {key: self.matrices.vector(name) for key, name in names.items()}
+
+    def _tokens(self, count: str) -> str:
+        return f"ceil({count}, 4)" if self.many else count
+
+    # One method an op.
+
+    def _embed(self, index: int, node: Node) -> None:
+        table, out, by = node.inputs[0], node.outputs[0], 1.0
+        scaled = self._only_reader(out, "scale")
+        if scaled is not None:
+            self.done.add(scaled[0])
+            out, by = scaled[1].outputs[0], float(scaled[1].attrs["by"])  # pyright: ignore[reportArgumentType]
+        columns = self.matrices.columns(table)
+        slot = self._out(out, columns, (), index)
+        for cut in self.matrices.stacked([table]):
+            kernel = kernels.embed(cut.segments[0], columns, rows=(cut.rows, cut.first), by=by)
+            held = {"w": cut.buffer, "batch": "batch", "drawn": "drawn", "out": slot}
+            units = f"T * {kernels.embed_units(columns)}"
+            self.plan.step(self.list, kernel, held, [threads(units)])
+
+    def _view(self, index: int, node: Node) -> None:
+        self.same[node.outputs[0]] = node.inputs[0]
+
+    def _rmsnorm(self, index: int, node: Node) -> None:
+        reader = self._only_reader(node.outputs[0], "qkv", "gate_up_glu")
+        if reader is not None and reader[1].inputs[0] == node.outputs[0]:
+            return  # the reader recomputes it
+        x, norm = node.inputs
+        out, y = node.outputs[0], None
+        added = self._only_reader(out, "add")
+        if added is not None and len(set(added[1].inputs)) == 2:
+            y = next(v for v in added[1].inputs if v != out)
+            if self.slots.holds(self._root(y)):
+                self.done.add(added[0])
+                out = added[1].outputs[0]
+            else:
+                y = None
+        columns = self._width(x)
+        inputs = (x,) if y is None else (x, y)
+        held = {"x": self._in(x)} | self._params({"norm": norm})
+        held |= {} if y is None else {"y": self._in(y)}
+        held["out"] = self._out(out, columns, inputs, index if y is None else self._place(out))
+        eps = float(node.attrs["eps"])  # pyright: ignore[reportArgumentType]
+        rows = [n for n in self.graph.values[x].shape[:-1] if n != "T"]
+        if rows:
+            raise Unsupported("no WGSL kernel for this norm of heads", at=self.graph.place(index))
+        self.plan.step(self.list, kernels.rmsnorm(columns, eps, add=y is not None), held, ["T"])
+
+    def _place(self, value: str) -> int:
+        return self.graph.producers[value]
+
+    def _folded(self, value: str) -> tuple[str, str, float] | None:
+        """Input, weight and eps of the norm that made a value, if its reader recomputes it."""
+        index = self.graph.producers.get(value)
+        if index is None or self.graph.nodes[index].op != "rmsnorm" or self.slots.holds(value):
+            return None
+        node = self.graph.nodes[index]
+        return node.inputs[0], node.inputs[1], float(node.attrs["eps"])  # pyright: ignore[reportArgumentType]
+
+    def _project(
+        self, op: str, cuts: list[Cut], columns: int, stride: int, held: dict[str, str], **more: Any
+    ) -> None:
+        tokens = "R" if op == "take_norm_linear" else "T"
+        for cut in cuts:
+            kernel = kernels.project(
+                op, cut.segments, columns, many=self.many,
+                rows=(cut.rows, cut.first, stride), **more,
+            )  # fmt: skip
+            grid = [-(-cut.rows // kernels.WG), self._tokens(tokens)]
+            self.plan.step(self.list, kernel, held | {"w": cut.buffer}, grid)
+
+    def _qkv(self, index: int, node: Node) -> None:
+        x, names, bias = node.inputs[0], list(node.inputs[1:4]), node.inputs[4:]
+        norm = self._folded(x)
+        source = norm[0] if norm else x
+        width = sum(self._width(v) for v in node.outputs)
+        held = {"x": self._in(source)}
+        held |= self._params({"norm": norm[1]}) if norm else {}
+        held |= {"b": self.matrices.vector(*bias)} if bias else {}
+        packed = node.outputs[0]
+        self.same |= dict.fromkeys(node.outputs[1:], packed)
+        held["out"] = self._out(packed, width, (source,), index)
+        self._project(
+            "rmsnorm_linear" if norm else "linear", self.matrices.stacked(names),
+            self._width(source), width, held, eps=norm[2] if norm else None, bias=bool(bias),
+        )  # fmt: skip
+
+    def _linear(self, index: int, node: Node) -> None:
+        declared = dict(zip(node.declared.in_names, node.inputs, strict=False))
+        x, w, b = declared["x"], declared["w"], declared.get("b")
+        inputs = [x]
+        held = {"x": self._in(x)}
+        if node.op == "linear_add":
+            inputs.append(declared["y"])
+            held["y"] = self._in(declared["y"])
+        held |= self._params({"norm": declared["norm"]}) if "norm" in declared else {}
+        held |= {"b": self.matrices.vector(b)} if b else {}
+        width = self._width(node.outputs[0])
+        held["out"] = self._out(node.outputs[0], width, tuple(inputs), index)
+        eps: Any = node.attrs.get("eps")
+        self._project(
+            node.op, self.matrices.stacked([w]), self._width(x), width, held,
+            eps=eps if "norm" in declared else None, bias=b is not None,
+        )  # fmt: skip
+
+    def _glu(self, index: int, node: Node) -> None:
+        x, wg, wu = node.inputs
+        norm = self._folded(x)
+        source = norm[0] if norm else x
+        width = self._width(node.outputs[0])
+        held = {"x": self._in(source)}
+        held |= self._params({"norm": norm[1]}) if norm else {}
+        held["out"] = self._out(node.outputs[0], width, (source,), index)
+        for cut in self.matrices.paired([wg, wu]):
+            kernel = kernels.gate_up_glu(
+                cut.segments, self._width(source), act=str(node.attrs["act"]),
+                eps=norm[2] if norm else None, many=self.many, rows=(cut.first, width),
+            )  # fmt: skip
+            grid = [-(-cut.rows // 2 // kernels.WG), self._tokens("T")]
+            self.plan.step(self.list, kernel, held | {"w": cut.buffer}, grid)
+
+    def _attention(self, index: int, node: Node) -> None:
+        declared = dict(zip(node.declared.in_names, node.inputs, strict=False))
+        turned, version = node.outputs
+        reader = self._only_reader(version, "attention")
+        if reader is None or reader[1].inputs[0] != turned or not self._packed(declared):
+            raise Unsupported("this attention is not a decoder's", at=self.graph.place(index))
+        at, attention = reader
+        self.done.add(at)
+        H, d = (self.graph.size(n) for n in self.graph.values[turned].shape[1:])
+        heads = (H, self.graph.size(self.graph.values[declared["k"]].shape[1]), d)
+        page = self.graph.size("B")
+        attrs: dict[str, Any] = {**node.attrs, **attention.attrs}
+        attrs["rotary"] = self._width(declared["freq"])
+        norms = {key: declared[key] for key in ("q_norm", "k_norm") if key in declared}
+        state = self.graph.buffer_of(version)
+        words = 2 * page * heads[1] * heads[2] * 2
+        self.plan.buffers[state] = {"size": f"P * {words}", "kv": True}
+        held = {"qkv": self._in(declared["q"]), "batch": "batch", "kv": state}
+        held |= self._params({"freq": declared["freq"], **norms})
+        groups = H // kernels.group(heads)
+        out = attention.outputs[0]
+        if self.list != "prefill":
+            held["out"] = self._out(out, H * d, (declared["q"],), at)
+            kernel = kernels.attention_step(heads, page, attrs, norms)
+            self.plan.step(self.list, kernel, held, [groups, "T"])
+            return
+        held["out"] = held["q"] = self._out(turned, H * d, (declared["q"],), index)
+        kernel = kernels.qk_norm_rope_kv(heads, page, attrs, norms)
+        self.plan.step(self.list, kernel, held, [H + 2 * heads[1], "T"])
+        held["out"] = self._out(out, H * d, (turned,), at)
+        self.plan.step(self.list, kernels.attention(heads, page, attrs), held, [groups, "T"])
+
+    def _packed(self, declared: Mapping[str, str]) -> bool:
+        """Whether q, k and v are the three parts of one projection."""
+        index = self.graph.producers.get(self._root(declared["q"]))
+        if index is None or self.graph.nodes[index].op != "qkv":
+            return False
+        return len({self._root(declared[name]) for name in "qkv"}) == 1
+
+    def _head(self, index: int, node: Node) -> None:
+        declared = dict(zip(node.declared.in_names, node.inputs, strict=False))
+        out, cap = node.outputs[0], 0.0
+        capped = self._only_reader(out, "softcap")
+        if capped is not None:
+            self.done.add(capped[0])
+            out, cap = capped[1].outputs[0], float(capped[1].attrs["cap"])  # pyright: ignore[reportArgumentType]
+        if out != self.graph.outputs[0] or "b" in declared:
+            raise Unsupported("this head is not a decoder's", at=self.graph.place(index))
+        vocab = self._width(out)
+        self.plan.buffers["logits"] = {"size": f"R * {4 * vocab}"}
+        held = {"x": self._in(declared["x"]), "batch": "batch", "out": "logits"}
+        held |= self._params({"norm": declared["norm"]})
+        eps: Any = node.attrs["eps"]
+        self._project(
+            "take_norm_linear", self.matrices.stacked([declared["w"]]),
+            self._width(declared["x"]), vocab, held, eps=eps, cap=cap,
+        )  # fmt: skip

@@ -1,0 +1,116 @@
+/** The buffers of a plan, and the weights on their way from shards into them. */
+import { TreadleError, throwIfAborted } from "../errors.js";
+import type { Sizes } from "../expr.js";
+import type { Weight } from "../manifest.js";
+import type { Plan } from "../plan.js";
+import { allocating } from "./device.js";
+
+export type Buffers = ReadonlyMap<string, GPUBuffer>;
+
+const STORAGE = 0x80; // GPUBufferUsage, which exists only where WebGPU does
+const COPY_SRC = 0x04;
+const COPY_DST = 0x08;
+
+/** A shard's bytes by its number. */
+export type Shards = (index: number) => Promise<Uint8Array>;
+
+/** Every buffer of the plan at these capacities. Throws `out_of_memory`, `limit_exceeded`. */
+export function allocate(gpu: GPUDevice, plan: Plan, sizes: Sizes): Promise<Map<string, GPUBuffer>> {
+  return allocating(gpu, () => {
+    const made = new Map<string, GPUBuffer>();
+    for (const [name, spec] of plan.buffers) {
+      const bytes = Math.ceil(Math.max(16, spec.size(sizes)) / 4) * 4;
+      const most = gpu.limits.maxStorageBufferBindingSize;
+      if (bytes > most) {
+        const text = `buffer ${name} takes ${bytes} bytes, a binding of this GPU ${most}`;
+        throw new TreadleError("out_of_memory", text, { hint: "use a shorter context" });
+      }
+      const usage = STORAGE | COPY_SRC | COPY_DST;
+      made.set(name, gpu.createBuffer({ label: name, size: bytes, usage }));
+    }
+    return made;
+  });
+}
+
+/** What a shard's bytes go to: one copy. */
+interface Move {
+  readonly from: number;
+  readonly length: number;
+  readonly buffer: string;
+  readonly to: number;
+}
+
+/**
+ * Fills weight buffers shard by shard, each read once. `progress`: bytes uploaded of all.
+ * Throws what `shards` throws, `cancelled`, `model_format_error`.
+ */
+export async function upload(
+  gpu: GPUDevice,
+  plan: Plan,
+  tensors: ReadonlyMap<string, Weight>,
+  buffers: Buffers,
+  shards: Shards,
+  progress: (loaded: number, total: number) => void = () => {},
+  signal?: AbortSignal,
+): Promise<void> {
+  const moves = movesOf(plan, tensors);
+  let total = 0;
+  for (const list of moves.values()) for (const move of list) total += move.length;
+  let loaded = 0;
+  for (const shard of [...moves.keys()].sort((a, b) => a - b)) {
+    throwIfAborted(signal);
+    const bytes = await shards(shard);
+    for (const { from, length, buffer, to } of moves.get(shard)!) {
+      if (from + length > bytes.length) throw cut(shard);
+      write(gpu.queue, buffers.get(buffer)!, to, bytes.subarray(from, from + length));
+      loaded += length;
+    }
+    progress(loaded, total);
+    await gpu.queue.onSubmittedWorkDone(); // no more than a shard waits in staging memory
+  }
+}
+
+/** Queue writes take whole words: a tail, which only the last piece of a matrix has, is padded. */
+function write(queue: GPUQueue, buffer: GPUBuffer, to: number, bytes: Uint8Array): void {
+  const whole = bytes.length & ~3;
+  if (whole) queue.writeBuffer(buffer, to, bytes as Uint8Array<ArrayBuffer>, 0, whole);
+  if (whole === bytes.length) return;
+  const tail = new Uint8Array(4);
+  tail.set(bytes.subarray(whole));
+  queue.writeBuffer(buffer, to + whole, tail);
+}
+
+/** Shard -> copies. Rows of a tensor are a range of its bytes; its pieces may end in mid-row. */
+function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, Move[]> {
+  const moves = new Map<number, Move[]>();
+  for (const [buffer, { weights }] of plan.buffers) {
+    for (const part of weights) {
+      const tensor = tensors.get(part.tensor);
+      if (!tensor) throw new TreadleError("model_format_error", "has no such tensor", { at: part.tensor });
+      const size = tensor.pieces.reduce((sum, piece) => sum + piece[2], 0);
+      const row = size / tensor.rows;
+      const first = part.row * row;
+      const last = (part.row + part.rows) * row;
+      if (!Number.isInteger(row) || last > size) {
+        throw new TreadleError("model_format_error", "its rows do not fit its bytes", { at: part.tensor });
+      }
+      let at = 0;
+      for (const [shard, offset, length] of tensor.pieces) {
+        const begin = Math.max(first, at);
+        const end = Math.min(last, at + length);
+        if (begin < end) {
+          const to = part.offset + begin - first;
+          const list = moves.get(shard) ?? [];
+          list.push({ from: offset + begin - at, length: end - begin, buffer, to });
+          moves.set(shard, list);
+        }
+        at += length;
+      }
+    }
+  }
+  return moves;
+}
+
+function cut(shard: number): TreadleError {
+  return new TreadleError("integrity", "is shorter than its plan says", { at: `shard ${shard}` });
+}

@@ -1,0 +1,31 @@
+// rmsnorm_gate_up_glu of tier T2: two outputs a subgroup, from two rows each; see lib/fast_rows.
+//#use fast_rows
+
+fn act(v: f32) -> f32 {
+//#if SILU
+  return v / (1.0 + exp(-v));
+//#else
+  let z = 0.7978845608028654 * (v + 0.044715 * v * v * v);
+  return v / (1.0 + exp(-2.0 * z));
+//#end
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_invocation_id) own: u32, @builtin(subgroup_size) size: u32,
+  @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) groups: u32
+) {
+  lane = own;
+  lanes = size;
+  stage(group.y, local, subgroup, groups);
+  for (var first = (group.x * groups + subgroup) * 2u; first < ROWS; first += TURN * groups * 2u) {
+    let next = min(first + 1u, ROWS - 1u);
+    let sum = four_rows(vec4<u32>(first, next, ROWS + first, ROWS + next));
+    if (lane == 0u) {
+      let at = group.y * STRIDE + FIRST + first;
+      out[at] = act(sum.x) * sum.z;
+      if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
+    }
+  }
+}

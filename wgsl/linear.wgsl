@@ -1,0 +1,2 @@
+// out = x · wᵀ (+ b), one row a thread.
+//#use project
