@@ -175,9 +175,7 @@ def _turns() -> list[dict[str, Any]]:
             ("get_weather", {"city": "Köln", "days": 3, "tags": ["a", "}"], "deep": {"a": "7"}})
         ]
         text = entry.render_calls(calls)
-        found.append(
-            {"format": entry.name, "text": text, "rendered": calls, **_read(entry, text)}
-        )
+        found.append({"format": entry.name, "text": text, "rendered": calls, **_read(entry, text)})
     return found
 
 

@@ -51,9 +51,7 @@ def _codes() -> str:
             found[kind.code] = kind.http_status
             queue += kind.__subclasses__()
     rows = "".join(f"  {code}: {status},\n" for code, status in sorted(found.items()))
-    return (
-        f"{HEAD}/** Error codes and their HTTP status. */\nexport const STATUS = {{\n{rows}}} as const;\n"
-    )
+    return f"{HEAD}/** Error codes and their HTTP status. */\nexport const STATUS = {{\n{rows}}} as const;\n"
 
 
 def _limits() -> str:
@@ -91,13 +89,13 @@ def _bodies() -> str:
 
 
 def _compact(table: dict[str, Any]) -> dict[str, Any]:
-    """The same shapes in fewer bytes: what both bodies hold stands once, null is a flag, and an
-    object that names its members has no others."""
+    """The same shapes in fewer bytes: what both bodies hold stands once, null is a flag, and what
+    names its members is an object that has no others."""
     found = cast("dict[str, Any]", _short(table))
     chat, completion = found["ChatBody"], found["CompletionBody"]
     both = chat["properties"], completion["properties"]
     shared = {name: shape for name, shape in both[0].items() if both[1].get(name) == shape}
-    found["Shared"] = {"type": "object", "properties": shared}
+    found["Shared"] = {"properties": shared}
     for body in (chat, completion):
         body["extends"] = "Shared"
         for name in shared:
@@ -113,6 +111,7 @@ def _short(value: Any) -> Any:
     found = {key: _short(item) for key, item in cast("dict[str, Any]", value).items()}
     if found.get("additionalProperties") is False and "properties" in found:
         del found["additionalProperties"]
+        del found["type"]
     options = found.get("anyOf")
     if isinstance(options, list) and {"type": "null"} in options:
         rest = [option for option in cast("list[Any]", options) if option != {"type": "null"}]

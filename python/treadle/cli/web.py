@@ -88,9 +88,14 @@ def _state(model: Model, tiers: Sequence[str]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="treadle web", description="A chat page that runs in the browser.")
     parser.add_argument(
-        "source", nargs="?", metavar="MODEL", help="alias, model file or folder, or a bundle's folder"
+        "source",
+        nargs="?",
+        metavar="MODEL",
+        help="alias, model file or folder, or a bundle's folder",
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"the same (default: {DEFAULT_MODEL})")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help=f"the same (default: {DEFAULT_MODEL})"
+    )
     parser.add_argument("--port", type=_port, default=8080, help="0 = any free one (default: 8080)")
     parser.add_argument("--tiers", metavar="T,T", help="what the bundle holds (default: all)")
     parser.add_argument("--no-open", action="store_true", help="leave the browser closed")
