@@ -51,7 +51,7 @@ def _codes() -> str:
             found[kind.code] = kind.http_status
             queue += kind.__subclasses__()
     rows = "".join(f"  {code}: {status},\n" for code, status in sorted(found.items()))
-    return f"{HEAD}/** Error codes and their HTTP status. */\nexport const STATUS = {{\n{rows}}} as const;\n"
+    return f"{HEAD}/** Error codes and their HTTP status. */\n{_table('STATUS', rows)}"
 
 
 def _limits() -> str:
@@ -61,7 +61,11 @@ def _limits() -> str:
     )
     values = asdict(Limits())
     rows = "".join(f"  {_camel(name)}: {values[name]},\n" for name in wanted)
-    return f"{HEAD}/** Budgets of one request and of the queue. */\nexport const LIMITS = {{\n{rows}}} as const;\n"
+    return f"{HEAD}/** Budgets of one request and of the queue. */\n{_table('LIMITS', rows)}"
+
+
+def _table(name: str, rows: str) -> str:
+    return f"export const {name} = {{\n{rows}}} as const;\n"
 
 
 def _bodies() -> str:

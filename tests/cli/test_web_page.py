@@ -66,5 +66,5 @@ def test_a_page_that_was_not_built_says_how(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(web, "_PACKAGE", tmp_path / "python" / "treadle")
-    with pytest.raises(NotFound, match="npm run dist"):
+    with pytest.raises(NotFound, match="make page"):
         web.page_folder()

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def page_folder() -> Path:
-    """Where the built page lies: in an installed package, or in a checkout after `make web`.
+    """Where the built page lies: in an installed package, or in a checkout after `make page`.
 
     Raises NotFound when it was not built.
     """
@@ -53,7 +53,7 @@ def page_folder() -> Path:
     raise NotFound(
         "the browser page is not built",
         at=str(_PACKAGE.parents[1] / "web" / "dist"),
-        hint="run `npm ci && npm run dist` in web/, after `make wasm`",
+        hint="run `make page`",
     )
 
 
