@@ -10,7 +10,7 @@ QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
 LINT := python tests scripts benchmarks cpp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo core wasm check test test-core test-web bench size fuzz clean format
+.PHONY: help setup demo core wasm page check test test-core test-web bench size fuzz clean format
 
 help:            ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -65,8 +65,12 @@ test-core: $(VENV)/.dev  ## the C++ unit tests, against the very core that Pytho
 	@$(VENV)/bin/cmake --build build/core
 	@$(VENV)/bin/ctest --test-dir build/core --output-on-failure --no-tests=error
 
-test-web: wasm web/node_modules/.installed  ## the npm package in node, against the native engine's corpus
-	@cd web && npm run --silent dist && npm test --silent
+page: wasm web/node_modules/.installed  ## the browser page that `treadle web` serves, web/dist
+	@cd web && npm run --silent dist
+
+test-web: page  ## the npm package in node and in Chromium, against the native engine's corpus
+	@PYTHON=$(PYTHON) scripts/system_packages.sh browser
+	@cd web && npm test --silent && npm run --silent test:browser
 
 test: check test-core test-web  ## everything CI runs; K=grammar for one part
 	@scripts/run_tests.sh $(K)

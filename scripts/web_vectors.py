@@ -1,4 +1,4 @@
-"""What the npm package's tests compare with: what Python answers to the same questions."""
+"""What the npm package's tests compare with: what the Python side answers to the same questions."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def _prompts() -> dict[str, Any]:
 
 
 def _clock() -> datetime:
-    return datetime(2026, 7, 4, 12)
+    return datetime(2026, 7, 4, 12)  # local time, as templates read it
 
 
 def _format_of(stem: str) -> ToolFormat:

@@ -51,8 +51,7 @@ def _codes() -> str:
             found[kind.code] = kind.http_status
             queue += kind.__subclasses__()
     rows = "".join(f"  {code}: {status},\n" for code, status in sorted(found.items()))
-    head = f"{HEAD}/** Error codes and their HTTP status. */\n"
-    return f"{head}export const STATUS = {{\n{rows}}} as const;\n"
+    return f"{HEAD}/** Error codes and their HTTP status. */\n{_table('STATUS', rows)}"
 
 
 def _limits() -> str:
@@ -62,8 +61,11 @@ def _limits() -> str:
     )
     values = asdict(Limits())
     rows = "".join(f"  {_camel(name)}: {values[name]},\n" for name in wanted)
-    head = f"{HEAD}/** Budgets of one request and of the queue. */\n"
-    return f"{head}export const LIMITS = {{\n{rows}}} as const;\n"
+    return f"{HEAD}/** Budgets of one request and of the queue. */\n{_table('LIMITS', rows)}"
+
+
+def _table(name: str, rows: str) -> str:
+    return f"export const {name} = {{\n{rows}}} as const;\n"
 
 
 def _bodies() -> str:
@@ -91,13 +93,13 @@ def _bodies() -> str:
 
 
 def _compact(table: dict[str, Any]) -> dict[str, Any]:
-    """The same shapes in fewer bytes: what both bodies hold stands once, null is a flag, and an
-    object that names its members has no others."""
+    """The same shapes in fewer bytes: what both bodies hold stands once, null is a flag, and what
+    names its members is an object that has no others."""
     found = cast("dict[str, Any]", _short(table))
     chat, completion = found["ChatBody"], found["CompletionBody"]
     both = chat["properties"], completion["properties"]
     shared = {name: shape for name, shape in both[0].items() if both[1].get(name) == shape}
-    found["Shared"] = {"type": "object", "properties": shared}
+    found["Shared"] = {"properties": shared}
     for body in (chat, completion):
         body["extends"] = "Shared"
         for name in shared:
@@ -113,6 +115,7 @@ def _short(value: Any) -> Any:
     found = {key: _short(item) for key, item in cast("dict[str, Any]", value).items()}
     if found.get("additionalProperties") is False and "properties" in found:
         del found["additionalProperties"]
+        del found["type"]
     options = found.get("anyOf")
     if isinstance(options, list) and {"type": "null"} in options:
         rest = [option for option in cast("list[Any]", options) if option != {"type": "null"}]

@@ -79,14 +79,17 @@ const engine = {
   setup: ({ onResolve }) =>
     onResolve({ filter: /\/src\/treadle\.js$/ }, () => ({ path: "./treadle.js", external: true })),
 };
-const page = { demo: "demo/main.ts", sw: "demo/sw.ts" };
-await build({ ...shared, entryPoints: page, outdir: "dist", plugins: [engine] });
+await build({ ...shared, entryPoints: { demo: "demo/main.ts" }, outdir: "dist", plugins: [engine] });
 for (const name of ["index.html", "style.css", "icon.svg", "manifest.webmanifest"]) {
   await copyFile(new URL(`demo/${name}`, root), new URL(name, dist));
 }
 for (const name of ["core", "cpu-simd", "cpu-relaxed"]) {
   await copyFile(new URL(`../build/wasm/${name}.wasm`, root), new URL(`${name}.wasm`, dist));
 }
+// What the page keeps for the time without a network: all that it may come to load.
+const kept = (await readdir(dist)).filter((name) => name.includes(".") && !["index.js", "node.js"].includes(name));
+const define = { FILES: JSON.stringify(kept.sort()) };
+await build({ ...shared, entryPoints: { sw: "demo/sw.ts" }, outdir: "dist", define });
 
 /** Bytes of what the entries load at once, and of each chunk that comes later. */
 function sizes({ outputs }) {

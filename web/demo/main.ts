@@ -161,4 +161,12 @@ $("drawer").addEventListener("click", () => toggleSide(!$("side").classList.cont
 refresh();
 void models.add("bundle/");
 // After the first visit the page opens without a network.
-if ("serviceWorker" in navigator) void navigator.serviceWorker.register("sw.js").catch(() => undefined);
+if ("serviceWorker" in navigator) void keep().catch(() => undefined);
+
+async function keep(): Promise<void> {
+  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.ready;
+  // The model served here was asked for before anybody listened.
+  const cache = await caches.open("treadle-page");
+  await cache.add("bundle/manifest.json");
+}

@@ -14,7 +14,9 @@ interface Worker {
 const worker = globalThis as unknown as Worker;
 
 const NAME = "treadle-page";
-const PAGE = ["./", "style.css", "icon.svg", "manifest.webmanifest", "demo.js", "treadle.js", "worker.js", "core.wasm"];
+/** Every file beside this one, written in by the build. */
+declare const FILES: readonly string[];
+const PAGE = ["./", ...FILES];
 const WAIT_MS = 3000; // a server that says nothing is one that is not there
 
 worker.addEventListener("install", (event) => {

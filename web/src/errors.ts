@@ -72,11 +72,6 @@ export class TreadleError extends Error {
     return STATUS_OF[this.code] ?? 500;
   }
 
-  /** The same error elsewhere: `at` becomes the given one. */
-  placed(at: string): TreadleError {
-    return new TreadleError(this.code, this.text, { ...this.#fields(), at });
-  }
-
   /** What crosses to another thread; `revive` makes the error of it. */
   toJSON(): Record<string, unknown> {
     return { code: this.code, text: this.text, ...this.#fields() };

@@ -9,6 +9,23 @@ import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
 
+const gpu: Tier = {
+  name: "t0",
+  open: async (bundle, options) => {
+    const [{ openDevice }, { openGpu }] = await Promise.all([
+      import("./gpu/device.js"),
+      import("./gpu/open.js"),
+    ]);
+    const device = await openDevice();
+    if (device.software && options.tier !== "t0") {
+      device.gpu.destroy();
+      const text = `${device.name} is a processor that plays a GPU: the CPU tier is faster`;
+      throw new TreadleError("no_device", text, { hint: 'ask for it with tier "t0"' });
+    }
+    return openGpu(bundle, options, device);
+  },
+};
+
 const cpu: Tier = {
   name: "cpu",
   alias: "wasm",
@@ -18,18 +35,14 @@ const cpu: Tier = {
       const hint = "leave out worker: false";
       throw invalidRequest("worker", "the CPU tier runs in workers only", hint);
     }
-    const relaxed = compileCore(beside("cpu-relaxed.wasm")).catch(() => undefined);
-    const [{ openCpu }, simd, fast] = await Promise.all([
-      import("./cpu/run.js"),
-      compileCore(beside("cpu-simd.wasm")),
-      relaxed,
-    ]);
-    return openCpu(bundle, options, { simd, ...(fast ? { relaxed: fast } : {}) });
+    const { openCpu } = await import("./cpu/run.js");
+    const simd = () => compileCore(beside("cpu-simd.wasm"));
+    return openCpu(bundle, options, { simd, relaxed: () => compileCore(beside("cpu-relaxed.wasm")) });
   },
 };
 
 /** The best first. */
-const TIERS: readonly Tier[] = [cpu];
+const TIERS: readonly Tier[] = [gpu, cpu];
 
 /** Opens a model in this very thread. */
 export async function openHere(source: Source, options: ExecutorOptions): Promise<LocalEngine> {

@@ -5,6 +5,7 @@ import { tokenTable } from "../src/grammar/tokenizer.js";
 import { packVocab } from "../src/grammar/vocab.js";
 import type { ToolFormat } from "../src/types.js";
 import { freshCore, repositoryFile } from "./support.js";
+import { Words } from "./scripted.js";
 import { Toy, type ToyOptions } from "./toy.js";
 
 export async function data<T>(name: string): Promise<T> {
@@ -16,14 +17,11 @@ export const table = tokenTable(tokenizer, { eos_token: "<|im_end|>" });
 export const vocab = packVocab(table);
 export const formats = await data<Record<string, ToolFormat>>("formats.json");
 const chatml = await repositoryFile("tests/text/templates/chatml.jinja");
-const pieces = table.data.map((bytes) => String.fromCharCode(...bytes));
-const byBytes = new Map(pieces.map((piece, id) => [piece, id]));
+const words = new Words(table);
 
 /** The id of a piece. */
 export function id(text: string): number {
-  const found = byBytes.get(bytewise(text));
-  if (found === undefined) throw new Error(`no token ${text}`);
-  return found;
+  return words.id(text);
 }
 
 export interface ModelOptions extends EngineOptions {
@@ -70,37 +68,7 @@ export async function model(options: ModelOptions = {}): Promise<Model> {
 }
 
 export function toyOf(options: ModelOptions = {}): Toy {
-  // Quotes, closing brackets and ends are liked, so that free JSON is not endless.
-  const liked = ['"', "}", "]", "<|im_end|>"].map((text) => [id(text), 1.2] as const);
-  const script = options.script ? { prefer: scripted(options.script) } : {};
-  return new Toy({ vocab: table.data.length, likes: new Map(liked), ...script, ...options.toy });
-}
-
-/** Says the rest of the text whose key the prompt holds, then the end. Everything in bytes. */
-function scripted(script: Record<string, string>): (context: readonly number[]) => number | undefined {
-  const lines = Object.entries(script).map(([key, text]) => [bytewise(key), bytewise(text)] as const);
-  const turn = "<|im_start|>assistant\n";
-  return (context) => {
-    const whole = context.map((token) => pieces[token]).join("");
-    const last = whole.lastIndexOf(turn);
-    const prompt = last < 0 ? whole : whole.slice(0, last);
-    const line = lines.findLast(([key]) => prompt.includes(key));
-    if (!line) return undefined;
-    const [key, text] = line;
-    const begun = last < 0 ? whole.slice(whole.lastIndexOf(key) + key.length) : whole.slice(last + turn.length);
-    if (!text.startsWith(begun)) return undefined;
-    const rest = text.slice(begun.length);
-    if (!rest) return table.stopIds[0];
-    for (let size = Math.min(rest.length, 16); size > 0; size -= 1) {
-      const found = byBytes.get(rest.slice(0, size));
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  };
-}
-
-function bytewise(text: string): string {
-  return String.fromCharCode(...new TextEncoder().encode(text));
+  return new Toy({ ...words.toy(options.script), ...options.toy });
 }
 
 /** Everything of an async iterable. */

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("treadle.cli.serve", "serve a model behind OpenAI-style endpoints"),
     "pull": ("treadle.cli.pull", "fetch a model into the cache"),
     "bench": ("treadle.cli.bench", "measure decode speed"),
+    "web": ("treadle.cli.web", "chat with a model that runs in the browser"),
     "export": ("treadle.export.command", "write a model as a bundle for the browser"),
     "kernels": ("treadle.kernels.command", "check, summarise, merge and export kernel datasets"),
     "mega": ("treadle.cli.mega", "trace a model's steps, draw the tasks of a layer"),

@@ -1,7 +1,8 @@
 /**
  * Checks a value against a shape. The shapes are generated from the Python server's types, so both
  * sides refuse the same bodies: JSON Schema as far as bodies need it, in which `null: true` allows
- * null, `extends` names a shape whose members count too, and named members are all there are.
+ * null, `extends` names a shape whose members count too, and what names members is an object without
+ * others.
  */
 import { invalidRequest, limitExceeded } from "../errors.js";
 import { LIMITS } from "../generated/limits.js";
@@ -42,8 +43,9 @@ export function check(value: unknown, shape: Shape, shapes: Shapes, at = "", dep
   if (shape.enum && !shape.enum.includes(value)) {
     throw invalidRequest(at || "/", `got ${show(value)}`, `one of ${shape.enum.map(show).join(", ")}`);
   }
-  if (shape.type !== undefined && !hasType(value, shape.type)) {
-    throw invalidRequest(at || "/", `expected ${shape.type}, got ${typeName(value)}`);
+  const type = typeOf(shape);
+  if (type !== undefined && !hasType(value, type)) {
+    throw invalidRequest(at || "/", `expected ${type}, got ${typeName(value)}`);
   }
   if (typeof value === "string") checkText(value, shape, at);
   else if (typeof value === "number") checkNumber(value, shape, at);
@@ -80,9 +82,10 @@ function checkObject(value: JsonObject, shape: Shape, shapes: Shapes, at: string
 /** The alternative that the value's type, and its `type` member, choose decides. */
 function checkAny(value: unknown, shapes_: readonly Shape[], shapes: Shapes, at: string, depth: number): void {
   const options = shapes_.map((shape) => (shape.$ref === undefined ? shape : shapes[shape.$ref]!));
-  let fitting = options.filter((shape) =>
-    shape.type === undefined ? !shape.enum || typeof shape.enum[0] === typeof value : hasType(value, shape.type),
-  );
+  let fitting = options.filter((shape) => {
+    const type = typeOf(shape) ?? (shape.enum && typeof shape.enum[0]);
+    return type === undefined || hasType(value, type);
+  });
   if (fitting.length > 1 && isMap(value)) {
     const tagged = fitting.filter((shape) => shape.properties?.["type"]?.enum?.includes(value["type"]));
     if (!tagged.length && value["type"] === undefined) {
@@ -123,6 +126,10 @@ function checkNumber(value: number, shape: Shape, at: string): void {
 function checkSize(size: number, low = 0, high = Infinity, what: string, at: string): void {
   if (size < low) throw invalidRequest(at || "/", `has ${size} ${what}`, `at least ${low}`);
   if (size > high) throw invalidRequest(at || "/", `has ${size} ${what}`, `at most ${high}`);
+}
+
+function typeOf(shape: Shape): string | undefined {
+  return shape.type ?? (shape.properties && "object");
 }
 
 function hasType(value: unknown, type: string): boolean {
