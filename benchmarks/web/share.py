@@ -95,8 +95,8 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
         outs = [gpu.storage(4 * n) for _ in range(2)]
         batch, run = gpu.storage(256), gpu.uniform({"T": 1, "R": 1})
         best: dict[str, Any] = {}
-        for wg, turns in ((256, 1), (128, 1), (64, 1), (256, 2), (128, 2)):
-            turn = max(1, fast.grid(count, wg, gpu.subgroup) // turns)
+        for wg, turns in ((256, 1), (128, 1), (64, 1), (256, 2), (256, 3), (128, 2), (128, 4)):
+            turn = max(1, -(-count // (wg // gpu.subgroup * 4)) // turns)
             if op == "glu":
                 kernel = fast.gate_up_glu("q4_0", n, k, act="silu", eps=1e-5, wg=wg, turn=turn)
             else:

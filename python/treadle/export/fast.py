@@ -95,9 +95,13 @@ def splits() -> str:
     return f"min({SPLITS}, ceil(L, {SHARE}))"
 
 
+MOST = 1024
+"""Workgroups of a projection; beyond them each takes further rows, with what it has staged."""
+
+
 def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
-    """Workgroups that take four rows a subgroup in one turn."""
-    return -(-rows // (wg // subgroup * 4))
+    """Workgroups that take four rows a subgroup in one turn, at most MOST."""
+    return min(-(-rows // (wg // subgroup * 4)), MOST)
 
 
 def _operands(norm: bool) -> list[Binding]:
