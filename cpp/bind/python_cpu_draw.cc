@@ -1,8 +1,10 @@
 #include "bind/python_cpu_draw.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "bind/python_error.h"
@@ -111,8 +113,8 @@ template <class T>
 using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 // The rule of a step's last tasks, row after row.
-nb::tuple draw_rows(Matrix<const float> logits, std::optional<Matrix<const int32_t>> masks,
-                    nb::handle params) {
+nb::tuple draw_rows(const std::string& isa, Matrix<const float> logits,
+                    std::optional<Matrix<const int32_t>> masks, nb::handle params) {
   const size_t vocab = logits.shape(1);
   Rules rules(params);
   cpu::Draw draw;
@@ -125,6 +127,8 @@ nb::tuple draw_rows(Matrix<const float> logits, std::optional<Matrix<const int32
     tops = std::max(tops, static_cast<size_t>(std::max(rule.logprobs, 0)));
   }
   if (!fits) raise(invalid_request("params", "do not fit logits [R, V], masks [R, V / 32]"));
+  const cpu::Kernels* kernels = cpu::kernels(unwrap(cpu::isa_of(isa)));
+  if (!kernels) raise(invalid_request("isa", "this machine or build lacks " + isa));
   cpu::DrawnRows drawn;
   drawn.reset(rules.rows(), tops);
   cpu::SampleScratch scratch;
@@ -132,7 +136,7 @@ nb::tuple draw_rows(Matrix<const float> logits, std::optional<Matrix<const int32
   for (size_t r = 0; r < rules.rows(); ++r) {
     const auto* mask = masks ? reinterpret_cast<const uint32_t*>(masks->data()) : nullptr;
     drawn.set(r,
-              cpu::draw_row(logits.data() + r * vocab, vocab,
+              cpu::draw_row(*kernels, logits.data() + r * vocab, vocab,
                             mask ? mask + r * masks->shape(1) : nullptr, draw.rules[r], scratch,
                             drawn.top_ids.data() + r * tops, drawn.top_logprobs.data() + r * tops));
   }
@@ -142,7 +146,8 @@ nb::tuple draw_rows(Matrix<const float> logits, std::optional<Matrix<const int32
 }  // namespace
 
 void bind_cpu_draw(nb::module_& module) {
-  module.def("cpu_draw", &draw_rows, nb::arg("logits"), nb::arg("masks").none(), nb::arg("params"),
+  module.def("cpu_draw", &draw_rows, nb::arg("isa"), nb::arg("logits"), nb::arg("masks").none(),
+             nb::arg("params"),
              "Draws a token for each row of logits [R, V] f32 under masks [R, V / 32] of legal "
              "tokens, as a SampleBatch says: ids, status, logprobs, top_ids, top_logprobs.");
 }

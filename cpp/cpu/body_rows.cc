@@ -58,7 +58,7 @@ void run_sample(const StepView& step, const Task& task) {
       }
       const float* logits = step.at(task.in_off) + row * site.in_stride * 4;
       const RowRule rule = row < draw.rules.size() ? draw.rules[row] : RowRule{};
-      made = draw_row(logits, site.k, mask, rule, step.scratch.sample,
+      made = draw_row(step.kernels, logits, site.k, mask, rule, step.scratch.sample,
                       drawn.top_ids.data() + row * drawn.tops,
                       drawn.top_logprobs.data() + row * drawn.tops);
     }

@@ -14,6 +14,8 @@
 
 namespace treadle::cpu {
 
+inline constexpr size_t kNoiseBlocks = 16;  // of Philox that are made together, four words each
+
 enum class Gate : uint8_t { silu, gelu_tanh };
 
 // y[t * stride + row] = sum over columns of w[row] * x[t], for the rows of strips first ..
@@ -50,6 +52,9 @@ struct Kernels {
   void (*attend)(const AttentionItem& item, size_t segment, const AttentionPartials& out);
   void (*fold)(const AttentionItem& item, const AttentionPartials& parts, float* out,
                size_t query_stride, size_t head_stride);
+  // words[j * kNoiseBlocks + b]: word j of the Philox4x32-10 block of counter (step, block + b, 0,
+  // 0) under `key`, low half first.
+  void (*noise)(uint64_t key, uint32_t step, uint32_t block, uint32_t* words);
 };
 
 // Null if this build or this machine lacks the set.

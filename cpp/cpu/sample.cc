@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kOut = -std::numeric_limits<float>::infinity();  // a token that is not drawn
 constexpr float kMostNoise = 22.8759f;  // no noise is greater: 33 ln 2, rounded up
-constexpr size_t kLanes = 8;            // partial sums and Philox blocks that go together
+constexpr size_t kLanes = 8;            // partial results that go together
 
 struct Best {
   float value = 0;
@@ -161,65 +161,68 @@ void keep_top_p(float* s, size_t count, double top_p, SampleScratch& scratch) {
   }
 }
 
-// words[4 * b + j]: word j of the block of counter (step, block + b, 0, 0). Salmon et al.,
-// "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-void philox(uint64_t key, uint32_t step, uint32_t block, uint32_t* words) {
-  uint32_t c[4][kLanes];
-  for (size_t b = 0; b < kLanes; ++b) {
-    c[0][b] = step, c[1][b] = block + static_cast<uint32_t>(b), c[2][b] = c[3][b] = 0;
-  }
-  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (size_t b = 0; b < kLanes; ++b) {
-      const uint64_t first = uint64_t{0xD2511F53} * c[0][b];
-      const uint64_t second = uint64_t{0xCD9E8D57} * c[2][b];
-      c[0][b] = static_cast<uint32_t>(second >> 32) ^ c[1][b] ^ k0;
-      c[2][b] = static_cast<uint32_t>(first >> 32) ^ c[3][b] ^ k1;
-      c[1][b] = static_cast<uint32_t>(second);
-      c[3][b] = static_cast<uint32_t>(first);
-    }
-    k0 += 0x9E3779B9, k1 += 0xBB67AE85;
-  }
-  for (size_t b = 0; b < kLanes; ++b) {
-    for (size_t j = 0; j < 4; ++j) words[4 * b + j] = c[j][b];
-  }
-}
-
 // Standard Gumbel noise of a word: -log(-log(1 - u)), u = (word + 1/2) / 2^32 below 1.
 float gumbel(uint32_t word) {
   const float u = (static_cast<float>(word) + 0.5f) * 0x1p-32f;
   return -std::log(-std::log1p(-std::min(u, 1.0f - 0x1p-24f)));
 }
 
-// At least the noise of a word: -log(-log(1 - u)) <= -log u, and u has so many leading zeros.
-float most_noise(uint32_t word) {
-  return static_cast<float>(std::countl_zero(word) + 1) * 0.69314718f + 1e-4f;
+// The greatest of x, which is finite or -inf.
+float greatest(const float* x, size_t count) {
+  float most[kLanes];
+  std::fill_n(most, kLanes, kOut);
+  size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+  }
+  for (; i < count; ++i) most[0] = x[i] > most[0] ? x[i] : most[0];
+  return *std::max_element(most, most + kLanes);
 }
 
-// The token whose s + noise is greatest, the lowest among equals. s[peak] = 0 is the greatest s;
-// what even the greatest noise could not lift past the best found so far is passed over.
-int64_t gumbel_max(const float* s, size_t count, int64_t peak, const RowRule& rule) {
-  constexpr size_t run = 4 * kLanes;
+// The token whose s + noise is greatest, the lowest among equals. s[peak] = 0 is the greatest s.
+// What could not win is passed over: noise is at most -log u, so a run of tokens whose greatest s
+// is `most` needs a word below exp(most - best) * 2^32.
+int64_t gumbel_max(const Kernels& k, const float* s, size_t count, int64_t peak,
+                   const RowRule& rule) {
+  constexpr size_t run = 4 * kNoiseBlocks;
   uint32_t words[run];
+  const auto word = [&words](size_t j) { return words[j % 4 * kNoiseBlocks + j / 4]; };
   const auto step = static_cast<uint32_t>(rule.step);
-  philox(rule.key, step, static_cast<uint32_t>(peak / 4), words);
+  k.noise(rule.key, step, static_cast<uint32_t>(peak / 4), words);
   int64_t token = peak;
-  float best = s[peak] + gumbel(words[peak % 4]);
+  float best = s[peak] + gumbel(word(static_cast<size_t>(peak) % 4));
   for (size_t first = 0; first < count; first += run) {
     const size_t here = std::min(run, count - first);
-    float most = kOut;
-    for (size_t j = 0; j < here; ++j) most = std::max(most, s[first + j]);
+    const float most = greatest(s + first, here);
     if (!(most + kMostNoise >= best)) continue;
-    philox(rule.key, step, static_cast<uint32_t>(first / 4), words);
+    k.noise(rule.key, step, static_cast<uint32_t>(first / 4), words);
+    const double share = std::exp(static_cast<double>(most) - static_cast<double>(best));
+    const double limit = share * 1.0001 * 0x1p32 + 1;  // float32 noise is that inexact at most
+    if (limit < 0x1p32) {
+      const auto low = static_cast<uint32_t>(limit);
+      uint32_t some = 0;
+      for (size_t j = 0; j < run; ++j) some |= words[j] <= low;
+      if (!some) continue;
+    }
     for (size_t j = 0; j < here; ++j) {
-      const float x = s[first + j];
-      if (!(x + most_noise(words[j]) >= best)) continue;
-      const float score = x + gumbel(words[j]);
+      if (static_cast<double>(word(j)) > limit || s[first + j] == kOut) continue;
+      const float score = s[first + j] + gumbel(word(j));
       const auto id = static_cast<int64_t>(first + j);
       if (score > best || (score == best && id < token)) best = score, token = id;
     }
   }
   return token;
+}
+
+int64_t first_of(const float* x, size_t count, float value) {
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t here = std::min<size_t>(64, count - i);
+    uint32_t found = 0;
+    for (size_t j = 0; j < here; ++j) found |= x[i + j] == value;
+    if (!found) continue;
+    return std::find(x + i, x + i + here, value) - x;
+  }
+  return kNoToken;
 }
 
 // Takes the tokens whose bits are clear out of s.
@@ -232,22 +235,22 @@ void forbid(float* s, size_t count, const uint32_t* mask) {
   }
 }
 
-int64_t noisy_token(const float* z, size_t vocab, const uint32_t* mask, const RowRule& rule,
-                    SampleScratch& scratch) {
-  const int64_t peak = best_token(z, vocab, mask);
+int64_t noisy_token(const Kernels& k, const float* z, size_t vocab, const uint32_t* mask,
+                    const RowRule& rule, SampleScratch& scratch) {
+  const int64_t peak = mask ? best_token(z, vocab, mask) : first_of(z, vocab, greatest(z, vocab));
   if (peak == kNoToken) return peak;
   float* s = scratch.scaled.data();
   const float top = z[peak], temperature = rule.temperature;
   for (size_t i = 0; i < vocab; ++i) s[i] = (z[i] - top) / temperature;
   if (mask) forbid(s, vocab, mask);
-  const auto k = static_cast<size_t>(std::max(rule.top_k, 0));
-  if (k > 0 && k < vocab) keep_top_k(s, vocab, k, scratch);
+  const auto most = static_cast<size_t>(std::max(rule.top_k, 0));
+  if (most > 0 && most < vocab) keep_top_k(s, vocab, most, scratch);
   if (rule.top_p < 1.0f) keep_top_p(s, vocab, static_cast<double>(rule.top_p), scratch);
   if (rule.min_p > 0.0f) {
     const auto least = static_cast<float>(std::log(static_cast<double>(rule.min_p)));
     for (size_t i = 0; i < vocab; ++i) s[i] = s[i] >= least ? s[i] : kOut;
   }
-  return gumbel_max(s, vocab, peak, rule);
+  return gumbel_max(k, s, vocab, peak, rule);
 }
 
 // The logits with logit_bias and penalties applied: a copy if there are any.
@@ -268,8 +271,7 @@ const float* adjusted(const float* logits, size_t vocab, const RowRule& rule,
 
 float log_probabilities(const float* x, size_t vocab, int64_t token, size_t count,
                         SampleScratch& scratch, int32_t* top_ids, float* top_logprobs) {
-  float peak = x[0];
-  for (size_t i = 1; i < vocab; ++i) peak = std::max(peak, x[i]);
+  const float peak = greatest(x, vocab);
   const double total = peak + std::log(exponentials(x, vocab, peak, scratch.weights.data()));
   std::fill_n(top_ids, count, -1);
   std::fill_n(top_logprobs, count, std::numeric_limits<float>::quiet_NaN());
@@ -309,8 +311,9 @@ void SampleScratch::grow(size_t vocab) {
   near.reserve(vocab);
 }
 
-RowDraw draw_row(const float* logits, size_t vocab, const uint32_t* mask, const RowRule& rule,
-                 SampleScratch& scratch, int32_t* top_ids, float* top_logprobs) {
+RowDraw draw_row(const Kernels& kernels, const float* logits, size_t vocab, const uint32_t* mask,
+                 const RowRule& rule, SampleScratch& scratch, int32_t* top_ids,
+                 float* top_logprobs) {
   RowDraw out;
   const size_t told = rule.logprobs > 0 ? static_cast<size_t>(rule.logprobs) : 0;
   std::fill_n(top_ids, told, -1);
@@ -320,8 +323,9 @@ RowDraw draw_row(const float* logits, size_t vocab, const uint32_t* mask, const 
     return out;
   }
   const float* z = adjusted(logits, vocab, rule, scratch);
-  const int64_t token = rule.temperature == 0 ? best_token(z, vocab, mask)
-                                              : noisy_token(z, vocab, mask, rule, scratch);
+  const int64_t token = rule.temperature != 0 ? noisy_token(kernels, z, vocab, mask, rule, scratch)
+                        : mask                ? best_token(z, vocab, mask)
+                                              : first_of(z, vocab, greatest(z, vocab));
   if (token == kNoToken) {
     out.status = row_no_legal_token;
     return out;

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/kernels.h"
+
 namespace treadle::cpu {
 
 inline constexpr int64_t kNoToken = -1;
@@ -52,7 +54,8 @@ struct SampleScratch {
 
 // Draws from finite logits [vocab]. top_ids, top_logprobs: [rule.logprobs], filled with the most
 // likely tokens, lower ids first among equals; they may be null if rule.logprobs < 1.
-RowDraw draw_row(const float* logits, size_t vocab, const uint32_t* mask, const RowRule& rule,
-                 SampleScratch& scratch, int32_t* top_ids, float* top_logprobs);
+RowDraw draw_row(const Kernels& kernels, const float* logits, size_t vocab, const uint32_t* mask,
+                 const RowRule& rule, SampleScratch& scratch, int32_t* top_ids,
+                 float* top_logprobs);
 
 }  // namespace treadle::cpu

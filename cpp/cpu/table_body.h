@@ -5,6 +5,7 @@
 #include "cpu/dot_body.h"
 #include "cpu/float_body.h"
 #include "cpu/kernels.h"
+#include "cpu/noise_body.h"
 
 namespace treadle::cpu {
 namespace {
@@ -26,6 +27,7 @@ constexpr Kernels table = {
     .attention = &attention<L>,
     .attend = &attend<L>,
     .fold = &fold<L>,
+    .noise = &noise<L>,
 };
 
 }  // namespace

@@ -262,6 +262,7 @@ def cpu_best_token(
     """The greatest legal logit, ties to the lowest id; -1 if none is legal."""
 
 def cpu_draw(
+    isa: str,
     logits: Annotated[
         NDArray[numpy.float32],
         dict(shape=(None, None), order="C", device="cpu", writable=False),

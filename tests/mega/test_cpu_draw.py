@@ -13,6 +13,7 @@ from treadle.backends import sampler
 from treadle.types import Mask, SampleBatch, Sampled
 
 RNG = np.random.default_rng(23)
+ISA = _core.cpu_isas()[-1]
 Array = NDArray[Any]
 
 
@@ -76,7 +77,10 @@ def test_tokens_are_those_of_the_definition(vocab: int, spread: float) -> None:
             logits[1, RNG.integers(vocab)] = RNG.choice([np.nan, np.inf, -np.inf])
         params = rules(rows, vocab)
         bits, mask = masks(rows, vocab)
-        same(Sampled(*_core.cpu_draw(logits, bits, params)), sampler.sample(logits, mask, params))
+        same(
+            Sampled(*_core.cpu_draw(ISA, logits, bits, params)),
+            sampler.sample(logits, mask, params),
+        )
 
 
 def test_large_vocabularies_and_flat_rows() -> None:
@@ -85,7 +89,9 @@ def test_large_vocabularies_and_flat_rows() -> None:
     logits[4:] = 0  # all alike: the draw is the noise alone, and top_p cuts by id
     for fixed in ({"top_k": 0, "top_p": 1.0, "min_p": 0.0}, {"top_p": 0.3}, {"top_k": 500}):
         params = rules(8, vocab, temperature=1.0, **fixed)
-        same(Sampled(*_core.cpu_draw(logits, None, params)), sampler.sample(logits, None, params))
+        wanted = sampler.sample(logits, None, params)
+        for isa in _core.cpu_isas():
+            same(Sampled(*_core.cpu_draw(isa, logits, None, params)), wanted)
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -93,8 +99,8 @@ def test_what_does_not_fit_is_refused() -> None:
     good = rules(2, 40)
     for bad in (rules(3, 40), rules(2, 40, logprobs=1 << 20)):
         with pytest.raises(_core.CoreError):
-            _core.cpu_draw(logits, None, bad)
+            _core.cpu_draw(ISA, logits, None, bad)
     with pytest.raises(_core.CoreError):
-        _core.cpu_draw(logits, np.zeros((2, 1), np.int32), good)
+        _core.cpu_draw(ISA, logits, np.zeros((2, 1), np.int32), good)
     with pytest.raises(_core.CoreError):
-        _core.cpu_draw(np.zeros((2, 0), np.float32), None, good)
+        _core.cpu_draw(ISA, np.zeros((2, 0), np.float32), None, good)

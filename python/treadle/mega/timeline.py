@@ -51,9 +51,10 @@ def spans(plans: Sequence[Plan], rings: Sequence[bytes]) -> list[Span]:
     names = [_Names(plan) for plan in plans]
     found: list[Span] = []
     for worker, ring in enumerate(rings):
-        for start, length, at, step, what, plan in np.frombuffer(ring, RECORD).tolist():
+        records: list[tuple[int, ...]] = np.frombuffer(ring, RECORD).tolist()
+        for start, length, at, step, what, plan in records:
             kind = _MARKS.get(what)
-            label, layer = ("", -1) if kind else names[plan].of(at)
+            label, layer = names[plan].of(at) if kind is None else ("", -1)
             found.append(
                 Span(
                     worker, start / 1e3, (start + length) / 1e3, kind or Code(what).name.lower(),

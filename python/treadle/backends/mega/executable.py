@@ -155,8 +155,7 @@ class MegaExecutable:
         runner = self._live().runner
         self._ended(runner.wait_done(step))
         self._flying = [tokens for tokens in self._flying if tokens.step != step]
-        found: tuple[Any, ...] = runner.drawn(step)  # pyright: ignore[reportUnknownMemberType]
-        return Sampled(*found)
+        return Sampled(*_arrays(runner, step))
 
     def _settle(self) -> None:
         """Ends a step that nobody has sampled: its logits are kept, its tokens are nobody's."""
@@ -177,6 +176,10 @@ class MegaExecutable:
     def _ended(self, whole: bool) -> None:
         if not whole:
             raise EngineDead("the workers were stopped", hint="compile the model again")
+
+
+def _arrays(runner: Any, step: int) -> tuple[Any, ...]:
+    return runner.drawn(step)
 
 
 def _by_row(
