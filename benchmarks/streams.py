@@ -29,6 +29,11 @@ def answers(
 
 
 def rate(read: Sequence[Marks]) -> float:
-    """Tokens a second of all answers together, while all of them were under way."""
+    """Tokens a second of all answers together, while all of them were under way.
+
+    Raises ValueError when the first had ended before the last began.
+    """
     start, end = max(marks[0] for marks in read), min(marks[-1] for marks in read)
+    if end <= start:
+        raise ValueError("the answers were never all under way at once: ask for more tokens")
     return sum(start < mark <= end for marks in read for mark in marks) / (end - start)
