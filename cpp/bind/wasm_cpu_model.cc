@@ -1,6 +1,7 @@
 // One model in WebAssembly: weights packed as they arrive, plans run by one worker.
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "bind/wasm_cpu.h"
@@ -25,7 +26,7 @@ void GiveBuffer::operator()(uint8_t* buffer) const {
 
 Buffer take(size_t bytes) {
   uint8_t* memory = cpu::take_buffer(bytes);
-  if (!memory) return Buffer(new uint8_t[SIZE_MAX / 2]);  // traps, and says why
+  if (!memory) ::operator new(SIZE_MAX / 2);  // traps, and says why
   return Buffer(memory);
 }
 

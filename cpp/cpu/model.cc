@@ -31,6 +31,13 @@ class Binder {
       }
     }
     stage();
+    // Where float and integer weights read the same PREP, LINEAR quantises its rows itself.
+    for (size_t i = 0; i < sites.size(); ++i) {
+      const SiteUse& use = bound_.uses[i];
+      if (sites[i].has(site_staged) && use.integers && !use.writes_int8) {
+        bound_.most_loaded = std::max<size_t>(bound_.most_loaded, bound_.plan.head.rows);
+      }
+    }
     return strips();
   }
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from treadle.backends.mega import Mega
 from treadle.backends.sampler import sample
 from treadle.export import Options, write
+from treadle.graph import Graph
 from treadle.limits import Limits
 from treadle.models import load
 from treadle.text.alphabet import LETTER_OF
-from treadle.types import Batch, Mask, SampleBatch
+from treadle.types import Batch, Mask, SampleBatch, Weights
 
 HOME = Path(__file__).parents[2] / "web" / "test" / "tiny"
 CONTEXT = 160
@@ -97,7 +98,12 @@ def write_gguf(path: Path) -> Path:
 def greedy(source: str, prompt: list[int], count: int) -> dict[str, Any]:
     """Greedy tokens after a prompt and the first logits, of the native runtime."""
     model = load(source)
-    exe = Mega(threads=1).compile(model.graph, model.weights, Limits(), pages=16)
+    return decoded(model.graph, model.weights, prompt, count)
+
+
+def decoded(graph: Graph, weights: Weights, prompt: list[int], count: int) -> dict[str, Any]:
+    """The same of a graph and its weights."""
+    exe = Mega(threads=1).compile(graph, weights, Limits(), pages=16)
     ids, done, tokens, first = list(prompt), 0, [], []
     while len(tokens) < count:
         new = np.arange(done, len(ids), dtype=np.int32)
