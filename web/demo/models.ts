@@ -1,5 +1,5 @@
 /** Which model: the one served with the page, others by path, or files from this machine. */
-import { createEngine, type BundleManifest, type Engine, type Progress, type Source, type TreadleError } from "../src/treadle.js";
+import { createEngine, store, type BundleManifest, type Engine, type Progress, type Source, type TreadleError } from "../src/treadle.js";
 import { $, bytes, duration, h } from "./dom.js";
 
 export interface Loaded {
@@ -19,7 +19,9 @@ interface Entry {
   readonly source: Source;
   readonly name: string;
   readonly about: string;
-  readonly manifest?: BundleManifest;
+  readonly manifest: BundleManifest;
+  /** Bytes of it that this browser keeps. */
+  kept: number;
 }
 
 export class Models {
@@ -73,6 +75,7 @@ export class Models {
       const { tier, notes } = await engine.stats();
       this.#say("ready", `${engine.manifest.model.name} · ${tier}`, notes.join("\n"));
       this.#loaded({ engine, seconds: (performance.now() - begun) / 1000 });
+      void this.#look(entry);
     } catch (thrown) {
       const error = thrown as TreadleError;
       if (this.#loading !== abort) return; // another was chosen meanwhile
@@ -88,10 +91,22 @@ export class Models {
     const { model, files } = manifest;
     const size = files.reduce((sum, file) => sum + file.bytes, 0);
     const about = [bytes(size), model.license, `${Math.round(manifest.limits.context / 1024)}k context`];
-    const entry = { source, manifest, name: model.name, about: about.filter(Boolean).join(" · ") };
+    const entry = { source, manifest, kept: 0, name: model.name, about: about.filter(Boolean).join(" · ") };
     this.#entries = [...this.#entries.filter((other) => other.source !== source), entry];
     this.#say("none", "No model yet");
     this.#draw();
+    void this.#look(entry);
+  }
+
+  /** Looks up how much of a model is kept here. */
+  async #look(entry: Entry): Promise<void> {
+    entry.kept = await store().then(({ kept }) => kept(entry.manifest)).catch(() => 0);
+    this.#draw();
+  }
+
+  async #remove(entry: Entry): Promise<void> {
+    await store().then(({ remove }) => remove(entry.manifest)).catch(() => undefined);
+    await this.#look(entry);
   }
 
   #files(): void {
@@ -163,8 +178,14 @@ export class Models {
     const button = loading
       ? h("button", { type: "button", onclick: cancel }, "Cancel")
       : h("button", { type: "button", class: "main", disabled: ready, onclick: () => void this.open(entry) }, ready ? "In use" : "Load");
-    const name = h("div", {}, h("b", {}, entry.name), h("small", {}, entry.about));
+    const about = entry.kept ? `${entry.about} · kept here` : entry.about;
+    const name = h("div", {}, h("b", {}, entry.name), h("small", {}, about));
     const row = h("div", { class: "who" }, name, button);
+    if (!loading && entry.kept && !ready) {
+      const remove = () => void this.#remove(entry);
+      const label = `Remove ${bytes(entry.kept)} from this browser`;
+      return [row, h("button", { type: "button", class: "quiet slim", onclick: remove }, label)];
+    }
     if (!loading) return [row];
     const bar = h("progress", { "aria-label": "Loading", max: 1, value: 0 });
     return [row, bar, h("small", { class: "note progress-line" }, "Opening")];
