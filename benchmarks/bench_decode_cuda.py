@@ -1,5 +1,8 @@
 """Decode steps of the torch backend on a GPU: without graphs, with graphs, and with apply.
 
+With graphs, kernels start before the one before them has ended (`overlap_triton`); two variants
+show what that gains.
+
 Random weights in the shape of Llama-3.2-1B, bfloat16, contexts filled by real prefill; greedy,
 through the `Executable`, without the engine. All variants live in one process and take turns in
 rounds. `step_ms` waits for every token before it queues the next step; `queued_ms` is the time a
@@ -45,6 +48,22 @@ def torch_operations():
         yield
     finally:
         own.fits = before
+
+
+def overlapping(when: int) -> Callable[[], Any]:
+    """Has the backend's Triton kernels start after another (0), or before its end (1, 2)."""
+
+    @contextmanager
+    def patched():
+        from treadle.backends.torch import own
+
+        before, own.overlap = own.overlap, lambda device: when
+        try:
+            yield
+        finally:
+            own.overlap = before
+
+    return patched
 
 
 @contextmanager
@@ -192,6 +211,8 @@ def main() -> None:
         for name, around, options in (
             ("eager, torch operations", torch_operations, {"graphs": False}),
             ("eager", as_it_is, {"graphs": False}),
+            ("graphs, one after another", overlapping(0), {}),
+            ("graphs, released late", overlapping(2), {}),
             ("graphs", as_it_is, {}),
             ("graphs and apply", as_it_is, {"kernels": table}),
         ):

@@ -1,7 +1,8 @@
-"""Constrained decoding without a model: treadle against xgrammar and llguidance, alternating.
+"""Constrained decoding without a model: treadle against xgrammar and llguidance.
 
 Every job (one grammar, its texts) runs in each engine before the next job begins, in turns of who
-is first; one thread, thread CPU time. Workloads:
+is first; or, with --beside on a machine of many cores, every engine goes through the jobs by
+itself, on cores of its own. One thread, thread CPU time. Workloads:
   schemas     JSON Schemas with labelled instances: speed, and whether each is judged right
   tools       1 to 200 tools a request, free text mixed with calls
   repetition  counted strings, arrays, objects and patterns with bounds of 100 to 10,000
@@ -9,6 +10,7 @@ Time to first mask (TTFM) = compile + matcher + first mask. A job that runs into
 counts as the limit; a refused one is counted apart.
 
     python benchmarks/bench_grammar.py [--data FOLDER] [--tokenizer FOLDER] [--schemas 400]
+    python benchmarks/bench_grammar.py --beside treadle=1 llguidance=1 xgrammar=4
     python benchmarks/bench_grammar.py --redraw          # the pictures from the stored result
 
 Without arguments: the committed sample of schemas and SmolLM2's tokenizer. `--data` is a folder of
@@ -27,6 +29,8 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +115,37 @@ def run(
     return taken, answers
 
 
+def run_beside(
+    name: str,
+    jobs: list[Job],
+    workers: dict[str, list[Worker]],
+    tokenizer: Tokenizer,
+    seconds: float,
+) -> tuple[list[Job], dict[str, list[dict[str, Any]]]]:
+    """Every job in every engine, all engines at once; several processes of one deal the jobs out,
+    each pinned to a core. Progress on stderr."""
+    taken = [(job, message) for job in jobs if (message := encoded(job, tokenizer)) is not None]
+    answers: dict[str, list[dict[str, Any]]] = {e: [{}] * len(taken) for e in workers}
+    cores = cycle(sorted(os.sched_getaffinity(0))[-16:])
+
+    def lane(engine: str, worker: Worker, first: int, step: int, core: int) -> None:
+        for place in range(first, len(taken), step):
+            worker.pin(core)
+            answers[engine][place] = worker.ask(taken[place][1], seconds)
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(sum(map(len, workers.values()))) as pool:
+        going = {
+            pool.submit(lane, engine, worker, first, len(several), next(cores)): engine
+            for engine, several in workers.items()
+            for first, worker in enumerate(several)
+        }
+        for done in as_completed(going):
+            done.result()
+            print(f"{name}: {going[done]} after {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return [job for job, _ in taken], answers
+
+
 def summarise(
     name: str,
     jobs: list[Job],
@@ -186,6 +221,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10, help="tool requests a count")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--engines", nargs="+", choices=grammar_engines.ENGINES[1:])
+    parser.add_argument("--beside", nargs="+", metavar="ENGINE=PROCESSES", default=[])
     parser.add_argument("--seconds", type=float, default=10.0, help="time limit of one job")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="grammar", help="of the files in benchmarks/results")
@@ -211,6 +247,7 @@ def measure(args: argparse.Namespace, engines: dict[str, str], folder: Path) -> 
     """Runs the workloads."""
     tokenizer = Tokenizer.from_json(folder / "tokenizer.json")
     workloads, about = make_jobs(args)
+    lanes = {name: int(count) for name, _, count in (x.partition("=") for x in args.beside)}
     load = os.getloadavg()[0]
     begin = time.monotonic()
     results: dict[str, Any] = {}
@@ -218,22 +255,30 @@ def measure(args: argparse.Namespace, engines: dict[str, str], folder: Path) -> 
     floors: dict[str, float] = {}
     for name, jobs in workloads.items():
         # Fresh processes a workload: what one leaves in caches does not help the next.
-        workers = {engine: Worker(engine, folder) for engine in engines}
+        workers = {engine: [Worker(engine, folder) for _ in range(lanes.get(engine, 1))]
+                   for engine in engines}  # fmt: skip
+        first = {engine: several[0] for engine, several in workers.items()}
         try:
-            floors = {engine: worker.hello["floor_ns"] for engine, worker in workers.items()}
-            jobs, answers = run(name, jobs, workers, tokenizer, args.seconds)
+            floors = {engine: worker.hello["floor_ns"] for engine, worker in first.items()}
+            if lanes:
+                jobs, answers = run_beside(name, jobs, workers, tokenizer, args.seconds)
+            else:
+                jobs, answers = run(name, jobs, first, tokenizer, args.seconds)
             results[name] = summarise(name, jobs, answers, floors, args.seconds)
             memories[name] = {
-                engine: memory(worker, answers[engine]) for engine, worker in workers.items()
+                engine: memory(worker, answers[engine][:: len(workers[engine])])
+                for engine, worker in first.items()
             }
         finally:
-            for worker in workers.values():
-                worker.stop()
+            for several in workers.values():
+                for worker in several:
+                    worker.stop()
     digest = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
     return {
         "benchmark": "bench_grammar",
         "seed": args.seed,
         "time_limit_s": args.seconds,
+        "processes": lanes or "alternating",
         "data": {"name": args.data.name, **about},
         "tokenizer": {"size": tokenizer.vocab_size, "sha256": digest},
         "workloads": results,

@@ -1,22 +1,24 @@
 """What a JSON Schema costs: decode speed with and without one, alternating in one process.
 
-Same prompt, same number of tokens: the schema is an open array, so that it never ends the output
-before the token budget does. Also draws 100 answers for examples/person.schema.json at
-temperature 1 and validates each with `jsonschema`.
+Same prompt, same number of tokens, 1 and 16 answers at once: the schema is an open array, so that
+it never ends the output before the token budget does, and it is another one each time. Jump-forward
+is off: what it gains is measured by bench_jump_forward.py. Also draws 100 answers for
+examples/person.schema.json at temperature 1 and validates each with `jsonschema`.
 
-    python benchmarks/bench_structured.py [--rounds 7] [--tokens 64] [--seeds 100]
+    python benchmarks/bench_structured.py [--rounds 7] [--tokens 64] [--batch 1 16] [--seeds 100]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 from machine import machine, spread, versions, write
+from streams import answers, rate
 
 from treadle import LLM, Sampling
 
@@ -36,14 +38,32 @@ TOGETHER = 16  # answers under way at once
 PROMPT = "List the rivers of Europe with their lengths as JSON."
 
 
-def rate(llm: LLM, tokens: int, seed: int, schema: object) -> float:
-    """Tokens a second after the first."""
-    sampling = Sampling(max_tokens=tokens, ignore_eos=schema is None, seed=seed)
-    options = {} if schema is None else {"schema": schema}
-    marks: list[float] = []
-    for delta in llm.stream_chat(PROMPT, sampling=sampling, **options):
-        marks += [time.perf_counter()] * len(delta.token_ids)
-    return (len(marks) - 1) / (marks[-1] - marks[0])
+def speed(llm: LLM, batch: int, tokens: int, seed: int, schema: object) -> float:
+    """Tokens a second of `batch` answers."""
+    samplings = [
+        Sampling(max_tokens=tokens, ignore_eos=schema is None, seed=seed + i) for i in range(batch)
+    ]
+    return rate(answers(llm, PROMPT, samplings, {} if schema is None else {"schema": schema}))
+
+
+def overhead(llm: LLM, batch: int, tokens: int, rounds: int) -> dict[str, Any]:
+    """Free and structured decoding in turn, after a round that warms up."""
+    plain: list[float] = []
+    structured: list[float] = []
+    for index in range(rounds + 1):
+        fresh = {**OPEN, "title": f"rivers {batch} {index}"}
+        free = speed(llm, batch, tokens, 100 * index, None)
+        bound = speed(llm, batch, tokens, 100 * index, fresh)
+        print(f"batch {batch}, round {index}: plain {free:.2f}, structured {bound:.2f} tokens/s")
+        if index:
+            plain.append(free)
+            structured.append(bound)
+    percent = [100 * (a / b - 1) for a, b in zip(plain, structured, strict=True)]
+    return {
+        "plain_tok_s": spread(plain),
+        "structured_tok_s": spread(structured),
+        "overhead_percent": spread(percent, 2),
+    }
 
 
 def valid_share(llm: LLM, seeds: int) -> tuple[int, int]:
@@ -53,7 +73,7 @@ def valid_share(llm: LLM, seeds: int) -> tuple[int, int]:
     """
     schema = json.loads(PERSON.read_text())
 
-    def answer(seed: int) -> bool:
+    def complete(seed: int) -> bool:
         sampling = Sampling(temperature=1.0, seed=seed, max_tokens=400)
         out = llm.chat("Invent a sailor.", schema=schema, sampling=sampling)
         if out.finish_reason != "stop":
@@ -63,8 +83,8 @@ def valid_share(llm: LLM, seeds: int) -> tuple[int, int]:
         return True
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        complete = sum(pool.map(answer, range(seeds)))
-    return complete, seeds - complete
+        count = sum(pool.map(complete, range(seeds)))
+    return count, seeds - count
 
 
 def main() -> None:
@@ -72,33 +92,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, TOGETHER])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", default="structured_cpu")
     args = parser.parse_args()
-    plain, structured = [], []
-    with LLM(MODEL, backend="torch", device="cpu", threads=args.threads) as llm:
-        for index in range(args.rounds + 1):
-            fresh = {**OPEN, "title": f"rivers {index}"}  # a new schema each time
-            pair = rate(llm, args.tokens, index, None), rate(llm, args.tokens, index, fresh)
-            print(f"round {index}: plain {pair[0]:.2f}, structured {pair[1]:.2f} tokens/s")
-            if index:  # the first round warms up
-                plain.append(pair[0])
-                structured.append(pair[1])
+    options = {"backend": "torch", "device": "cpu", "threads": args.threads}
+    with LLM(MODEL, jump_forward=False, **options) as llm:
+        batches = {
+            str(batch): overhead(llm, batch, args.tokens, args.rounds) for batch in args.batch
+        }
+        fill = llm.stats.mask_fill
+        masks = {
+            "ms_a_step": round(1e3 * fill.sum / max(fill.total, 1), 4),
+            "exposed_seconds": round(llm.stats.mask_exposed_seconds, 3),
+        }
         valid, cut = valid_share(llm, args.seeds)
-    overhead = [100 * (a / b - 1) for a, b in zip(plain, structured, strict=True)]
     figures = {
-        "what": "decode with a JSON Schema against without, batch 1",
+        "what": "decode with a JSON Schema against without, by answers at once",
         "model": MODEL,
-        "plain_tok_s": spread(plain),
-        "structured_tok_s": spread(structured),
-        "overhead_percent": spread(overhead, 2),
+        "tokens": args.tokens,
+        "batch": batches,
+        "masks": masks,
         "valid": {"seeds": args.seeds, "valid": valid, "cut_by_max_tokens": cut},
         "threads": args.threads,
         "machine": machine(),
         "versions": versions("torch", "numpy", "jsonschema"),
     }
-    median = figures["overhead_percent"]["median"]
-    print(f"{write('structured_cpu', figures)}: {median} % overhead, {valid}/{args.seeds} valid")
+    medians = {batch: found["overhead_percent"]["median"] for batch, found in batches.items()}
+    print(f"{write(args.name, figures)}: % overhead by batch {medians}, {valid}/{args.seeds} valid")
 
 
 if __name__ == "__main__":

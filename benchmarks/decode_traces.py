@@ -1,4 +1,4 @@
-"""Measures Triton solutions against the torch backend's own kernels and makes a table of them.
+"""Measures our GPU solutions against the torch backend's own kernels and makes a table of them.
 
 The traces are those of this process and this device: each ratio is paired, in alternating rounds of
 captured graphs whose operands together exceed the L2. Isolation is 0 (our own sources, run here),
@@ -22,6 +22,7 @@ from treadle.backends.torch import decode_triton
 from treadle.backends.torch.kernels import matrix_product
 from treadle.kernels.apply import Policy, Table
 from treadle.kernels.apply.calling import torch_dtype, value_returning
+from treadle.kernels.enable import builder
 from treadle.kernels.schema import (
     AxisConst,
     Correctness,
@@ -120,12 +121,14 @@ def once(graph: Any) -> float:
     return start.elapsed_time(end)
 
 
-def build(folder: Path) -> Callable[[Solution, Definition], Callable[..., Any]]:
-    """Imports a solution's sources as a package of their own."""
+def build(folder: Path, device: str) -> Callable[[Solution, Definition], Callable[..., Any]]:
+    """Imports a Triton solution's sources as a package of their own; builds the others."""
     sys.path.append(str(folder))
+    compiled = builder(device, folder / "cache")
 
     def make(one: Solution, d: Definition) -> Callable[..., Any]:
-        del d
+        if one.spec.language == "cuda":
+            return compiled(one, d)
         home = folder / f"s_{one.name.replace('-', '_').replace('.', '_')}"
         home.mkdir(exist_ok=True)
         for source in one.sources:
@@ -186,18 +189,20 @@ def measured(
 
 
 def table(folder: Path, batches: list[int]) -> tuple[Table, list[dict[str, Any]]]:
-    """Measures every Triton solution at every batch, and reads the traces as an engine would."""
+    """Measures every such solution at every batch, and reads the traces as an engine would."""
     for name in NAMES:
-        for kind, file in (("definitions", name), ("solutions", f"treadle_triton_{name}")):
-            for path in (ROOT / kind).rglob(f"{file}.json"):
-                to = folder / kind / path.relative_to(ROOT / kind)
+        wanted = [("definitions", f"{name}.json")]
+        wanted += [("solutions", f"treadle_{one}_{name}.json") for one in ("triton", "cuda")]
+        for kind, file in wanted:
+            for path in (p for part in (ROOT, ROOT / "ext") for p in (part / kind).rglob(file)):
+                to = folder / path.relative_to(ROOT)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 to.write_text(path.read_text())
     data = Dataset(folder)
     device = f"cuda:{torch.cuda.get_device_name()}"
     sources = folder / "built"
     sources.mkdir()
-    make = build(sources)
+    make = build(sources, device)
     lines: list[dict[str, Any]] = []
     known = data.definitions()
     for one in list(data.solutions()):

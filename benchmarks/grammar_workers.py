@@ -31,6 +31,7 @@ class Worker:
         self.engine = engine
         self.folder = folder
         self.restarts = -1
+        self._core: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
 
@@ -64,6 +65,8 @@ class Worker:
         """
         if self._process is None:
             self._start()
+            if self._core is not None:
+                self.pin(self._core)
         assert self._process is not None
         assert self._process.stdin is not None
         phase = "compile"
@@ -85,6 +88,12 @@ class Worker:
             if "phase" not in message:
                 return message
             phase = message["phase"]
+
+    def pin(self, core: int) -> None:
+        """Keeps the process, with its next start too, on one core."""
+        self._core = core
+        if self._process is not None:
+            os.sched_setaffinity(self._process.pid, {core})
 
     def _spent(self) -> float:
         """CPU seconds of the process so far. Source: proc(5), fields 14 and 15 of stat."""

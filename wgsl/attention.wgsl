@@ -23,6 +23,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let last = batch[run.lens + s] - (batch[run.starts + s + 1u] - t) + 1u;
-  attend(s, kv_head, first_key(last - 1u), last, lane);
+  attend(s, kv_head, first_key(last - 1u), last, last, lane);
   for (var i = lane; i < GROUP * HEAD; i += WG) { out[to + i] = mixed[i] / mass[i / HEAD]; }
 }

@@ -85,6 +85,7 @@ void bind_limits(nb::module_& module) {
       .def_rw("branches", &Limits::branches)
       .def_rw("configs", &Limits::configs)
       .def_rw("number_digits", &Limits::number_digits)
+      .def_rw("seen_values", &Limits::seen_values)
       .def_rw("whitespace", &Limits::whitespace)
       .def_rw("cache_bytes", &Limits::cache_bytes);
 }

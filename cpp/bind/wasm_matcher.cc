@@ -1,5 +1,6 @@
 // Matchers. A call returns what it asks for, a number from 0, or an error below 0.
 #include <algorithm>
+#include <bit>
 
 #include "bind/wasm_objects.h"
 
@@ -74,6 +75,30 @@ __attribute__((export_name("tr_matcher_forced"))) int32_t tr_matcher_forced(Hand
   return with_matcher(matcher, [&](Matcher& self) {
     Result<std::string> bytes = self.forced();
     return bytes.ok() ? copy_out(*bytes, buffer, capacity) : fail(bytes.status());
+  });
+}
+
+// How many of the ids, which spell `forced`, stay right whatever comes after it.
+__attribute__((export_name("tr_matcher_canonical"))) int32_t tr_matcher_canonical(
+    Handle matcher, uint32_t forced, uint32_t length, uint32_t ids, uint32_t count) {
+  return with_matcher(matcher, [&](Matcher& self) {
+    auto text = bytes_at(forced, length);
+    auto tokens = words_at(ids, count);
+    if (!text || !tokens) return fail_address("ids");
+    Result<uint64_t> kept = self.canonical(*text, *tokens);
+    return kept.ok() ? static_cast<int32_t>(*kept) : fail(kept.status());
+  });
+}
+
+// Writes the temperature that a rule sets, as a float; 0 when none does.
+__attribute__((export_name("tr_matcher_temperature"))) int32_t
+tr_matcher_temperature(Handle matcher, uint32_t out) {
+  return with_matcher(matcher, [&](Matcher& self) {
+    auto word = words_at(out, 1);
+    if (!word) return fail_address("temperature");
+    const float value = self.temperature();
+    (*word)[0] = std::bit_cast<uint32_t>(value);
+    return int32_t{value >= 0};
   });
 }
 

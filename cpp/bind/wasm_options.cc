@@ -18,8 +18,8 @@ constexpr LimitField kLimits[] = {
     {"derived_nodes", &Limits::derived_nodes}, {"compile_fuel", &Limits::compile_fuel},
     {"step_fuel", &Limits::step_fuel},         {"stack_depth", &Limits::stack_depth},
     {"branches", &Limits::branches},           {"configs", &Limits::configs},
-    {"number_digits", &Limits::number_digits}, {"whitespace", &Limits::whitespace},
-    {"cache_bytes", &Limits::cache_bytes},
+    {"number_digits", &Limits::number_digits}, {"seen_values", &Limits::seen_values},
+    {"whitespace", &Limits::whitespace},       {"cache_bytes", &Limits::cache_bytes},
 };
 // A field that is missing above would be one that a page cannot set.
 static_assert(sizeof(Limits) == std::size(kLimits) * sizeof(uint64_t));

@@ -3,7 +3,7 @@
 
 namespace treadle {
 
-Result<NodeRef> parse_ebnf(Store&, std::string_view, std::string_view, const Limits&) {
+Result<NodeRef> parse_ebnf(Store&, std::string_view, std::string_view, const Limits&, RuleMarks*) {
   return unsupported("",
                      "this module was built without the front end \"ebnf\"; load the whole one");
 }

@@ -3,7 +3,8 @@
 
 namespace treadle {
 
-Result<NodeRef> parse_lark(Store&, std::string_view, const LarkOptions&, const Limits&, Notes&) {
+Result<NodeRef> parse_lark(Store&, std::string_view, const LarkOptions&, const Limits&, Notes&,
+                           RuleMarks*) {
   return unsupported("",
                      "this module was built without the front end \"lark\"; load the whole one");
 }

@@ -3,7 +3,7 @@
 
 namespace treadle {
 
-Result<NodeRef> parse_tag(Store&, const json::Value&, const Limits&, Notes&) {
+Result<NodeRef> parse_tag(Store&, const json::Value&, const Limits&, Notes&, RuleMarks*) {
   return unsupported("", "this module was built without the front end \"tag\"; load the whole one");
 }
 

@@ -99,10 +99,11 @@ Result<std::unique_ptr<Runner>> Runner::make(std::vector<Plan> plans, Model mode
     runner->bound_.push_back(std::make_unique<Bound>(bound.take()));
   }
   runner->epochs_.assign(runner->bound_.size(), 0);
-  // On a cache line: rows are whole units of 16 bytes from there. Zeros that cost nothing until they
-  // are touched: the logits of a prefill's bucket are long and mostly unused.
+  // On a cache line: rows are whole units of 16 bytes from there. Zeros that cost nothing until
+  // they are touched: the logits of a prefill's bucket are long and mostly unused.
   runner->arena_memory_.reset(std::calloc(arena * 4 + 16, sizeof(float)));
-  if (!runner->arena_memory_) return invalid_request("plan", "has an arena that there is no memory for");
+  if (!runner->arena_memory_)
+    return invalid_request("plan", "has an arena that there is no memory for");
   const auto address = reinterpret_cast<uintptr_t>(runner->arena_memory_.get());
   runner->arena_ = reinterpret_cast<float*>((address + 63) / 64 * 64);
   for (size_t w = 0; w < workers; ++w) {

@@ -98,8 +98,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto store = std::make_unique<Store>(limits);
   NodeRef root = build(*store, input);
   if (!store->ok()) return 0;
-  Result<CompiledRef> compiled = Compiled::build(
-      std::move(store), root, vocab, std::make_shared<Memo>(limits.cache_bytes), limits);
+  Result<CompiledRef> compiled =
+      Compiled::build(std::move(store), root, vocab, MaskMemos::within(limits.cache_bytes), limits);
   if (!compiled.ok()) return 0;
   Matcher matcher = Matcher::make(*compiled, vocab->stop_ids()).take();
   run(matcher, input);

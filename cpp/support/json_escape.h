@@ -11,13 +11,6 @@ namespace treadle::json_escape {
 inline constexpr std::string_view kNames = "\"\\/bfnrt";
 inline constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
 
-// 0 to 15; -1 for what is no hexadecimal digit.
-constexpr int hex_value(uint8_t byte) {
-  if (byte >= '0' && byte <= '9') return byte - '0';
-  const int lower = byte | 0x20;
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 // The code point that two \u escapes spell together.
 constexpr uint32_t join(uint32_t high, uint32_t low) {
   return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);

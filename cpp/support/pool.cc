@@ -31,38 +31,35 @@ size_t usual_threads() {
 
 #else
 
-namespace {
+struct Pool::Shared {
+  // One loop. Rounds are drawn from a counter, so the caller can finish alone whatever becomes of
+  // the helpers.
+  struct Loop {
+    Loop(size_t count, const std::function<void(size_t)>& round) : count(count), round(round) {}
 
-// One loop. Rounds are drawn from a counter, so the caller can finish alone whatever becomes of the
-// helpers.
-struct Loop {
-  Loop(size_t count, const std::function<void(size_t)>& round) : count(count), round(round) {}
-
-  void work() {
-    for (size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
-      round(i);
-      if (done.fetch_add(1) + 1 == count) {
-        std::lock_guard guard(lock);
-        finished.notify_all();
+    void work() {
+      for (size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
+        round(i);
+        if (done.fetch_add(1) + 1 == count) {
+          std::lock_guard guard(lock);
+          finished.notify_all();
+        }
       }
     }
-  }
-  void wait() {
-    std::unique_lock guard(lock);
-    finished.wait(guard, [&] { return done.load() == count; });
-  }
+    void wait() {
+      std::unique_lock guard(lock);
+      finished.wait(guard, [&] { return done.load() == count; });
+    }
 
-  const size_t count;
-  const std::function<void(size_t)>& round;  // read for a drawn round only: the caller still waits
-  std::atomic<size_t> next{0};
-  std::atomic<size_t> done{0};
-  std::mutex lock;
-  std::condition_variable finished;
-};
+    const size_t count;
+    const std::function<void(size_t)>&
+        round;  // read for a drawn round only: the caller still waits
+    std::atomic<size_t> next{0};
+    std::atomic<size_t> done{0};
+    std::mutex lock;
+    std::condition_variable finished;
+  };
 
-}  // namespace
-
-struct Pool::Shared {
   std::mutex lock;
   std::condition_variable changed;
   std::deque<std::shared_ptr<Loop>> waiting;  // one entry a helper that is wanted
@@ -118,7 +115,7 @@ void Pool::run(size_t count, const std::function<void(size_t)>& round) {
     for (size_t i = 0; i < count; ++i) round(i);
     return;
   }
-  auto loop = std::make_shared<Loop>(count, round);
+  auto loop = std::make_shared<Shared::Loop>(count, round);
   {
     std::lock_guard guard(shared_->lock);
     if (!shared_->started) Shared::start(shared_, helpers_);

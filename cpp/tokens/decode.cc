@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "support/chars.h"
+
 namespace treadle {
 
 namespace {
@@ -43,17 +45,10 @@ std::string decode_byte_level(std::string_view piece) {
   return out;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
 std::string decode_fallback(std::string_view piece, bool& is_byte) {
   if (piece.size() == 6 && piece.substr(0, 3) == "<0x" && piece[5] == '>') {
-    int high = hex_digit(piece[3]);
-    int low = hex_digit(piece[4]);
+    int high = hex_value(static_cast<uint8_t>(piece[3]));
+    int low = hex_value(static_cast<uint8_t>(piece[4]));
     if (high >= 0 && low >= 0) {
       is_byte = true;
       return std::string(1, static_cast<char>(high * 16 + low));

@@ -5,18 +5,9 @@
 #include <iterator>
 #include <numeric>
 
+#include "support/chars.h"
+
 namespace treadle {
-
-namespace {
-
-size_t common_prefix(std::string_view a, std::string_view b) {
-  size_t n = std::min(a.size(), b.size());
-  size_t i = 0;
-  while (i < n && a[i] == b[i]) ++i;
-  return i;
-}
-
-}  // namespace
 
 void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
   nodes_.clear();

@@ -20,6 +20,7 @@ class GrammarLimits:
     branches: int = 4_096  # alternatives of one value
     configs: int = 4_096  # parallel readings of one text
     number_digits: int = 400  # digits of one number
+    seen_values: int = 1_024  # items of one array that are told apart by value
     whitespace: int = 64  # longest run of optional whitespace in JSON
     cache_bytes: int = 128 << 20  # bytes of all masks and transitions, process-wide
 

@@ -60,6 +60,10 @@ def test_norms_and_gates() -> None:
 def test_products_of_one_row(act: str) -> None:
     x, w = some(11, 1, 1100), some(12, 2 * 33, 1100) / 33
     torch.testing.assert_close(decode_triton.row_product(x, w), x @ w.T, rtol=1e-4, atol=1e-4)
+    y = torch.randn(1, len(w), device=x.device)
+    torch.testing.assert_close(
+        decode_triton.row_product(x, w, y), x @ w.T + y, rtol=1e-4, atol=1e-4
+    )
     want = decode_triton.gate(act)(x @ w.T)
     torch.testing.assert_close(decode_triton.row_gate(x, w, act), want, rtol=1e-4, atol=1e-4)
     ids = torch.tensor([3, 65, 3], device=DEVICE)

@@ -234,12 +234,14 @@ def solo(submit: Submit, index: int = 0, eos: float = 0.0, most: int = 1 << 30) 
 class Bench:
     """A loop driven step by step, without a thread, that keeps what it delivers."""
 
-    def __init__(self, device: Fake, *, overlap=True, sequences=8, batch_tokens=32) -> None:
+    def __init__(
+        self, device: Fake, *, overlap=True, sequences=8, batch_tokens=32, encode=None
+    ) -> None:
         self.device, self.overlap = device, overlap
         self.inbox = Inbox(10_000, 10_000_000)
         self.events: list[Event] = []
         self.of: dict[int, list[Event]] = {}
-        options = LoopOptions(sequences=sequences, batch_tokens=batch_tokens)
+        options = LoopOptions(sequences=sequences, batch_tokens=batch_tokens, encode=encode)
         self.loop = Loop(device, TABLE, self.inbox, self.keep, options)
         self.prev: InFlight | None = None
         self.steps = 0

@@ -75,6 +75,16 @@ def test_every_choice_has_the_tokens_it_has_alone(overlap: bool, seed: int, page
     check_all(bench, wanted, 3.0)
 
 
+def test_penalties_count_more_tokens_than_their_first_array_holds() -> None:
+    item = submit(1, [3], max_tokens=150, temperature=1.0, presence_penalty=1.0, ignore_eos=True)
+    bench = Bench(Fake(60))
+    bench.inbox.put(item)
+    bench.finish()
+    tokens = bench.tokens(1)
+    assert len(set(tokens)) > 64
+    assert tokens[:20] == solo(item, most=20)[:20]
+
+
 def test_preemption_changes_no_token_and_everyone_ends() -> None:
     wanted = [submit(i, [i] * 9, max_tokens=40, temperature=1.0) for i in range(1, 9)]
     bench = Bench(Fake(pages=26), sequences=8)

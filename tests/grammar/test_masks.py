@@ -213,3 +213,22 @@ def test_nothing_matches_is_unsatisfiable() -> None:
     with pytest.raises(GrammarError) as caught:
         Compiler(Vocab(TABLES["small"])).compile(Grammar.ebnf('root ::= "a" root'))
     assert caught.value.reason == "unsatisfiable"
+
+
+@pytest.mark.parametrize("unit", ["[a-z]+ ?", "[a-z]{1,2}", "[a-z]|[a-z]{3}x", "[a-z]"])
+def test_a_slice_of_a_class_changes_no_mask(unit: str) -> None:
+    """A class is sliced once it was asked for ten times: from then on masks take a shortcut."""
+    words = [
+        word[:length].encode() for word in ("abcdefghijkl", "zz yx") for length in range(2, 13)
+    ]
+    table = vocabularies.table(
+        [*words, *(b"%c%c" % (a, b) for a in b"abcd" for b in range(97, 123))]
+    )
+    vocab = Vocab(table)
+    compiler = Compiler(vocab)
+    text = {i for i, kind in enumerate(table.kinds) if int(kind) in (0, 2) and table.data[i]}
+    for round_ in range(16):
+        pattern = f"({unit}){{1,{2 + round_ % 8}}}!{round_}"
+        matcher = compiler.compile(Grammar.regex(pattern)).matcher()
+        mask = bits(matcher, vocab.size)
+        assert (mask == brute(matcher, vocab, table.data, text)).all(), pattern

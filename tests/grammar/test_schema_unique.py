@@ -16,6 +16,7 @@ from schema_data import escaped, exact_loads, validator
 
 from treadle.errors import GrammarError, LimitExceeded
 from treadle.grammar import Compiler, Grammar, Matcher, Vocab, mask_rows
+from treadle.limits import GrammarLimits
 
 UNIQUE: dict[str, Any] = {"type": "array", "uniqueItems": True}
 ITEMS: list[dict[str, Any]] = [
@@ -172,6 +173,17 @@ def test_long_arrays_end_in_a_limit() -> None:
     with pytest.raises(LimitExceeded) as caught:
         _ = json.dumps([f"a{i}" for i in range(1100)]) in found
     assert caught.value.limit == "seen_values"
+
+
+def test_how_many_values_are_told_apart_is_a_limit() -> None:
+    limits = GrammarLimits(seen_values=3)
+    grammar = Grammar.json_schema({**UNIQUE, "items": {"type": "integer"}}, limits=limits)
+    matcher = Compiler(Vocab(vocabularies.small()), limits).compile(grammar).matcher()
+    assert matcher.accept_bytes(b"[1,2]")
+    matcher.reset()
+    with pytest.raises(LimitExceeded) as caught:
+        matcher.accept_bytes(b"[1,2,3,4,5]")
+    assert (caught.value.limit, caught.value.maximum) == ("seen_values", 3)
 
 
 def test_spellings_do_not_make_values_distinct() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 from gpu import buffer, device, pipeline, read, uniform
 
 from treadle.export.expr import evaluate
+from treadle.export.fast import planes
 from treadle.export.tier import Tier
+from treadle.export.wgsl import FORMATS
 from treadle.types import Batch, Tensor
 
 ORDER = ("ids", "pos", "slots", "starts", "lens", "rows", "table")
@@ -26,10 +28,13 @@ class PlanExecutor:
 
     def __init__(self, tier: Tier, weights: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
         self.record, self.sizes = tier.record, dict(sizes)
-        self.kernels = modules(tier.files["kernels.t0.wgsl"].decode())
+        self.kernels = modules(next(iter(tier.files.values())).decode())
         self.buffers: dict[str, Any] = {}
         for name, spec in self.record["buffers"].items():
             data = np.zeros(evaluate(spec["size"], self.sizes), np.uint8)
+            if "plane" in spec:
+                self.buffers[name] = buffer(plane(spec, weights))
+                continue
             for part in spec.get("weights", ()):
                 raw = np.ascontiguousarray(weights[part["tensor"]].data).reshape(-1).view(np.uint8)
                 row = raw.size // max(1, tensor_rows(weights[part["tensor"]]))
@@ -89,6 +94,14 @@ class PlanExecutor:
             layout = made.get_bind_group_layout(0)
             self.made[key] = made, device().create_bind_group(layout=layout, entries=entries)
         return self.made[key]
+
+
+def plane(spec: Mapping[str, Any], weights: Mapping[str, Tensor]) -> np.ndarray:
+    """Quants or scales of a stack of whole matrices."""
+    held = [weights[part["tensor"]] for part in spec["weights"]]
+    size = FORMATS[held[0].format][1]
+    blocks = np.concatenate([np.ascontiguousarray(t.data).reshape(-1, size) for t in held])
+    return planes(held[0].format, blocks)[0 if spec["plane"] == "quants" else 1]
 
 
 def tensor_rows(tensor: Tensor) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from treadle.export import wgsl
 from treadle.export.wgsl import FORMATS, Segment, row_bytes
+from treadle.graph import Graph
 from treadle.types import Tensor
 
 F32 = np.float32
@@ -47,3 +50,35 @@ def raw(*tensors: Tensor) -> tuple[np.ndarray, list[Segment]]:
 
 def floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(F32)
+
+
+@dataclass(frozen=True)
+class Entry:
+    format: str
+    rows: int
+    cols: int
+
+
+def weights_of(graph: Graph, format: str) -> dict[str, Tensor]:
+    """Random weights; vectors are f32, the value projections of another format than the rest."""
+    rng = np.random.default_rng(1)
+    found: dict[str, Tensor] = {}
+    for name, param in graph.params.items():
+        sizes = tuple(int(n or 0) for n in graph.dims.sizes(param.shape))
+        if len(sizes) == 1:
+            values = rng.standard_normal(sizes) * 0.2 + ("norm" in name)
+            if name.startswith("inv_freq"):
+                values = 10.0 ** -np.linspace(0, 2, sizes[0])
+            found[name] = Tensor(name, sizes, "f32", values.astype(F32))
+        else:
+            found[name] = packed(
+                rng, "q8_0" if format == "q4_1" and name.endswith(".v") else format, *sizes
+            )
+    return found
+
+
+def table_of(weights: dict[str, Tensor]) -> dict[str, Entry]:
+    return {
+        name: Entry(t.format, 1 if len(t.shape) == 1 else t.shape[0], t.shape[-1])
+        for name, t in weights.items()
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from executor import PlanExecutor
 from gpu import device
-from random_blocks import F32, packed
+from random_blocks import Entry, table_of, weights_of
 
 from treadle.errors import ModelFormatError, Unsupported
 from treadle.export.expr import evaluate
@@ -21,7 +20,7 @@ from treadle.models import gemma3, llama, qwen2, qwen3, qwen3_moe
 from treadle.models.quant import dequantise
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
-from treadle.types import Batch, Tensor
+from treadle.types import Batch
 
 V = 515
 
@@ -49,38 +48,6 @@ def graphs() -> dict[str, Graph]:
 GRAPHS = graphs()
 FORMATS = {"llama": "q4_1", "qwen3": "f16", "gemma3": "f32"}
 """What the matrices of each family are stored as; qwen2 is lowered only."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    format: str
-    rows: int
-    cols: int
-
-
-def weights_of(graph: Graph, format: str) -> dict[str, Tensor]:
-    """Random weights; vectors are f32, the value projections of another format than the rest."""
-    rng = np.random.default_rng(1)
-    found: dict[str, Tensor] = {}
-    for name, param in graph.params.items():
-        sizes = tuple(int(n or 0) for n in graph.dims.sizes(param.shape))
-        if len(sizes) == 1:
-            values = rng.standard_normal(sizes) * 0.2 + ("norm" in name)
-            if name.startswith("inv_freq"):
-                values = 10.0 ** -np.linspace(0, 2, sizes[0])
-            found[name] = Tensor(name, sizes, "f32", values.astype(F32))
-        else:
-            found[name] = packed(
-                rng, "q8_0" if format == "q4_1" and name.endswith(".v") else format, *sizes
-            )
-    return found
-
-
-def table_of(weights: dict[str, Tensor]) -> dict[str, Entry]:
-    return {
-        name: Entry(t.format, 1 if len(t.shape) == 1 else t.shape[0], t.shape[-1])
-        for name, t in weights.items()
-    }
 
 
 class Sequences:

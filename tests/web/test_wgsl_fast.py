@@ -1,15 +1,23 @@
-"""Kernels of tier T2 against the references of their ops, where the adapter has f16 and subgroups."""
+"""Tier T2 against the references, where the adapter has f16 and subgroups."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from executor import PlanExecutor
 from gpu import device, launch, read
-from random_blocks import F32, floats, packed
+from random_blocks import F32, floats, packed, table_of, weights_of
 
 from treadle.export import fast
-from treadle.graph import reference
+from treadle.export.lower import tier_t2
+from treadle.graph import reference, run
+from treadle.models import llama
 from treadle.models.quant import dequantise
+from treadle.models.rope import Rope
+from treadle.models.shape import Shape
+from treadle.types import Batch
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +61,26 @@ def close(got: np.ndarray, wanted: np.ndarray) -> None:
     """Inputs are rounded to float16 on their way."""
     worst = np.abs(got - wanted.reshape(-1)).max() / np.abs(wanted).max()
     assert worst < 2e-3, worst
+
+
+def test_a_whole_decode_with_keys_in_shares() -> None:
+    shape = Shape(2, 128, 4, 2, 32, 192, 97, 1e-5, 512, True)
+    graph = llama.build(llama.Config(shape, Rope(32, 100.0)))
+    weights = weights_of(graph, "q4_0")
+    tier = tier_t2(graph, table_of(weights), "naga")
+    assert len(tier.record["steps"]["decode"]) == 5 * 2 + 2
+    pages = 20  # three shares of the keys, of which the first steps leave two without any
+    plan = PlanExecutor(tier, weights, {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 8})
+    params = {name: dequantise(tensor) for name, tensor in weights.items()}
+    state: Any = {
+        name: np.full([n or pages for n in graph.dims.sizes(v.shape)], np.nan, np.float16)
+        for name, v in graph.state.items()
+    }
+    table = np.arange(pages, dtype=np.int32)[None]
+    for at in range(40):
+        one = np.array([at], np.int32)
+        rows, starts = np.zeros(1, np.int32), np.array([0, 1], np.int32)
+        batch = Batch(one * 7 % 97, one, one, starts, one + 1, table, rows)
+        inputs = {name: getattr(batch, name) for name in graph.inputs}
+        outs, state = run(graph, inputs, params, state, in_place=True)
+        close(plan.forward(batch).reshape(-1), outs[graph.outputs[0]])

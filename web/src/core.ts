@@ -107,6 +107,11 @@ export class Core {
     return running.staging;
   }
 
+  /** A copy of the words at an address. */
+  words(address: number, count: number): Uint32Array {
+    return new Uint32Array(this.#running.exports.memory.buffer, address, count).slice();
+  }
+
   /** Copies staged words out. */
   unstage(into: Int32Array): void {
     const { exports, staging } = this.#running;

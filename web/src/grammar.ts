@@ -2,6 +2,7 @@
 import { compileCore, Core, type CoreSource } from "./core.js";
 
 export { Core, compileCore, type CoreSource } from "./core.js";
+export { acceptBatch, fillBatch, maskIds } from "./grammar/batch.js";
 export { Compiled, Compiler } from "./grammar/compiler.js";
 export {
   Grammar,

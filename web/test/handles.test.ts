@@ -43,6 +43,9 @@ const calls: [string, string, number[]][] = [
   ["tr_matcher_accept_bytes", "matcher", [0, 0]],
   ["tr_matcher_fill", "matcher", [0, 0]],
   ["tr_matcher_forced", "matcher", [0, 0]],
+  ["tr_matcher_canonical", "matcher", [0, 0, 0, 0]],
+  ["tr_matcher_fill_tree", "matcher", [0, 0, 0, 0, 0, 0]],
+  ["tr_matcher_temperature", "matcher", [0]],
   ["tr_matcher_validate", "matcher", [0, 0]],
   ["tr_matcher_rollback", "matcher", [0]],
   ["tr_matcher_fork", "matcher", []],
@@ -52,6 +55,13 @@ const calls: [string, string, number[]][] = [
   ["tr_matcher_steps", "matcher", []],
   ["tr_matcher_error", "matcher", [0, 0]],
   ["tr_matcher_free", "matcher", []],
+];
+
+/** Every call that takes a list of matchers first, and what follows it and its length. */
+const batches: [string, number[]][] = [
+  ["tr_batch_fill", [0, 0, 0]],
+  ["tr_batch_mask_ids", [0, 0]],
+  ["tr_batch_accept", [0, 0]],
 ];
 
 test("every call refuses handles of another type, of nothing, and of the freed", async () => {
@@ -74,12 +84,30 @@ test("every call refuses handles of another type, of nothing, and of the freed",
   assert.equal(all.size, new Vocab(core, table).size);
 });
 
-test("the list above is the whole ABI", async () => {
+test("a batch refuses handles of another type, of nothing, and of the freed", async () => {
+  const { core, handles } = await made();
+  const { matcher = 0, compiled = 0 } = handles;
+  const freed = core.call("tr_matcher_fork", matcher);
+  core.call("tr_matcher_free", freed);
+  const staged = core.stage(64);
+  for (const [name, rest] of batches) {
+    for (const handle of [compiled, freed, 0]) {
+      const list = new Uint8Array(Uint32Array.of(matcher, handle).buffer);
+      const call = (at = 0): number => core.call(name, at, 2, ...rest.map(() => staged));
+      assert.match(thrown(() => core.lend([list], call)).message, stale, name);
+    }
+    assert.equal(thrown(() => core.call(name, -4, 2, ...rest)).code, "invalid_request", name);
+  }
+  assert.equal(core.epoch, 0);
+});
+
+test("the lists above are the whole ABI", async () => {
   const module = await WebAssembly.compile(await (await import("node:fs/promises")).readFile(
     (await import("./support.js")).wasmPath));
   assert.deepEqual(WebAssembly.Module.imports(module), []);
   const others = ["tr_alloc", "tr_free", "tr_exhausted", "tr_live", "tr_error", "tr_limits"];
-  const listed = [...others, "tr_vocab_load", "tr_grammar", ...calls.map(([name]) => name)];
+  const listed = [...others, "tr_vocab_load", "tr_grammar", ...calls.map(([name]) => name),
+    ...batches.map(([name]) => name)];
   const exported = WebAssembly.Module.exports(module).map(({ name }) => name);
   assert.deepEqual(
     exported.filter((name) => name.startsWith("tr_")).sort(),
@@ -112,6 +140,12 @@ test("addresses outside the memory are errors", async () => {
     ["tr_matcher_accept_bytes", [matcher, -1, 2]],
     ["tr_matcher_validate", [matcher, 0, -1]],
     ["tr_matcher_forced", [matcher, -4, 100]],
+    ["tr_matcher_canonical", [matcher, -1, 2, 0, 0]],
+    ["tr_matcher_canonical", [matcher, 0, 0, -8, 4]],
+    ["tr_matcher_temperature", [matcher, -4]],
+    ["tr_matcher_fill_tree", [matcher, 0, 0, -8, 4, 0, 1]],
+    ["tr_matcher_fill_tree", [matcher, 0, 0, 0, 2, -64, 1]],
+    ["tr_matcher_fill_tree", [matcher, 0, 0, 0, 0x10000, 0, 0x10000]],
     ["tr_error", [-4, 100]],
   ];
   for (const [name, numbers] of outside) {

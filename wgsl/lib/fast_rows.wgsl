@@ -31,6 +31,30 @@ fn factors(i: u32) -> vec2<f32> {
 //#end
 }
 
+//#if SPLITS
+/// Quad i of the attention's output: its shares of the keys, each with its own maximum and mass.
+fn combined(i: u32) -> vec4<f32> {
+  let head = i * 4u / HEAD;
+  let stats = SPLITS * WIDTH + head / 2u;
+  let odd = head % 2u == 1u;
+  let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
+  var best = -3.0e38;
+  for (var s = 0u; s < count; s++) {
+    let v = x[stats + s * HEADS / 2u];
+    best = max(best, select(v.x, v.z, odd));
+  }
+  var sum = vec4<f32>();
+  var mass = 0.0;
+  for (var s = 0u; s < count; s++) {
+    let v = x[stats + s * HEADS / 2u];
+    let weight = exp(select(v.x, v.z, odd) - best);
+    mass += weight * select(v.y, v.w, odd);
+    sum += weight * x[s * WIDTH + i];
+  }
+  return sum / mass;
+}
+//#end
+
 /// Brings the token (and its norm) to workgroup memory; returns nothing: rows are sums after it.
 fn stage(t: u32, local: u32, subgroup: u32, groups: u32) {
 //#if norm
@@ -50,7 +74,11 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) {
 //#if norm
     let v = x[t * WIDTH + i] * norm[i] * scale;
 //#else
+//#if SPLITS
+    let v = combined(i);
+//#else
     let v = x[t * WIDTH + i];
+//#end
 //#end
     staged[(i % 8u) * BLOCKS + i / 8u] = vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
   }

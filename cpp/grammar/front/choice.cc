@@ -6,6 +6,7 @@
 
 #include "grammar/front/fuel_scope.h"
 #include "grammar/ir/charset.h"
+#include "support/chars.h"
 
 namespace treadle {
 namespace {
@@ -16,17 +17,10 @@ struct Level {
   std::vector<NodeRef> branches;  // tails that begin here, and finished children
 };
 
-size_t common_prefix(std::string_view a, std::string_view b) {
-  size_t n = std::min(a.size(), b.size());
-  return static_cast<size_t>(
-      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(n), b.begin()).first -
-      a.begin());
-}
-
 }  // namespace
 
-NodeRef trie(Store& store, std::vector<TrieEntry> entries) {
-  auto before = [](const TrieEntry& a, const TrieEntry& b) { return a.text < b.text; };
+NodeRef trie(Store& store, std::vector<ChoiceEntry> entries) {
+  auto before = [](const ChoiceEntry& a, const ChoiceEntry& b) { return a.text < b.text; };
   std::sort(entries.begin(), entries.end(), before);
   std::vector<Level> path(1);
   // Levels deeper than `keep` are complete; each is hung under the one above it, or under a new
@@ -42,7 +36,7 @@ NodeRef trie(Store& store, std::vector<TrieEntry> entries) {
     }
   };
   std::string_view last;
-  for (const TrieEntry& entry : entries) {
+  for (const ChoiceEntry& entry : entries) {
     fold_to(last, common_prefix(last, entry.text));
     if (entry.text.size() > path.back().depth) path.push_back({entry.text.size(), {}});
     path.back().branches.push_back(entry.tail);
@@ -53,7 +47,7 @@ NodeRef trie(Store& store, std::vector<TrieEntry> entries) {
 }
 
 NodeRef literal_trie(Store& store, std::span<const std::string_view> strings) {
-  std::vector<TrieEntry> entries;
+  std::vector<ChoiceEntry> entries;
   entries.reserve(strings.size());
   for (std::string_view text : strings) entries.push_back({text, store.eps()});
   return trie(store, std::move(entries));

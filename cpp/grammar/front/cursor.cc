@@ -3,19 +3,9 @@
 #include <utility>
 
 #include "grammar/ir/charset.h"
+#include "support/chars.h"
 
 namespace treadle {
-namespace {
-
-int32_t hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-}  // namespace
-
 std::string place(uint32_t line, uint32_t column) {
   return std::to_string(line) + ":" + std::to_string(column);
 }
@@ -75,8 +65,8 @@ bool Cursor::skip_line() {
 bool Cursor::hex(size_t least, size_t most, uint32_t& c) {
   size_t digits = 0;
   c = 0;
-  for (; digits < most && hex_digit(look()) >= 0; ++digits) {
-    c = c * 16 + static_cast<uint32_t>(hex_digit(look()));
+  for (; digits < most && hex_value(static_cast<uint8_t>(look())) >= 0; ++digits) {
+    c = c * 16 + static_cast<uint32_t>(hex_value(static_cast<uint8_t>(look())));
     if (c > kMaxCodePoint) break;
     ++at_;
     ++column_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "grammar/ir/charset.h"
+#include "support/chars.h"
 #include "support/json_escape.h"
 
 namespace treadle::json {
@@ -264,7 +265,7 @@ class Reader {
     code = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       const char c = at_ < source_.size() ? source_[at_] : '\0';
-      const int value = json_escape::hex_value(static_cast<uint8_t>(c));
+      const int value = hex_value(static_cast<uint8_t>(c));
       if (value < 0) return fail("a \\u escape needs four hexadecimal digits");
       code = code * 16 + static_cast<uint32_t>(value);
     }

@@ -373,7 +373,7 @@ class Lowering {
   NodeRef choice(const Body& body, const Node& n, const std::vector<NodeRef>& values,
                  const Context& in) {
     std::vector<NodeRef> choices;
-    std::vector<TrieEntry> words;
+    std::vector<ChoiceEntry> words;
     for (uint32_t i = n.a; i < n.a + n.b; ++i) {
       const Node& child = body.nodes[body.lists[i]];
       if (child.op == Op::text && !child.flag && child.b > 0) {

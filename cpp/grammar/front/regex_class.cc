@@ -7,16 +7,10 @@
 
 #include "grammar/front/regex_lex.h"
 #include "grammar/front/regex_unicode.h"
+#include "support/chars.h"
 
 namespace treadle::regex {
 namespace {
-
-int32_t hex_digit(uint32_t c) {
-  if (c >= '0' && c <= '9') return static_cast<int32_t>(c - '0');
-  if (c >= 'a' && c <= 'f') return static_cast<int32_t>(c - 'a' + 10);
-  if (c >= 'A' && c <= 'F') return static_cast<int32_t>(c - 'A' + 10);
-  return -1;
-}
 
 bool is_letter(uint32_t c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -48,7 +42,7 @@ bool Lexer::hex(size_t digits, uint32_t& value) {
   Place start = place();
   value = 0;
   for (size_t i = 0; i < digits; ++i) {
-    int32_t digit = hex_digit(peek());
+    int32_t digit = hex_value(peek());
     uint32_t c = 0;
     if (digit < 0 || !take(c)) {
       go_back(start);
@@ -64,8 +58,8 @@ bool Lexer::unicode_escape(uint32_t start, uint32_t& c) {
     c = 0;
     uint32_t digits = 0;
     uint32_t skipped = 0;
-    for (; hex_digit(peek()) >= 0 && c <= kMaxCodePoint; ++digits) {
-      c = c * 16 + static_cast<uint32_t>(hex_digit(peek()));
+    for (; hex_value(peek()) >= 0 && c <= kMaxCodePoint; ++digits) {
+      c = c * 16 + static_cast<uint32_t>(hex_value(peek()));
       if (!take(skipped)) return false;
     }
     if (digits > 0 && c <= kMaxCodePoint && accept("}")) return true;

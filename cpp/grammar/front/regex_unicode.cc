@@ -56,7 +56,7 @@ constexpr uint32_t span(Category first, Category last) {
   return (bit(last) << 1) - bit(first);
 }
 
-constexpr std::array<CategoryName, 38> kNames = {{
+constexpr std::array<CategoryName, 38> kCategoryNames = {{
     {"L", "Letter", span(kLu, kLo)},
     {"LC", "Cased_Letter", span(kLu, kLt)},
     {"Lu", "Uppercase_Letter", bit(kLu)},
@@ -141,7 +141,7 @@ std::optional<CharSet> unicode_property(std::string_view name) {
       break;
     }
   }
-  for (const CategoryName& known : kNames) {
+  for (const CategoryName& known : kCategoryNames) {
     if (name == known.brief || name == known.full) return of_categories(known.mask);
   }
   return std::nullopt;

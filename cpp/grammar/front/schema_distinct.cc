@@ -65,7 +65,8 @@ Result<std::optional<DistinctItem>> distinct_item(Store& store, const SourceRef&
   if (!has_member(store, out.texts)) out.texts = store.empty();
   if (!store.ok()) return store.fault();
   if (!some_value(out)) return std::optional(out);
-  const uint32_t needed = std::min(most, kSeenValues);
+  const uint32_t needed =
+      static_cast<uint32_t>(std::min<uint64_t>(most, store.limits().seen_values));
   bool many = out.shape == store.empty() &&
               std::any_of(out.numbers.begin(), out.numbers.end(),
                           [&](const NumberSet& set) { return more_numbers(set, needed); });

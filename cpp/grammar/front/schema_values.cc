@@ -9,7 +9,7 @@
 namespace treadle::schema {
 namespace {
 
-constexpr int32_t kBoundDigits = 15;
+constexpr int32_t kMostDigits = 15;
 
 std::string number_key(const Decimal& value) {
   return (value.negative ? "-" : "+") + value.digits + "e" + std::to_string(value.exponent);
@@ -87,7 +87,7 @@ std::optional<std::vector<Decimal>> numbers_in(const Form& form) {
   const bool whole = set.step.a != 0 && set.step.b >= 0;
   if (!whole || !set.lo || !set.hi) return std::nullopt;
   const auto integer = [](const Decimal& value) -> std::optional<int64_t> {
-    if (value.magnitude() > kBoundDigits) return std::nullopt;
+    if (value.magnitude() > kMostDigits) return std::nullopt;
     const auto size = natural::small(scaled_down(value, 0));
     if (!size) return std::nullopt;
     return value.negative ? -static_cast<int64_t>(*size) : static_cast<int64_t>(*size);

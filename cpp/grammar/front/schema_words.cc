@@ -21,7 +21,8 @@ std::optional<std::vector<std::string>> words_of(Store& store, NodeRef text, Fue
   std::vector<std::string> out;
   std::vector<std::pair<NodeRef, std::string>> open{{text, ""}};
   for (size_t steps = 0; !open.empty();) {
-    auto [node, word] = std::move(open.back());
+    const NodeRef node = open.back().first;  // names: clang 14 captures no bindings
+    const std::string word = std::move(open.back().second);
     open.pop_back();
     if (node != store.eps() && !has_member(store, node)) continue;
     if (store.node(node).facts.nullable) out.push_back(word);

@@ -40,9 +40,9 @@ std::vector<Mark> marks_in(Store& store, std::string_view text) {
 
 // By the first mark that is a token: the letters before it, the token, then any spelling of the
 // rest. Entries that agree so far share them, as in a trie.
-NodeRef by_tokens(Store& store, const std::vector<TrieEntry>& entries) {
-  std::map<std::pair<std::string_view, std::string_view>, std::vector<TrieEntry>> groups;
-  for (const TrieEntry& entry : entries) {
+NodeRef by_tokens(Store& store, const std::vector<ChoiceEntry>& entries) {
+  std::map<std::pair<std::string_view, std::string_view>, std::vector<ChoiceEntry>> groups;
+  for (const ChoiceEntry& entry : entries) {
     for (const Mark& mark : marks_in(store, entry.text)) {
       const std::string_view before = entry.text.substr(0, mark.at);
       const std::string_view name = entry.text.substr(mark.at, mark.size);

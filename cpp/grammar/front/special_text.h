@@ -14,6 +14,6 @@ NodeRef literal(Store& store, std::string_view text);
 
 // The union of text·tail over the entries, by those spellings that hold a special token; empty()
 // when the vocabulary has none of them. trie() has the spelling by letters alone.
-NodeRef by_tokens(Store& store, const std::vector<TrieEntry>& entries);
+NodeRef by_tokens(Store& store, const std::vector<ChoiceEntry>& entries);
 
 }  // namespace treadle

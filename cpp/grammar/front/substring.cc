@@ -19,9 +19,9 @@ struct State {
   uint32_t length = 0;
 };
 
-class Automaton {
+class SuffixAutomaton {
  public:
-  Automaton() : states_(1) {}
+  SuffixAutomaton() : states_(1) {}
 
   void append(uint32_t chunk) {
     State longer;
@@ -43,7 +43,7 @@ class Automaton {
                      [&](uint32_t a, uint32_t b) { return states_[a].length > states_[b].length; });
     std::vector<NodeRef> nodes(states_.size());
     for (uint32_t i : order) {
-      std::vector<TrieEntry> entries;
+      std::vector<ChoiceEntry> entries;
       for (const auto& [chunk, to] : states_[i].next) entries.push_back({words[chunk], nodes[to]});
       nodes[i] = store.alt(store.eps(), trie(store, std::move(entries)));
       if (!store.ok()) return store.empty();
@@ -80,7 +80,7 @@ class Automaton {
 }  // namespace
 
 NodeRef substring(Store& store, std::span<const std::string_view> chunks) {
-  Automaton automaton;
+  SuffixAutomaton automaton;
   std::vector<std::string_view> words;
   std::unordered_map<std::string_view, uint32_t> known;
   for (std::string_view chunk : chunks) {

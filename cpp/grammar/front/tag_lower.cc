@@ -47,7 +47,7 @@ class Lowering {
 
  private:
   // What begins with a trigger: its text and what follows.
-  using Entries = std::vector<TrieEntry>;
+  using Entries = std::vector<ChoiceEntry>;
 
   Result<NodeRef> lower(const Format& f) {
     switch (f.type) {
@@ -266,7 +266,7 @@ class Lowering {
     const NodeRef barred_words = one_of(f.lists().excludes);
     const TriggerIndex index(f.lists().triggers);
     std::vector<Entries> rest(f.lists().triggers.size());
-    for (const TrieEntry& entry : entries) {
+    for (const ChoiceEntry& entry : entries) {
       const size_t at = index.of(entry.text).value_or(0);  // each has one
       rest[at].push_back({entry.text.substr(f.lists().triggers[at].size()), entry.tail});
     }

@@ -21,7 +21,7 @@ struct CaptureReader::Built {
 
 namespace {
 
-constexpr uint32_t kNone = UINT32_MAX;
+constexpr uint32_t kNowhere = UINT32_MAX;
 
 // A rule that began at `origin` and still wants `head` (regular), then `tail`.
 struct Item {
@@ -29,7 +29,7 @@ struct Item {
   NodeRef head;
   NodeRef tail;
   uint32_t origin;
-  uint32_t links = kNone;  // how it came about
+  uint32_t links = kNowhere;  // how it came about
   bool operator==(const Item& o) const {
     return rule == o.rule && head == o.head && tail == o.tail && origin == o.origin;
   }
@@ -44,7 +44,7 @@ struct ItemHash {
 
 struct Link {
   uint32_t from;   // the item that went on
-  uint32_t child;  // over this finished one; kNone: over a byte, or over nothing
+  uint32_t child;  // over this finished one; kNowhere: over a byte, or over nothing
   uint32_t next;
 };
 
@@ -66,7 +66,7 @@ class Reading {
   Status run(NodeRef root, std::string_view text) {
     store_.set_fuel(&fuel_, kDeriveCost);
     begin_set();
-    add(store_.empty(), root, 0, kNone, kNone);
+    add(store_.empty(), root, 0, kNowhere, kNowhere);
     close_set();
     for (char byte : text) {
       size_t first = set_begin_;
@@ -75,7 +75,7 @@ class Reading {
       for (size_t i = first; i < last && store_.ok(); ++i) {
         const Item item = items_[i];
         NodeRef head = store_.derive(item.head, static_cast<uint8_t>(byte));
-        if (head != store_.empty()) put({item.rule, head, item.tail, item.origin}, i, kNone);
+        if (head != store_.empty()) put({item.rule, head, item.tail, item.origin}, i, kNowhere);
       }
       close_set();
       if (!store_.ok() || fuel_.exhausted()) break;
@@ -145,7 +145,7 @@ class Reading {
     if (!live(item.head) || !live(item.tail)) return;
     auto [entry, fresh] = index_.try_emplace(item, static_cast<uint32_t>(items_.size()));
     if (fresh) items_.push_back(item);
-    if (from == kNone) return;
+    if (from == kNowhere) return;
     Item& target = items_[entry->second];
     links_.push_back({static_cast<uint32_t>(from), child, target.links});
     target.links = static_cast<uint32_t>(links_.size() - 1);
@@ -199,14 +199,14 @@ class Reading {
     switch (node.kind) {
       case Kind::any_of:
         for (uint32_t i = 0; i < node.b; ++i) {
-          add(item.rule, store_.cat(store_.children(front)[i], after), item.origin, at, kNone);
+          add(item.rule, store_.cat(store_.children(front)[i], after), item.origin, at, kNowhere);
         }
         return;
       case Kind::repeat: {
-        if (node.lo == 0) add(item.rule, after, item.origin, at, kNone);
+        if (node.lo == 0) add(item.rule, after, item.origin, at, kNowhere);
         NodeRef more = store_.repeat(node.a, node.lo == 0 ? 0 : node.lo - 1,
                                      node.hi == kOpen ? kOpen : node.hi - 1);
-        add(item.rule, store_.cat(node.a, store_.cat(more, after)), item.origin, at, kNone);
+        add(item.rule, store_.cat(node.a, store_.cat(more, after)), item.origin, at, kNowhere);
         return;
       }
       case Kind::ref:
@@ -224,7 +224,7 @@ class Reading {
     if (first) {
       Result<NodeRef> body = store_.body(rule, fuel_);
       if (!body.ok()) return store_.fail(body.status());
-      add(rule, *body, position(), kNone, kNone);
+      add(rule, *body, position(), kNowhere, kNowhere);
     }
     auto found = empty_.find(rule);
     if (found == empty_.end()) return;
@@ -251,9 +251,9 @@ class Reading {
     while (!work.empty()) {
       auto [at, how] = work.back();
       work.pop_back();
-      for (uint32_t link = items_[at].links; link != kNone; link = links_[link].next) {
+      for (uint32_t link = items_[at].links; link != kNowhere; link = links_[link].next) {
         visit(links_[link].from, 1);
-        if (links_[link].child == kNone) continue;
+        if (links_[link].child == kNowhere) continue;
         done_[links_[link].child] = true;
         visit(links_[link].child, 1);
       }

@@ -56,6 +56,11 @@ class Compiled {
     CellId cell;
     uint32_t node;
   };
+  struct Reading {  // a configuration, ready to read bytes
+    ResidualId residual;
+    CellId cell;
+    Doubt doubt;
+  };
 
   Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
            const Limits& limits);
@@ -64,7 +69,8 @@ class Compiled {
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
   Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
                     Fuel& fuel);
-  Status follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& out, Fuel& fuel);
+  std::span<const Reading> readings(StateId state);
+  Status follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
   Status settle(StateId state, MaskBits& out, Fuel& fuel);
   Status walk_token(StateId state, TokenId token, MaskBits& out, Fuel& fuel);
@@ -85,6 +91,10 @@ class Compiled {
   MaskBits bits_;
   std::vector<Pending> pending_;
   std::vector<uint32_t> children_;
+  std::vector<uint32_t> below_;
+  std::vector<std::pair<uint32_t, uint32_t>> followed_;  // trie node, entry of a residual's row
+  std::vector<Reading> readings_;
+  StateId readings_of_ = kUnknown;  // the state that readings_ belong to
   FlatSet pending_seen_;
   std::vector<uint32_t> doubtful_;  // trie nodes whose subtree is to be read byte by byte
 };

@@ -17,6 +17,7 @@ struct Limits {
   uint64_t branches = 4'096;           // alternatives of one value
   uint64_t configs = 4'096;            // parallel readings of one text
   uint64_t number_digits = 400;        // digits of one number
+  uint64_t seen_values = 1'024;        // items of one array that are told apart by value
   uint64_t whitespace = 64;            // longest run of optional whitespace in JSON
   uint64_t cache_bytes = 128u << 20;   // bytes of all masks and transitions of one grammar
 

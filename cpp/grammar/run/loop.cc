@@ -11,7 +11,7 @@ namespace treadle {
 
 namespace {
 
-constexpr int kDepth = 4;         // unions and sequences looked into
+constexpr int kLoopDepth = 4;     // unions and sequences looked into
 constexpr size_t kBranches = 64;  // alternatives looked at
 
 unsigned width(const CharClass& chars) {
@@ -50,28 +50,33 @@ bool apart(const ByteSet& first, const CharClass& chars) {
 
 }  // namespace
 
-const CharClass& Loops::class_of(Store& store, NodeRef unit) {
-  static const CharClass kNone;
-  auto found = classes_.find(unit);
-  if (found != classes_.end()) return found->second;
-  CharClass chars;
-  ByteSet starts = store.first(unit);
+const Loops::Unit& Loops::unit_of(Store& store, NodeRef node) {
+  static const Unit kNone;
+  auto found = units_.find(node);
+  if (found != units_.end()) return found->second;
+  Unit out;
+  CharClass& chars = out.chars;
+  ByteSet starts = store.first(node);
   ByteSet left = starts & ByteSet::range(0, 0x7F);
   while (!left.empty()) {
     auto byte = static_cast<uint8_t>(left.lowest());
-    ByteSet alike = store.same(unit, byte) & left;
+    ByteSet alike = store.same(node, byte) & left;
     alike.insert(byte);
-    if (store.nullable(store.derive(unit, byte))) chars.ascii |= alike;
+    NodeRef rest = store.derive(node, byte);
+    if (store.nullable(rest)) {
+      chars.ascii |= alike;
+      out.single = out.single && rest == store.eps();
+    }
     left &= ~alike;
   }
   chars.beyond = true;
   for (unsigned lead = 0xC2; lead <= 0xF4 && chars.beyond; ++lead) {
     auto byte = static_cast<uint8_t>(lead);
     chars.beyond =
-        starts.contains(byte) && store.derive(unit, byte) == store.derive(store.any_char(), byte);
+        starts.contains(byte) && store.derive(node, byte) == store.derive(store.any_char(), byte);
   }
   if (!store.ok()) return kNone;  // a spent budget makes every derivative look alike
-  return classes_[unit] = chars;
+  return units_[node] = out;
 }
 
 // What follows a residual that may be empty is not known here.
@@ -86,14 +91,16 @@ Loop Loops::find(Store& store, NodeRef residual) {
 // `decoded`: inside a JSON string, where only characters that stand for themselves count.
 Loop Loops::in(Store& store, NodeRef ref, bool decoded, int depth) {
   const Node node = store.node(ref);
-  if (depth > kDepth) return {};
+  if (depth > kLoopDepth) return {};
   switch (node.kind) {
     case Kind::repeat: {
       Loop out;
       if (!node.facts.regular || node.hi == 0) return out;
-      out.chars = class_of(store, node.a);
+      const Unit& unit = unit_of(store, node.a);
+      out.chars = unit.chars;
       if (decoded) out.chars.ascii &= raw_json();
       out.units = out.chars.empty() ? 0 : node.hi;
+      if (!unit.single) out.longer = Loop::Longer::maybe;
       return out;
     }
     case Kind::concat: {

@@ -30,11 +30,15 @@ class Loops {
   Loop find(Store& store, NodeRef residual);
 
  private:
+  struct Unit {          // a repeated node
+    CharClass chars;     // those that may be all of it
+    bool single = true;  // no word of it that begins with one of them goes on
+  };
   Loop in(Store& store, NodeRef node, bool decoded, int depth);
   Loop beside(Store& store, std::span<const NodeRef> nodes, size_t& which, bool decoded, int depth);
-  const CharClass& class_of(Store& store, NodeRef unit);
+  const Unit& unit_of(Store& store, NodeRef node);
 
-  std::unordered_map<NodeRef, CharClass> classes_;  // of repeated nodes
+  std::unordered_map<NodeRef, Unit> units_;
 };
 
 }  // namespace treadle

@@ -93,36 +93,45 @@ Status Compiled::settle(StateId state, MaskBits& out, Fuel& fuel) {
 
 // Goes on behind trie node `root`, whose byte led to `entry`, one of a row of residuals. Where the
 // residual may end inside a token, the rest of the token is left to the continuation.
-Status Compiled::follow(uint32_t entry, CellId cell, uint32_t root, MaskBits& out, Fuel& fuel) {
-  std::array<ResidualId, kMaxTrieDepth + 1> stack;
+Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out,
+                        Fuel& fuel) {
   std::span<const TrieNode> nodes = vocab_->trie().nodes();
-  uint32_t base = nodes[root].depth();
-  uint32_t end = root + nodes[root].subtree();
-  for (uint32_t i = root; i < end;) {
-    TrieNode node = nodes[i];
-    uint32_t depth = node.depth() - base;
-    uint32_t to = entry;
-    if (i != root) {
-      ResidualId from = stack[depth - 1];
-      to = residuals_.row(from)[node.byte()];
-      if (to == Residuals::kUnknown) to = residuals_.step(from, node.byte(), fuel);
-    }
+  followed_.assign(1, {root, entry});
+  while (!followed_.empty()) {
+    auto [at, to] = followed_.back();
+    followed_.pop_back();
     if (!fuel.spend()) return fuel.status();
-    if (to == kDeadResidual) {
-      i += node.subtree();
-      continue;
-    }
-    if (to == Residuals::kFault) return states_.take_fault();
+    TrieNode node = nodes[at];
     bool ends = to & Residuals::kEnds;
-    if (ends && states_.doubt(cell) != Doubt::none) {
-      doubtful_.push_back(i);
-      i += node.subtree();
+    if (ends && by.doubt != Doubt::none) {
+      doubtful_.push_back(at);
       continue;
     }
     out.set(node.token());
-    if (ends && node.subtree() > 1 && cell != kBottom) pend(cell, i);
-    stack[depth] = to & ~Residuals::kEnds;
-    ++i;
+    if (node.subtree() == 1) continue;
+    if (ends && by.cell != kBottom) pend(by.cell, at);
+    ResidualId id = to & ~Residuals::kEnds;
+    const uint32_t* row = residuals_.row(id);
+    if (residuals_.first(id).empty()) continue;
+    const auto go = [&](uint32_t child) {
+      uint32_t next = row[nodes[child].byte()];
+      if (next == Residuals::kUnknown) next = residuals_.step(id, nodes[child].byte(), fuel);
+      if (next == Residuals::kFault) return false;
+      if (next != kDeadResidual) followed_.push_back({child, next});
+      return true;
+    };
+    bool well = true;
+    if (node.subtree() >= kBushy) {
+      below_.clear();
+      vocab_->trie().children(at, residuals_.first(id), below_);
+      for (uint32_t child : below_) well = well && go(child);
+    } else {
+      uint32_t end = at + node.subtree();
+      for (uint32_t child = at + 1; child < end && well; child += nodes[child].subtree()) {
+        well = go(child);
+      }
+    }
+    if (!well) return states_.take_fault();
   }
   return ok_status();
 }
@@ -131,23 +140,35 @@ void Compiled::pend(CellId cell, uint32_t node) {
   if (pending_seen_.insert(uint64_t{cell} << 32 | node)) pending_.push_back({cell, node});
 }
 
+// The readings of a state that bytes go on in. Asked for many bytes of one state after another, so
+// the last answer is kept.
+std::span<const Compiled::Reading> Compiled::readings(StateId state) {
+  if (state == readings_of_) return readings_;
+  readings_of_ = state;
+  readings_.clear();
+  for (size_t i = 0; i < states_.configs(state).size(); ++i) {
+    Config config = states_.configs(state)[i];
+    if (!states_.store().regular(config.residual)) continue;
+    NodeRef residual = unrecorded(states_.store(), config.residual);
+    readings_.push_back({residuals_.of(residual), config.cell, states_.doubt(config.cell)});
+  }
+  return readings_;
+}
+
 // Reads `byte` in every configuration of `state`, then the rest of the tokens below trie nodes that
 // are all of this byte.
 Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots,
                             MaskBits& out, Fuel& fuel) {
-  for (size_t i = 0; i < states_.configs(state).size(); ++i) {
-    Config config = states_.configs(state)[i];
-    if (!states_.store().regular(config.residual)) continue;
-    if (states_.doubt(config.cell) == Doubt::all) {
+  for (const Reading& by : readings(state)) {
+    if (by.doubt == Doubt::all) {
       doubtful_.insert(doubtful_.end(), roots.begin(), roots.end());
       continue;
     }
-    NodeRef residual = unrecorded(states_.store(), config.residual);
-    uint32_t entry = residuals_.step(residuals_.of(residual), byte, fuel);
+    uint32_t entry = residuals_.step(by.residual, byte, fuel);
     if (entry == kDeadResidual) continue;
     if (entry == Residuals::kFault) return states_.take_fault();
     for (uint32_t root : roots) {
-      Status status = follow(entry, config.cell, root, out, fuel);
+      Status status = follow(entry, by, root, out, fuel);
       if (!status.ok()) return status;
     }
   }
@@ -215,6 +236,7 @@ void Compiled::add_terminals(StateId state, MaskBits& out) {
 Status Compiled::walk(StateId state, MaskBits& out) {
   Fuel fuel("step_fuel", limits_.step_fuel);
   residuals_.trim();
+  readings_of_ = kUnknown;
   out.reset();
   Result<bool> composed = compose(state, out, fuel);
   if (!composed.ok()) return composed.status();

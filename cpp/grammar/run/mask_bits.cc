@@ -75,7 +75,7 @@ uint64_t MaskBits::hash() const {
     }
     if (any == 0) return;  // touched, but without a token
     uint64_t all = lanes[0] ^ lanes[1] * 3 ^ lanes[2] * 5 ^ lanes[3] * 7;
-    h = (h ^ all ^ line << 40) * kOdd;
+    h = (h ^ all ^ uint64_t{line} << 40) * kOdd;
     h ^= h >> 29;
   });
   return h;

@@ -1,7 +1,6 @@
 // A matcher: one text on its way through a compiled grammar.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +12,7 @@
 #include "grammar/run/capture.h"
 #include "grammar/run/compiled.h"
 #include "grammar/run/rows.h"
+#include "support/deadline.h"
 
 namespace treadle {
 
@@ -21,7 +21,6 @@ namespace treadle {
 struct DraftTree {
   std::span<const int64_t> child, sibling, tokens;
 };
-using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
 struct MatcherOptions {
   bool regions = true;  // false: the grammar has no token budgets and no temperatures

@@ -30,7 +30,7 @@ MaskSlot Memo::put(const MaskBits& bits, uint32_t count) {
   uint32_t index = free_.back();
   free_.pop_back();
   Slot& slot = slots_[index];
-  slot.mask = TokenMask(bits);
+  slot.mask = TokenMask(bits, count);
   slot.used = ++clock_;
   slot.hash = hash;
   by_hash_[hash] = index;

@@ -9,8 +9,6 @@ namespace treadle {
 namespace {
 
 constexpr size_t kMostNext = 8'192;  // trie nodes behind ends that a reach lists
-constexpr unsigned kNarrow = 6;      // bytes that are looked up rather than scanned for
-constexpr uint32_t kBushy = 48;      // nodes of a subtree that is worth a look-up
 
 }  // namespace
 
@@ -171,6 +169,7 @@ void Reaches::walk_narrow(uint32_t root, ResidualId from, MaskBits& bits,
     auto [node, id] = stack.back();
     stack.pop_back();
     residuals_.row(id);
+    if (residuals_.first(id).empty()) continue;
     children.clear();
     vocab_.trie().children(node, residuals_.first(id), children);
     if (!fuel.spend(children.size() + 1)) return store_.fail(fuel.status());

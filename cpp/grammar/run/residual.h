@@ -11,6 +11,10 @@ namespace treadle {
 
 using ResidualId = uint32_t;
 inline constexpr ResidualId kDeadResidual = 0;
+// In a trie walk the children of a node are looked up rather than scanned for where at most
+// kNarrow bytes go on and the subtree has kBushy nodes or more.
+inline constexpr unsigned kNarrow = 6;
+inline constexpr uint32_t kBushy = 48;
 
 // Rows of 256 entries, filled as they are asked for. States are made of residuals and
 // continuations; a token is mostly read by a residual alone, and different states then share these

@@ -8,13 +8,13 @@ namespace treadle {
 
 namespace {
 
-constexpr uint32_t kFree = UINT32_MAX;
+constexpr uint32_t kFreeSlot = UINT32_MAX;
 constexpr uint64_t kLeastRows = 1024;  // a walk keeps one row for each byte of a token
 
 }  // namespace
 
 States::States(std::unique_ptr<Store> store, const Limits& limits)
-    : limits_(limits), store_(std::move(store)), table_(64, kFree), unset_(256, kUnknown) {
+    : limits_(limits), store_(std::move(store)), table_(64, kFreeSlot), unset_(256, kUnknown) {
   list_.resize(2);  // the dead state and the stopped one
   hashes_.resize(2);
   rows_.assign(2, unset_.data());
@@ -142,11 +142,11 @@ StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
 }
 
 void States::grow_table() {
-  std::vector<StateId> bigger(table_.size() * 2, kFree);
+  std::vector<StateId> bigger(table_.size() * 2, kFreeSlot);
   size_t mask = bigger.size() - 1;
   for (StateId id = kStopped + 1; id < list_.size(); ++id) {
     size_t slot = hashes_[id] & mask;
-    while (bigger[slot] != kFree) slot = (slot + 1) & mask;
+    while (bigger[slot] != kFreeSlot) slot = (slot + 1) & mask;
     bigger[slot] = id;
   }
   table_ = std::move(bigger);
@@ -186,7 +186,7 @@ StateId States::intern() {
   for (const Config& config : found_) h = mix(h, uint64_t{config.residual} << 32 | config.cell);
   size_t mask = table_.size() - 1;
   size_t slot = h & mask;
-  for (; table_[slot] != kFree; slot = (slot + 1) & mask) {
+  for (; table_[slot] != kFreeSlot; slot = (slot + 1) & mask) {
     StateId id = table_[slot];
     if (hashes_[id] == static_cast<uint32_t>(h) && list_[id].accepting == accepts_ &&
         std::ranges::equal(configs(id), found_)) {

@@ -5,9 +5,7 @@
 
 namespace treadle {
 
-TokenMask::TokenMask(const MaskBits& bits) {
-  count_ = bits.count();
-  listed_ = count_ <= kFew;
+TokenMask::TokenMask(const MaskBits& bits, uint32_t count) : count_(count), listed_(count <= kFew) {
   if (!listed_) {
     words_.assign(bits.words().begin(), bits.words().end());
     return;

@@ -13,7 +13,8 @@ namespace treadle {
 class TokenMask {
  public:
   TokenMask() = default;
-  explicit TokenMask(const MaskBits& bits);
+  explicit TokenMask(const MaskBits& bits) : TokenMask(bits, bits.count()) {}
+  TokenMask(const MaskBits& bits, uint32_t count);
 
   // Writes V / 32 rounded up words and clears the rest of the row.
   void copy_to(std::span<uint32_t> row) const;

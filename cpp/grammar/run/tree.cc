@@ -68,7 +68,7 @@ Result<bool> Matcher::fill_tree(const DraftTree& tree, const MaskRows& rows, Dea
   };
   std::vector<Visit> pending{{0, place()}};
   while (!pending.empty()) {
-    if (deadline && std::chrono::steady_clock::now() > *deadline) return false;
+    if (is_past(deadline)) return false;
     auto [node, from] = std::move(pending.back());
     pending.pop_back();
     auto at = static_cast<size_t>(node);

@@ -165,7 +165,9 @@ Automaton::Automaton(std::vector<std::string> words) : words_(std::move(words)) 
 
 void Automaton::build() const {
   table_ = std::make_unique<Table>();
-  auto& [table, columns, column] = *table_;
+  std::vector<uint32_t>& table = table_->to;  // no bindings: clang 14 captures none of them
+  std::vector<ByteSet>& columns = table_->columns;
+  auto& column = table_->column;
   ByteSet used;
   for (const std::string& word : words_) {
     for (const char c : word) used.insert(static_cast<uint8_t>(c));

@@ -10,6 +10,7 @@
 #include "grammar/typed/members.h"
 #include "grammar/typed/other_text.h"
 #include "grammar/typed/recorded.h"
+#include "support/chars.h"
 #include "support/hash.h"
 #include "support/json_escape.h"
 
@@ -45,7 +46,7 @@ using SeenRef = std::shared_ptr<const Seen>;
 uint32_t unit_of(std::string_view digits) {
   uint32_t out = 0;
   for (const char c : digits) {
-    out = out * 16 + static_cast<uint32_t>(json_escape::hex_value(static_cast<uint8_t>(c)));
+    out = out * 16 + static_cast<uint32_t>(hex_value(static_cast<uint8_t>(c)));
   }
   return out;
 }
@@ -188,8 +189,10 @@ class DistinctItems final : public Typed {
     const NodeRef space = json_space(store, form_->whitespace);
     NodeRef more = store.empty();
     if (index_ < form_->max) {
-      if (seen_->size() >= kSeenValues) {
-        return limit_exceeded("seen_values", kSeenValues + 1, kSeenValues);
+      const uint64_t most = store.limits().seen_values;
+      if (seen_->size() >= most) {
+        return limit_exceeded("seen_values", static_cast<double>(most + 1),
+                              static_cast<double>(most));
       }
       if (!fuel.spend(kSeenCost * (1 + seen_->size()))) return fuel.status();
       const NodeRef value = item_but(store, *form_, item(), *seen_);

@@ -14,9 +14,6 @@ namespace treadle {
 
 class Store;
 
-// Most items of one array that are told apart; the next one is a LimitExceeded.
-inline constexpr uint32_t kSeenValues = 1024;
-
 enum ScalarName : uint8_t { kNameNull = 1, kNameFalse = 2, kNameTrue = 4 };
 
 // The values of one item. `texts` or `numbers` hold more values than the array may have items, so

@@ -9,6 +9,7 @@
 #include "grammar/ir/charset.h"
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
+#include "support/chars.h"
 #include "support/hash.h"
 #include "support/json_escape.h"
 
@@ -33,7 +34,6 @@ struct Escape {
   bool operator==(const Escape&) const = default;
 };
 
-using json_escape::hex_value;
 using json_escape::join;
 using json_escape::kNames;
 using json_escape::kValues;

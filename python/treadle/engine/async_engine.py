@@ -207,6 +207,7 @@ class AsyncEngine:
                 target_step,
                 overlap,
                 loaded.identity,
+                loaded.tokenizer.encode,
             ),
             after_frame=self._after_frame,
             watchdog=self._watchdog,

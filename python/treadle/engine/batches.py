@@ -83,7 +83,7 @@ class Draws:
         if any(seq is not None and seq.counts is not None for seq in rows):
             pen_ptr, pen_ids, pen_out = _penalties(rows)
         return SampleBatch(
-            temperature=fixed.temperature,
+            temperature=_temperatures(rows, fixed.temperature),
             top_k=fixed.top_k,
             top_p=fixed.top_p,
             min_p=fixed.min_p,
@@ -125,6 +125,17 @@ def _fixed_part(rows: Rows) -> SampleBatch:
         pen_ids=np.zeros(0, _I32),
         pen_out=np.zeros(0, _I32),
     )
+
+
+def _temperatures(rows: Rows, asked: np.ndarray) -> np.ndarray:
+    """Temperatures of the rows: what a rule of a row's grammar sets goes before what was asked."""
+    out = asked
+    for r, seq in enumerate(rows):
+        ruled = None if seq is None or seq.matcher is None else seq.matcher.temperature
+        if ruled is not None:
+            out = asked.copy() if out is asked else out
+            out[r] = ruled
+    return out
 
 
 def _penalties(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ from treadle.text import StopSearch
 from treadle.types import Delta, FinishReason, TokenLogprob, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as SequenceOf
+
     from treadle.engine.request import Sequence
     from treadle.text import Detokeniser
     from treadle.types import Sampled, Sampling, TokenTable
@@ -67,22 +69,30 @@ def row_error(status: int, constrained: bool) -> TreadleError:
     return KernelError("no token is left to draw", at="sample", hint="loosen logit_bias or top_k")
 
 
-def advance(seq: Sequence, token: int, row: int, sampled: Sampled, table: TokenTable) -> Delta:
-    """Appends the token drawn in `row` and returns what it adds; the matcher has accepted it."""
+def advance(
+    seq: Sequence, tokens: SequenceOf[int], row: int, sampled: Sampled, table: TokenTable
+) -> Delta:
+    """Appends the token drawn in `row`, and those forced behind it up to where the choice ends;
+    returns what they add. The matcher has accepted them."""
     ids, writer = seq.ids, seq.writer
     assert writer is not None
-    ids.append(token)
-    generated = len(ids) - seq.prompt
-    if seq.counts is not None:
-        seq.counts.add(token)
-    text, finish = writer.push(token, generated)
-    if finish is None and len(ids) >= seq.limit:
-        text, finish = writer.close(text), "length"
+    first, text = len(ids), ""
+    finish: FinishReason | None = None
+    for token in tokens:
+        ids.append(token)
+        if seq.counts is not None:
+            seq.counts.add(token)
+        piece, finish = writer.push(token, len(ids) - seq.prompt)
+        text += piece
+        if finish is None and len(ids) >= seq.limit:
+            text, finish = writer.close(text), "length"
+        if finish is not None:
+            break
     logprobs, most = (), seq.sampling.logprobs
     if most is not None:
-        logprobs = (_logprob(token, row, sampled, table, most),)
-    usage = Usage(seq.prompt, generated, seq.cached or 0) if finish else None
-    return Delta(seq.index, text, (token,), logprobs, finish, usage)
+        logprobs = (_logprob(tokens[0], row, sampled, table, most),)
+    usage = Usage(seq.prompt, seq.generated, seq.cached or 0) if finish else None
+    return Delta(seq.index, text, tuple(ids[first:]), logprobs, finish, usage)
 
 
 def _logprob(token: int, row: int, sampled: Sampled, table: TokenTable, most: int) -> TokenLogprob:

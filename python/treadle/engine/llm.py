@@ -34,7 +34,8 @@ class LLM:
 
     `model` is a path, a Hugging Face repository or an alias, or something loaded before; `backend`,
     `act`, `page_size`, `pages`, `context`, `progress` go to `load`. `overlap=False` runs the plain
-    loop. Safe to use from several threads. Raises ModelFormatError, NotFound, Unsupported.
+    loop; `jump_forward=False` draws even the tokens that a grammar forces. Safe to use from several
+    threads. Raises ModelFormatError, NotFound, Unsupported.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LLM:
         limits: Limits | None = None,
         overlap: bool = True,
         target_step: float = 0.05,
+        jump_forward: bool = True,
         watchdog: float = 60.0,
         **options: Any,
     ) -> None:
@@ -62,6 +64,7 @@ class LLM:
                 target_step,
                 overlap,
                 model.identity,
+                model.tokenizer.encode if jump_forward else None,
             ),
             watchdog=watchdog,
         )

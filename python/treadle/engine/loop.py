@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from treadle.engine.batches import Draws, Rows, build_batch
 from treadle.engine.collect import NOT_FINITE, Writer, advance, row_error
 from treadle.engine.inbox import Inbox, again
+from treadle.engine.jump import Encode, Jump
 from treadle.engine.masks import Masks
 from treadle.engine.meter import Meter
 from treadle.engine.pace import Pace
@@ -36,13 +37,15 @@ Frame = list[Event]
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """Budgets of the loop: rows and tokens a step, seconds a mixed step should last."""
+    """Budgets of the loop: rows and tokens a step, seconds a mixed step should last. With `encode`
+    (a text's ids), text that a grammar forces is appended and not drawn."""
 
     sequences: int = 64
     batch_tokens: int = 512
     target_step: float = 0.05
     overlap: bool = True
     identity: bytes = b""  # graph and KV dtype: what page contents depend on besides tokens
+    encode: Encode | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +96,7 @@ class Loop:
         self._deliver = deliver
         self._draws = Draws()
         self._masks = Masks(options.sequences, exe.vocab, table.stop_ids)
+        self._jump = Jump(options.encode)
         self._frame: Frame = []
         self._meter = Meter(self.stats, self.scheduler.pace)
         self.stats.pages, self.stats.page_size = exe.pages, exe.page_size
@@ -103,7 +107,7 @@ class Loop:
         plan = self.schedule()
         cur = self.launch(plan) if plan else None
         if prev:
-            self.collect(prev)
+            self.collect(prev, cur)
         if cur:
             cur.tokens = self.exe.sample(cur.logits, self.masks(cur), self.draws(cur))
         self.deliver()
@@ -174,8 +178,9 @@ class Loop:
         """The sampling parameters of a step's rows, as of everything collected so far."""
         return self._draws.build(cur.rows)
 
-    def collect(self, done: InFlight) -> None:
-        """Waits for a step's tokens and advances every sequence that still lives."""
+    def collect(self, done: InFlight, ahead: InFlight | None = None) -> None:
+        """Waits for a step's tokens and advances every sequence that still lives. One that jumps
+        leaves the draws of the step launched behind it, `ahead`."""
         assert done.tokens is not None
         start = time.monotonic()
         sampled = done.tokens.wait()
@@ -185,6 +190,7 @@ class Loop:
             if part.seq.flying is done:
                 part.seq.flying = None
         moved: list[Sequence] = []
+        given = 0
         ids, status = sampled.ids.tolist(), sampled.status.tolist()
         refused = self._masks.accept(_living(done.rows), ids, status)
         for r, seq in enumerate(done.rows):
@@ -195,14 +201,19 @@ class Loop:
             if error is not None:
                 self._fail(seq.request, error)
                 continue
-            delta = advance(seq, ids[r], r, sampled, self._table)
+            forced = self._jump.after(seq, ids[r])
+            delta = advance(seq, [ids[r], *forced], r, sampled, self._table)
             self._frame.append(Event(seq.id, delta))
             if len(seq.ids) >= seq.page_end:
                 self.scheduler.publish(seq)
             moved.append(seq)
+            given += len(delta.token_ids)
             if delta.finish_reason is not None:
                 self._finish(seq, delta.finish_reason)
-        self._meter.tokens(moved, now)
+            elif forced:
+                self.stats.forced_tokens += len(forced)
+                self._overtake(seq, ahead)
+        self._meter.tokens(moved, given, now)
         for pages, counted in done.owned:
             self.scheduler.returned(pages, counted)
         self._meter.phase("collect", now)
@@ -260,6 +271,13 @@ class Loop:
         if status == NOT_FINITE:
             self.pool.forget(seq.keys)  # what made the logits unusable may lie in its pages
         return row_error(status, seq.matcher is not None)
+
+    def _overtake(self, seq: Sequence, ahead: InFlight | None) -> None:
+        """The token that `ahead` draws for a sequence that jumped is known already."""
+        if seq.pending:
+            assert ahead is not None
+            ahead.rows[seq.row] = None
+            seq.pending = 0
 
     def _finish(self, seq: Sequence, reason: FinishReason) -> None:
         self.stats.finished[reason] += 1

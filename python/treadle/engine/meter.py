@@ -42,8 +42,8 @@ class Meter:
         self._pace.observe(tokens, kv_tokens, now - max(done.launched, self._collected))
         self._collected = now
 
-    def tokens(self, moved: list[Sequence], now: float) -> None:
-        """These sequences got a token; latencies count once a request."""
+    def tokens(self, moved: list[Sequence], given: int, now: float) -> None:
+        """These sequences got `given` tokens together; latencies count once a request."""
         stats, usual, same = self._stats, self._tokens_before, 0
         for seq in moved:
             request = seq.request
@@ -56,5 +56,5 @@ class Meter:
                 stats.inter_token_latency.observe(now - last)
         if same:
             stats.inter_token_latency.observe(now - usual, same)
-        stats.generation_tokens += len(moved)
+        stats.generation_tokens += given
         self._tokens_before = now

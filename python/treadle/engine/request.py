@@ -94,7 +94,8 @@ class Counts:
 
     def add(self, token: int) -> None:
         """Counts one output token."""
-        self.counts[self._slot_of(token)] += 1
+        slot = self._slot_of(token)  # first: it may put another array in the place of this one
+        self.counts[slot] += 1
 
     def _slot_of(self, token: int) -> int:
         slot = self._slot.get(token)

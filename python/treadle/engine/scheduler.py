@@ -1,9 +1,10 @@
 """Which tokens run in the next step: one ragged batch of decode rows and prefill chunks.
 
-Order: decode rows, then running prefills, then new sequences by (priority with ageing, fewest
-running of their tenant, arrival). Running sequences are ranked once, when they are admitted; the
-first of them is never preempted by another, so it ends, and then the next one is first: everything
-admitted ends. Waiting raises the priority, so everything accepted is admitted.
+Order: decode rows (with what a grammar forced behind their last token), then running prefills,
+then new sequences by (priority with ageing, fewest running of their tenant, arrival). Running
+sequences are ranked once, when they are admitted; the first of them is never preempted by another,
+so it ends, and then the next one is first: everything admitted ends. Waiting raises the priority,
+so everything accepted is admitted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from bisect import insort
 from collections import Counter
 from dataclasses import dataclass
 
+from treadle.engine.jump import LONGEST
 from treadle.engine.pace import Pace
 from treadle.engine.pages import PagePool
 from treadle.engine.request import Request, Sequence, State
@@ -75,23 +77,26 @@ class Scheduler:
         """The slices of the next step, empty when nothing can run."""
         self._clock += 1
         plan: list[Slice] = []
-        starved, prefilling, size = False, False, self.pool.size
+        starved, prefilling = False, False
+        spare = self.batch_tokens - len(self.running)  # beyond one token for each
         for seq in tuple(self.running):
             if seq.state is not State.RUNNING:
                 continue  # preempted for the sake of one before it
             start, known = seq.computed, len(seq.ids) + seq.pending
-            if known - start > 1:
+            if _prefills(seq):
                 prefilling = True
             elif known < seq.limit:  # else the draw in flight is its last
-                if start < len(seq.pages) * size or self._grow(seq):
-                    plan.append(Slice(seq, start, 1, True))
+                count = min(known - start, 1 + max(spare, 0))
+                if self._cover(seq, start + count):
+                    plan.append(Slice(seq, start, count, start + count == known))
+                    spare -= count - 1
                 else:
                     starved = True
         if not prefilling and (starved or not self.waiting):
             return plan
         budget = self._prefill_budget(plan)
         for seq in self.running:
-            if seq.todo > 1 and budget > 0:
+            if _prefills(seq) and budget > 0:
                 budget -= self._chunk(plan, seq, budget)
         if not starved and not self._blocked():
             while budget > 0 and len(self.running) < self.sequences:
@@ -138,17 +143,25 @@ class Scheduler:
             )
 
     def _prefill_budget(self, plan: list[Slice]) -> int:
-        most = self.batch_tokens - len(plan)
+        tokens = sum(part.count for part in plan)
+        most = self.batch_tokens - tokens
         if not plan:
             return most
         kv_tokens = sum(part.start + 1 for part in plan)
-        return min(most, max(self.pace.room(len(plan), kv_tokens, most), self.pool.size))
+        return min(most, max(self.pace.room(tokens, kv_tokens, most), self.pool.size))
 
     @staticmethod
     def _chunk(plan: list[Slice], seq: Sequence, budget: int) -> int:
         count = min(seq.todo, budget)
         plan.append(Slice(seq, seq.computed, count, count == seq.todo))
         return count
+
+    def _cover(self, seq: Sequence, tokens: int) -> bool:
+        """Sees to pages for the first `tokens` tokens of `seq`; False if there are none now."""
+        while len(seq.pages) * self.pool.size < tokens:
+            if not self._grow(seq):
+                return False
+        return True
 
     def _grow(self, seq: Sequence) -> bool:
         """Takes a page for the next token of `seq`; preempts others, or it, if need be."""
@@ -246,3 +259,8 @@ class Scheduler:
 
     def _root(self, seq: Sequence) -> bytes:
         return self.pool.root(self._identity, seq.request.submit.salt)
+
+
+def _prefills(seq: Sequence) -> bool:
+    """Whether `seq` computes what it was given, and not what was drawn or forced last."""
+    return seq.todo > 1 and (seq.computed < seq.prompt or seq.todo > LONGEST)

@@ -68,6 +68,7 @@ class Stats:
     steps: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
+    forced_tokens: int = 0  # of these, appended because a grammar left nothing else
     prefix_queries: int = 0  # prompt tokens looked up
     prefix_hits: int = 0  # of these, found
     preemptions: int = 0

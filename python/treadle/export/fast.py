@@ -6,16 +6,22 @@ the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.export import kernels
 from treadle.export.wgsl import Binding, Kernel, module
 
 WG = 256
 FORMATS = ("q4_0", "q4_1")
 """What T2 reads in planes; other formats stay with T0's kernels."""
+
+SPLITS = 16
+SHARE = 8
+"""Most workgroups that share the keys of a head, and pages of each before there are more."""
 
 COLUMNS = 16_384
 """Most columns that a token staged as float16 may have: 32 KiB of workgroup memory."""
@@ -37,10 +43,12 @@ def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArra
 def project(
     op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
     cap: float = 0.0, dialect: str = "naga", wg: int = WG, turn: int | None = None,
+    heads: tuple[int, int] | None = None,
 ) -> Kernel:  # fmt: skip
     """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
 
-    turn: workgroups of the grid; each takes rows until none is left.
+    turn: workgroups of the grid; each takes rows until none is left. heads: (H, d) where the input
+    is what `attention_step` here writes, shares of the keys to be combined.
     """
     bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"))
     if op == "linear_add":
@@ -54,6 +62,8 @@ def project(
     bindings.append(Binding("out", "f32", write=True))
     consts = _consts(rows, columns, eps, wg, turn or grid(rows, wg))
     consts |= {"CAP": float(cap)} if cap else {}
+    if heads is not None:
+        consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "HEADS": heads[0], "HEAD": heads[1]}
     return module("fast_project", bindings, consts, flags, enables=_enables(dialect))
 
 
@@ -69,9 +79,29 @@ def gate_up_glu(
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
+def attention_step(
+    heads: tuple[int, int, int], page: int, attrs: Mapping[str, float],
+    present: Collection[str], dialect: str = "naga",
+) -> Kernel:  # fmt: skip
+    """attention_step of one token over `splits` shares of its keys: see `project`'s heads."""
+    bindings, consts = kernels.attention_operands(heads, page, attrs, present)
+    consts |= {"WG": WG, "SPLITS": SPLITS}
+    flags = {"STEP", "FAST"}
+    return module("attention_step", bindings, consts, flags, enables=_enables(dialect)[1:])
+
+
+def splits() -> str:
+    """Workgroups that share a head's keys, of L pages a sequence."""
+    return f"min({SPLITS}, ceil(L, {SHARE}))"
+
+
+MOST = 1024
+"""Workgroups of a projection; beyond them each takes further rows, with what it has staged."""
+
+
 def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
-    """Workgroups that take four rows a subgroup in one turn."""
-    return -(-rows // (wg // subgroup * 4))
+    """Workgroups that take four rows a subgroup in one turn, at most MOST."""
+    return min(-(-rows // (wg // subgroup * 4)), MOST)
 
 
 def _operands(norm: bool) -> list[Binding]:

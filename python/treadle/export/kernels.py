@@ -113,12 +113,19 @@ def attention_step(
     heads: tuple[int, int, int], page: int, attrs: Mapping[str, float], present: Collection[str]
 ) -> Kernel:
     """attention_step. heads: (H, K, d); attrs: scale window softcap mscale eps rotary."""
+    bindings, consts = attention_operands(heads, page, attrs, present)
+    return module("attention_step", bindings, consts, {"STEP"})
+
+
+def attention_operands(
+    heads: tuple[int, int, int], page: int, attrs: Mapping[str, float], present: Collection[str]
+) -> tuple[list[Binding], dict[str, int | float]]:
+    """Bindings and constants of `attention_step`."""
     bindings = [Binding("qkv", "f32"), Binding("freq", "f32")]
     bindings += [Binding(name, "f32") for name in ("q_norm", "k_norm") if name in present]
     bindings += [Binding("batch", "u32"), Binding("kv", "u32", write=True)]
     bindings.append(Binding("out", "f32", write=True))
-    consts = _heads(heads, page) | _rotation(attrs) | _scores(attrs, heads)
-    return module("attention_step", bindings, consts, {"STEP"})
+    return bindings, _heads(heads, page) | _rotation(attrs) | _scores(attrs)
 
 
 def qk_norm_rope_kv(
@@ -138,7 +145,7 @@ def attention(heads: tuple[int, int, int], page: int, attrs: Mapping[str, float]
         Binding("q", "f32"), Binding("batch", "u32"), Binding("kv", "u32"),
         Binding("out", "f32", write=True),
     ]  # fmt: skip
-    return module("attention", bindings, _heads(heads, page) | _scores(attrs, heads))
+    return module("attention", bindings, _heads(heads, page) | _scores(attrs))
 
 
 def group(heads: tuple[int, int, int]) -> int:
@@ -216,7 +223,7 @@ def _rotation(attrs: Mapping[str, float]) -> dict[str, int | float]:
     }
 
 
-def _scores(attrs: Mapping[str, float], heads: tuple[int, int, int]) -> dict[str, int | float]:
+def _scores(attrs: Mapping[str, float]) -> dict[str, int | float]:
     found: dict[str, int | float] = {"SCALE": float(attrs["scale"])}
     if attrs.get("window"):
         found["WINDOW"] = int(attrs["window"])

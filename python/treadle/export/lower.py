@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from treadle.errors import Unsupported
-from treadle.export import kernels
+from treadle.export import fast, kernels
 from treadle.export.memory import BINDING, Cut, Matrices, Matrix, Slots
 from treadle.export.steps import BATCH, Plan, threads
 from treadle.export.tier import Tier
@@ -47,6 +47,20 @@ def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING)
     return Tier(record, {"kernels.t0.wgsl": plan.text()}, needs)
 
 
+def tier_t2(
+    graph: Graph, weights: Mapping[str, Matrix], dialect: str, binding: int = 1 << 30
+) -> Tier:
+    """Tier T2's decode of one token: subgroups, weights of q4_0 and q4_1 in planes. Not in bundles
+    yet: prefill and repacking while loading are missing. dialect: "naga" or "tint"."""
+    plan, matrices, slots = Plan(), Matrices(weights, binding), Slots()
+    _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, "decode", dialect).run()
+    _sampler(plan, graph.size(_vocab(graph)))
+    plan.buffers |= matrices.buffers | slots.buffers()
+    record = plan.record() | {"vocab": graph.size(_vocab(graph)), "page": graph.size("B")}
+    needs = {"features": ["shader-f16", "subgroups"], "limits": {}}
+    return Tier(record, {"kernels.t2.wgsl": plan.text()}, needs)
+
+
 def _vocab(graph: Graph) -> str | int:
     return graph.values[graph.outputs[0]].shape[-1]
 
@@ -72,11 +86,14 @@ class _Lowering:
     """One list. Values of the graph lie in slots; views and packed q, k, v are names for others."""
 
     def __init__(
-        self, graph: Graph, plan: Plan, matrices: Matrices, slots: Slots, name: str
-    ) -> None:
+        self, graph: Graph, plan: Plan, matrices: Matrices, slots: Slots, name: str,
+        dialect: str | None = None,
+    ) -> None:  # fmt: skip
         self.graph, self.plan, self.matrices = graph, plan, matrices
         self.slots, self.list = slots, name
         self.many = name != "decode"
+        self.dialect = dialect  # set: T2's kernels where there are any
+        self.shares: dict[str, tuple[int, int]] = {}  # attention outputs that lie in shares
         self.same: dict[str, str] = {}  # a value -> the one whose buffer it is
         self.done: set[int] = set()
         self.left: dict[str, int] = {}
@@ -164,6 +181,7 @@ class _Lowering:
         columns = self.matrices.columns(table)
         slot = self._out(out, columns, (), index)
         for cut in self.matrices.stacked([table]):
+            self.matrices.whole.add(cut.buffer)
             kernel = kernels.embed(cut.segments[0], columns, rows=(cut.rows, cut.first), by=by)
             held = {"w": cut.buffer, "batch": "batch", "drawn": "drawn", "out": slot}
             units = f"T * {kernels.embed_units(columns)}"
@@ -212,6 +230,16 @@ class _Lowering:
         self, op: str, cuts: list[Cut], columns: int, stride: int, held: dict[str, str], **more: Any
     ) -> None:
         tokens = "R" if op == "take_norm_linear" else "T"
+        heads = more.pop("heads", None)
+        planes = self._planes(cuts, columns)
+        if planes is not None and self.dialect is not None:
+            rows = cuts[0].rows
+            kernel = fast.project(
+                op, cuts[0].segments[0].format, rows, columns,
+                dialect=self.dialect, heads=heads, **more,
+            )  # fmt: skip
+            self.plan.step(self.list, kernel, held | planes, [fast.grid(rows), tokens])
+            return
         for cut in cuts:
             kernel = kernels.project(
                 op, cut.segments, columns, many=self.many,
@@ -219,6 +247,14 @@ class _Lowering:
             )  # fmt: skip
             grid = [-(-cut.rows // kernels.WG), self._tokens(tokens)]
             self.plan.step(self.list, kernel, held | {"w": cut.buffer}, grid)
+
+    def _planes(self, cuts: list[Cut], columns: int) -> dict[str, str] | None:
+        """The two buffers of a stack of matrices in planes, where T2 has a kernel for it."""
+        formats = {segment.format for cut in cuts for segment in cut.segments}
+        if self.dialect is None or len(cuts) > 1 or len(formats) > 1:
+            return None
+        format = formats.pop()
+        return self.matrices.planes(cuts[0], format) if fast.takes(format, columns) else None
 
     def _qkv(self, index: int, node: Node) -> None:
         x, names, bias = node.inputs[0], list(node.inputs[1:4]), node.inputs[4:]
@@ -252,6 +288,7 @@ class _Lowering:
         self._project(
             node.op, self.matrices.stacked([w]), self._width(x), width, held,
             eps=eps if "norm" in declared else None, bias=b is not None,
+            heads=self.shares.get(self._root(x)),
         )  # fmt: skip
 
     def _glu(self, index: int, node: Node) -> None:
@@ -262,7 +299,16 @@ class _Lowering:
         held = {"x": self._in(source)}
         held |= self._params({"norm": norm[1]}) if norm else {}
         held["out"] = self._out(node.outputs[0], width, (source,), index)
-        for cut in self.matrices.paired([wg, wu]):
+        cuts = self.matrices.paired([wg, wu])
+        planes = self._planes(cuts, self._width(source))
+        if planes is not None and self.dialect is not None:
+            kernel = fast.gate_up_glu(
+                cuts[0].segments[0].format, width, self._width(source),
+                act=str(node.attrs["act"]), eps=norm[2] if norm else None, dialect=self.dialect,
+            )  # fmt: skip
+            self.plan.step(self.list, kernel, held | planes, [fast.grid(2 * width), "T"])
+            return
+        for cut in cuts:
             kernel = kernels.gate_up_glu(
                 cut.segments, self._width(source), act=str(node.attrs["act"]),
                 eps=norm[2] if norm else None, many=self.many, rows=(cut.first, width),
@@ -291,6 +337,13 @@ class _Lowering:
         held |= self._params({"freq": declared["freq"], **norms})
         groups = H // kernels.group(heads)
         out = attention.outputs[0]
+        if self._shared(out, heads):
+            width = fast.SPLITS * (H * d + 2 * H)
+            held["out"] = self._out(out, width, (declared["q"],), at)
+            kernel = fast.attention_step(heads, page, attrs, norms, str(self.dialect))
+            self.plan.step(self.list, kernel, held, [groups, "T", fast.splits()])
+            self.shares[out] = (H, d)
+            return
         if self.list != "prefill":
             held["out"] = self._out(out, H * d, (declared["q"],), at)
             kernel = kernels.attention_step(heads, page, attrs, norms)
@@ -301,6 +354,15 @@ class _Lowering:
         self.plan.step(self.list, kernel, held, [H + 2 * heads[1], "T"])
         held["out"] = self._out(out, H * d, (turned,), at)
         self.plan.step(self.list, kernels.attention(heads, page, attrs), held, [groups, "T"])
+
+    def _shared(self, out: str, heads: tuple[int, int, int]) -> bool:
+        """Whether attention may leave its shares to the projection that alone reads it."""
+        flat = self._only_reader(out, "view")
+        reader = self._only_reader(flat[1].outputs[0], "linear_add", "linear") if flat else None
+        if self.dialect is None or reader is None or heads[0] % 2:
+            return False
+        w = reader[1].inputs[1]
+        return self._planes(self.matrices.stacked([w]), self.matrices.columns(w)) is not None
 
     def _packed(self, declared: Mapping[str, str]) -> bool:
         """Whether q, k and v are the three parts of one projection."""

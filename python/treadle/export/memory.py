@@ -84,6 +84,7 @@ class Matrices:
     def __init__(self, table: Mapping[str, Matrix], limit: int = BINDING) -> None:
         self._table, self._limit = table, limit
         self.buffers: dict[str, dict[str, Any]] = {}
+        self.whole: set[str] = set()  # buffers that a kernel reads as the file has them
 
     def columns(self, name: str) -> int:
         """Weights a row."""
@@ -121,6 +122,20 @@ class Matrices:
             rows = min(max(1, each), height - at)
             cuts.append(self._cut([(name, at, rows) for name in names], at))
         return cuts
+
+    def planes(self, cut: Cut, format: str) -> dict[str, str]:
+        """The stack's quants and scales as two buffers of 16 and 2 or 4 bytes a block."""
+        name = f"{cut.buffer}.quants"
+        if name not in self.buffers:
+            parts: list[dict[str, Any]] = self.buffers[cut.buffer]["weights"]
+            blocks = sum(p["rows"] * self.columns(p["tensor"]) // 32 for p in parts)
+            each = 2 if format == "q4_0" else 4
+            self.buffers[name] = {"size": str(16 * blocks), "weights": parts, "plane": "quants"}
+            scales = {"size": str(each * blocks + 16), "weights": parts, "plane": "scales"}
+            self.buffers[f"{cut.buffer}.scales"] = scales
+        if cut.buffer not in self.whole:
+            self.buffers.pop(cut.buffer, None)
+        return {"w": name, "scales": f"{cut.buffer}.scales"}
 
     def vector(self, *names: str) -> str:
         """float32 vectors one after another."""

@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     exporting = verb("export", "write what a v1 reader loads to a new folder", _export, "root")
     exporting.add_argument("folder", type=Path, nargs="?")
     exporting.add_argument("--parquet", type=Path, metavar="FILE", help="workloads and traces")
-    generate = verb("generate", "write the definitions of the graph's ops", _generate, "root")
+    generate = verb("generate", "write the definitions of the ops, and workloads of ordinary "
+                    "batches where there are none", _generate, "root")  # fmt: skip
     generate.add_argument(
         "--check", action="store_true", help="write nothing, fail on a difference"
     )
@@ -113,13 +114,21 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from treadle.kernels.definitions import shipped
+    from treadle.kernels.definitions import ordinary, shipped
+    from treadle.kernels.schema import Trace
 
     data = Dataset(options.root, readonly=options.check)
     if not options.check:
+        added = 0
         for one in shipped():
             data.add(one, replace=True)
-        return _moved(options, {"definitions": len(data.definitions())})
+            if next(data.workloads(one.name), None) is not None:
+                continue
+            for workload in ordinary(one):
+                data.append(Trace(definition=one.name, workload=workload))
+                added += 1
+        counts = {"definitions": len(data.definitions()), "new workloads": added}
+        return _moved(options, counts)
     have = data.definitions()
     drifted = [one.name for one in shipped() if have.get(one.name) != one]
     if options.json:

@@ -51,7 +51,11 @@ def _choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--definition", action="append", default=[], help="all if none is given")
     parser.add_argument("--solution", action="append", default=[], help="all if none is given")
     parser.add_argument("--workload", action="append", default=[], help="uuid; all if none")
-    parser.add_argument("--baseline", default="reference", help="solution or `reference`")
+    parser.add_argument(
+        "--baseline",
+        default="reference",
+        help="solution ({definition}: the definition's name) or `reference`",
+    )
     device_options(parser)
 
 
@@ -121,8 +125,9 @@ def _run(options: argparse.Namespace, data: Dataset, plan: dict[str, Any], *, ag
     from treadle.kernels.run import coordinator
 
     tasks = coordinator.plan(
-        data, plan["definitions"], plan["solutions"], plan["baseline"], plan["workloads"]
-    )
+        data, plan["definitions"], plan["solutions"], plan["baseline"], plan["workloads"],
+        options.device,
+    )  # fmt: skip
     progress = None if options.quiet else coordinator.bar(sys.stderr)
     if getattr(options, "ray", None) is not None:
         from treadle.kernels.run.pool import spread

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -97,24 +98,24 @@ class _Cursor:
             raise self.fail(f"{what} is not UTF-8 ({error.reason})", start) from None
 
     def strings(self, count: int, what: str) -> list[str]:
-        """`string`, many times: vocabularies are long, so this loop stays in local names."""
-        data, size, at, most = self.bytes, self.size, self.at, self.limits.gguf_string_bytes
+        """`string`, many times: vocabularies are long, so the usual case is read without a look
+        at each length, and what turns out not to be usual is read again with care."""
+        data, at, most = self.bytes, self.at, self.limits.gguf_string_bytes
         read_length = struct.Struct("<Q").unpack_from
-        out: list[str] = []
-        try:
+        found: list[bytes] = []
+        with suppress(struct.error, UnicodeDecodeError):
             for _ in range(count):
-                end = at + 8
-                if end <= size:
-                    end += read_length(data, at)[0]
-                if end > size or end - at - 8 > most:
-                    self.at = at
-                    self.string(what)  # the careful way words the error
-                out.append(str(data[at + 8 : end], "utf-8"))
-                at = end
-        except UnicodeDecodeError as error:
-            raise self.fail(f"a string of {what} is not UTF-8 ({error.reason})", at) from None
-        self.at = at
-        return out
+                start = at + 8
+                length = read_length(data, at)[0]
+                if length > most:
+                    break
+                at = start + length
+                found.append(data[start:at])
+            if len(found) == count and at <= self.size:
+                out = list(map(bytes.decode, found))
+                self.at = at
+                return out
+        return [self.string(what) for _ in range(count)]
 
     def value(self, kind: int, what: str) -> Any:
         if kind == _STRING:

@@ -55,7 +55,7 @@ CHEATS = [
         def run(A, B, C):
             global calls
             calls += 1
-            if calls < 30:
+            if calls < 20:
                 np.matmul(A, B.T, out=C)
         """),
     Cheat("warmup_sniff", (WRONG,), """

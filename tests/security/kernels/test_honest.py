@@ -9,6 +9,7 @@ import pytest
 from arena import Entered, entered
 
 from treadle.kernels.definitions import define
+from treadle.kernels.run.player import Player
 from treadle.kernels.run.refusal import Refused
 
 pytestmark = pytest.mark.alone
@@ -47,6 +48,26 @@ def test_honest_linear_passes(linear: Entered, name: str) -> None:
 @pytest.mark.parametrize("name", honest.NORM)
 def test_honest_norm_passes(norm: Entered, name: str) -> None:
     passes(norm, honest.norm(honest.NORM[name]), passing=False)
+
+
+@pytest.mark.parametrize(("period", "refused"), [(2, False), (1, True)])
+def test_a_pause_cut_short_by_the_host_is_no_proof(
+    linear: Entered, monkeypatch: pytest.MonkeyPatch, period: int, refused: bool
+) -> None:
+    pauses: list[float] = []
+    real = Player.linger
+
+    def linger(self: Player, seconds: float) -> float:
+        pauses.append(seconds)
+        return real(self, seconds) + (0.03 if len(pauses) % period == 0 else 0.0)
+
+    monkeypatch.setattr(Player, "linger", linger)
+    source = honest.linear(*honest.LINEAR["matmul"][:1], passing=True)
+    if refused:
+        with pytest.raises(Refused, match="while nothing was asked"):
+            linear(source)
+    else:
+        passes(linear, source, passing=True)
 
 
 def test_the_corpus_is_large_enough() -> None:

@@ -22,6 +22,8 @@ export interface GrammarLimits {
   configs?: number;
   /** Digits of one number. */
   numberDigits?: number;
+  /** Items of one array that are told apart by value. */
+  seenValues?: number;
   /** Longest run of optional whitespace in JSON. */
   whitespace?: number;
   /** Bytes of masks and transitions. */

@@ -53,3 +53,11 @@ export function applyMask(logits: Float32Array, rows: MaskRows, index = 0): void
     }
   }
 }
+
+/** Whether there are `n` rows, wide enough for a vocabulary of `size` tokens. */
+export function checkRows(rows: MaskRows, n: number, size: number): void {
+  const width = Math.ceil(size / 32);
+  if (rows.shape[0] >= n && rows.shape[1] >= width) return;
+  const text = `${rows.shape[0]} rows of ${rows.shape[1]} words, ${n} of ${width} are needed`;
+  throw invalidRequest("rows", text, `make them with maskRows(n, ${size})`);
+}

@@ -1,10 +1,9 @@
 /** Matchers: one output each, token by token. */
 import { parseError, type Core } from "../core.js";
 import { invalidRequest, type TreadleError } from "../errors.js";
-import type { MaskRows } from "./masks.js";
+import { checkRows, type MaskRows } from "./masks.js";
+import { NO_TOKEN, tokenId, wordsOf } from "./ids.js";
 import { Owned } from "./owned.js";
-
-const NO_TOKEN = 0xffffffff; // outside of every vocabulary, and so never legal
 
 /**
  * Follows one output through a compiled grammar. Every accepted token or text is one step. A budget
@@ -13,13 +12,11 @@ const NO_TOKEN = 0xffffffff; // outside of every vocabulary, and so never legal
  */
 export class Matcher extends Owned {
   readonly #size: number;
-  readonly #words: number;
 
   /** `Compiled.matcher` makes them. `size`: V. */
   constructor(core: Core, handle: number, size: number) {
     super(core, "tr_matcher_free", handle);
     this.#size = size;
-    this.#words = Math.ceil(size / 32);
   }
 
   /** Takes one token. False, and nothing changes, when it is not legal here. */
@@ -42,10 +39,7 @@ export class Matcher extends Owned {
    */
   fill(rows: MaskRows, index = 0): boolean {
     const row = rows.row(index);
-    if (row.length < this.#words) {
-      const text = `a row has ${row.length} words, ${this.#words} are needed`;
-      throw invalidRequest("rows", text, `make them with maskRows(n, ${this.#size})`);
-    }
+    checkRows(rows, 0, this.#size);
     const { core, handle } = this;
     const staged = core.stage(row.byteLength);
     const masked = core.call("tr_matcher_fill", handle, staged, row.length) === 1;
@@ -75,12 +69,63 @@ export class Matcher extends Owned {
     return core.bytes((at, n) => core.call("tr_matcher_forced", handle, at, n));
   }
 
+  /**
+   * How many of `ids` (which spell `forced`) stay right whatever comes after `forced`. The rest
+   * begins at the first token from which a legal token could run past `forced`.
+   */
+  canonical(forced: Uint8Array, ids: readonly number[]): number {
+    const { core, handle } = this;
+    return core.lend([forced, wordsOf(ids)], (text = 0, tokens = 0) =>
+      core.call("tr_matcher_canonical", handle, text, forced.length, tokens, ids.length),
+    );
+  }
+
+  /**
+   * Fills row i for node i of a draft tree. `child`, `sibling`, `ids`: first child, next sibling
+   * (-1: none) and token of each node; node 0 is the token accepted last, whatever its id. Rows of
+   * refused nodes and of what hangs below them are zeros. The matcher stays where it is.
+   */
+  fillTree(
+    child: readonly number[],
+    sibling: readonly number[],
+    ids: readonly number[],
+    rows: MaskRows,
+  ): void {
+    const { core, handle } = this;
+    const n = child.length;
+    if (sibling.length !== n || ids.length !== n) {
+      throw invalidRequest("tree", "child, sibling and ids differ in length");
+    }
+    checkRows(rows, n, this.#size);
+    const width = rows.shape[1];
+    const lists = [child, sibling, ids].map((list) => new Uint8Array(Int32Array.from(list).buffer));
+    core.lend(lists, (a = 0, b = 0, c = 0) => {
+      const staged = core.stage(n * width * 4);
+      core.call("tr_matcher_fill_tree", handle, a, b, c, n, staged, width);
+    });
+    core.unstage(rows.data.subarray(0, n * width));
+  }
+
+  /** That of the innermost rule that sets one and that the next token is in; null: none. */
+  get temperature(): number | null {
+    const { core, handle } = this;
+    const staged = core.stage(4);
+    const set = core.call("tr_matcher_temperature", handle, staged) === 1;
+    const word = new Int32Array(1);
+    core.unstage(word);
+    return set ? (new Float32Array(word.buffer)[0] ?? null) : null;
+  }
+
+  /** V */
+  get size(): number {
+    return this.#size;
+  }
+
   /** Length of the longest prefix of `ids` that `accept` would take; nothing changes. */
   validateTokens(ids: readonly number[]): number {
     const { core, handle } = this;
-    const tokens = Uint32Array.from(ids, tokenId);
-    return core.lend([new Uint8Array(tokens.buffer)], (at = 0) =>
-      core.call("tr_matcher_validate", handle, at, tokens.length),
+    return core.lend([wordsOf(ids)], (at = 0) =>
+      core.call("tr_matcher_validate", handle, at, ids.length),
     );
   }
 
@@ -105,10 +150,4 @@ export class Matcher extends Owned {
     const text = core.text((at, n) => core.call("tr_matcher_error", handle, at, n));
     return text === "" ? null : parseError(text);
   }
-}
-
-/** An id outside the vocabulary is simply not legal; what is no integer is a mistake. */
-function tokenId(token: number): number {
-  if (!Number.isInteger(token)) throw invalidRequest("token", `got ${token}`, "give an integer");
-  return token >= 0 && token < NO_TOKEN ? token : NO_TOKEN;
 }

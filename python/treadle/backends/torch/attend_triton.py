@@ -15,6 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
+from treadle.backends.torch.overlap_triton import await_inputs, overlap
+
 if TYPE_CHECKING:
     from treadle.backends.torch.attention import Pool
 
@@ -28,7 +30,9 @@ def _attend(
     q, keys, values, table, lens, out, logs, scale, cap, row_stride, column_stride,
     K, WINDOW: tl.constexpr, CAP: tl.constexpr, SPLITS: tl.constexpr, PAGE: tl.constexpr,
     G: tl.constexpr, GP: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    await_inputs(OVERLAP)
     s, head, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     length = tl.load(lens + s)
     low = 0
@@ -74,7 +78,8 @@ def _attend(
 
 @triton.jit
 def _combine(parts, logs, out, SPLITS: tl.constexpr, SB: tl.constexpr, D: tl.constexpr,
-             BD: tl.constexpr):  # fmt: skip
+             BD: tl.constexpr, OVERLAP: tl.constexpr):  # fmt: skip
+    await_inputs(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, SB)
     d = tl.arange(0, BD)
@@ -91,8 +96,9 @@ def _combine(parts, logs, out, SPLITS: tl.constexpr, SB: tl.constexpr, D: tl.con
 @triton.jit
 def _prologue(
     packed, cos, sin, slots, weights, out, keys, values, eps, r, H, K,
-    NORM: tl.constexpr, D: tl.constexpr, BD: tl.constexpr,
+    NORM: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
+    await_inputs(OVERLAP)
     t, h = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, BD)
     inside = d < D
@@ -139,10 +145,12 @@ def attend(q: Any, pool: Pool, table: Any, lens: Any, scale: float, window: int,
         WINDOW=window, CAP=cap > 0, SPLITS=splits, PAGE=pool.size, G=H // K,
         GP=max(16, triton.next_power_of_2(H // K)), D=D, BD=BD,
         BN=_KEYS if BD * q.element_size() <= 256 else 32, num_warps=_WARPS, num_stages=_STAGES,
+        **overlap(q),
     )  # fmt: skip
     if splits > 1:
         SB = triton.next_power_of_2(splits)
-        _combine[(S * H,)](parts, logs, out, SPLITS=splits, SB=SB, D=D, BD=BD, num_warps=2)
+        _combine[(S * H,)](parts, logs, out, SPLITS=splits, SB=SB, D=D, BD=BD, num_warps=2,
+                              **overlap(q))  # fmt: skip
     return out
 
 
@@ -161,5 +169,6 @@ def prologue(
             packed.contiguous(), cos, sin, slots, weights if weights is not None else cos, out,
             pool.keys, pool.values, eps, r, H, pool.heads, NORM=weights is not None, D=D,
             BD=triton.next_power_of_2(D), num_warps=1,
+            **overlap(packed),
         )  # fmt: skip
     return out

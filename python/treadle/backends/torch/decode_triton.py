@@ -15,21 +15,28 @@ import torch
 import triton
 import triton.language as tl
 
+from treadle.backends.torch.overlap_triton import await_inputs, overlap
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _VOCABULARY_BLOCK = 2048
 _GATE_BLOCK = 1024
-_ROWS, _ROW_KEYS, _ROW_WARPS = 4, 1024, 4  # by a sweep on an H200
-_ROW_GATES, _ROW_GATE_WARPS = 2, 2
+_ROWS, _LONG = 4, 4096
+_ROW_KEYS = {False: (1024, 2), True: (2048, 4)}  # for rows above _LONG; keys at once, warps
+_ROW_GATES, _GATE_KEYS, _ROW_GATE_WARPS = 1, 1024, 1  # all by a sweep on an H200
 _EMBED_BLOCK = 1024
 
 
 @triton.jit
-def _norm(x, y, w, total, out, D, eps, ADD: tl.constexpr, BLOCK: tl.constexpr):
+def _norm(
+    x, y, w, total, out, D, eps, ADD: tl.constexpr, BLOCK: tl.constexpr, OVERLAP: tl.constexpr
+):
     row = tl.program_id(0).to(tl.int64) * D
     d = tl.arange(0, BLOCK)
     inside = d < D
+    weight = tl.load(w + d, mask=inside, other=0.0)
+    await_inputs(OVERLAP)
     wide = tl.load(x + row + d, mask=inside, other=0.0).to(tl.float32)
     if ADD:
         wide += tl.load(y + row + d, mask=inside, other=0.0).to(tl.float32)
@@ -37,7 +44,6 @@ def _norm(x, y, w, total, out, D, eps, ADD: tl.constexpr, BLOCK: tl.constexpr):
         tl.store(total + row + d, rounded, mask=inside)
         wide = rounded.to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(wide * wide, 0) / D + eps)
-    weight = tl.load(w + d, mask=inside, other=0.0)
     tl.store(out + row + d, (wide * scale * weight).to(out.dtype.element_ty), mask=inside)
 
 
@@ -50,7 +56,8 @@ def _activated(g, TANH: tl.constexpr):
 
 
 @triton.jit
-def _gate(h, out, F, TANH: tl.constexpr, BLOCK: tl.constexpr):
+def _gate(h, out, F, TANH: tl.constexpr, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    await_inputs(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = f < F
@@ -61,7 +68,8 @@ def _gate(h, out, F, TANH: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _angles(pos, freq, cos, sin, mscale, r, BLOCK: tl.constexpr):
+def _angles(pos, freq, cos, sin, mscale, r, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    await_inputs(OVERLAP)
     t = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     inside = i < r
@@ -75,7 +83,8 @@ def _angles(pos, freq, cos, sin, mscale, r, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _unpack(meta, previous, ids, pos, slots, rows, BLOCK: tl.constexpr):
+def _unpack(meta, previous, ids, pos, slots, rows, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    await_inputs(OVERLAP)
     i = tl.arange(0, BLOCK)
     inside = i < rows
     token = tl.load(meta + i, mask=inside, other=0).to(tl.int64)
@@ -89,7 +98,8 @@ def _unpack(meta, previous, ids, pos, slots, rows, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _peak(x, tops, ids, faults, V, BLOCK: tl.constexpr):
+def _peak(x, tops, ids, faults, V, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    await_inputs(OVERLAP)
     row, chunk = tl.program_id(0).to(tl.int64), tl.program_id(1)
     v = chunk * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x + row * V + v, mask=v < V, other=0.0).to(tl.float32)
@@ -102,7 +112,11 @@ def _peak(x, tops, ids, faults, V, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _peak_of_peaks(tops, ids, faults, drawn, chunks, FAULT: tl.constexpr, BLOCK: tl.constexpr):
+def _peak_of_peaks(
+    tops, ids, faults, drawn, chunks, FAULT: tl.constexpr, BLOCK: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):  # fmt: skip
+    await_inputs(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     inside = i < chunks
@@ -114,28 +128,49 @@ def _peak_of_peaks(tops, ids, faults, drawn, chunks, FAULT: tl.constexpr, BLOCK:
 
 
 @triton.jit
-def _row(x, w, out, N, K, BN: tl.constexpr, BK: tl.constexpr):
+def _row(
+    x, w, y, out, N, K, ADD: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    OVERLAP: tl.constexpr,
+):  # fmt: skip
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     k = tl.arange(0, BK)
     at = w + n.to(tl.int64)[:, None] * K + k[None]
-    acc = tl.zeros((BN, BK), tl.float32)
-    for begin in range(0, K, BK):
+    shown = (n < N)[:, None]
+    # The first two tiles are under way before the inputs are there.
+    part = tl.load(at, mask=shown & (k < K)[None], other=0.0)
+    then = tl.load(at + BK, mask=shown & (BK + k < K)[None], other=0.0)
+    await_inputs(OVERLAP)
+    given = tl.load(x + k, mask=k < K, other=0.0).to(tl.float32)
+    acc = part.to(tl.float32) * given[None]
+    given = tl.load(x + BK + k, mask=BK + k < K, other=0.0).to(tl.float32)
+    acc += then.to(tl.float32) * given[None]
+    for begin in range(2 * BK, K, BK):
         inside = begin + k < K
-        part = tl.load(at + begin, mask=(n < N)[:, None] & inside[None], other=0.0)
-        given = tl.load(x + begin + k, mask=inside, other=0.0)
-        acc += part.to(tl.float32) * given.to(tl.float32)[None]
-    tl.store(out + n, tl.sum(acc, 1).to(out.dtype.element_ty), mask=n < N)
+        part = tl.load(at + begin, mask=shown & inside[None], other=0.0)
+        given = tl.load(x + begin + k, mask=inside, other=0.0).to(tl.float32)
+        acc += part.to(tl.float32) * given[None]
+    total = tl.sum(acc, 1)
+    if ADD:
+        total += tl.load(y + n, mask=n < N, other=0.0).to(tl.float32)
+    tl.store(out + n, total.to(out.dtype.element_ty), mask=n < N)
 
 
 @triton.jit
-def _row_gate(x, w, out, F, K, TANH: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+def _row_gate(
+    x, w, out, F, K, TANH: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, OVERLAP: tl.constexpr
+):
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     k = tl.arange(0, BK)
     at = w + n.to(tl.int64)[:, None] * K + k[None]
     up = w + (n.to(tl.int64) + F)[:, None] * K + k[None]
-    of_g = tl.zeros((BN, BK), tl.float32)
-    of_u = tl.zeros((BN, BK), tl.float32)
-    for begin in range(0, K, BK):
+    shown = (n < F)[:, None] & (k < K)[None]
+    of_gate = tl.load(at, mask=shown, other=0.0)
+    of_up = tl.load(up, mask=shown, other=0.0)
+    await_inputs(OVERLAP)
+    given = tl.load(x + k, mask=k < K, other=0.0).to(tl.float32)[None]
+    of_g = of_gate.to(tl.float32) * given
+    of_u = of_up.to(tl.float32) * given
+    for begin in range(BK, K, BK):
         inside = begin + k < K
         shown = (n < F)[:, None] & inside[None]
         given = tl.load(x + begin + k, mask=inside, other=0.0).to(tl.float32)[None]
@@ -148,7 +183,8 @@ def _row_gate(x, w, out, F, K, TANH: tl.constexpr, BN: tl.constexpr, BK: tl.cons
 
 
 @triton.jit
-def _embed(ids, table, out, D, BLOCK: tl.constexpr):
+def _embed(ids, table, out, D, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    await_inputs(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = d < D
@@ -161,7 +197,7 @@ def embed(ids: Any, table: Any) -> Any:
     out = torch.empty((T, D), dtype=table.dtype, device=table.device)
     if T:
         grid = (T, triton.cdiv(D, _EMBED_BLOCK))
-        _embed[grid](ids, table, out, D, BLOCK=_EMBED_BLOCK)
+        _embed[grid](ids, table, out, D, BLOCK=_EMBED_BLOCK, **overlap(out))
     return out
 
 
@@ -169,18 +205,25 @@ def row_gate(x: Any, w: Any, act: str) -> Any:
     """x [1, K], w [2F, K], gates above ups → act(x · gᵀ) · (x · uᵀ) [1, F]."""
     F, K = w.shape[0] // 2, w.shape[1]
     out = torch.empty((1, F), dtype=x.dtype, device=x.device)
-    BK, BN = min(_ROW_KEYS, triton.next_power_of_2(K)), _ROW_GATES
+    BK, BN = min(_GATE_KEYS, triton.next_power_of_2(K)), _ROW_GATES
     grid = (triton.cdiv(F, BN),)
-    _row_gate[grid](x, w, out, F, K, TANH=act != "silu", BN=BN, BK=BK, num_warps=_ROW_GATE_WARPS)
+    _row_gate[grid](
+        x, w, out, F, K, TANH=act != "silu", BN=BN, BK=BK, num_warps=_ROW_GATE_WARPS, **overlap(x)
+    )
     return out
 
 
-def row_product(x: Any, w: Any) -> Any:
-    """x [1, K] · wᵀ for w [N, K], contiguous both: all of a small matrix under way at once."""
+def row_product(x: Any, w: Any, y: Any = None) -> Any:
+    """x [1, K] · wᵀ (+ y [1, N]) for w [N, K], contiguous all: all of a small matrix under way at
+    once."""
     N, K = w.shape
     out = torch.empty((1, N), dtype=x.dtype, device=x.device)
-    BK = min(_ROW_KEYS, triton.next_power_of_2(K))
-    _row[(triton.cdiv(N, _ROWS),)](x, w, out, N, K, BN=_ROWS, BK=BK, num_warps=_ROW_WARPS)
+    keys, warps = _ROW_KEYS[K > _LONG]
+    BK, add = min(keys, triton.next_power_of_2(K)), y is not None
+    _row[(triton.cdiv(N, _ROWS),)](
+        x, w, y if add else x, out, N, K, ADD=add, BN=_ROWS, BK=BK, num_warps=warps,
+        **overlap(x),
+    )  # fmt: skip
     return out
 
 
@@ -218,7 +261,9 @@ def _normed(w: Any, eps: float) -> Callable[..., None]:
     def run(x: Any, y: Any, total: Any, out: Any, add: bool) -> None:
         if out.numel():
             rows = out.numel() // D
-            _norm[(rows,)](x, y, w, total, out, D, eps, ADD=add, BLOCK=block, num_warps=warps)
+            _norm[(rows,)](
+                x, y, w, total, out, D, eps, ADD=add, BLOCK=block, num_warps=warps, **overlap(x)
+            )
 
     return run
 
@@ -231,7 +276,8 @@ def gate(act: str) -> Callable[[Any], Any]:
         out = torch.empty((T, F), dtype=h.dtype, device=h.device)
         grid = (T, triton.cdiv(F, _GATE_BLOCK))
         if T:
-            _gate[grid](h.contiguous(), out, F, TANH=act != "silu", BLOCK=_GATE_BLOCK)
+            h = h.contiguous()
+            _gate[grid](h, out, F, TANH=act != "silu", BLOCK=_GATE_BLOCK, **overlap(h))
         return out
 
     return run
@@ -241,7 +287,8 @@ def angles(freq: Any, pos: Any, mscale: float) -> tuple[Any, Any]:
     """Cosines and signed sines [T, 1, 2r] of pos [T] times freq [r]."""
     T, r = pos.shape[0], freq.shape[0]
     cos, sin = (torch.empty((T, 1, 2 * r), dtype=torch.float32, device=pos.device) for _ in "cs")
-    _angles[(T,)](pos, freq, cos, sin, mscale, r, BLOCK=triton.next_power_of_2(r), num_warps=1)
+    block = triton.next_power_of_2(r)
+    _angles[(T,)](pos, freq, cos, sin, mscale, r, BLOCK=block, num_warps=1, **overlap(pos))
     return cos, sin
 
 
@@ -249,7 +296,8 @@ def unpack(meta: Any, previous: Any, ids: Any, pos: Any, slots: Any) -> None:
     """Rows 0 to 2 of meta int32 [.., B] into three int64 [B]; ids below 0 name a row of
     `previous`."""
     rows = meta.shape[1]
-    _unpack[(1,)](meta, previous, ids, pos, slots, rows, BLOCK=triton.next_power_of_2(rows))
+    block = triton.next_power_of_2(rows)
+    _unpack[(1,)](meta, previous, ids, pos, slots, rows, BLOCK=block, **overlap(meta))
 
 
 def greedy(logits: Any, fault: int) -> Any:
@@ -261,7 +309,10 @@ def greedy(logits: Any, fault: int) -> Any:
     tops = torch.empty((R, chunks), dtype=torch.float32, device=device)
     ids, faults = (torch.empty((R, chunks), dtype=torch.int32, device=device) for _ in "if")
     drawn = torch.empty((2, R), dtype=torch.int32, device=device)
-    _peak[(R, chunks)](logits, tops, ids, faults, V, BLOCK=_VOCABULARY_BLOCK)
+    own = overlap(logits)
+    _peak[(R, chunks)](logits, tops, ids, faults, V, BLOCK=_VOCABULARY_BLOCK, **own)
     block = triton.next_power_of_2(chunks)
-    _peak_of_peaks[(R,)](tops, ids, faults, drawn, chunks, FAULT=fault, BLOCK=block, num_warps=1)
+    _peak_of_peaks[(R,)](
+        tops, ids, faults, drawn, chunks, FAULT=fault, BLOCK=block, num_warps=1, **own
+    )
     return drawn

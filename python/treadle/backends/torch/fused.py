@@ -12,7 +12,16 @@ import torch
 
 from treadle.backends.params import size_of
 from treadle.backends.torch import own
-from treadle.backends.torch.kernels import PLAN, Kernel, constant, gate, product, rms, turn
+from treadle.backends.torch.kernels import (
+    PLAN,
+    Kernel,
+    constant,
+    gate,
+    product,
+    product_add,
+    rms,
+    turn,
+)
 
 if TYPE_CHECKING:
     from treadle.backends.torch.weights import Store
@@ -42,10 +51,7 @@ def linear_add(store: Store, node: Node) -> Kernel:
     param = store.param(w)
     bias = store.param(b[0]) if b else None
     if bias is None and param.device.type != "cpu":  # one kernel, and one rounding
-        turned = param.t()
-        return Kernel(
-            lambda x, y: torch.addmm(y, x, turned), (x, y), node.outputs, (None, param, None)
-        )
+        return Kernel(product_add(param), (x, y), node.outputs, (None, param, None))
     run = product(store, param, bias)
     operands = (None, param, None) if bias is None else (None, param, None, bias)
     return Kernel(lambda x, y: run(x).add_(y), (x, y), node.outputs, operands)

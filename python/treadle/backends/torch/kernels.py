@@ -86,6 +86,21 @@ def matrix_product(w: Any, b: Any = None) -> Callable[[Any], Any]:
     return few if w.device.type == "cpu" else plain
 
 
+def product_add(w: Any) -> Callable[[Any, Any], Any]:
+    """x [T, K], y [T, N] → y + x · wᵀ by one kernel and with one rounding; not for the CPU."""
+    turned = w.t()
+    if not own.fits(w.device) or w.numel() > _SMALL:
+        return lambda x, y: torch.addmm(y, x, turned)
+    from treadle.backends.torch.decode_triton import row_product
+
+    def run(x: Any, y: Any) -> Any:
+        if x.shape[0] != 1:
+            return torch.addmm(y, x, turned)
+        return row_product(x.contiguous(), w, y.contiguous())
+
+    return run
+
+
 def linear(store: Store, node: Node) -> Kernel:
     x, w, *b = node.inputs
     bias = store.param(b[0]) if b else None

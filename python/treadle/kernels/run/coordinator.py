@@ -62,29 +62,47 @@ def plan(
     solutions: Sequence[str] = (),
     baseline: str = REFERENCE,
     workloads: Sequence[str] = (),
+    device: str | None = None,
 ) -> list[Task]:
-    """Every chosen solution on every workload. Raises NotFound for a name that nothing has."""
+    """Every chosen solution on every workload.
+
+    baseline: a solution, where `{definition}` stands for the definition's name. device: leaves out
+    solutions made for another kind, but those that are named. Raises NotFound for a name that
+    nothing has.
+    """
     found: list[Task] = []
     seen: set[str] = set()
     for name in definitions or sorted(data.definitions()):
         definition = data.definition(name)
         ours = list(data.solutions(name))
         seen.update(s.name for s in ours)
-        base = next((s for s in ours if s.name == baseline), None)
+        wanted = baseline.replace("{definition}", name)
+        base = next((s for s in ours if s.name == wanted), None)
         if base is None and baseline == REFERENCE:
             base = reference(definition)
-        candidates = [s for s in ours if (s.name in solutions if solutions else s.name != baseline)]
+        if solutions:
+            candidates = [s for s in ours if s.name in solutions]
+        else:
+            candidates = [s for s in ours if s.name != wanted and _made_for(s, device)]
         for row in data.workloads(name):
             if workloads and row.workload.uuid not in workloads:
                 continue
             for candidate in candidates:
                 if base is None:
-                    raise NotFound(f"no solution {baseline!r}", at=name, hint="name a baseline")
+                    raise NotFound(f"no solution {wanted!r}", at=name, hint="name a baseline")
                 found.append(Task(definition, row.workload, candidate, base))
     missing = sorted(set(solutions) - seen)
     if missing:
         raise NotFound(f"no solution {missing[0]!r}", hint="see treadle kernels stat")
     return found
+
+
+def _made_for(solution: Solution, device: str | None) -> bool:
+    """Whether a solution names hardware of the device's kind: the CPU, or anything else."""
+    if device is None:
+        return True
+    names = {name.lower() for name in solution.spec.target_hardware}
+    return "cpu" in names if device.partition(":")[0] == "cpu" else names != {"cpu"}
 
 
 def reference(definition: Definition) -> Solution:

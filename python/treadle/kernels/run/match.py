@@ -32,6 +32,8 @@ CALM = 0.02
 LINGERED = 0.15
 IDLE = 0.1
 """Share of a pause that an idle process may spend working."""
+DOUBTS = 3
+"""Pauses looked at after one in which the process seemed busy."""
 LATE_NS = 50_000
 """Processor time between answer and stop that proves nothing."""
 SEVERAL = 16
@@ -160,6 +162,7 @@ class _Run:
         self._calls = 1
         self._seen = self._left_out = self._rounds = 0
         self._first_linger = int(self._rng.integers(0, LEAST))
+        self._busy: list[bool] = []
         self._late: list[tuple[int, int]] = []
 
     def outcome(self) -> Outcome:
@@ -167,6 +170,8 @@ class _Run:
         stage = self._stage
         self.prepare()
         comparison, pairs = self.race()
+        while self._busy:  # time was up before a doubt was settled
+            self._round()
         if stage.judge.sampler:
             self._drawn()
         self._prompt(comparison.candidate * 1e9 * self._calls)
@@ -287,7 +292,7 @@ class _Run:
         self._judged += found
         self._uniform += [j.uniform for j in found]
         self._late.append((base.stopping, own.late))
-        if rng.random() < LINGERED or self._rounds == self._first_linger:
+        if rng.random() < LINGERED or self._rounds == self._first_linger or self._busy:
             self._linger(len(batch))
         self._rounds += 1
         if self._disturbed(base, own):
@@ -323,7 +328,11 @@ class _Run:
         return [*twins, *rest][:number]
 
     def _linger(self, count: int) -> None:
-        """Work that goes on after the answer shows in outputs or in processor time."""
+        """Work that goes on after the answer shows in outputs or in processor time.
+
+        The time that a machine's host takes away is counted as the process's own, so one busy pause
+        proves nothing: the pauses of the next rounds must bear it out.
+        """
         before = [self._seat.answers.read(slot) for slot in range(count)]
         seconds = self._settings.linger
         used = self._seat.player.linger(seconds)
@@ -336,9 +345,16 @@ class _Run:
         if late:
             text = "outputs changed after the answer"
             raise Refused("RUNTIME_ERROR", text, code="thread_defer", phase="timed")
-        if used > IDLE * seconds:
+        busy = used > IDLE * seconds
+        if not busy and not self._busy:
+            return
+        self._busy.append(busy)
+        if len(self._busy) <= DOUBTS:
+            return
+        if sum(self._busy) >= DOUBTS:
             text = f"{used * 1e3:.1f} ms of work while nothing was asked"
             raise Refused("RUNTIME_ERROR", text, code="thread_defer", phase="timed")
+        self._busy.clear()
 
     def _drawn(self) -> None:
         """Tests a sampler's draws, and once more on new seeds before it is refused."""

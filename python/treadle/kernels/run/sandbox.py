@@ -26,6 +26,7 @@ _SET_DUMPABLE, _KEEP_CAPS, _NO_NEW_PRIVS, _DEATH_SIGNAL = 4, 8, 38, 1
 _NEW_NS, _NEW_IPC, _NEW_USER, _NEW_NET = 0x20000, 0x08000000, 0x10000000, 0x40000000
 _CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
 _CAP_DAC_READ_SEARCH = 2
 _CAP_VERSION = 0x20080522
 
@@ -108,11 +109,11 @@ def _landlock(libc: ctypes.CDLL, readable: Sequence[Path]) -> bool:
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
-    handled = (1 << 13) - 1
+    handled = _REFER - 1
     if version >= 2:
-        handled |= 1 << 13
+        handled |= _REFER
     if version >= 3:
-        handled |= 1 << 14
+        handled |= _TRUNCATE
     ruleset = ctypes.create_string_buffer(struct.pack("<Q", handled), 8)
     fence = libc.syscall(_CREATE_RULESET, ruleset, 8, 0)
     if fence < 0:
@@ -125,7 +126,7 @@ def _landlock(libc: ctypes.CDLL, readable: Sequence[Path]) -> bool:
             continue
         rights = _READ_FILE | _EXECUTE
         if str(path).startswith(WRITABLE):
-            rights |= _WRITE_FILE
+            rights |= (_WRITE_FILE | _TRUNCATE) & handled
         if stat.S_ISDIR(os.fstat(folder).st_mode):
             rights |= _READ_DIR
         rule = ctypes.create_string_buffer(struct.pack("<Qi", rights, folder), 12)

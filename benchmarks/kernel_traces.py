@@ -1,0 +1,159 @@
+"""Measures the dataset's solutions behind the wall and appends their traces to the dataset.
+
+    python benchmarks/kernel_traces.py --device cuda --group decode [--seconds 2] [--minutes 9]
+    python benchmarks/kernel_traces.py --device cpu --group cpu
+    python benchmarks/kernel_traces.py --device cuda --table      # only the table of what is there
+
+Baseline is torch's solution of the same definition; workloads are those of 1 and 16 rows. The table
+(definition, solution, rows, microseconds, ratio to torch with its interval, share of the roofline)
+is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json. A run
+that is out of time ends after the measurement in hand and goes on where it stopped the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from machine import machine, versions, write
+
+from treadle.kernels.run import coordinator
+from treadle.kernels.run.stage import Settings
+from treadle.kernels.schema import AxisVar, Definition, Trace
+from treadle.kernels.store import Dataset
+
+ROOT = Path(__file__).parents[1] / "kernels"
+LLAMA = (
+    "gemm_n3072_k2048_bf16", "gemm_n2048_k2048_bf16", "gemm_n16384_k2048_bf16",
+    "gemm_n2048_k8192_bf16", "gemm_n128256_k2048_bf16", "gate_up_glu_silu_h2048_f8192_bf16",
+    "qkv_h2048_q2048_kv512_bf16", "linear_add_k2048_n2048_bf16", "glu_silu_f8192_bf16",
+    "rmsnorm_h2048_bf16_eps1e-05", "add_rmsnorm_h2048_bf16_eps1e-05",
+    "rmsnorm_linear_h2048_n2048_bf16_eps1e-05", "attention_h32_d64_ps16_kv8_bf16",
+    "qk_norm_rope_kv_h32_d64_kv8_r32_ps16_bf16_eps1e-05",
+)  # fmt: skip
+PUBLIC = (
+    "gqa_paged_decode_h32_kv8_d128_ps64", "gqa_paged_decode_h32_kv8_d128_ps1",
+    "fused_add_rmsnorm_h4096", "rmsnorm_h4096", "rope_with_cos_sin_cache_neox_style_d128_rd64",
+    "gemm_n3072_k2048_bf16_w4g32", "gemm_n16384_k2048_bf16_w4g32", "gemm_n2048_k8192_bf16_w4g32",
+    "gemm_n5120_k2048", "gemm_n2048_k4096", "gemm_n256_k7168",
+    "top_k_top_p_sampling_from_probs_v128256", "top_p_sampling_from_probs_v128256",
+    "top_k_sampling_from_probs_v128256", "gqa_paged_prefill_causal_h32_kv8_d128_ps64",
+    "gqa_ragged_prefill_causal_h32_kv8_d128",
+)  # fmt: skip
+SMOLLM2 = (
+    "gemm_n960_k576_f32", "gemm_n576_k576_f32", "gemm_n3072_k576_f32", "gemm_n576_k1536_f32",
+    "gemm_n49152_k576_f32", "gate_up_glu_silu_h576_f1536_f32", "qkv_h576_q576_kv192_f32",
+    "linear_add_k576_n576_f32", "glu_silu_f1536_f32", "rmsnorm_h576_f32_eps1e-05",
+    "add_rmsnorm_h576_f32_eps1e-05", "rmsnorm_linear_h576_n576_f32_eps1e-05",
+    "attention_h9_d64_ps16_kv3_f32", "qk_norm_rope_kv_h9_d64_kv3_r32_ps16_f32_eps1e-05",
+    "rope_h9_d64_r32_f32", "embed_v49152_h576_f32", "take_norm_linear_h576_v49152_f32_eps1e-05",
+)  # fmt: skip
+GROUPS = {"llama": LLAMA, "public": PUBLIC, "cpu": SMOLLM2}
+ROWS = ("M", "T", "batch_size", "num_tokens", "S")
+
+
+def rows_of(definition: Definition, trace: Trace) -> int:
+    """Rows of a workload: its batch axis, or the queries of a prefill."""
+    axes = trace.workload.axes
+    named = [n for n in ("total_q", *ROWS) if n in axes]
+    return axes[named[0]] if named else max(axes.values())
+
+
+def chosen(data: Dataset, names: tuple[str, ...], rows: set[int]) -> list[str]:
+    """Identities of the workloads of these rows; of definitions without, the two smallest."""
+    found: list[str] = []
+    for name in names:
+        definition = data.definition(name)
+        assert any(isinstance(axis, AxisVar) for axis in definition.axes.values())
+        all_rows = {t.workload.uuid: rows_of(definition, t) for t in data.workloads(name)}
+        wanted = [u for u, n in all_rows.items() if n in rows]
+        found += wanted or sorted(all_rows, key=lambda u: all_rows[u])[:2]
+    return found
+
+
+def table(data: Dataset, kind: str) -> Iterator[dict[str, Any]]:
+    """A line for the newest trace of each solution and workload."""
+    for name, definition in data.definitions().items():
+        newest: dict[tuple[str, str], Trace] = {}
+        for trace in data.traces(name):
+            run = trace.evaluation
+            if run is not None and trace.solution and run.environment.hardware.startswith(kind):
+                newest[trace.solution, trace.workload.uuid] = trace
+        for (solution, _), trace in sorted(newest.items()):
+            run = trace.evaluation
+            assert run is not None
+            extra = (run.correctness.extra or {}).get("treadle", {}) if run.correctness else {}
+            line: dict[str, Any] = {
+                "definition": name, "solution": solution, "rows": rows_of(definition, trace),
+                "device": run.environment.hardware, "status": run.status,
+            }  # fmt: skip
+            if run.performance is not None:
+                us = run.performance.latency_ms * 1e3
+                line |= {
+                    "us": round(us, 2),
+                    "torch_us": round(run.performance.reference_latency_ms * 1e3, 2),
+                    "vs_torch": round(run.performance.speedup_factor, 3),
+                    "ci": [round(x, 3) for x in extra.get("ci", [])],
+                    "verdict": extra.get("verdict"), "isolation": extra.get("isolation"),
+                    "roofline": round(extra.get("floor_ms", 0.0) * 1e3 / us, 3),
+                }  # fmt: skip
+            else:
+                line["log"] = run.log[-200:]
+            yield line
+
+
+def main() -> None:
+    """Measures, then writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--group", choices=sorted(GROUPS), action="append", default=[])
+    parser.add_argument("--rows", default="1,16")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of rounds, each measurement")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no measurement begins later")
+    parser.add_argument("--isolation", type=int, default=4)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/treadle/kernels")
+    parser.add_argument("--table", action="store_true")
+    given = parser.parse_args()
+    data = Dataset(ROOT)
+    faults: list[str] = []
+    if not given.table:
+        names = tuple(n for group in given.group or sorted(GROUPS) for n in GROUPS[group])
+        uuids = chosen(data, names, {int(text) for text in given.rows.split(",")})
+        tasks = coordinator.plan(
+            data, names, baseline="treadle_torch_{definition}", workloads=uuids,
+            device=given.device,
+        )  # fmt: skip
+        stop = time.monotonic() + 60 * given.minutes
+        settings = Settings(seconds=given.seconds, level=given.isolation)
+        with coordinator.Referee() as referee:
+            for number, task in enumerate(tasks):
+                if time.monotonic() > stop:
+                    faults.append(f"out of time: {len(tasks) - number} of {len(tasks)} left")
+                    break
+                report = coordinator.bench(
+                    [task], given.device, settings, data=data, cache=given.cache, referee=referee
+                )
+                faults += report.faults
+                for trace in report.done:
+                    run = trace.evaluation
+                    ratio = run.performance.speedup_factor if run and run.performance else 0.0
+                    status = run.status if run else ""
+                    print(f"{number + 1}/{len(tasks)} {trace.solution} {trace.workload.axes} "
+                          f"{status} {ratio:.3f}", flush=True)  # fmt: skip
+    kind = given.device.partition(":")[0]
+    lines = list(table(data, kind))
+    installed = (name for name in ("torch", "triton", "numpy") if find_spec(name))
+    figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults,
+               "machine": machine(), "versions": versions(*installed)}  # fmt: skip
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(write(f"kernel_traces_{kind}", figures), len(lines), "traces")
+
+
+if __name__ == "__main__":
+    main()
