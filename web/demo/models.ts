@@ -100,8 +100,9 @@ export class Models {
 
   /** Looks up how much of a model is kept here. */
   async #look(entry: Entry): Promise<void> {
+    const before = entry.kept;
     entry.kept = await store().then(({ kept }) => kept(entry.manifest)).catch(() => 0);
-    this.#draw();
+    if (entry.kept !== before) this.#draw();
   }
 
   async #remove(entry: Entry): Promise<void> {
@@ -160,7 +161,16 @@ export class Models {
     if (state === "failed") $("start").append(h("p", { class: "fault open-fault", role: "alert" }, text));
   }
 
+  /** Draws the cards anew; a button that had the focus keeps it. */
   #draw(): void {
+    const focused = document.activeElement as HTMLElement | null;
+    const place = focused?.closest<HTMLElement>("#catalog, #start");
+    this.#cards();
+    const buttons = [...(place?.querySelectorAll("button") ?? [])];
+    (buttons.find((button) => button.textContent === focused?.textContent) ?? buttons[0])?.focus();
+  }
+
+  #cards(): void {
     $("catalog").replaceChildren(...this.#entries.map((entry) => h("li", { class: "card", "aria-current": String(entry === this.#current) }, ...this.#card(entry))));
     const [first] = this.#entries;
     const shown = this.#current ?? first;
