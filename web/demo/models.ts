@@ -1,5 +1,5 @@
 /** Which model: the one served with the page, others by path, or files from this machine. */
-import { createEngine, type BundleManifest, type Engine, type Progress, type Source, type TreadleError } from "../src/treadle.js";
+import { createEngine, store, type BundleManifest, type Engine, type Progress, type Source, type TreadleError } from "../src/treadle.js";
 import { $, bytes, duration, h } from "./dom.js";
 
 export interface Loaded {
@@ -19,7 +19,9 @@ interface Entry {
   readonly source: Source;
   readonly name: string;
   readonly about: string;
-  readonly manifest?: BundleManifest;
+  readonly manifest: BundleManifest;
+  /** Bytes of it that this browser keeps. */
+  kept: number;
 }
 
 export class Models {
@@ -73,6 +75,7 @@ export class Models {
       const { tier, notes } = await engine.stats();
       this.#say("ready", `${engine.manifest.model.name} · ${tier}`, notes.join("\n"));
       this.#loaded({ engine, seconds: (performance.now() - begun) / 1000 });
+      void this.#look(entry);
     } catch (thrown) {
       const error = thrown as TreadleError;
       if (this.#loading !== abort) return; // another was chosen meanwhile
@@ -88,10 +91,23 @@ export class Models {
     const { model, files } = manifest;
     const size = files.reduce((sum, file) => sum + file.bytes, 0);
     const about = [bytes(size), model.license, `${Math.round(manifest.limits.context / 1024)}k context`];
-    const entry = { source, manifest, name: model.name, about: about.filter(Boolean).join(" · ") };
+    const entry = { source, manifest, kept: 0, name: model.name, about: about.filter(Boolean).join(" · ") };
     this.#entries = [...this.#entries.filter((other) => other.source !== source), entry];
     this.#say("none", "No model yet");
     this.#draw();
+    void this.#look(entry);
+  }
+
+  /** Looks up how much of a model is kept here. */
+  async #look(entry: Entry): Promise<void> {
+    const before = entry.kept;
+    entry.kept = await store().then(({ kept }) => kept(entry.manifest)).catch(() => 0);
+    if (entry.kept !== before) this.#draw();
+  }
+
+  async #remove(entry: Entry): Promise<void> {
+    await store().then(({ remove }) => remove(entry.manifest)).catch(() => undefined);
+    await this.#look(entry);
   }
 
   #files(): void {
@@ -145,7 +161,16 @@ export class Models {
     if (state === "failed") $("start").append(h("p", { class: "fault open-fault", role: "alert" }, text));
   }
 
+  /** Draws the cards anew; a button that had the focus keeps it. */
   #draw(): void {
+    const focused = document.activeElement as HTMLElement | null;
+    const place = focused?.closest<HTMLElement>("#catalog, #start");
+    this.#cards();
+    const buttons = [...(place?.querySelectorAll("button") ?? [])];
+    (buttons.find((button) => button.textContent === focused?.textContent) ?? buttons[0])?.focus();
+  }
+
+  #cards(): void {
     $("catalog").replaceChildren(...this.#entries.map((entry) => h("li", { class: "card", "aria-current": String(entry === this.#current) }, ...this.#card(entry))));
     const [first] = this.#entries;
     const shown = this.#current ?? first;
@@ -163,8 +188,14 @@ export class Models {
     const button = loading
       ? h("button", { type: "button", onclick: cancel }, "Cancel")
       : h("button", { type: "button", class: "main", disabled: ready, onclick: () => void this.open(entry) }, ready ? "In use" : "Load");
-    const name = h("div", {}, h("b", {}, entry.name), h("small", {}, entry.about));
+    const about = entry.kept ? `${entry.about} · kept here` : entry.about;
+    const name = h("div", {}, h("b", {}, entry.name), h("small", {}, about));
     const row = h("div", { class: "who" }, name, button);
+    if (!loading && entry.kept && !ready) {
+      const remove = () => void this.#remove(entry);
+      const label = `Remove ${bytes(entry.kept)} from this browser`;
+      return [row, h("button", { type: "button", class: "quiet slim", onclick: remove }, label)];
+    }
     if (!loading) return [row];
     const bar = h("progress", { "aria-label": "Loading", max: 1, value: 0 });
     return [row, bar, h("small", { class: "note progress-line" }, "Opening")];

@@ -15,6 +15,9 @@ export type { BundleManifest } from "./types.js";
 export { connect, type RemoteEngine, type RemoteOptions, type Target } from "./worker/client.js";
 export type { Source } from "./worker/host.js";
 
+/** What this browser keeps of models between visits: `(await store()).kept(manifest)`, `remove`, ... */
+export const store = () => import("./store/kept.js");
+
 export interface CreateOptions extends RemoteOptions {
   /** Where it runs: in a worker of its own (default), this one, or in this very thread. */
   worker?: Worker | SharedWorker | ServiceWorker | MessagePort | boolean;

@@ -180,6 +180,7 @@ test("a bundle on the CPU tier: from the network, from the store, without a netw
   await page.getByRole("button", { name: "Load" }).first().click();
   await page.waitForSelector('#badge[data-state="ready"]');
   assert.deepEqual(shards, []);
+  assert.match(await page.innerText("#catalog"), /kept here/);
   const answer = await page.evaluate(async () => {
     const { createEngine } = (await import(`${location.href}treadle.js` as string)) as typeof Treadle;
     const engine = await createEngine("bundle/", { tier: "wasm" });
@@ -193,6 +194,12 @@ test("a bundle on the CPU tier: from the network, from the store, without a netw
   assert(['"ja"', '"nein"'].includes(answer[0] ?? ""), answer[0]);
   assert.equal(answer[1], "cpu");
   await context.setOffline(false);
+  await page.reload();
+  await page.getByRole("button", { name: /^Remove/ }).first().click();
+  await page.waitForFunction(() => !document.querySelector("#catalog")?.textContent?.includes("kept"));
+  await page.getByRole("button", { name: "Load" }).first().click();
+  await page.waitForSelector('#badge[data-state="ready"]');
+  assert.equal(shards.length, 1, "what was removed is fetched again, once");
   faults.length = 0; // requests without a network are errors in the console, and meant to be
 });
 
