@@ -147,7 +147,7 @@ class Matrices:
                 entry = self._entry(name)
                 if entry.format != "f32":
                     raise Unsupported(
-                        f"vector {name} is {entry['format']}", hint="bundles hold vectors as f32"
+                        f"vector {name} is {entry.format}", hint="bundles hold vectors as f32"
                     )
                 count = entry.rows * entry.cols
                 parts.append({"tensor": name, "row": 0, "rows": entry.rows, "offset": offset})
