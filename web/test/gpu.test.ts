@@ -68,7 +68,7 @@ test("the executor on a software GPU", { skip: missing }, () => {
   const folder = mkdtempSync(join(tmpdir(), "treadle-gpu-"));
   const said = join(folder, "said.json");
   try {
-    const python = process.env["PYTHON"] ?? join(root, ".venv/bin/python");
+    const python = process.env["TREADLE_TEST_PYTHON"] ?? join(root, ".venv/bin/python");
     execFileSync(python, [join(root, "tests/web/tiny_gpu.py"), join(folder, "tiny"), said], { stdio: "pipe" });
     const child = spawnSync(process.execPath, [fileURLToPath(new URL("gpu_child.js", import.meta.url)), join(folder, "tiny"), said], {
       encoding: "utf8",
