@@ -12,6 +12,7 @@ from treadle.export.expr import evaluate
 from treadle.export.fast import planes
 from treadle.export.tier import Tier
 from treadle.export.wgsl import FORMATS
+from treadle.models.quant import dequantise
 from treadle.types import Batch, Tensor
 
 ORDER = ("ids", "pos", "slots", "starts", "lens", "rows", "table")
@@ -36,8 +37,10 @@ class PlanExecutor:
                 self.buffers[name] = buffer(plane(spec, weights))
                 continue
             for part in spec.get("weights", ()):
-                raw = np.ascontiguousarray(weights[part["tensor"]].data).reshape(-1).view(np.uint8)
-                row = raw.size // max(1, tensor_rows(weights[part["tensor"]]))
+                tensor = weights[part["tensor"]]
+                held = dequantise(tensor) if "widen" in part else tensor.data
+                raw = np.ascontiguousarray(held).reshape(-1).view(np.uint8)
+                row = raw.size // max(1, tensor_rows(tensor))
                 piece = raw[part["row"] * row : (part["row"] + part["rows"]) * row]
                 data[part["offset"] : part["offset"] + piece.size] = piece
             if spec.get("kv"):

@@ -60,7 +60,7 @@ class Entry:
 
 
 def weights_of(graph: Graph, format: str) -> dict[str, Tensor]:
-    """Random weights; vectors are f32, the value projections of another format than the rest."""
+    """Random weights; vectors are floats, the value projections of another format than the rest."""
     rng = np.random.default_rng(1)
     found: dict[str, Tensor] = {}
     for name, param in graph.params.items():
@@ -69,7 +69,14 @@ def weights_of(graph: Graph, format: str) -> dict[str, Tensor]:
             values = rng.standard_normal(sizes) * 0.2 + ("norm" in name)
             if name.startswith("inv_freq"):
                 values = 10.0 ** -np.linspace(0, 2, sizes[0])
-            found[name] = Tensor(name, sizes, "f32", values.astype(F32))
+            wide = values.astype(F32)
+            if format == "f16" and "norm" in name:  # as files of float16 models have it
+                found[name] = Tensor(name, sizes, "f16", wide.astype(np.float16))
+            elif format == "f32" and "norm" in name:
+                upper = (wide.view(np.uint32) >> 16).astype(np.uint16)
+                found[name] = Tensor(name, sizes, "bf16", upper)
+            else:
+                found[name] = Tensor(name, sizes, "f32", wide)
         else:
             found[name] = packed(
                 rng, "q8_0" if format == "q4_1" and name.endswith(".v") else format, *sizes

@@ -11,6 +11,8 @@ export interface WeightPart {
   readonly row: number;
   readonly rows: number;
   readonly offset: number;
+  /** What the tensor is stored as where the buffer holds float32 of it. */
+  readonly widen: "" | "f16" | "bf16";
 }
 
 export interface BufferPlan {
@@ -116,7 +118,9 @@ function stepPlan(
 function weightPart(value: unknown, at: string): WeightPart {
   const spec = object(value, at);
   const number = (name: string) => count(spec[name], `${at}.${name}`);
-  return { tensor: text(spec["tensor"], at), row: number("row"), rows: number("rows"), offset: number("offset") };
+  const widen = spec["widen"] ?? "";
+  if (widen !== "" && widen !== "f16" && widen !== "bf16") throw bad(`${at}.widen`, "is no float");
+  return { tensor: text(spec["tensor"], at), row: number("row"), rows: number("rows"), offset: number("offset"), widen };
 }
 
 function object(value: unknown, at: string): Record<string, unknown> {

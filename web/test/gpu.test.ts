@@ -9,6 +9,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { TreadleError } from "../src/errors.js";
 import { evaluate, type Sizes } from "../src/expr.js";
+import { upload } from "../src/gpu/memory.js";
+import { readPlan } from "../src/plan.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const chromium = "/usr/lib/chromium";
@@ -25,13 +27,48 @@ test("expressions mean what they mean in Python", async () => {
   }
 });
 
+test("weights reach their buffers from pieces, padded and widened", async () => {
+  const shards = [Uint8Array.from({ length: 40 }, (_, i) => i), Uint8Array.from({ length: 40 }, (_, i) => 100 + i)];
+  const tensors = new Map([
+    ["m", { format: "q4_0", rows: 3, cols: 32, experts: 1, pieces: [[0, 4, 36], [1, 0, 18]] }],
+    ["v", { format: "bf16", rows: 1, cols: 2, experts: 1, pieces: [[1, 20, 4]] }],
+    ["h", { format: "f16", rows: 1, cols: 2, experts: 1, pieces: [[1, 28, 4]] }],
+  ] as const); // prettier-ignore
+  shards[1]!.set([0x80, 0x3f, 0x00, 0xc0], 20); // 1, -2
+  shards[1]!.set([0x00, 0x3c, 0x01, 0x80], 28); // 1, the smallest below zero
+  const part = (tensor: string, row: number, rows: number, offset: number, widen = "") => ({ tensor, row, rows, offset, widen });
+  const buffers = {
+    a: { size: "64", weights: [part("m", 0, 3, 8)] },
+    b: { size: "16", weights: [part("v", 0, 1, 0, "bf16"), part("h", 0, 1, 8, "f16")] },
+    ...Object.fromEntries(["batch", "draws", "mask", "drawn", "entries", "penalties", "logits"].map((name) => [name, { size: "4 * R" }])),
+  };
+  const lists = { decode: [], batch: [], prefill: [], sample: [], adjust: [] };
+  const plan = readPlan({ vocab: 2, page: 16, buffers, kernels: {}, steps: lists }, "");
+  const memory = new Map([["a", new Uint8Array(64)], ["b", new Uint8Array(16)]]); // prettier-ignore
+  const queue = {
+    writeBuffer(buffer: Uint8Array, to: number, from: Uint8Array, start = 0, size = from.length) {
+      assert.equal(to % 4 | size % 4, 0, "queue writes take whole words");
+      buffer.set(from.subarray(start, start + size), to);
+    },
+    onSubmittedWorkDone: () => Promise.resolve(),
+  };
+  const gpu = { queue } as unknown as GPUDevice;
+  const seen: number[] = [];
+  const fetch = (i: number) => Promise.resolve(shards[i]!);
+  await upload(gpu, plan, tensors, memory as unknown as Map<string, GPUBuffer>, fetch, (loaded) => seen.push(loaded));
+  const wanted = [...shards[0]!.subarray(4, 40), ...shards[1]!.subarray(0, 18), 0, 0];
+  assert.deepEqual([...memory.get("a")!.subarray(8, 64)], wanted);
+  assert.deepEqual([...new Float32Array(memory.get("b")!.buffer)], [1, -2, 1, -(2 ** -24)]);
+  assert.equal(seen.at(-1), 62);
+});
+
 const missing = existsSync(join(chromium, "libvk_swiftshader.so")) ? false : "Chromium's SwiftShader is not installed";
 
 test("the executor on a software GPU", { skip: missing }, () => {
   const folder = mkdtempSync(join(tmpdir(), "treadle-gpu-"));
   const said = join(folder, "said.json");
   try {
-    const python = process.env["PYTHON"] ?? join(root, ".venv/bin/python");
+    const python = process.env["TREADLE_TEST_PYTHON"] ?? join(root, ".venv/bin/python");
     execFileSync(python, [join(root, "tests/web/tiny_gpu.py"), join(folder, "tiny"), said], { stdio: "pipe" });
     const child = spawnSync(process.execPath, [fileURLToPath(new URL("gpu_child.js", import.meta.url)), join(folder, "tiny"), said], {
       encoding: "utf8",

@@ -81,7 +81,7 @@ def gate_up_glu(
     own = sum(s.rows for s in segments) // 2
     first, stride = rows or (0, own)
     consts = _columns(columns, eps) | {"ROWS": own, "FIRST": first, "STRIDE": stride}
-    flags = _tokens(many) | _quads(columns) | ({"SILU"} if act == "silu" else set())
+    flags = _tokens(many) | _quads(columns) | ({"SILU"} if act == "silu" else set[str]())
     return module("rmsnorm_gate_up_glu", bindings, consts, flags, segments, columns)
 
 

@@ -35,7 +35,7 @@ def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING)
     slots = Slots()
     for name in LISTS:
         _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, name).run()
-    vocab = graph.size(_vocab(graph))
+    vocab = _vocab(graph)
     _sampler(plan, vocab)
     plan.buffers |= matrices.buffers | slots.buffers()
     record = plan.record() | {
@@ -43,7 +43,7 @@ def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING)
         "dispatches": {name: len(steps) for name, steps in plan.lists.items()},
     }  # fmt: skip
     most = max(len(kernel.bindings) for kernel in plan.kernels.values())
-    needs = {"features": [], "limits": {"maxStorageBuffersPerShaderStage": most}}
+    needs: dict[str, Any] = {"features": [], "limits": {"maxStorageBuffersPerShaderStage": most}}
     return Tier(record, {"kernels.t0.wgsl": plan.text()}, needs)
 
 
@@ -54,15 +54,19 @@ def tier_t2(
     yet: prefill and repacking while loading are missing. dialect: "naga" or "tint"."""
     plan, matrices, slots = Plan(), Matrices(weights, binding), Slots()
     _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, "decode", dialect).run()
-    _sampler(plan, graph.size(_vocab(graph)))
+    _sampler(plan, _vocab(graph))
     plan.buffers |= matrices.buffers | slots.buffers()
-    record = plan.record() | {"vocab": graph.size(_vocab(graph)), "page": graph.size("B")}
-    needs = {"features": ["shader-f16", "subgroups"], "limits": {}}
+    record = plan.record() | {"vocab": _vocab(graph), "page": graph.size("B")}
+    needs: dict[str, Any] = {"features": ["shader-f16", "subgroups"], "limits": {}}
     return Tier(record, {"kernels.t2.wgsl": plan.text()}, needs)
 
 
-def _vocab(graph: Graph) -> str | int:
-    return graph.values[graph.outputs[0]].shape[-1]
+def _size(graph: Graph, axis: str | int) -> int:
+    return axis if isinstance(axis, int) else graph.size(axis)
+
+
+def _vocab(graph: Graph) -> int:
+    return _size(graph, graph.values[graph.outputs[0]].shape[-1])
 
 
 def _sampler(plan: Plan, vocab: int) -> None:
@@ -129,7 +133,7 @@ class _Lowering:
         return value
 
     def _width(self, value: str) -> int:
-        return self.graph.size(self.graph.values[value].shape[-1])
+        return _size(self.graph, self.graph.values[value].shape[-1])
 
     def _in(self, value: str) -> str:
         return self.slots.of(self._root(value))
@@ -324,8 +328,8 @@ class _Lowering:
             raise Unsupported("this attention is not a decoder's", at=self.graph.place(index))
         at, attention = reader
         self.done.add(at)
-        H, d = (self.graph.size(n) for n in self.graph.values[turned].shape[1:])
-        heads = (H, self.graph.size(self.graph.values[declared["k"]].shape[1]), d)
+        H, d = (_size(self.graph, n) for n in self.graph.values[turned].shape[1:])
+        heads = (H, _size(self.graph, self.graph.values[declared["k"]].shape[1]), d)
         page = self.graph.size("B")
         attrs: dict[str, Any] = {**node.attrs, **attention.attrs}
         attrs["rotary"] = self._width(declared["freq"])

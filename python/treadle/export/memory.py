@@ -102,7 +102,9 @@ class Matrices:
         for name in names:
             at, size = 0, self._row(name)
             while at < self.rows(name):
-                fits = min(room // size, self.rows(name) - at)
+                fits = min(room // size // 2 * 2, self.rows(name) - at)  # even: whole words
+                if fits <= 0 and not cuts[-1]:
+                    raise Unsupported(f"two rows of {name} do not fit a binding of {self._limit}")
                 if fits <= 0:
                     first.append(first[-1] + sum(part[2] for part in cuts[-1]))
                     cuts.append([])
@@ -116,10 +118,11 @@ class Matrices:
     def paired(self, names: Sequence[str]) -> list[Cut]:
         """The same range of rows of several matrices of equal height, in each binding."""
         height = self.rows(names[0])
-        each = (self._limit - ALIGN * len(names)) // sum(self._row(name) for name in names)
+        most = (self._limit - ALIGN * len(names)) // sum(self._row(name) for name in names)
+        each = max(2, most // 2 * 2)  # even, so that a cut begins at a whole word of its matrix
         cuts: list[Cut] = []
-        for at in range(0, height, max(1, each)):
-            rows = min(max(1, each), height - at)
+        for at in range(0, height, each):
+            rows = min(each, height - at)
             cuts.append(self._cut([(name, at, rows) for name in names], at))
         return cuts
 
@@ -138,19 +141,20 @@ class Matrices:
         return {"w": name, "scales": f"{cut.buffer}.scales"}
 
     def vector(self, *names: str) -> str:
-        """float32 vectors one after another."""
+        """Vectors one after another, as float32; the loader widens other floats."""
         key = "+".join(names)
         if key not in self.buffers:
             parts: list[dict[str, Any]] = []
             offset = 0
             for name in names:
                 entry = self._entry(name)
-                if entry.format != "f32":
+                if entry.format not in ("f32", "f16", "bf16"):
                     raise Unsupported(
-                        f"vector {name} is {entry['format']}", hint="bundles hold vectors as f32"
+                        f"vector {name} is {entry.format}", hint="vectors are f32, f16 or bf16"
                     )
                 count = entry.rows * entry.cols
-                parts.append({"tensor": name, "row": 0, "rows": entry.rows, "offset": offset})
+                part = {"tensor": name, "row": 0, "rows": entry.rows, "offset": offset}
+                parts.append(part if entry.format == "f32" else part | {"widen": entry.format})
                 offset += 4 * count
             self.buffers[key] = {"size": str(offset + -offset % 16), "weights": parts}
         return key

@@ -93,6 +93,8 @@ def module(
     """
     known = {*flags, *consts, *(b.name for b in bindings)}
     parts = [f"enable {feature};" for feature in enables]
+    if "subgroups" in enables:  # kernels branch by subgroup_id, which Tint does not take as uniform
+        parts.append("diagnostic(off, subgroup_uniformity);")
     parts += [f"// {name}: printed by treadle.export.wgsl"]
     parts += [
         f"@group(0) @binding({i}) var<storage, {'read_write' if b.write else 'read'}> "

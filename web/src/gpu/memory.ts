@@ -2,7 +2,7 @@
 import { TreadleError, throwIfAborted } from "../errors.js";
 import type { Sizes } from "../expr.js";
 import type { Weight } from "../manifest.js";
-import type { Plan } from "../plan.js";
+import type { Plan, WeightPart } from "../plan.js";
 import { allocating } from "./device.js";
 
 export type Buffers = ReadonlyMap<string, GPUBuffer>;
@@ -38,6 +38,7 @@ interface Move {
   readonly length: number;
   readonly buffer: string;
   readonly to: number;
+  readonly widen: WeightPart["widen"];
 }
 
 /**
@@ -60,9 +61,11 @@ export async function upload(
   for (const shard of [...moves.keys()].sort((a, b) => a - b)) {
     throwIfAborted(signal);
     const bytes = await shards(shard);
-    for (const { from, length, buffer, to } of moves.get(shard)!) {
+    for (const { from, length, buffer, to, widen } of moves.get(shard)!) {
       if (from + length > bytes.length) throw cut(shard);
-      write(gpu.queue, buffers.get(buffer)!, to, bytes.subarray(from, from + length));
+      if (to % 4) throw new TreadleError("model_format_error", "a piece begins inside a word", { at: `shard ${shard}` });
+      const part = bytes.subarray(from, from + length);
+      write(gpu.queue, buffers.get(buffer)!, to, widen ? widened(part, widen) : part);
       loaded += length;
     }
     progress(loaded, total);
@@ -99,9 +102,9 @@ function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, 
         const begin = Math.max(first, at);
         const end = Math.min(last, at + length);
         if (begin < end) {
-          const to = part.offset + begin - first;
+          const to = part.offset + (begin - first) * (part.widen ? 2 : 1);
           const list = moves.get(shard) ?? [];
-          list.push({ from: offset + begin - at, length: end - begin, buffer, to });
+          list.push({ from: offset + begin - at, length: end - begin, buffer, to, widen: part.widen });
           moves.set(shard, list);
         }
         at += length;
@@ -109,6 +112,25 @@ function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, 
     }
   }
   return moves;
+}
+
+/** Halves as float32. */
+function widened(bytes: Uint8Array, kind: "f16" | "bf16"): Uint8Array {
+  const halves = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const words = new Uint32Array(bytes.length / 2);
+  const floats = new Float32Array(words.buffer);
+  for (let i = 0; i < words.length; i += 1) {
+    const half = halves.getUint16(2 * i, true);
+    if (kind === "bf16") words[i] = half << 16;
+    else floats[i] = ofHalf(half);
+  }
+  return new Uint8Array(words.buffer);
+}
+
+function ofHalf(half: number): number {
+  const [sign, power, part] = [half & 0x8000 ? -1 : 1, (half >> 10) & 31, half & 1023];
+  if (power === 31) return part ? NaN : sign * Infinity;
+  return sign * (power ? (1 + part / 1024) * 2 ** (power - 15) : part * 2 ** -24);
 }
 
 function cut(shard: number): TreadleError {
