@@ -15,7 +15,7 @@ TITLES = {
 HEAD = """# How fast masks are
 
 Written by `scripts/write_docs.py` from `benchmarks/results/grammar*.json`; run
-`benchmarks/bench_grammar.py` for other figures. Every job ran in each engine before the next began
+`benchmarks/bench_grammar.py` for other figures. {turns}
 ({cpu}, {cores}, load {load} at the start; {size:,} tokens; seed {seed}; commit {commit}). One
 thread, thread CPU time, the clock's own {floor} us a reading left in; ratios are net of it. Time to
 first mask (TTFM) is compile, matcher and first mask; what ran into the limit of {limit:g} s counts
