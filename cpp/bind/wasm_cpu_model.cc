@@ -26,7 +26,8 @@ void GiveBuffer::operator()(uint8_t* buffer) const {
 
 Buffer take(size_t bytes) {
   uint8_t* memory = cpu::take_buffer(bytes);
-  if (!memory) ::operator new(SIZE_MAX / 2);  // traps, and says why
+  if (!memory)
+    memory = static_cast<uint8_t*>(::operator new(SIZE_MAX / 2));  // a trap, with its reason
   return Buffer(memory);
 }
 
