@@ -23,6 +23,8 @@ as the limit. Of the tools, {distinct} are distinct and {renamed} are renamed co
 
 ![quantiles of the time of a mask](../benchmarks/results/grammar_masks.svg)
 """
+TURNS = "Every job ran in each engine before the next began"
+BESIDE = "All engines ran at once, each on cores of its own"
 COLUMNS = (
     ("ttfm_ms", "p50"),
     ("ttfm_ms", "p99"),
@@ -42,8 +44,10 @@ def document() -> str | None:
     if stored is None:
         return None
     machine, tools = stored["machine"], stored["data"]["tools"]
+    beside = isinstance(stored.get("processes"), dict)
     parts = [
         HEAD.format(
+            turns=BESIDE if beside else TURNS,
             cpu=machine["cpu"],
             cores="1 core" if machine["cores"] == 1 else f"{machine['cores']} cores",
             load=stored["load_at_start"],
@@ -55,7 +59,8 @@ def document() -> str | None:
             **tools,
         )
     ]
-    for name, work in stored["workloads"].items():
+    for name in TITLES:
+        work = stored["workloads"][name]
         parts += [f"## {TITLES[name]}\n", _speed(work, stored["versions"])]
         parts.append(_judged(work) if name == "schemas" else "")
         parts.append(_ratios(work))

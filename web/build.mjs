@@ -80,7 +80,8 @@ const engine = {
     onResolve({ filter: /\/src\/treadle\.js$/ }, () => ({ path: "./treadle.js", external: true })),
 };
 await build({ ...shared, entryPoints: { demo: "demo/main.ts" }, outdir: "dist", plugins: [engine] });
-for (const name of ["index.html", "style.css", "icon.svg", "manifest.webmanifest"]) {
+await build({ ...shared, entryPoints: { style: "demo/style.css" }, outdir: "dist" });
+for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) {
   await copyFile(new URL(`demo/${name}`, root), new URL(name, dist));
 }
 for (const name of ["core", "cpu-simd", "cpu-relaxed"]) {

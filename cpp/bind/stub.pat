@@ -46,3 +46,11 @@ Detokeniser.__init__:
 
 CpuRunner.__init__:
     def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[NDArray[numpy.uint16]], isa: str, trace: int = 0) -> None: ...
+
+CpuRunner.drawn$:
+    def drawn(self, step: int) -> tuple[NDArray[numpy.int32], NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.int32], NDArray[numpy.float32]]:
+        \doc
+
+cpu_draw$:
+    def cpu_draw(isa: str, logits: NDArray[numpy.float32], masks: NDArray[numpy.int32] | None, params: object) -> tuple[NDArray[numpy.int32], NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.int32], NDArray[numpy.float32]]:
+        \doc

@@ -263,17 +263,16 @@ def cpu_best_token(
 
 def cpu_draw(
     isa: str,
-    logits: Annotated[
-        NDArray[numpy.float32],
-        dict(shape=(None, None), order="C", device="cpu", writable=False),
-    ],
-    masks: Annotated[
-        NDArray[numpy.int32],
-        dict(shape=(None, None), order="C", device="cpu", writable=False),
-    ]
-    | None,
+    logits: NDArray[numpy.float32],
+    masks: NDArray[numpy.int32] | None,
     params: object,
-) -> tuple:
+) -> tuple[
+    NDArray[numpy.int32],
+    NDArray[numpy.uint8],
+    NDArray[numpy.float32],
+    NDArray[numpy.int32],
+    NDArray[numpy.float32],
+]:
     """
     Draws a token for each row of logits [R, V] f32 under masks [R, V / 32] of legal tokens, as a SampleBatch says: ids, status, logprobs, top_ids, top_logprobs.
     """
@@ -371,7 +370,15 @@ class CpuRunner:
     ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
         """A view [rows, vocabulary], valid until a later step runs."""
 
-    def drawn(self, step: int) -> tuple:
+    def drawn(
+        self, step: int
+    ) -> tuple[
+        NDArray[numpy.int32],
+        NDArray[numpy.uint8],
+        NDArray[numpy.float32],
+        NDArray[numpy.int32],
+        NDArray[numpy.float32],
+    ]:
         """
         ids, status, logprobs, top_ids and top_logprobs of a step that is over, as `Sampled`.
         """
