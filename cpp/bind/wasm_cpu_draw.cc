@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "bind/wasm_cpu.h"
+#include "cpu/isa.h"
+#include "cpu/kernels.h"
 #include "cpu/sample.h"
 
 namespace treadle::wasm {
@@ -54,7 +56,8 @@ Status draw(const CpuModel& model, cpu::SampleScratch& scratch, std::span<const 
   scratch.grow(logits.size());
   float values[kMostTold];
   const cpu::RowDraw drawn =
-      cpu::draw_row(logits.data(), logits.size(), mask, rule, scratch, out.data() + 3, values);
+      cpu::draw_row(*cpu::kernels(cpu::best_isa()), logits.data(), logits.size(), mask, rule,
+                    scratch, out.data() + 3, values);
   out[0] = drawn.token;
   out[1] = drawn.status;
   out[2] = std::bit_cast<int32_t>(drawn.logprob);
