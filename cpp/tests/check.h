@@ -1,6 +1,7 @@
 // The whole test framework: check() counts failures and says where, report() is main's result.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <source_location>
@@ -8,8 +9,8 @@
 
 namespace treadle::test {
 
-inline int checks = 0;
-inline int failures = 0;
+inline std::atomic<int> checks = 0;  // threads check too
+inline std::atomic<int> failures = 0;
 
 inline bool check(bool ok, const std::string& what = {},
                   std::source_location where = std::source_location::current()) {
@@ -23,7 +24,7 @@ inline bool check(bool ok, const std::string& what = {},
 }
 
 inline int report() {  // a test that checked nothing has failed
-  std::printf("%d checks, %d failures\n", checks, failures);
+  std::printf("%d checks, %d failures\n", checks.load(), failures.load());
   return failures > 0 || checks == 0;
 }
 

@@ -14,8 +14,10 @@ uint64_t word_at(const uint32_t* words) {
   return word;
 }
 
-// The base build may not use the instruction, so the loader picks a version.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+// The base build may not use the instruction, so the loader picks a version; under ThreadSanitizer
+// it cannot, for that is not up yet when it loads.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("popcnt", "default")))
 #endif
 uint32_t ones(const uint32_t* words, size_t count) {
