@@ -1,8 +1,9 @@
 """What building a tokeniser from GGUF metadata derives, as bytes that can be kept on disk.
 
 A vocabulary of 50,000 tokens takes a second to turn into tokenizer.json and a table of bytes, and
-a tenth of that to read back. What is kept is named by a hash of everything it follows from, this
-package's text included, and carries a hash of itself; the `tokenizers` library checks the rest.
+a fiftieth of that to read back. What is kept is named by a hash of everything it follows from, this
+package's text included, and carries a hash of itself; the `tokenizers` library and the core check
+the rest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from treadle.limits import Limits
+from treadle.text.merged import apart
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
 
@@ -27,9 +29,11 @@ _MOST = 16  # tokenisers on disk; the oldest go
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A tokeniser's parts: of the spec what is read after the table was made, and the table."""
+    """A tokeniser's parts: of the spec what is read after the table was made, and the table. Where
+    there are `merges`, `text` holds the symbols alone (`merged.apart`)."""
 
     text: str
+    merges: bytes
     added: list[Json]
     size: int
     bos_id: int | None
@@ -42,7 +46,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     hash: str
 
     def spec(self) -> Spec:
-        """The spec without its vocabulary, which lies in `text`."""
+        """The spec without its vocabulary, which lies in `text` and `merges`."""
         data = {"added_tokens": self.added}
         return Spec(self.text, data, self.size, self.bos_id, (), self.adds_bos, self.at)
 
@@ -58,14 +62,19 @@ def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
     for name in sorted(metadata):
         if name.startswith("tokenizer.ggml."):
             value: Any = metadata[name]
-            found.update(msgspec.msgpack.encode((name, value)))
+            raw = getattr(value, "raw", None)  # a long array that still lies in its file
+            found.update(msgspec.msgpack.encode((name, None if raw is not None else value)))
+            if raw is not None:
+                found.update(len(raw).to_bytes(8, "little"))
+                found.update(raw)
     return found.hexdigest()
 
 
 def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
     """A tokeniser as bytes."""
+    text, merges = apart(spec) or (spec.text, b"")
     kept = Kept(
-        spec.text, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
+        text, merges, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
         spec.at, list(table.data), bytes(table.kinds), list(table.stop_ids), table.strip_space,
         hash,
     )  # fmt: skip

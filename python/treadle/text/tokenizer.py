@@ -14,9 +14,12 @@ from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
 from treadle.text import kept
 from treadle.text.gguf import gguf_spec
+from treadle.text.merged import Words
 from treadle.text.spec import Spec, added_tokens, json_spec
 from treadle.text.table import token_table
 from treadle.types import TokenKind, TokenTable
+
+_CONTROL = int(TokenKind.CONTROL)  # plain, for loops over whole vocabularies
 
 
 class Tokenizer:
@@ -35,9 +38,9 @@ class Tokenizer:
         self.table = token_table(spec) if made is None else made.table()
         self.bos_id = spec.bos_id
         self.adds_bos = spec.adds_bos
-        self._control = frozenset(
-            i for i, kind in enumerate(self.table.kinds) if kind is TokenKind.CONTROL
-        )
+        kinds = bytes(self.table.kinds)
+        self._control = frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
+        self._words = None if made is None or not made.merges else Words(made.merges, spec.size)
         self._parsing = _load(spec)
         self._plain = _without_special(self._parsing)
         if made is not None:
@@ -112,11 +115,12 @@ class Tokenizer:
         """
         engine = self._parsing if special else self._plain
         try:
-            ids: list[int] = engine.encode(text, add_special_tokens=False).ids
+            found = engine.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError):
             raise InvalidRequest(
                 "the text holds a lone surrogate", at="prompt", hint="send valid Unicode"
             ) from None
+        ids: list[int] = found.ids if self._words is None else self._words.ids(found)
         if not special and not self._control.isdisjoint(ids):
             ids = [part for i in ids for part in (self._spelled(i) if i in self._control else [i])]
         if bos:
