@@ -55,6 +55,10 @@ class Intake:
         markers = (loaded.tokenizer.token_id(text) for text in loaded.tool_format.markers)
         self._markers = frozenset(token for token in markers if token is not None)
 
+    def warm(self) -> None:
+        """Builds now what the first constrained request would wait for."""
+        self._constraints.compiler()
+
     def prepare(self, request: Generate) -> Prepared:
         """Renders, tokenises, checks and compiles.
 
