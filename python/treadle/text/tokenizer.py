@@ -13,10 +13,8 @@ import tokenizers
 from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
 from treadle.text import kept
-from treadle.text.gguf import gguf_spec
 from treadle.text.merged import Words
 from treadle.text.spec import Spec, added_tokens, json_spec
-from treadle.text.table import token_table
 from treadle.types import TokenKind, TokenTable
 
 _CONTROL = int(TokenKind.CONTROL)  # plain, for loops over whole vocabularies
@@ -35,7 +33,12 @@ class Tokenizer:
     hash: str
 
     def __init__(self, spec: Spec, made: kept.Kept | None = None) -> None:
-        self.table = token_table(spec) if made is None else made.table()
+        if made is None:
+            from treadle.text.table import token_table
+
+            self.table = token_table(spec)
+        else:
+            self.table = made.table()
         self.bos_id = spec.bos_id
         self.adds_bos = spec.adds_bos
         kinds = bytes(self.table.kinds)
@@ -80,6 +83,8 @@ class Tokenizer:
         key = kept.key_of(metadata, limits) if folder is not None else ""
         if folder is not None and (found := kept.read(folder, key)) is not None:
             return cls(found.spec(), found)
+        from treadle.text.gguf import gguf_spec  # which a start that found one does not need
+
         spec = gguf_spec(metadata, limits)
         made = cls(spec)
         if folder is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,6 +151,9 @@ def _compiler() -> str:
 
 def _keep(plan: Plan, start: _Start, folder: Path) -> None:
     """Writes a plan whole or not at all; a full or read-only disk costs only the next start."""
+    import shutil
+    import tempfile
+
     from treadle.mega import write
 
     try:
