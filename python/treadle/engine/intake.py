@@ -6,10 +6,10 @@ server and `LLM` share it. The result, `Prepared`, is numbers and a compiled gra
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -168,5 +168,5 @@ class Intake:
             raise InvalidRequest(
                 f"is {sampling.min_tokens}, more than max_tokens {most}", at="min_tokens"
             )
-        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        seed = SystemRandom().getrandbits(63) if sampling.seed is None else sampling.seed
         return msgspec.structs.replace(sampling, max_tokens=most, seed=seed)

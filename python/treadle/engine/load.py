@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from treadle.digest import blake2b
 from treadle.limits import Limits
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def _join(
 ) -> Loaded:
     from treadle.version import __version__
 
-    identity = hashlib.blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
-    stamp = hashlib.blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
+    identity = blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
+    stamp = blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
     most = min(context or model.context, model.context, exe.pages * exe.page_size)
     return Loaded(
         name=model.name,

