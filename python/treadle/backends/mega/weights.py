@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import _core
-from treadle.backends.params import tensor_of
+from treadle.backends.params import size_of, tensor_of
 from treadle.models.quant import dequantise
 from treadle.types import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _STRIP = 16  # rows, as treadle.mega.records says, which takes long to import
 _AT_ONCE = 1 << 20  # bytes packed before their pages are given back
+_WHOLE = 1 << 62
 _AROUND = 1 << 16  # bytes that Linux maps around a page it reads from a file
 
 
@@ -37,20 +38,21 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
     """
     matrices = {number for plan in plans for number in plan.matrices}
     values = {number for plan in plans for number in plan.vectors}
-    tensors = {
-        number: tensor_of(graph, weights, name)
-        for number, name in enumerate(graph.params)
-        if number in matrices | values
-    }
-    sizes = {number: packed_bytes(tensors[number]) for number in sorted(matrices)}
+    names = [*graph.params]
+    sizes = {number: _size(graph, weights, names[number]) for number in sorted(matrices)}
     starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
     memory = _core.cpu_buffer(sum(sizes.values()))  # one, because large pages are
 
     def one(number: int) -> Any:
+        if number not in matrices | values:
+            return None
+        tensor = tensor_of(graph, weights, names[number])  # which may be a copy: one at a time
         if number in matrices:
             start = starts[number]
-            return packed(tensors[number], memory[start : start + sizes[number]])
-        return dequantise(tensors[number]).reshape(-1) if number in values else None
+            return packed(tensor, memory[start : start + sizes[number]])
+        vector = dequantise(tensor).reshape(-1)
+        _give_back(tensor.data, _WHOLE)  # the head of the file too, which was read before
+        return vector
 
     return _side_by_side(one, len(graph.params), threads)
 
@@ -81,10 +83,23 @@ def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[
     return out
 
 
+def _size(graph: Graph, weights: Weights, name: str) -> int:
+    """Bytes of a param when packed; looks at its data only where nothing else knows its format."""
+    formats: Mapping[str, str] = getattr(weights, "formats", {})
+    if name not in formats:
+        return packed_bytes(tensor_of(graph, weights, name))
+    shape = tuple(size_of(graph, entry) for entry in graph.params[name].shape)
+    return _packed_bytes(formats[name], shape)
+
+
 def packed_bytes(tensor: Tensor) -> int:
     """Bytes of `packed`, whole cache lines."""
-    *experts, rows, columns = tensor.shape
-    kind = tensor.format if has_kernel(tensor.format) else "f32"
+    return _packed_bytes(tensor.format, tensor.shape)
+
+
+def _packed_bytes(format: str, shape: tuple[int, ...]) -> int:
+    *experts, rows, columns = shape
+    kind = format if has_kernel(format) else "f32"
     return _core.cpu_packed_bytes(kind, rows, columns) * (experts[0] if experts else 1)
 
 
@@ -108,7 +123,7 @@ def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
     return (tensor.format, rows, columns, out, *experts)
 
 
-def _give_back(data: NDArray[np.uint8]) -> None:
+def _give_back(data: NDArray[Any], around: int = _AROUND) -> None:
     """Tells the system that the pages behind part of a mapped file are not needed for now, those
     around it included that a fault brings along; they are read again if they are. Memory of any
     other kind is left alone."""
@@ -120,8 +135,9 @@ def _give_back(data: NDArray[np.uint8]) -> None:
     if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return
     begin = data.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    start = max(0, begin - _AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
-    base.madvise(mmap.MADV_DONTNEED, start, min(begin + len(data) + _AROUND, len(base)) - start)
+    start = max(0, begin - around) // mmap.PAGESIZE * mmap.PAGESIZE
+    end = min(begin + data.nbytes + around, len(base))
+    base.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
 @cache
