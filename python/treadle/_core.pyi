@@ -639,6 +639,36 @@ class StopSearch:
     def stopped(self) -> bool: ...
     def fork(self) -> StopSearch: ...
 
+class Merges:
+    """The merges of a byte-pair vocabulary."""
+
+    def __init__(
+        self,
+        rows: Annotated[
+            NDArray[numpy.uint32],
+            dict(shape=(None, 4), order="C", device="cpu", writable=False),
+        ],
+        ids: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def apply(self, ids: Sequence[int], words: Sequence[int]) -> list[int]:
+        """
+        Merges symbols; neighbours with the same number in `words` are of one word.
+        """
+
+def strings_end(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    at: int,
+    count: int,
+    most: int,
+) -> int | None:
+    """
+    Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.
+    """
+
 def clock_ns() -> int:
     """Monotonic nanoseconds."""
 
