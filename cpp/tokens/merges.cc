@@ -11,6 +11,7 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t none = 0xFFFFFFFF;
+constexpr uint32_t most_ids = 1 << 26;  // a hundred times the largest vocabulary
 
 // A symbol of a word under way; one that was taken into its left neighbour has no id.
 struct Symbol {
@@ -33,6 +34,7 @@ struct Chance {
 }  // namespace
 
 Result<Merges> Merges::make(std::vector<Merge> merges, uint32_t ids) {
+  if (ids > most_ids) return invalid_request("ids", "are more than any vocabulary has");
   Merges out;
   out.starts_.assign(size_t{ids} + 1, 0);
   for (size_t i = 0; i < merges.size(); ++i) {

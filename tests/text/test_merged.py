@@ -75,6 +75,8 @@ def test_merges_that_cannot_be_are_refused() -> None:
     for bad in (rows, rows[:1] + np.uint32(3)):  # a pair twice; ids beyond the vocabulary
         with pytest.raises(_core.CoreError, match="merges"):
             _core.Merges(bad, 3)
+    with pytest.raises(_core.CoreError, match="ids"):
+        _core.Merges(rows[:1], (1 << 32) - 1)
     with pytest.raises(_core.CoreError, match="words"):
         _core.Merges(rows[:1], 3).apply([0, 1], [0])
     assert _core.Merges(rows[:1], 3).apply([0, 1, 0, 9, 1], [0, 0, 1, 1, 1]) == [2, 0, 9, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("treadle: internal error; please report it with the lines above", file=sys.stderr)
         return TreadleError.exit_code
+    finally:
+        gc.unfreeze()  # what `paused` has set aside, for a process that goes on
 
 
 def _dispatch(given: list[str]) -> int:

@@ -51,10 +51,15 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
             start = starts[number]
             return packed(tensor, memory[start : start + sizes[number]])
         vector = dequantise(tensor).reshape(-1)
-        _give_back(tensor.data, _WHOLE)  # the head of the file too, which was read before
+        _give_back(tensor.data)
+        mapped.append(tensor.data)
         return vector
 
-    return _side_by_side(one, len(graph.params), threads)
+    mapped: list[NDArray[Any]] = []
+    made = _side_by_side(one, len(graph.params), threads)
+    for data in mapped[:1]:  # the head of the file too, which was read before
+        _give_back(data, _WHOLE)
+    return made
 
 
 def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[Any]:
