@@ -32,7 +32,8 @@ class Word(IntEnum):
     FAULT = 4  # harness's signal handler: `Fault` of the core
     DETAIL = 5
     STATE = 6  # harness: `State`
-    LEVEL = 7  # harness: isolation level reached
+    LEVEL = 7  # harness: isolation level reached, before anything foreign is loaded
+    OPEN = 8  # referee: the level is known, the solution may be loaded
 
 
 class State(IntEnum):

@@ -19,6 +19,7 @@ from treadle.kernels.check import sampler, sizes
 from treadle.kernels.run import work
 from treadle.kernels.run.device import Device
 from treadle.kernels.run.feed import Call
+from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Timing
 from treadle.kernels.run.refusal import Refused
 from treadle.kernels.run.stage import Seat, Settings, Side, Stage
@@ -78,13 +79,19 @@ class Match:
         *,
         key: bytes | None = None,
         root: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self._key = key or os.urandom(32)
-        self._stage = Stage(definition, workload, device, settings or Settings(), self._key, root)
+        begun = time.monotonic()
+        self._stage = Stage(
+            definition, workload, device, settings or Settings(), self._key, root, nursery
+        )
+        self._stage.spent["stage"] = time.monotonic() - begun
         self._base: Seat | None = None
         try:
-            self._base = self._stage.seat(baseline)
-            self._stage.check(self._base, [Call(workload.axes)], "baseline")
+            with self._stage.clock("baseline"):
+                self._base = self._stage.seat(baseline)
+                self._stage.check(self._base, [Call(workload.axes)], "baseline")
         except Refused as wrong:
             self.close()
             raise KernelError(
@@ -95,6 +102,12 @@ class Match:
         except BaseException:
             self.close()
             raise
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by what was done since the last time."""
+        found = {name: round(seconds, 3) for name, seconds in self._stage.spent.items()}
+        self._stage.spent.clear()
+        return found
 
     @property
     def key_id(self) -> str:
@@ -168,8 +181,10 @@ class _Run:
     def outcome(self) -> Outcome:
         """Trials, rounds, a last look. Raises Refused."""
         stage = self._stage
-        self.prepare()
-        comparison, pairs = self.race()
+        with stage.clock("trials"):
+            self.prepare()
+        with stage.clock("rounds"):
+            comparison, pairs = self.race()
         while self._busy:  # time was up before a doubt was settled
             self._round()
         if stage.judge.sampler:
