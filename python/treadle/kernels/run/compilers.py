@@ -96,6 +96,7 @@ def start(folder: Path) -> socket.socket:
     Call it behind the walls and before anything foreign is loaded; closing the socket ends it.
     """
     _unpack(folder)
+    tempfile.tempdir = str(folder)
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
         try:

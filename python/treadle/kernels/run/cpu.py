@@ -31,6 +31,8 @@ class Cpu:
     kind = "cpu"
     shared = 4 << 20
     oracle = ""
+    ahead = False
+    slack = SLACK
 
     def __init__(self, *, share: bool = False) -> None:
         # Asked once: the referee pins itself afterwards.

@@ -174,6 +174,7 @@ class DeviceMemory:
             to, source = ctypes.c_uint64(self._range.pointer), ctypes.c_uint64(self._twin.pointer)
             span = ctypes.c_size_t(self.size)
             _done(driver().cuMemcpyDtoDAsync_v2(to, source, span, None), "restore")
+            _done(driver().cuCtxSynchronize(), "restore")
 
     def changed(self) -> bool:
         """Compares on the device."""
@@ -206,6 +207,8 @@ class Cuda:
     kind = "cuda"
     shared = 1 << 20
     oracle = "cuda"
+    ahead = True
+    slack = SLACK
 
     def __init__(self) -> None:
         from treadle import _core
@@ -280,11 +283,12 @@ class CudaViews(Views):
     def __init__(self, inputs: int, outputs: int, sizes: tuple[int, int], torch: Any) -> None:
         self._torch = torch
         torch.cuda.init()
-        torch.zeros(1, device="cuda")  # the context that the ranges are mapped into
+        torch.zeros(1, device="cuda")  # makes the context that the ranges are mapped into
         self._ranges = {
             Place.INPUT: Range(sizes[0], inputs),
             Place.OUTPUT: Range(sizes[1], outputs),
         }
+        self._mark = torch.zeros(1, device="cuda")
         first = self._ranges[Place.INPUT]
         self._inputs = (first.pointer, first.pointer + first.size)
         self.inputs = np.zeros(0, np.uint8)
@@ -307,6 +311,11 @@ class CudaViews(Views):
         tensor = self._torch.as_tensor(_Interface(pointer, shape, plain), device="cuda")
         return tensor if tensor.dtype == wanted else tensor.view(wanted)
 
+    def wake(self) -> None:
+        """A device that another process used last takes its time to change over."""
+        self._mark.add_(1)
+        self._torch.cuda.synchronize()
+
     def planned(self, run: Callable[[], None]) -> Callable[[], None]:
         """A batch as a captured graph: capture itself refuses unjoined streams and host waits.
 
@@ -324,6 +333,8 @@ class CudaViews(Views):
                     run()
                 finally:
                     graph.capture_end()
+            graph.replay()  # a graph's first launch uploads it
+            torch.cuda.synchronize()
         except Exception:
             torch.cuda.synchronize()
             return lambda: (run(), torch.cuda.synchronize())[1]

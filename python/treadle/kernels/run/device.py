@@ -56,6 +56,8 @@ class Device(Protocol):
     name: str  # `kind:model`
     timer: str  # stands in every record, and never changes silently
     shared: int  # inputs of more bytes have `copies` slots, not one a call
+    ahead: bool  # harnesses run a batch once, unseen, before its inputs are revealed
+    slack: float  # how far `floor` lies below what was measured of this device
     oracle: str  # torch's name of the device that computes what outputs should be; "": numpy
 
     def allocate(self, size: int, *, read_only: bool) -> Ring:

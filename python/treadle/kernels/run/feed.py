@@ -117,6 +117,16 @@ class Feed:
             call.offsets[name] = offset
         return [self._describe(call) for call in batch]
 
+    def blank(self, batch: Sequence[Call]) -> None:
+        """Zeros in the indices of a placed batch: what lay there before may point anywhere."""
+        for call in batch:
+            for name, at in call.offsets.items():
+                tensor = self._tensors[name]
+                if not dtypes.is_float(tensor.dtype):
+                    shape, kind = sizes.shape(tensor, call.known), dtypes.stored(tensor.dtype)
+                    self.memory.view(at, shape, kind)[...] = 0
+                    self._dirty.append((at, self._bytes(name, call.known)))
+
     def fill(self, batch: Sequence[Call]) -> None:
         """Writes the inputs of a placed batch. Raises InvalidRequest for sizes without any."""
         if self._epoch % RENEW == 0:

@@ -157,6 +157,9 @@ class _Server:
             if config.device != "cpu":
                 run = self._views.planned(run)
             words.post(Word.READY, plan + 1)
+            while words.load(Word.WAKE) == done:
+                words.wait(Word.WAKE, done, 0, WAIT_NS)
+            self._views.wake()
             while words.load(Word.GO) == done:
                 words.wait(Word.GO, done, config.spin_ns, WAIT_NS)
             try:

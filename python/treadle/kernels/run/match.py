@@ -45,7 +45,11 @@ LEAST = 5
 
 @dataclass(slots=True)
 class Outcome:
-    """A candidate that was right: how fast, how exact, and how it was measured."""
+    """A candidate that was right: how fast, how exact, and how it was measured.
+
+    Seconds: floor: less is impossible; roofline: the limit itself; marginal: what one more call of
+    a batch costs, where that was measured.
+    """
 
     comparison: stats.Comparison
     relative: float = 0.0
@@ -60,6 +64,8 @@ class Outcome:
     nondeterministic: bool = False
     left_out: int = 0
     floor: float = 0.0
+    roofline: float = 0.0
+    marginal: float = 0.0
 
 
 class Match:
@@ -173,6 +179,7 @@ class _Run:
         self._uniform: list[NDArray[np.float64]] = []
         self._nondeterministic = False
         self._calls = 1
+        self._marginal = 0.0
         self._seen = self._left_out = self._rounds = 0
         self._first_linger = int(self._rng.integers(0, LEAST))
         self._busy: list[bool] = []
@@ -211,6 +218,8 @@ class _Run:
             nondeterministic=self._nondeterministic,
             left_out=self._left_out,
             floor=floor,
+            roofline=floor * stage.device.slack,
+            marginal=self._marginal,
         )
 
     def _prompt(self, batch_ns: float) -> None:
@@ -279,11 +288,12 @@ class _Run:
         wanted, top = self._settings.batch_ns, self._stage.feed.calls
         one = self._least(1)
         self._calls = 1
-        if min(one) >= wanted or top == 1:
+        if top == 1 or (min(one) >= wanted and not self._stage.device.ahead):
             return
         several = min(top, SEVERAL)
-        more = (a - b for a, b in zip(self._least(several), one, strict=True))
-        each = max(1.0, min(more) / (several - 1))
+        more = [(a - b) / (several - 1) for a, b in zip(self._least(several), one, strict=True)]
+        self._marginal = max(0.0, more[1] * 1e-9)
+        each = max(1.0, min(more))
         self._calls = max(1, min(top, math.ceil(wanted / each)))
 
     def _least(self, calls: int) -> list[int]:

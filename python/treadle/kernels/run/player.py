@@ -118,8 +118,10 @@ class Player:
         Raises Refused for a fault, a forged answer or a time-out.
         """
         words, limit = self._words, self._limits.first if first else self._limits.batch
+        before = self._calls
+        self._words.post(Word.WAKE, before + 1)
         self._resume(Word.GO)
-        before, waited = self._calls, self._waited()
+        waited = self._waited()
         start, end, value = words.call(
             Word.GO, before + 1, Word.DONE, before, spin_ns, min(SLICE_NS, int(limit * 1e9))
         )
@@ -283,7 +285,7 @@ class Player:
         if status is not None and status >= 0:
             tail = self.log()[-400:]
             if self.level or status == 0:
-                text = f"left with status {status} and no answer"
+                text = f"left with status {status} and no answer: {tail}"
                 return Refused("RUNTIME_ERROR", text, code="result_forge")
             return Refused("RUNTIME_ERROR", f"harness status {status}: {tail}")
         if status == -signal.SIGSYS:

@@ -252,6 +252,10 @@ class Stage:
         """One batch on each seat in the given order, and how long each took."""
         with self.clock("plan"):
             given = self.feed.place(batch)
+            if self.device.ahead:
+                self.feed.blank(batch)
+                self.feed.push()
+                self.feed.memory.restore()
             for seat in seats:
                 slots = seat.answers.place(batch)
                 seat.player.plan([a + b for a, b in zip(given, slots, strict=True)])
