@@ -197,7 +197,7 @@ class _Run:
         if stage.judge.sampler:
             self._drawn()
         self._prompt(comparison.candidate * 1e9 * self._calls)
-        floor = self._floor()
+        floor, roofline = self._limits()
         if comparison.candidate < floor:
             text = f"{comparison.candidate * 1e6:.3g} us a call, at least {floor * 1e6:.3g} needed"
             raise Refused("RUNTIME_ERROR", text, code="impossible", phase="timed")
@@ -218,7 +218,7 @@ class _Run:
             nondeterministic=self._nondeterministic,
             left_out=self._left_out,
             floor=floor,
-            roofline=floor * stage.device.slack,
+            roofline=roofline,
             marginal=self._marginal,
         )
 
@@ -405,10 +405,12 @@ class _Run:
             self._uniform += [j.uniform for j in found]
         return sampler.even(np.concatenate([np.zeros(0), *self._uniform]))
 
-    def _floor(self) -> float:
+    def _limits(self) -> tuple[float, float]:
         stage = self._stage
         known = sizes.all_axes(stage.definition, stage.workload.axes)
         device = stage.device
-        return device.floor(
-            work.moved(stage.definition, known), work.flops(stage.definition, known)
+        flops = work.flops(stage.definition, known)
+        return (
+            device.floor(work.moved(stage.definition, known), flops),
+            device.floor(work.touched(stage.definition, known), flops) * device.slack,
         )
