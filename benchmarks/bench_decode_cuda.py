@@ -22,8 +22,8 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,36 +39,26 @@ CHUNK = 512
 
 
 @contextmanager
-def torch_operations():
-    """Hides the backend's own Triton kernels."""
+def replaced(name: str, value: Any) -> Iterator[None]:
+    """Another value of something of the backend's own kernels."""
     from treadle.backends.torch import own
 
-    before, own.fits = own.fits, lambda device: False
+    before = getattr(own, name)
+    setattr(own, name, value)
     try:
         yield
     finally:
-        own.fits = before
+        setattr(own, name, before)
+
+
+def torch_operations() -> Any:
+    """Hides the backend's own Triton kernels."""
+    return replaced("fits", lambda device: False)
 
 
 def overlapping(when: int) -> Callable[[], Any]:
     """Has the backend's Triton kernels start after another (0), or before its end (1, 2)."""
-
-    @contextmanager
-    def patched():
-        from treadle.backends.torch import own
-
-        before, own.overlap = own.overlap, lambda device: when
-        try:
-            yield
-        finally:
-            own.overlap = before
-
-    return patched
-
-
-@contextmanager
-def as_it_is():
-    yield
+    return lambda: replaced("overlap", lambda device: when)
 
 
 def prefill(exe: Any, sequences: int, length: int, seed: int) -> None:
@@ -210,11 +200,11 @@ def main() -> None:
         made: dict[str, tuple[Any, Any]] = {}
         for name, around, options in (
             ("eager, torch operations", torch_operations, {"graphs": False}),
-            ("eager", as_it_is, {"graphs": False}),
+            ("eager", nullcontext, {"graphs": False}),
             ("graphs, one after another", overlapping(0), {}),
             ("graphs, released late", overlapping(2), {}),
-            ("graphs", as_it_is, {}),
-            ("graphs and apply", as_it_is, {"kernels": table}),
+            ("graphs", nullcontext, {}),
+            ("graphs and apply", nullcontext, {"kernels": table}),
         ):
             with around():
                 exe = backend("torch", device="cuda", dtype="bf16", **options).compile(
