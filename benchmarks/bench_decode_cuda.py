@@ -5,9 +5,10 @@ show what that gains.
 
 Random weights in the shape of Llama-3.2-1B, bfloat16, contexts filled by real prefill; greedy,
 through the `Executable`, without the engine. All variants live in one process and take turns in
-rounds. `step_ms` waits for every token before it queues the next step; `queued_ms` is the time a
-step when the next one is queued first, as the engine does it. The limit is weight and KV bytes over
-the bandwidth of a device-to-device copy, both directions counted.
+rounds; what apply gains is the median of the ratios within rounds. `step_ms` waits for every token
+before it queues the next step; `queued_ms` is the time a step when the next one is queued first, as
+the engine does it. The limit is weight and KV bytes over the bandwidth of a device-to-device copy,
+both directions counted.
 
     python benchmarks/bench_decode_cuda.py [--batches 1,16] [--context 1024] [--rounds 9]
         [--baseline FILE]
@@ -242,7 +243,9 @@ def measure(
     args: Any, made: dict[str, Any], n: int, params: Any, spread: Any, graph: Any,
     bandwidth: float, shape: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """All variants at one batch size, in turns."""
+    """All variants at one batch size, in random order each round."""
+    from treadle.kernels import stats
+
     steps = batches_of(n, args.context)
     first: dict[str, Any] = {}
     runs: dict[str, Callable[[], dict[str, float]]] = {}
@@ -262,11 +265,12 @@ def measure(
         for name, call in peer(args.baseline, n, args.context + STEPS // 2).items():
             runs[name] = lambda call=call: {"queued_ms": call()}
     times: dict[str, dict[str, list[float]]] = {name: {} for name in runs}
+    order = np.random.default_rng(args.seed)
     for turn in range(args.rounds + 1):
-        for name, run in runs.items():
-            for key, value in run().items():
+        for name in order.permutation(list(runs)):
+            for key, value in runs[str(name)]().items():
                 if turn:
-                    times[name].setdefault(key, []).append(value)
+                    times[str(name)].setdefault(key, []).append(value)
     weights = sum(2 * int(np.prod([graph.size(a) for a in p.shape])) for p in graph.params.values())
     kv = n * (args.context + STEPS // 2) * shape.layers * 2 * shape.K * shape.d * 2
     limit = (weights + kv) / bandwidth * 1e3
@@ -281,8 +285,12 @@ def measure(
             off = (first[name] - wanted).norm() / wanted.norm()
             found[name]["difference"] = round(float(off), 5)
         print(n, name, found[name], flush=True)
+    pairs = zip(*(times[name]["queued_ms"] for name in ("graphs", "graphs and apply")), strict=True)
+    gain = stats.compare(list(pairs))
+    gains = {"ratio": round(gain.ratio, 4), "ci99": [round(gain.low, 4), round(gain.high, 4)]}
+    print(n, "apply over none, in pairs of rounds", gains, flush=True)
     exe, _ = made["graphs and apply"]
-    return {"batch": n, "limit_ms": round(limit, 4), "variants": found,
+    return {"batch": n, "limit_ms": round(limit, 4), "variants": found, "apply": gains,
             "profile": profiled(exe, steps, params)}  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from treadle.kernels.run.harness import Config
 from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Limits, Player, Timing, readable
 from treadle.kernels.run.refusal import Refused
-from treadle.kernels.schema import Definition, Solution, Workload
+from treadle.kernels.schema import Definition, Solution, Tensor, Workload
 
 MAX_TRIED = 1 << 24
 
@@ -121,21 +120,41 @@ class Stage:
         yield [Call(axes), Call(axes), Call(axes, again=0)]
         if not self.settings.edges or self.judge.sampler:
             return
-        small = sizes.completed(
-            self.definition,
-            {n: min(v, 33) if n in sizes.free(self.definition) else v for n, v in axes.items()},
-        )
+        free = sizes.free(self.definition)
+        small = self._with_large({n: min(v, 33) if n in free else v for n, v in axes.items()})
         yield [Call(small, profile) for profile in Profile if profile is not Profile.NORMAL]
         for edge in sizes.edges(self.definition, axes, self.rng):
-            yield [Call(edge), Call(edge)]
+            kept = self._with_large(edge)
+            yield [Call(kept), Call(kept)]
+
+    def _with_large(self, axes: Mapping[str, int]) -> dict[str, int]:
+        """These axes, but those of the workload where they give a large input its one size."""
+        own = self.workload.axes
+        fixed = {n: own[n] for t in self._large(own) for n in t.shape or () if n in own}
+        return sizes.completed(self.definition, {**axes, **fixed})
+
+    def _known(self, axes: Mapping[str, int]) -> dict[str, int]:
+        return sizes.all_axes(self.definition, axes)
+
+    def _large(self, axes: Mapping[str, int]) -> list[Tensor]:
+        """Inputs that calls of a batch share."""
+        known = self._known(axes)
+        return [
+            tensor
+            for tensor in self.definition.inputs.values()
+            if tensor.shape is not None
+            and sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
+            > self.device.shared
+        ]
 
     def _legal(self, batch: list[Call], root: Path | None) -> bool:
         """Whether there are inputs of these sizes; the workload itself must have some."""
         rng = np.random.default_rng(0)
         for call in batch:
             try:
-                if math.prod(max(n, 1) for n in call.axes.values()) < MAX_TRIED:
-                    blank = self._blank(call.axes)
+                blank, known = self._blank(call.axes), self._known(call.axes)
+                made = [t for n, t in self.definition.inputs.items() if n not in blank]
+                if sum(sizes.elements(t, known) for t in made) < MAX_TRIED:
                     inputs.make(
                         self.definition, self.workload, call.axes, rng, root=root, kept=blank
                     )
@@ -147,16 +166,15 @@ class Stage:
 
     def _blank(self, axes: Mapping[str, int]) -> dict[str, Any]:
         """Stands for large inputs whose values make nothing legal or illegal."""
-        known = sizes.all_axes(self.definition, axes)
+        known, large = self._known(axes), self._large(axes)
         weights = (self.definition.treadle or {}).get("weights", ())
-        found: dict[str, Any] = {}
-        for name, tensor in self.definition.inputs.items():
-            if tensor.shape is None or not (dtypes.is_float(tensor.dtype) or name in weights):
-                continue
-            kind = dtypes.stored(tensor.dtype)
-            if sizes.elements(tensor, known) * kind.itemsize > self.device.shared:
-                found[name] = np.broadcast_to(np.zeros((), kind), sizes.shape(tensor, known))
-        return found
+        return {
+            name: np.broadcast_to(
+                np.zeros((), dtypes.stored(tensor.dtype)), sizes.shape(tensor, known)
+            )
+            for name, tensor in self.definition.inputs.items()
+            if tensor in large and (dtypes.is_float(tensor.dtype) or name in weights)
+        }
 
     @contextmanager
     def clock(self, name: str) -> Iterator[None]:
