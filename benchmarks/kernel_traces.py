@@ -6,14 +6,16 @@
 
 Baseline is torch's solution of the same definition; workloads are those of 1 and 16 rows. The table
 (definition, solution, rows, microseconds, ratio to torch with its interval, share of the roofline)
-is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json. A run
-that is out of time ends after the measurement in hand and goes on where it stopped the next time.
+is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json, with a
+picture beside it. A run that is out of time ends after the measurement in hand and goes on where it
+stopped the next time.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import trace_bars
 from machine import machine, versions, write
 
 from treadle.errors import TreadleError
@@ -33,6 +36,7 @@ from treadle.kernels.schema import AxisVar, Definition, Solution, Trace
 from treadle.kernels.store import Dataset
 
 ROOT = Path(__file__).parents[1] / "kernels"
+RESULTS = Path(__file__).parent / "results"
 LLAMA = (
     "gemm_n3072_k2048_bf16", "gemm_n2048_k2048_bf16", "gemm_n16384_k2048_bf16",
     "gemm_n2048_k8192_bf16", "gemm_n128256_k2048_bf16", "gate_up_glu_silu_h2048_f8192_bf16",
@@ -135,12 +139,20 @@ def main() -> None:
         faults = measure(data, names or tuple(n for g in sorted(GROUPS) for n in GROUPS[g]), given)
     kind = given.device.partition(":")[0]
     lines = list(table(data, kind))
-    installed = (name for name in ("torch", "triton", "numpy") if find_spec(name))
-    figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults,
-               "machine": machine(), "versions": versions(*installed)}  # fmt: skip
+    figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults}
+    name = f"kernel_traces_{kind}"
+    before = RESULTS / f"{name}.json"
+    if given.table and before.exists():  # of the machine that measured, not of this one
+        kept = json.loads(before.read_text())
+        figures |= {key: kept[key] for key in ("machine", "versions")}
+    else:
+        installed = (name for name in ("torch", "triton", "numpy") if find_spec(name))
+        figures |= {"machine": machine(), "versions": versions(*installed)}
     for fault in faults:
         print(fault, file=sys.stderr)
-    print(write(f"kernel_traces_{kind}", figures), len(lines), "traces")
+    devices = ", ".join(sorted({line["device"] for line in lines}))
+    trace_bars.write(RESULTS / f"{name}.svg", f"Solutions of the dataset on {devices}", lines)
+    print(write(name, figures), len(lines), "traces")
 
 
 def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) -> list[str]:
