@@ -93,7 +93,8 @@ def table(data: Dataset, kind: str) -> Iterator[dict[str, Any]]:
             run = trace.evaluation
             if run is not None and trace.solution and run.environment.hardware.startswith(kind):
                 newest[trace.solution, trace.workload.uuid] = trace
-        for (solution, _), trace in sorted(newest.items()):
+        order = sorted(newest.items(), key=lambda one: (one[0][0], rows_of(definition, one[1])))
+        for (solution, _), trace in order:
             run = trace.evaluation
             assert run is not None
             extra = (run.correctness.extra or {}).get("treadle", {}) if run.correctness else {}
