@@ -244,6 +244,31 @@ def test_inputs_are_legal_at_every_edge() -> None:
     assert edges > 40
 
 
+def test_bounds_and_rows_fit_what_they_point_into() -> None:
+    """Edges once gave `starts` of other sequences than `lens`, and rows of no rows: an honest
+    kernel refuses those, and was refused for it."""
+    found = {d.op_type: d for d in shipped() if d.op_type in ("attention", "take_norm_linear")}
+    assert set(found) == {"attention", "take_norm_linear"}
+    given = {"T": 5, "P": 30, "S": 4, "S_plus_1": 5, "L": 4, "R": 4}
+    seen = 0
+    for definition in found.values():
+        base = {n: given[n] for n, a in definition.axes.items() if not isinstance(a, AxisConst)}
+        kept = {n: np.zeros(0) for n in definition.inputs if n in ("w", "kv")}
+        for axes in sizes.edges(definition, base, RNG(5)):
+            try:
+                made = inputs.make(
+                    definition, workload(definition, axes), axes, RNG(1), kept=kept
+                )
+            except InvalidRequest:
+                continue
+            if "lens" in made:
+                assert len(made["starts"]) == len(made["lens"]) + 1
+                seen += axes["S"] != base["S"]
+            else:
+                assert all(0 <= row < axes["T"] for row in made["rows"])
+    assert seen >= 1
+
+
 def test_a_tensor_that_constraints_contradict_is_refused(tmp_path: Path) -> None:
     text = (
         '{"name":"d","op_type":"t","axes":{"n":{"type":"var"},"m":{"type":"var"}},"inputs":'
