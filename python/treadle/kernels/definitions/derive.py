@@ -128,7 +128,9 @@ class _Axes:
     @property
     def constraints(self) -> list[str]:
         """What ties axes to each other, once all operands are named."""
-        return [f"{more} == {name} + 1" for more, name in self._bounds.items() if name in self.found]
+        return [
+            f"{more} == {name} + 1" for more, name in self._bounds.items() if name in self.found
+        ]
 
 
 def _json(value: Attr) -> object:
