@@ -68,13 +68,17 @@ class Oracle:
 
     def _op(self, inputs: Mapping[str, Any], inner: type[Any]) -> Values:
         ours = self._definition.treadle or {}
+        declared = lookup(ours["op"])
+        over = {declared.in_names.index(name) for name in declared.writes.values()}
         given = [self._operand(name, value, inner) for name, value in inputs.items()]
+        for i in over:  # the op writes there, and the ring and what is kept stay as they are
+            given[i] = given[i].clone() if self._device else given[i].copy()
         assert self._attrs is not None
         space: Any = np
         if self._device:
             import torch as space
         with np.errstate(all="ignore"):
-            made: Any = lookup(ours["op"]).compute(space, *given, **self._attrs)
+            made: Any = declared.compute(space, *given, **self._attrs)
         return self._named(cast("tuple[Any, ...]", made) if isinstance(made, tuple) else (made,))
 
     def _operand(self, name: str, value: Any, inner: type[Any]) -> Any:
