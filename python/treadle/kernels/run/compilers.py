@@ -61,7 +61,7 @@ _ready: dict[str, bytes] = {}
 def prepare() -> None:
     """Loads Triton where it is there, and computes what it would compute in every process."""
     try:
-        from triton.runtime import cache
+        cache = importlib.import_module("triton.runtime.cache")
     except ImportError:
         return
     key = getattr(cache, "triton_key", None)

@@ -255,15 +255,16 @@ class Feed:
         weights = (self._definition.treadle or {}).get("weights", ())
         for name, view in self._large.items():
             tensor, rng = self._tensors[name], self._order
-            rows = view.reshape(-1, view.shape[-1])
-            width = rows.shape[1]
+            rows: NDArray[Any] = view.reshape(-1, view.shape[-1])
+            width: int = rows.shape[1]
             packed = name in weights and not dtypes.is_float(tensor.dtype)
             if name == "cos_sin_cache" or not (packed or dtypes.is_float(tensor.dtype)):
                 continue
             count = min(PATCH, width * 8 // 9 if packed else width)
-            for row in rng.integers(0, len(rows), max(PATCHES, PATCHES * PATCH // max(count, 1))):
-                at = int(rng.integers(0, (width * 8 // 9 if packed else width) - count + 1))
-                part = rows[row, at : at + count]
+            rewritten = max(PATCHES, PATCHES * PATCH // max(count, 1))
+            for row in rng.integers(0, len(rows), rewritten):
+                at: Any = rng.integers(0, (width * 8 // 9 if packed else width) - count + 1)
+                part: Any = rows[row, at : at + count]
                 if packed:  # codes come before scales
                     part[...] = rng.integers(0, 256, count, dtype=np.uint8).view(part.dtype)
                 elif name == "probs":  # a row goes on to add up to one
@@ -271,7 +272,7 @@ class Feed:
                 else:
                     part[...] = inputs.normal(rng, count, tensor.dtype)
                 self._dirty.append(
-                    (self._starts[name] + (int(row) * width + at) * part.itemsize, part.nbytes)
+                    (self._starts[name] + (int(row) * width + int(at)) * part.itemsize, part.nbytes)
                 )
 
     def _twin(self, batch: Sequence[Call], slot: int) -> int | None:

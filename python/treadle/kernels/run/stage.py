@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +177,7 @@ class Stage:
         }
 
     @contextmanager
-    def clock(self, name: str) -> Iterator[None]:
+    def clock(self, name: str) -> Generator[None]:
         """Adds the seconds of a block to `spent`."""
         begun = time.perf_counter()
         try:
