@@ -4,6 +4,7 @@
 
 #include "bind/python_apply.h"
 #include "bind/python_cpu.h"
+#include "bind/python_dispatch.h"
 #include "bind/python_error.h"
 #include "bind/python_grammar.h"
 #include "bind/python_rows.h"
@@ -22,6 +23,7 @@ NB_MODULE(_core, module) {
   treadle::bind_rows(module);
   treadle::bind_apply(module);
   treadle::bind_cpu(module);
+  treadle::bind_dispatch(module);
   treadle::bind_grammar(module);
   treadle::bind_matcher(module);
   treadle::bind_text(module);

@@ -1,4 +1,5 @@
-"""The generated dispatcher: guards, a key, a bisection, a call.
+"""The generated dispatcher: guards, a key, a bisection, a call; what it looks at in Python, the
+core's dispatcher (`native`) looks at first where it can.
 
 What can be known when a handle is made is checked then; what is left becomes one function of a few
 lines, written as text and compiled once for every shape of it. Its names are numbered and its
@@ -25,6 +26,7 @@ from treadle.kernels.apply.guards import (
     why_refused,
 )
 from treadle.kernels.apply.keys import Size
+from treadle.kernels.apply.native import Ways, shorten
 from treadle.kernels.schema import AxisConst, Definition, Tensor
 
 _compiled: dict[str, Callable[..., Any]] = {}
@@ -77,6 +79,8 @@ class _Writer:
         self.names = {n: f"a{i}" for i, n in enumerate(self.definition.inputs)}
         self.body: list[str] = []
         self.refuse: list[str] = []
+        self.unheld: list[str] = []  # constraints that no call can check
+        self.recording = False  # a bound operand wants a gradient
         self.values: dict[str, Any] = {
             "state": core.state,
             "bisect": bisect,
@@ -112,6 +116,7 @@ class _Writer:
             if found:
                 raise Unfit(f"{name}: {found}")
             if getattr(value, "requires_grad", False):
+                self.recording = True
                 self._gradient("")
                 value = value.detach()
             self.values[self.names[name]] = value
@@ -209,7 +214,9 @@ class _Writer:
         host = set(self.host)
         for text in self.definition.constraints:
             found = refusal(text, {n: f"({t})" for n, t in known.items() if n not in host})
-            if found is not None:
+            if found is None:
+                self.unheld.append(text)
+            else:
                 self.refuse.append(found)
         for coordinate in self.core.space.coordinates:
             if coordinate.per is not None:
@@ -267,10 +274,26 @@ class _Writer:
             space: dict[str, Any] = {}
             exec(compile(text, "<treadle apply>", "exec"), space)  # noqa: S102 - our own text
             maker = _compiled[text] = space["make"]
-        made = maker(**self.values)
-        made.__name__ = made.__qualname__ = self.definition.name
-        made.__wrapped__ = self.fallback
+        slow = maker(**self.values)
+        made = slow if self.recording else self._shortened(slow)
+        for one in (slow, made):
+            one.__name__ = one.__qualname__ = self.definition.name
+            one.__wrapped__ = self.fallback
         return made
+
+    def _shortened(self, slow: Callable[..., Any]) -> Callable[..., Any]:
+        d, values, counters = self.definition, self.values, self.core.counters
+        ways = Ways(
+            self.core.state, counters.hit, counters.miss["no winner"], self.fallback,
+            slow, values["broken"], values.get("shadowed"),
+        )  # fmt: skip
+        steady = {n for n in self.free if d.inputs[n].shape and _steady(d, n, d.inputs[n])}
+        return shorten(
+            d, self.core.space, self.device, ways,
+            bound={n: values[self.names[n]] for n in self.bound}, host=self.host,
+            steady=frozenset(steady - self.trusted), unheld=frozenset(self.unheld),
+            shadow=self.shadow,
+        )  # fmt: skip
 
     def _refused(self) -> Callable[..., Any]:
         """Counts why, and lets the fallback answer."""
