@@ -1,6 +1,27 @@
 #include "grammar/front/regex_ast.h"
 
+#include <algorithm>
+
+#include "support/hash.h"
+
 namespace treadle::regex {
+
+uint64_t Ast::hash_of(const Node& node) const {
+  uint64_t h = mix(static_cast<uint64_t>(node.kind), uint64_t{node.lo} << 32 | node.hi);
+  if (node.kind == Kind::literal) return hash_bytes(text(node), h);
+  if (node.kind != Kind::concat && node.kind != Kind::any_of) {
+    return mix(h, uint64_t{node.a} << 32 | node.b);
+  }
+  for (Id child : children(node)) h = mix(h, child);
+  return h;
+}
+
+bool Ast::equal(const Node& a, const Node& b) const {
+  if (a.kind != b.kind || a.lo != b.lo || a.hi != b.hi || a.b != b.b) return false;
+  if (a.kind == Kind::literal) return text(a) == text(b);
+  if (a.kind != Kind::concat && a.kind != Kind::any_of) return a.a == b.a;
+  return std::ranges::equal(children(a), children(b));
+}
 
 Id Ast::add(Node node) {
   auto inherit = [&](Id child) {
@@ -34,18 +55,31 @@ Id Ast::add(Node node) {
     default:
       break;
   }
+  auto id = static_cast<Id>(nodes_.size());
+  if (!node.has_ahead && !node.has_behind && !node.has_anchor) {
+    uint64_t hash = hash_of(node);
+    uint32_t first = known_.find(hash);
+    if (first == FlatMap::kNone) {
+      known_.set(hash, id);
+    } else if (equal(nodes_[first], node)) {
+      return first;
+    }
+  }
   nodes_.push_back(node);
-  return static_cast<Id>(nodes_.size() - 1);
+  return id;
 }
 
 Id Ast::literal(std::string_view utf8, uint32_t offset) {
   if (utf8.empty()) return eps(offset);
   auto start = static_cast<uint32_t>(text_.size());
   text_ += utf8;
-  return add({.kind = Kind::literal,
-              .a = start,
-              .b = static_cast<uint32_t>(utf8.size()),
-              .offset = offset});
+  size_t before = size();
+  Id id = add({.kind = Kind::literal,
+               .a = start,
+               .b = static_cast<uint32_t>(utf8.size()),
+               .offset = offset});
+  if (size() == before) text_.resize(start);
+  return id;
 }
 
 Id Ast::chars(const CharSet& set, uint32_t offset) {
@@ -66,8 +100,11 @@ Id Ast::list(Kind kind, std::span<const Id> children, uint32_t offset) {
   }
   auto start = static_cast<uint32_t>(lists_.size());
   lists_.insert(lists_.end(), children.begin(), children.end());
-  return add(
+  size_t before = size();
+  Id id = add(
       {.kind = kind, .a = start, .b = static_cast<uint32_t>(children.size()), .offset = offset});
+  if (size() == before) lists_.resize(start);
+  return id;
 }
 
 }  // namespace treadle::regex

@@ -1,5 +1,6 @@
 // The syntax tree of a pattern: one flat array in which children precede their parents, so that
-// every pass is a loop and the nesting of the pattern never becomes nesting of calls.
+// every pass is a loop and the nesting of the pattern never becomes nesting of calls. Equal parts
+// are one node, so that a pattern which repeats itself is lowered once.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "grammar/ir/charset.h"
+#include "support/flat_map.h"
 
 namespace treadle::regex {
 
@@ -41,11 +43,13 @@ struct Node {
   bool has_behind = false;
   bool has_anchor = false;  // begin, end or border: the language depends on the surroundings
   uint32_t a = 0, b = 0, lo = 0, hi = 0;
-  uint32_t offset = 0;  // code points before it in the pattern
+  uint32_t offset = 0;  // code points before it, or before the first part equal to it
 };
 
 class Ast {
  public:
+  // The node, or one that was added before and is equal. Parts that errors may name by their
+  // place (lookaround, anchors) stay apart.
   Id add(Node node);
   Id eps(uint32_t offset) { return add({.kind = Kind::eps, .offset = offset}); }
   Id any_text() { return add({.kind = Kind::text}); }
@@ -65,7 +69,11 @@ class Ast {
   [[nodiscard]] size_t set_count() const { return sets_.size(); }
 
  private:
+  [[nodiscard]] uint64_t hash_of(const Node& node) const;
+  [[nodiscard]] bool equal(const Node& a, const Node& b) const;
+
   std::vector<Node> nodes_;
+  FlatMap known_;  // hash -> the first node that has it
   std::vector<Id> lists_;
   std::string text_;
   std::vector<CharSet> sets_;

@@ -64,8 +64,12 @@ class Parser {
 
   // Plain characters are gathered into one literal, except the last one before a quantifier.
   bool symbol(const Token& token) {
-    CharSet set = lexer_.cased(CharSet::single(token.c));
-    bool plain = set.count() == 1 && !is_surrogate(token.c);
+    CharSet set;  // left empty where no case could add to the character
+    bool plain = !is_surrogate(token.c);
+    if (!plain || lexer_.flags.ignore_case) {
+      set = lexer_.cased(CharSet::single(token.c));
+      plain &= set.count() == 1;
+    }
     Bounds bounds;
     bool repeated = lexer_.quantifier(bounds);
     if (!repeated && !lexer_.status.ok()) return false;

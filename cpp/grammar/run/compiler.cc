@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kMaxEntries = 4'096;
 constexpr uint64_t kSourceBytes = 4;  // for one of the source: it is the key, and read it is a tree
 constexpr size_t kLooks = 16;         // at grammars, each time one is compiled
+constexpr uint64_t kScattered = 8;    // this part of the cache dropped leaves holes worth a look
 
 }  // namespace
 
@@ -57,11 +58,17 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
   Result<CompiledRef> compiled =
       Compiled::build(std::move(parsed.store), parsed.root, vocab_, memos_, limits_);
   if (!compiled.ok()) return compiled;
-  Guard guard(lock_);
-  if (index_.contains(key)) return compiled;  // another thread was faster; both are right
-  entries_.push_front({std::move(key), *compiled});
-  index_[entries_.front().key] = entries_.begin();
-  trim();
+  bool scattered = false;
+  {
+    Guard guard(lock_);
+    if (index_.contains(key)) return compiled;  // another thread was faster; both are right
+    entries_.push_front({std::move(key), *compiled});
+    index_[entries_.front().key] = entries_.begin();
+    trim();
+    scattered = dropped_ > limits_.cache_bytes / kScattered;
+    if (scattered) dropped_ = 0;
+  }
+  if (scattered) give_back_heap();
   return compiled;
 }
 
@@ -75,6 +82,7 @@ void Compiler::look(Entry& entry) {
 void Compiler::drop(Entries::iterator entry) {
   if (next_ == entry) ++next_;
   bytes_ -= entry->bytes;
+  dropped_ += entry->bytes;
   index_.erase(entry->key);
   entries_.erase(entry);
 }

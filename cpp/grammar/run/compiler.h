@@ -57,9 +57,10 @@ class Compiler {
   Limits limits_;
   MaskMemos memos_;
   Lock lock_;
-  Entries entries_;                                                // most recently used first
-  uint64_t bytes_ = 0;                                             // of all entries
-  Entries::iterator next_ = entries_.end();                        // to be looked at
+  Entries entries_;                          // most recently used first
+  uint64_t bytes_ = 0;                       // of all entries
+  uint64_t dropped_ = 0;                     // since the heap was last given back
+  Entries::iterator next_ = entries_.end();  // to be looked at
   std::unordered_map<std::string_view, Entries::iterator> index_;  // views of the keys
 };
 

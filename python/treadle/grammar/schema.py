@@ -102,9 +102,12 @@ def dump(value: object, at: str) -> str:
     """A schema or tag as JSON text. Raises InvalidRequest where it is no JSON value."""
     import json  # with its decoder, half as long to import as all of ours
 
-    # The core limits depth by itself; Python's encoder signals it by RecursionError.
+    # The core limits depth by itself; Python's encoder signals it, and a cycle, by RecursionError.
+    spell = json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+    )
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return spell.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"not a JSON value: {error}", at=at or "/") from None
 
