@@ -60,9 +60,10 @@ static inline __attribute__((always_inline)) void add_unit(const typename L::B (
       const uint8_t* x = tile.record(first + t, block);
       if constexpr (OffsetLog2 >= 0) {
         constexpr size_t at = N == 4            ? QuantRow::less32
-                              : OffsetLog2 == 3 ? QuantRow::less8
+                              : OffsetLog2 <= 4 ? QuantRow::less8
                                                 : QuantRow::less128;
-        sum[t] = L::add_i(sum[t], L::set_i(value_at<int32_t>(x + at + half * 4)));
+        constexpr int32_t times = OffsetLog2 == 4 ? 2 : 1;
+        sum[t] = L::add_i(sum[t], L::set_i(times * value_at<int32_t>(x + at + half * 4)));
       }
       scaled[t] = L::mul(L::from_int(sum[t]), L::set(value_at<float>(x + QuantRow::scale)));
     }
@@ -83,16 +84,15 @@ static inline __attribute__((always_inline)) typename L::F half_at(const uint8_t
   return L::half(reinterpret_cast<const uint16_t*>(plane));
 }
 
-// q4_0, q4_1, q8_0: two blocks of 32.
+// q4_0, q4_1, q5_0, q5_1, q8_0: two blocks of 32.
 template <class L, Kind K, int T>
 static inline __attribute__((always_inline)) void small_group(const uint8_t* group, size_t block,
                                                               QuantTile<L, T>& tile) {
-  constexpr size_t quants = K == Kind::q8_0 ? 512 : 256;
-  constexpr size_t factor = K == Kind::q4_1 ? 64 : 32;
+  constexpr SmallPlanes planes = small_planes(K);
 #pragma GCC unroll 2
   for (size_t half = 0; half < 2; ++half) {
-    const uint8_t* q = group + half * quants;
-    const typename L::F d = half_at<L>(group + 2 * quants + half * factor);
+    const uint8_t* q = group + half * planes.quants;
+    const typename L::F d = half_at<L>(group + planes.factors_at(half));
     typename L::B w[8];
     if constexpr (K == Kind::q8_0) {
 #pragma GCC unroll 8
@@ -105,11 +105,23 @@ static inline __attribute__((always_inline)) void small_group(const uint8_t* gro
         w[i] = L::low(both);
         w[i + 4] = L::high(both);
       }
-      if constexpr (K == Kind::q4_0) {
-        add_unit<L, 4, 8, 3, false, T>(w, d, d, block + half, 0, tile);
+      constexpr int bits = planes.fifths ? 5 : 4;
+      if constexpr (bits == 5) {
+        const typename L::B fifths = L::line(group + planes.fifths_at(half));
+        w[0] = L::template join<4, 16>(w[0], fifths);
+        w[1] = L::template join<3, 16>(w[1], fifths);
+        w[2] = L::template join<2, 16>(w[2], fifths);
+        w[3] = L::template join<1, 16>(w[3], fifths);
+        w[4] = L::template join<0, 16>(w[4], fifths);
+        w[5] = L::template join<-1, 16>(w[5], fifths);
+        w[6] = L::template join<-2, 16>(w[6], fifths);
+        w[7] = L::template join<-3, 16>(w[7], fifths);
+      }
+      if constexpr (planes.minimum) {
+        const typename L::F m = half_at<L>(group + planes.factors_at(half) + 32);
+        add_unit<L, bits, 8, -1, true, T>(w, d, m, block + half, 0, tile);
       } else {
-        const typename L::F m = half_at<L>(group + 2 * quants + half * factor + 32);
-        add_unit<L, 4, 8, -1, true, T>(w, d, m, block + half, 0, tile);
+        add_unit<L, bits, 8, bits - 1, false, T>(w, d, d, block + half, 0, tile);
       }
     }
   }
@@ -231,12 +243,10 @@ static void strip_tile(const Shape& shape, const uint8_t* strip, const uint8_t* 
   if constexpr (K == Kind::f32 || K == Kind::f16 || K == Kind::bf16) {
     float_strip<L, K, T>(strip, shape.columns, x, stride, out);
   } else {
-    constexpr size_t bytes = K == Kind::q4_0   ? 576
-                             : K == Kind::q4_1 ? 640
-                             : K == Kind::q8_0 ? 1088
-                             : K == Kind::q4_k ? 2368
+    constexpr size_t bytes = K == Kind::q4_k   ? 2368
                              : K == Kind::q5_k ? 2880
-                                               : 3392;
+                             : K == Kind::q6_k ? 3392
+                                               : small_planes(K).bytes();
     QuantTile<L, T> tile{x, stride, {}};
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) tile.sum[t] = L::set(0.0f);

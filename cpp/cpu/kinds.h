@@ -11,9 +11,14 @@
 
 namespace treadle::cpu {
 
-enum class Kind : uint8_t { f32, f16, bf16, q4_0, q4_1, q8_0, q4_k, q5_k, q6_k };
+enum class Kind : uint8_t { f32, f16, bf16, q4_0, q4_1, q8_0, q4_k, q5_k, q6_k, q5_0, q5_1 };
 
-inline constexpr size_t kKinds = 9;
+inline constexpr size_t kKinds = 11;
+#if defined(__wasm__)
+inline constexpr size_t kReadKinds = 9;  // a page's files hold no q5_0 and q5_1: see manifest.ts
+#else
+inline constexpr size_t kReadKinds = kKinds;
+#endif
 inline constexpr size_t kStripRows = 16;  // rows a strip: the lanes of one 512-bit vector
 inline constexpr size_t kLine = 64;       // every group of a strip starts on a cache line
 
@@ -30,7 +35,26 @@ struct KindInfo {
 
 const KindInfo& kind_info(Kind kind);
 
-// The kind by its name in a model file ("q4_1"); unsupported if the kernels do not read it.
+// The kinds with blocks of 32, two to a group: bytes of a plane of a block. A group holds the
+// quants of both blocks, then their fifth bits, then the factors of each: d and, where there is a
+// minimum, m. All of them 16 rows together.
+struct SmallPlanes {
+  size_t quants, fifths, factors;
+  bool minimum;
+
+  constexpr size_t bytes() const { return 2 * (quants + fifths + factors); }
+  constexpr size_t fifths_at(size_t half) const { return 2 * quants + half * fifths; }
+  constexpr size_t factors_at(size_t half) const { return 2 * (quants + fifths) + half * factors; }
+};
+
+constexpr SmallPlanes small_planes(Kind kind) {
+  const bool minimum = kind == Kind::q4_1 || kind == Kind::q5_1;
+  const bool fifth = kind == Kind::q5_0 || kind == Kind::q5_1;
+  return {kind == Kind::q8_0 ? size_t{512} : 256, fifth ? size_t{64} : 0, minimum ? size_t{64} : 32,
+          minimum};
+}
+
+// The kind by its name in a model file ("q4_1"); unsupported if this build does not read it.
 Result<Kind> kind_of(std::string_view name);
 
 }  // namespace treadle::cpu

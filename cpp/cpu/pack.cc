@@ -13,7 +13,7 @@ namespace {
 constexpr size_t most = size_t{1} << 24;
 
 // Where the planes of a group begin.
-// q4_0: q 2x256 | d 2x32.  q4_1: q 2x256 | (d 32, m 32) x 2.  q8_0: q 2x512 | d 2x32.
+// Blocks of 32: see SmallPlanes. Fifth bits: one line a block, bit i of a byte is column 4 i + j.
 // q4_k: q 2048 | scales 8x16 | mins 8x16 | d 32 | dmin 32;  q5_k: fifth bits 512 after q.
 // q6_k: low 2048 | high 1024 | scales 16x16 | d 32, pad 32.
 // A plane of bytes holds 4 neighbours of each of 16 rows in one line of 64.
@@ -41,12 +41,22 @@ void six_bits(const uint8_t* packed, size_t row, uint8_t* scales, uint8_t* minim
 }
 
 void pack_small(Kind kind, const uint8_t* from, size_t half, size_t row, uint8_t* group) {
-  const size_t quants = kind == Kind::q8_0 ? 512 : 256;
-  const size_t head = kind == Kind::q4_1 ? 4 : 2;
-  uint8_t* factors = group + 2 * quants + half * (kind == Kind::q4_1 ? 64 : 32);
+  const SmallPlanes planes = small_planes(kind);
+  uint8_t* factors = group + planes.factors_at(half);
   std::memcpy(factors + row * 2, from, 2);
-  if (kind == Kind::q4_1) std::memcpy(factors + 32 + row * 2, from + 2, 2);
-  spread(from + head, kind == Kind::q8_0 ? 32 : 16, row, group + half * quants,
+  from += 2;
+  if (planes.minimum) {
+    std::memcpy(factors + 32 + row * 2, from, 2);
+    from += 2;
+  }
+  if (planes.fifths) {
+    uint8_t* to = group + planes.fifths_at(half) + row * 4;
+    for (size_t i = 0; i < 32; ++i) {
+      to[i % 4] |= static_cast<uint8_t>((from[i / 8] >> i % 8 & 1) << i / 4);
+    }
+    from += 4;
+  }
+  spread(from, kind == Kind::q8_0 ? 32 : 16, row, group + half * planes.quants,
          kind == Kind::q8_0 ? 0x80 : 0);  // stored + 128, so that it is unsigned
 }
 
@@ -70,21 +80,24 @@ void pack_large(Kind kind, const uint8_t* from, size_t row, uint8_t* group) {
 }
 
 void unpack_small(Kind kind, const uint8_t* group, size_t half, size_t row, float* out) {
-  const size_t quants = kind == Kind::q8_0 ? 512 : 256;
-  const uint8_t* q = group + half * quants;
-  const uint8_t* factors = group + 2 * quants + half * (kind == Kind::q4_1 ? 64 : 32);
+  const SmallPlanes planes = small_planes(kind);
+  const uint8_t* q = group + half * planes.quants;
+  const uint8_t* fifths = group + planes.fifths_at(half) + row * 4;
+  const uint8_t* factors = group + planes.factors_at(half);
+  const int middle = kind == Kind::q4_0 ? 8 : kind == Kind::q5_0 ? 16 : 0;
   uint16_t d, m = 0;
   std::memcpy(&d, factors + row * 2, 2);
-  if (kind == Kind::q4_1) std::memcpy(&m, factors + 32 + row * 2, 2);
+  if (planes.minimum) std::memcpy(&m, factors + 32 + row * 2, 2);
   const float scale = widen_half(d), minimum = widen_half(m);
   for (size_t i = 0; i < 32; ++i) {
     if (kind == Kind::q8_0) {
       out[i] = static_cast<float>(spread_at(q, row, i) - 128) * scale;
       continue;
     }
-    const int value = spread_at(q, row, i % 16) >> (i < 16 ? 0 : 4) & 15;
-    const float wide = static_cast<float>(kind == Kind::q4_0 ? value - 8 : value) * scale;
-    out[i] = kind == Kind::q4_1 ? wide + minimum : wide;
+    int value = spread_at(q, row, i % 16) >> (i < 16 ? 0 : 4) & 15;
+    if (planes.fifths) value |= (fifths[i % 4] >> i / 4 & 1) << 4;
+    const float wide = static_cast<float>(value - middle) * scale;
+    out[i] = planes.minimum ? wide + minimum : wide;
   }
 }
 

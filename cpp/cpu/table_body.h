@@ -14,7 +14,11 @@ template <class L>
 constexpr Kernels table = {
     .matmul = {&matmul<L, Kind::f32>, &matmul<L, Kind::f16>, &matmul<L, Kind::bf16>,
                &matmul<L, Kind::q4_0>, &matmul<L, Kind::q4_1>, &matmul<L, Kind::q8_0>,
-               &matmul<L, Kind::q4_k>, &matmul<L, Kind::q5_k>, &matmul<L, Kind::q6_k>},
+               &matmul<L, Kind::q4_k>, &matmul<L, Kind::q5_k>, &matmul<L, Kind::q6_k>,
+#if !defined(__wasm__)
+               &matmul<L, Kind::q5_0>, &matmul<L, Kind::q5_1>
+#endif
+    },
     .read = &read_bytes<L>,
     .quantise = &quantise<L>,
     .rmsnorm = &rmsnorm<L>,

@@ -49,7 +49,8 @@ std::vector<uint8_t> weights(Random& random, Kind kind, size_t rows, size_t colu
   };
   for (size_t at = 0; at < out.size(); at += info.block_bytes) {
     put(kind == Kind::q6_k ? at + 208 : at);
-    if (kind == Kind::q4_1 || kind == Kind::q4_k || kind == Kind::q5_k) put(at + 2);
+    const bool minimum = small_planes(kind).minimum;
+    if (minimum || kind == Kind::q4_k || kind == Kind::q5_k) put(at + 2);
   }
   return out;
 }

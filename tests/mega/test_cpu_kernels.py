@@ -17,11 +17,13 @@ from treadle.graph import reference
 from treadle.models.quant import FORMATS, dequantise
 from treadle.types import Tensor
 
-KINDS = ("f32", "f16", "bf16", "q4_0", "q4_1", "q8_0", "q4_k", "q5_k", "q6_k")
+KINDS = ("f32", "f16", "bf16", "q4_0", "q4_1", "q8_0", "q4_k", "q5_k", "q6_k", "q5_0", "q5_1")
 HALVES = {
     "q4_0": (0,),
     "q4_1": (0, 2),
     "q8_0": (0,),
+    "q5_0": (0,),
+    "q5_1": (0, 2),
     "q4_k": (0, 2),
     "q5_k": (0, 2),
     "q6_k": (208,),

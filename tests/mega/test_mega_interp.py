@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_models import CONTEXT, FAMILIES, SEGMENT, SLOTS, Case, Sequences
+from tiny_models import CONTEXT, FAMILIES, SEGMENT, SLOTS, Case, Sequences, joined, without
 
+from treadle.errors import Unsupported
 from treadle.graph import Graph
-from treadle.mega import CPU, H200, Plan, Target, compile, interp
+from treadle.mega import CPU, H200, Plan, Target, compile, grouped, interp
 from treadle.mega.orders import ORDERS
+from treadle.mega.parted import parted
 
 ALL = bool(os.environ.get("TREADLE_MEGA_ALL"))
 """Set: the whole product of families, ranks, buckets and targets; else each family and number of
@@ -124,6 +126,44 @@ def one_layer(graph: Graph) -> Graph:
     params = {n: p for n, p in graph.params.items() if not n[1:2].isdigit() or n.startswith("l0.")}
     state = {"kv0": graph.state["kv0"]}
     return replace(graph, nodes=nodes, params=params, state=state)
+
+
+@pytest.mark.parametrize("rows", [2, 32])
+def test_a_matrix_that_is_split_is_cut_into_its_parts(rows: int) -> None:
+    """One matrix for gate and up: its parts are fused and packed like two of their own."""
+    case, sequences = Case(joined(FAMILIES["llama"])), Sequences()
+    graph, cut = parted(case.graph)
+    assert "gate_up_glu" in {node.op for node in grouped(graph).nodes}
+    batches = [sequences.batch(grow) for grow in STEPS[rows]]
+    wanted, _ = case.expected(batches)
+    params = case.params[0] | {
+        name: case.params[0][whole][first:end] for name, (whole, first, end) in cut.items()
+    }
+    plan = plan_of(graph, small(CPU, 3), rows)
+    found = interp.run([plan], batches, [params], case.states(), ORDERS["shuffled"](rows))
+    for one, logits in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one.logits, logits, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("change", ["k_rope", "head", "pos"])
+def test_a_prologue_that_no_phase_has_is_refused_by_name(change: str) -> None:
+    """q turned and k not, a head norm behind the rope, turned by other than the batch's places."""
+    graph = FAMILIES["qwen3"]
+    if change == "k_rope":
+        graph = without(graph, "k_rope")
+    else:
+        at = next(i for i, node in enumerate(graph.nodes) if node.outputs == ("l0.q_rope",))
+        norm, rope = graph.nodes[at - 1 : at + 1]
+        if change == "head":
+            swapped = (
+                replace(rope, inputs=(norm.inputs[0], *rope.inputs[1:]), outputs=norm.outputs),
+                replace(norm, inputs=(norm.outputs[0], norm.inputs[1]), outputs=rope.outputs),
+            )
+        else:
+            swapped = norm, replace(rope, inputs=(rope.inputs[0], "slots", rope.inputs[2]))
+        graph = replace(graph, nodes=(*graph.nodes[: at - 1], *swapped, *graph.nodes[at + 1 :]))
+    with pytest.raises(Unsupported, match=r"graph qwen3, node \d+"):
+        plan_of(graph, small(CPU, 2), 2)
 
 
 def test_a_prompt_in_chunks_through_several_buckets_equals_the_whole() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from treadle.graph import Graph, cuts, run, run_ranks, shard
+from treadle.graph import Graph, Node, cuts, run, run_ranks, shard
+from treadle.graph.dims import Dims
 from treadle.mega import grouped
 from treadle.models import gemma2, gemma3, llama, mistral, qwen2, qwen3, qwen3_moe
 from treadle.models.rope import Rope
@@ -55,6 +56,40 @@ FAMILIES: dict[str, Graph] = {
         gemma3.Config(_shape(tied=True, layers=3), _rope(), Rope(8, 10.0), (5, 5, 0), 0.3, 0.0),
         page=PAGE),
 }  # fmt: skip
+
+
+def without(graph: Graph, outputs: str) -> Graph:
+    """The graph less the nodes whose output ends so, their first input passed on."""
+    gone = {n.outputs[0]: n.inputs[0] for n in graph.nodes if n.outputs[0].endswith(outputs)}
+    kept = [node for node in graph.nodes if node.outputs[0] not in gone]
+    nodes = tuple(
+        replace(node, inputs=tuple(gone.get(name, name) for name in node.inputs)) for node in kept
+    )
+    read = {name for node in nodes for name in node.inputs}
+    params = {name: param for name, param in graph.params.items() if name in read}
+    return replace(graph, nodes=nodes, params=params)
+
+
+FAMILIES["unrotated"] = without(FAMILIES["llama"], "_rope")
+FAMILIES["key-normed"] = without(FAMILIES["qwen3"], "q_norm.y")
+
+
+def joined(graph: Graph) -> Graph:
+    """The graph with gate and up of a layer as one matrix, whose product is split."""
+    nodes, params = list(graph.nodes), dict(graph.params)
+    dims = {**graph.dims, "F2": 2 * graph.size("F")}
+    for i, node in enumerate(nodes):
+        if node.op != "linear" or not node.inputs[1].endswith(".gate"):
+            continue
+        name = node.inputs[1] + "_up"
+        params[name] = replace(params.pop(node.inputs[1]), name=name, shape=("F2", "D"))
+        up = nodes[i + 1]
+        del params[up.inputs[1]]
+        nodes[i] = Node("linear", (node.inputs[0], name), (name + ".y",))
+        nodes[i + 1] = Node(
+            "split", (name + ".y",), (*node.outputs, *up.outputs), {"sizes": ("F", "F")}
+        )
+    return replace(graph, dims=Dims(dims), nodes=tuple(nodes), params=params)
 
 
 def deep_llama(layers: int) -> Graph:
@@ -125,7 +160,7 @@ class Case:
     """A graph cut over ranks, with weights and KV a rank, and what the reference says."""
 
     graph: Graph
-    ranks: int
+    ranks: int = 1
     params: list[dict[str, Any]] = field(init=False)
     ready: Graph = field(init=False)
     fused: Graph = field(init=False)

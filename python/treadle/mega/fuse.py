@@ -15,6 +15,7 @@ from treadle.errors import Unsupported
 from treadle.graph import FUSED, Graph, Node
 from treadle.graph import fuse as fuse_graph
 from treadle.mega.phases import Heads, Load, Norm, Phase, Route
+from treadle.mega.prologue import Prologue, prologues
 from treadle.mega.records import Act, Code
 from treadle.mega.target import Target
 
@@ -88,7 +89,8 @@ class _Walk:
         self.joined: set[int] = set()
         self.loads: dict[str, Load] = {}
         self._written: dict[str, int] = {}
-        self._prologues: dict[str, tuple[Node, Heads]] = {}
+        self._prologues = dict(prologues(graph))
+        self.joined.update(*(made.joined for made in self._prologues.values()))
         self._prepared: tuple[str, Load] | None = None
         self._branches = 0
         self._ops: dict[str, Callable[[Node], None]] = {
@@ -162,16 +164,19 @@ class _Walk:
     def _attention(self, node: Node) -> None:
         found = self._prologues.get(node.inputs[0])
         if found is None:
-            raise self._unsupported(node, "has no rotated query", "rotate q and k by rope")
-        prologue, heads = found
+            raise self._unsupported(
+                node,
+                "has a q or k made otherwise than by a norm and a rope",
+                "project q, k and v from one value; norm heads first, then turn q and k alike",
+            )
         attrs = node.attrs
         heads = replace(
-            heads,
+            found.heads,
             scale=cast("float", attrs["scale"]),
             window=cast("int", attrs["window"]),
             cap=cast("float", attrs["softcap"]),
         )
-        load = self._checked(prologue.inputs[0])
+        load = self._checked(found.q)
         n = heads.heads * heads.head
         if self.staged:
             self._emit(Phase(Code.KV, load, "qkv", load.width, heads=heads))
@@ -213,7 +218,9 @@ class _Walk:
     # -- what joins -------------------------------------------------------------------------
 
     def _prologue(self, node: Node) -> None:
-        q, k, _, _, freq, state, _, *norms = node.inputs
+        q, k, _, pos, freq, state, _, *norms = node.inputs
+        if pos != "pos":
+            raise self._unsupported(node, f"turns by {pos}", "turn q and k by the batch's pos")
         shape = self.graph.values[q].shape
         heads, head = self.graph.size(str(shape[1])), self.graph.size(str(shape[2]))
         both = [Norm(w, cast("float", node.attrs[self._eps(j)])) for j, w in enumerate(norms)]
@@ -229,7 +236,7 @@ class _Walk:
             q_norm=q_norm,
             k_norm=k_norm,
         )
-        self._prologues[node.outputs[0]] = node, made
+        self._prologues[node.outputs[0]] = Prologue(q, made, frozenset())
 
     def _eps(self, position: int) -> str:
         norms = [part for part in FUSED["qk_norm_rope_kv"].parts if part.op == "rmsnorm"]

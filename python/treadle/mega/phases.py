@@ -17,7 +17,8 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Constants of an attention: head counts, KV state and the prologue of q and k."""
+    """Constants of an attention: head counts, KV state and the prologue of q and k. freq: "" where
+    nothing is turned."""
 
     heads: int
     kv_heads: int

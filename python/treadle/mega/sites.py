@@ -132,11 +132,14 @@ class Builder:
             k_norm=self._param(heads.k_norm),
             q_eps=heads.q_norm.eps if heads.q_norm else 0.0,
             k_eps=heads.k_norm.eps if heads.k_norm else 0.0,
-            freq=self._params[heads.freq],
-            turned=self._graph.dims.size(self._graph.params[heads.freq].shape[0]) or 0,
+            freq=self._params[heads.freq] if heads.freq else NONE,
+            turned=self._pairs(heads.freq) if heads.freq else 0,
             mscale=heads.mscale,
             state=self._states[heads.state],
         )
+
+    def _pairs(self, freq: str) -> int:
+        return self._graph.dims.size(self._graph.params[freq].shape[0]) or 0
 
     def _param(self, norm: Norm | None) -> int:
         return NONE if norm is None else self._params[norm.weight]

@@ -39,7 +39,7 @@ class MegaDevice:
         isa: str,
         trace: int = 0,
     ) -> None:
-        graph = one_device(graph)
+        graph, weights = _parted(one_device(graph), weights)
         self.page_size = page_size(graph)
         if graph.state and self.page_size != PAGE:
             raise Unsupported(
@@ -78,6 +78,16 @@ class MegaDevice:
         """Records of each worker and of the host, as `treadle.mega.timeline` reads them; to be
         asked for while no step runs."""
         return [self.runner.trace(number) for number in range(self.runner.workers + 1)]
+
+
+def _parted(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+    """Matrices that are split after their product, cut before it."""
+    if not any(node.op == "split" for node in graph.nodes):
+        return graph, weights
+    from treadle.mega.parted import PartedWeights, parted
+
+    graph, cuts = parted(graph)
+    return graph, PartedWeights(weights, cuts)
 
 
 def _pages(graph: Graph, name: str, pages: int) -> NDArray[np.uint16]:
