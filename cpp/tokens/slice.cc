@@ -64,12 +64,19 @@ SliceRef Slice::build(const Vocab& vocab, const CharClass& chars) {
     for (TokenId id : by_units[units]) row[id >> 5] |= uint32_t{1} << (id & 31);
     ++slice->row_[units];
   }
+  slice->bits_.shrink_to_fit();
   slice->rest_ = vocab.trie().only(outside, vocab.size(), slice->origin_);
+  slice->origin_.shrink_to_fit();
   return slice;
 }
 
 std::span<const uint32_t> Slice::at_most(uint32_t units) const {
   return std::span(bits_).subspan(row_[std::min(units, kSliceUnits)] * words_, words_);
+}
+
+uint64_t Slice::memory() const {
+  return sizeof(Slice) + bits_.capacity() * sizeof(bits_[0]) + row_.capacity() +
+         rest_.nodes().size_bytes() + origin_.capacity() * sizeof(origin_[0]);
 }
 
 void SliceCache::prebuild(const Vocab& vocab) {
@@ -89,7 +96,7 @@ SliceRef SliceCache::find(const Vocab& vocab, const CharClass& chars) {
   if (entries_.size() > kMostClasses) return nullptr;
   Entry& entry = entry_of(chars);
   bool wide = chars.beyond || chars.ascii.count() >= kFewest;
-  if (!entry.tried && wide && ++entry.asked > kWalks && built_ < kMostSlices) {
+  if (!entry.tried && wide && ++entry.asked > kWalks && bytes_ < kMostBytes) {
     build(entry, vocab, chars);
   }
   return entry.slice;
@@ -103,7 +110,7 @@ SliceCache::Entry& SliceCache::entry_of(const CharClass& chars) {
 void SliceCache::build(Entry& entry, const Vocab& vocab, const CharClass& chars) {
   entry.tried = true;
   entry.slice = Slice::build(vocab, chars);
-  built_ += entry.slice ? 1 : 0;
+  bytes_ += entry.slice ? entry.slice->memory() : 0;
 }
 
 }  // namespace treadle

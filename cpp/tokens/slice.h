@@ -42,6 +42,7 @@ class Slice {
   const TokenTrie& rest() const { return rest_; }
   // The node of the vocabulary's trie that spells what node `i` of rest() does.
   uint32_t origin(size_t i) const { return origin_[i]; }
+  uint64_t memory() const;  // bytes held, about
 
  private:
   size_t words_ = 0;
@@ -54,7 +55,7 @@ class Slice {
 using SliceRef = std::shared_ptr<const Slice>;
 
 // The slices of one vocabulary. A class is sliced once it has been asked for often enough to earn
-// the milliseconds; at most kMostSlices are kept. Thread-safe.
+// the milliseconds, as long as all slices together stay below kMostBytes. Thread-safe.
 class SliceCache {
  public:
   // Slices what every schema asks for: whitespace, and what stands for itself in a JSON string.
@@ -63,8 +64,8 @@ class SliceCache {
   SliceRef find(const Vocab& vocab, const CharClass& chars);
 
  private:
-  static constexpr size_t kMostSlices = 16;
-  static constexpr size_t kMostClasses = 4096;  // asked for, sliced or not
+  static constexpr uint64_t kMostBytes = 20u << 20;  // of 128,000 tokens one takes 2 to 5 MiB
+  static constexpr size_t kMostClasses = 4096;       // asked for, sliced or not
   struct Entry {
     uint32_t asked = 0;
     bool tried = false;
@@ -76,7 +77,7 @@ class SliceCache {
 
   Lock lock_;
   std::map<Key, Entry> entries_;
-  size_t built_ = 0;
+  uint64_t bytes_ = 0;
 };
 
 }  // namespace treadle
