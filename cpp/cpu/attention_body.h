@@ -24,10 +24,11 @@ static void kv_write(const KvHead& kv, size_t page, size_t offset, const float* 
 
 constexpr float nothing = -__builtin_inff();
 
-// Scores of R rows over the pages of a chunk; what a row does not see is -inf.
+// Scores of R rows over the pages of a chunk that hold positions first .. end, from `low` to `high`
+// in the chunk; what a row does not see is -inf.
 template <class L, int R>
-static inline void score(const AttentionItem& item, size_t row, size_t base, size_t first,
-                         size_t end, float (&scores)[R][kChunk]) {
+static inline void score(const AttentionItem& item, size_t row, size_t base, size_t low,
+                         size_t high, float (&scores)[R][kChunk]) {
   using F = typename L::F;
   const float* q[R];
   for (int r = 0; r < R; ++r) {
@@ -35,13 +36,8 @@ static inline void score(const AttentionItem& item, size_t row, size_t base, siz
     q[r] = item.q + at / item.group * item.query_stride + at % item.group * item.head_stride;
   }
   const F by = L::set(item.scale);
-  for (size_t p = 0; p < kChunk; p += kPage) {
-    const size_t at = base + p;
-    if (at + kPage <= first || at >= end) {
-      for (int r = 0; r < R; ++r) L::store(&scores[r][p], L::set(nothing));
-      continue;
-    }
-    const uint16_t* keys = item.kv.keys(static_cast<size_t>(item.table[at / kPage]));
+  for (size_t p = low; p < high; p += kPage) {
+    const uint16_t* keys = item.kv.keys(static_cast<size_t>(item.table[(base + p) / kPage]));
     F even[R], odd[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) even[r] = odd[r] = L::set(0.0f);
@@ -64,8 +60,45 @@ static inline void score(const AttentionItem& item, size_t row, size_t base, siz
   for (int r = 0; r < R; ++r) {
     const size_t at = row + static_cast<size_t>(r);
     const size_t from = item.first_key(at), to = item.end_key(at);
-    for (size_t i = 0; base + i < from && i < kChunk; ++i) scores[r][i] = nothing;
-    for (size_t i = to > base ? to - base : 0; i < kChunk; ++i) scores[r][i] = nothing;
+    for (size_t i = low; base + i < from && i < high; ++i) scores[r][i] = nothing;
+    for (size_t i = to > base + low ? to - base : low; i < high; ++i) scores[r][i] = nothing;
+  }
+}
+
+// Sums of scores * values of R rows over positions first .. end, columns d .. d + 16 W: enough sums
+// side by side that a multiplication need not wait for the one before it.
+template <class L, int R, int W>
+static inline void add_values(const AttentionItem& item, size_t base, size_t first, size_t end,
+                              const float (&scores)[R][kChunk], size_t d, float* o) {
+  using F = typename L::F;
+  F out[R][W];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int w = 0; w < W; ++w) out[r][w] = L::set(0.0f);
+  }
+  for (size_t p = first; p < end;) {
+    const size_t stop = (p / kPage + 1) * kPage < end ? (p / kPage + 1) * kPage : end;
+    const uint16_t* values =
+        item.kv.values(static_cast<size_t>(item.table[p / kPage])) + p % kPage * item.kv.size + d;
+    for (; p < stop; ++p, values += item.kv.size) {
+      F v[W];
+#pragma GCC unroll 4
+      for (int w = 0; w < W; ++w) v[w] = L::half(values + 16 * w);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const F by = L::set(scores[r][p - base]);
+#pragma GCC unroll 4
+        for (int w = 0; w < W; ++w) out[r][w] = L::fma(v[w], by, out[r][w]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int w = 0; w < W; ++w) {
+      L::store(o + static_cast<size_t>(r) * item.kv.size + d + 16 * static_cast<size_t>(w),
+               out[r][w]);
+    }
   }
 }
 
@@ -77,15 +110,21 @@ static void attend_chunk(const AttentionItem& item, size_t row, size_t base, siz
   size_t first = item.first_key(row), end = item.end_key(row + R - 1);
   if (first < base) first = base;
   if (end > limit) end = limit;
+  if (first >= end) {
+    for (int r = 0; r < R; ++r) {
+      m[r] = nothing;
+      l[r] = 0.0f;
+    }
+    return;
+  }
+  const size_t low = (first - base) / kPage * kPage;
+  const size_t high = (end - base + kPage - 1) / kPage * kPage;
   alignas(64) float scores[R][kChunk];
-  score<L, R>(item, row, base, first, end, scores);
+  score<L, R>(item, row, base, low, high, scores);
   for (int r = 0; r < R; ++r) {
-    F most = L::load(scores[r]);
-    for (size_t i = 16; i < kChunk; i += 16) most = L::max(most, L::load(&scores[r][i]));
-    float lanes[16];
-    L::store(lanes, most);
-    m[r] = lanes[0];
-    for (int i = 1; i < 16; ++i) m[r] = lanes[i] > m[r] ? lanes[i] : m[r];
+    F most = L::load(&scores[r][low]);
+    for (size_t i = low + 16; i < high; i += 16) most = L::max(most, L::load(&scores[r][i]));
+    m[r] = most_lane<L>(most);
     if (m[r] == nothing) {
       l[r] = 0.0f;
       __builtin_memset(scores[r], 0, sizeof scores[r]);
@@ -93,7 +132,7 @@ static void attend_chunk(const AttentionItem& item, size_t row, size_t base, siz
     }
     const F shift = L::set(m[r]);
     F sum = L::set(0.0f);
-    for (size_t i = 0; i < kChunk; i += 16) {
+    for (size_t i = low; i < high; i += 16) {
       const F e = exponential<L>(L::sub(L::load(&scores[r][i]), shift));
       L::store(&scores[r][i], e);
       sum = L::add(sum, e);
@@ -101,22 +140,13 @@ static void attend_chunk(const AttentionItem& item, size_t row, size_t base, siz
     l[r] = sum_lanes<L>(sum);
   }
   // Positions past the end may hold anything: their values are not read at all.
-  for (size_t d = 0; d < item.kv.size; d += 16) {
-    F out[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) out[r] = L::set(0.0f);
-    for (size_t p = first; p < end;) {
-      const size_t stop = (p / kPage + 1) * kPage < end ? (p / kPage + 1) * kPage : end;
-      const uint16_t* values =
-          item.kv.values(static_cast<size_t>(item.table[p / kPage])) + p % kPage * item.kv.size + d;
-      for (; p < stop; ++p, values += item.kv.size) {
-        const F v = L::half(values);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) out[r] = L::fma(v, L::set(scores[r][p - base]), out[r]);
-      }
-    }
-    for (int r = 0; r < R; ++r) L::store(o + static_cast<size_t>(r) * item.kv.size + d, out[r]);
+  constexpr int sums = L::kTile >= 8 ? 2 * L::kTile : L::kTile;  // that fit the registers
+  constexpr int wide = sums / R >= 4 ? 4 : sums / R >= 2 ? 2 : 1;
+  size_t d = 0;
+  for (; d + 16 * wide <= item.kv.size; d += 16 * wide) {
+    add_values<L, R, wide>(item, base, first, end, scores, d, o);
   }
+  for (; d < item.kv.size; d += 16) add_values<L, R, 1>(item, base, first, end, scores, d, o);
 }
 
 // Takes a chunk's (m, l, o) of one row into the running (m, l, o) of the chunks before it.
@@ -124,6 +154,12 @@ template <class L>
 static inline void take_chunk(float m, float l, const float* o, size_t size, float& total_m,
                               float& total_l, float* total_o) {
   if (m == nothing) return;  // no matter how many unseen chunks lie between
+  if (total_m == nothing) {  // the first one: the factors would be 0 and 1
+    total_m = m;
+    total_l = l;
+    __builtin_memcpy(total_o, o, size * sizeof(float));
+    return;
+  }
   const float most = total_m > m ? total_m : m;
   float lanes[16];
   L::store(lanes, exponential<L>(L::set(total_m - most)));

@@ -47,6 +47,17 @@ static inline float sum_lanes(typename L::F x) {
   return v[0];
 }
 
+// The largest of 16 floats.
+template <class L>
+static inline float most_lane(typename L::F x) {
+  float v[16];
+  L::store(v, x);
+  for (int half = 8; half; half /= 2) {
+    for (int i = 0; i < half; ++i) v[i] = v[i + half] > v[i] ? v[i + half] : v[i];
+  }
+  return v[0];
+}
+
 template <class L>
 static inline typename L::F load_some(const float* x, size_t count) {  // the rest is 0
   float v[16] = {};
