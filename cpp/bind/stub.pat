@@ -54,3 +54,9 @@ CpuRunner.drawn$:
 cpu_draw$:
     def cpu_draw(isa: str, logits: NDArray[numpy.float32], masks: NDArray[numpy.int32] | None, params: object) -> tuple[NDArray[numpy.int32], NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.int32], NDArray[numpy.float32]]:
         \doc
+
+dispatcher$:
+    \from collections.abc import Callable
+    \from typing import Any
+    def dispatcher(torch: tuple[Any, ...], calls: tuple[Any, ...], arguments: int, shadow: int, guards: Sequence[tuple[Any, ...]], sizes: Sequence[int], host: Sequence[tuple[list[int], int]], relations: Sequence[tuple[int, int, int]], key: Sequence[tuple[int, int, int, int]], passed: Sequence[tuple[int, Any]]) -> Callable[..., Any]:
+        \doc

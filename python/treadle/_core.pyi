@@ -1,7 +1,7 @@
 """The native core of treadle: grammars, token tables, incremental text."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import numpy
 from numpy.typing import NDArray
@@ -390,6 +390,22 @@ class CpuRunner:
         """
         Records of 24 bytes (cpu/trace.h) of a worker, or of the host after the last worker.
         """
+
+def dispatcher(
+    torch: tuple[Any, ...],
+    calls: tuple[Any, ...],
+    arguments: int,
+    shadow: int,
+    guards: Sequence[tuple[Any, ...]],
+    sizes: Sequence[int],
+    host: Sequence[tuple[list[int], int]],
+    relations: Sequence[tuple[int, int, int]],
+    key: Sequence[tuple[int, int, int, int]],
+    passed: Sequence[tuple[int, Any]],
+) -> Callable[..., Any]:
+    """
+    A function that calls the kernel of a table where every guard holds, else `slow`.
+    """
 
 class Limits:
     """Budgets; the fields of treadle.limits.GrammarLimits."""

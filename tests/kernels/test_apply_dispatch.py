@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import threading
 import types
+import weakref
 from itertools import count
 
 import planted
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from treadle.errors import InvalidRequest, KernelError
-from treadle.kernels.apply import Ops, Policy, Site, apply, enabled, freeze
+from treadle.kernels.apply import Ops, Policy, Site, apply, dispatch, enabled, freeze, native
 from treadle.kernels.apply.compare import difference
 from treadle.kernels.apply.entry import so_far
 from treadle.kernels.schema import AxisConst, AxisVar, Definition, Tensor
@@ -23,6 +26,16 @@ A, B = torch.randn(8, 4), torch.randn(6, 4)
 
 def plain(a, b):
     return a @ b.T
+
+
+@pytest.fixture(autouse=True, params=["core", "generated"])
+def way(request, monkeypatch):
+    """Every property holds of the core's dispatcher and of the generated function alike."""
+    if request.param == "generated":
+        monkeypatch.setattr(dispatch, "shorten", lambda d, space, device, ways, **_: ways.slow)
+    elif not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        pytest.skip("this torch shows no table of DLPack functions")
+    return request.param
 
 
 def made(tmp_path, body=MARKED, policy=planted.TRUSTING, sizes=(8,), **more):
@@ -65,6 +78,66 @@ def test_hits_reach_the_winner_and_everything_else_the_fallback(tmp_path):
     counts = table.counters()[name]
     assert counts["hit"] == 2
     assert counts["miss"]["no winner"] == 1
+
+
+def test_the_core_answers_hits_alone_and_leaves_the_rest(tmp_path, way, monkeypatch):
+    if way == "generated":
+        pytest.skip("about the core's")
+    asked = []
+
+    def watched(d, space, device, ways, **more):
+        def slow(*given):
+            asked.append(len(given))
+            return ways.slow(*given)
+
+        return native.shorten(d, space, device, dataclasses.replace(ways, slow=slow), **more)
+
+    monkeypatch.setattr(dispatch, "shorten", watched)
+    table, name, handle = ready(tmp_path)
+    weight = B.clone()
+    for operands in [(A, weight)] * 3 + [(torch.randn(8, 4), B.clone())] * 3 + [(A[:2], weight)]:
+        handle(*operands)
+    assert not asked
+    assert table.counters()[name] | {"entries": 0} == {
+        "hit": 6, "miss": {"no winner": 1}, "entries": 0}  # fmt: skip
+    wide = torch.randn(6, 8)
+    for operands in [(A.bfloat16(), weight.bfloat16()), (A, wide[:, :4]), (A, wide[:, ::2]),
+                     (A[:, None].squeeze(1).T.contiguous().T, weight)]:  # fmt: skip
+        assert torch.equal(handle(*operands), plain(*operands))
+    assert len(asked) == 4
+    odd = torch.randn(8, 1, 4).transpose(0, 1)[0]  # a stride of a dimension of one is no stride
+    assert torch.equal(handle(odd[:1].expand(8, 4).contiguous(), weight)[0],
+                       plain(odd[:1], weight)[0] + 1000)  # fmt: skip
+    with pytest.raises(TypeError):
+        handle(A)
+    with torch.device("cpu"):  # a mode that sees every attribute
+        assert torch.equal(handle(A, weight), plain(A, weight) + 1000)
+    assert len(asked) == 5
+
+
+def test_a_handle_dies_with_its_owner_and_binds_as_a_method(tmp_path):
+    table, name, _ = ready(tmp_path)
+
+    class Layer:
+        pass
+
+    def late(layer, b):
+        return layer
+
+    held = []
+
+    def in_a_cycle(a, b):
+        return held and plain(a, b)
+
+    held.append(table.resolve(name, in_a_cycle))
+    Layer.forward = table.resolve(name, late)
+    one = Layer()
+    assert one.forward(B) is one
+    assert held[0].__name__ == name
+    gone = weakref.ref(held[0])
+    held = in_a_cycle = None
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_remembered_operand_is_looked_at_again_when_it_is_another(tmp_path):

@@ -274,12 +274,10 @@ class _Writer:
             space: dict[str, Any] = {}
             exec(compile(text, "<treadle apply>", "exec"), space)  # noqa: S102 - our own text
             maker = _compiled[text] = space["make"]
-        slow = maker(**self.values)
-        made = slow if self.recording else self._shortened(slow)
-        for one in (slow, made):
-            one.__name__ = one.__qualname__ = self.definition.name
-            one.__wrapped__ = self.fallback
-        return made
+        slow: Any = maker(**self.values)
+        slow.__name__ = slow.__qualname__ = self.definition.name
+        slow.__wrapped__ = self.fallback
+        return slow if self.recording else self._shortened(slow)
 
     def _shortened(self, slow: Callable[..., Any]) -> Callable[..., Any]:
         d, values, counters = self.definition, self.values, self.core.counters

@@ -90,11 +90,11 @@ def shorten(
         return ways.slow
     key: list[tuple[int, int, int, int]] = []
     for one in space.coordinates:
-        per = (-1, 0) if one.per is None else (axes.index(one.per.axis), one.per.less)
-        key.append((axes.index(one.size.axis), one.size.less, *per))
+        slot, less = (-1, 0) if one.per is None else (axes.index(one.per.axis), one.per.less)
+        key.append((axes.index(one.size.axis), one.size.less, slot, less))
     passed = [(free.index(n), None) if n in free else (-1, bound[n]) for n in d.inputs]
     try:
-        return _core.dispatcher(
+        made: Any = _core.dispatcher(
             torch=(torch.Tensor, torch.nn.Parameter, wants, table),
             calls=(ways.state, ways.hit, ways.none, ways.fallback, ways.slow, ways.broken,
                    ways.shadowed),
@@ -105,6 +105,9 @@ def shorten(
         )  # fmt: skip
     except (_core.CoreError, RuntimeError, BufferError):
         return ways.slow  # a type that DLPack does not know, more operands than fit
+    made.__name__ = made.__qualname__ = d.name
+    made.__wrapped__ = ways.fallback
+    return made
 
 
 def _relations(d: Definition, unheld: frozenset[str]) -> list[tuple[str, str, int]] | None:
