@@ -161,6 +161,18 @@ __attribute__((export_name("tr_cpu_start"))) int32_t tr_cpu_start(uint32_t pages
   return answer(module().model.start(pages));
 }
 
+#if defined(__wasm_atomics__)
+// What the threads of the page do: each runs one worker of the plans, on a stack that it brings.
+__attribute__((export_name("tr_cpu_work"))) void tr_cpu_work(uint32_t worker) {
+  module().model.work(worker);
+}
+
+// A worker has failed: nothing waits for it any more.
+__attribute__((export_name("tr_cpu_stop"))) void tr_cpu_stop() {
+  module().model.stop();
+}
+#endif
+
 // Words: tokens T, sequences S, wanted R, table width L; ids [T], pos [T], slots [T], starts [S+1],
 // lens [S], table [S][L], rows [R].
 __attribute__((export_name("tr_cpu_step"))) int32_t tr_cpu_step(uint32_t address, uint32_t count) {

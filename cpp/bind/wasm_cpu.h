@@ -63,6 +63,13 @@ class CpuModel {
   std::span<const float> logits(size_t row) const;
   // Copies a KV page in every layer.
   Status copy_page(size_t from, size_t to);
+  // A worker's life, in a thread of its own; the rest is the host's. Ends with stop().
+  void work(size_t worker) {
+    if (runner_ && worker < runner_->workers()) runner_->work(worker);
+  }
+  void stop() {
+    if (runner_) runner_->stop();
+  }
   std::span<const cpu::Plan> plans() const { return plans_; }
   size_t vocab() const { return vocab_; }
 

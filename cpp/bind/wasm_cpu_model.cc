@@ -127,7 +127,9 @@ Status CpuModel::plan(std::span<const uint8_t> bytes) {
   if (runner_) return wrong("plan", "the model runs already");
   Result<cpu::Plan> read = cpu::read_plan(bytes);
   if (!read.ok()) return read.status();
+#if !defined(__wasm_atomics__)
   if (read->head.workers != 1) return wrong("plan", "is for several workers; this module is one");
+#endif
   if (!rows_.empty() && (read->head.rows <= rows_.back() || read->head.vocab != vocab_)) {
     return wrong("plan", "buckets come in rising order and share a vocabulary");
   }
@@ -172,7 +174,11 @@ Status CpuModel::step(cpu::Batch batch) {
   Result<uint32_t> posted =
       runner_->post(static_cast<size_t>(found - rows_.begin()), std::move(batch));
   if (!posted.ok()) return posted.status();
-  runner_->advance();
+  if (runner_->workers() == 1) {
+    runner_->advance();
+  } else if (wanted && !runner_->wait_logits(*posted)) {
+    return wrong("worker", "has failed");
+  }
   // The caller draws from the logits and names its tokens in the next batch: what the step itself
   // keeps of them is of no use, so it ends here.
   if (wanted) {
@@ -180,8 +186,9 @@ Status CpuModel::step(cpu::Batch batch) {
     none.given.assign(wanted, 0);
     Status status = runner_->bind(std::move(none));
     if (!status.ok()) return status;
-    runner_->advance();
+    if (runner_->workers() == 1) runner_->advance();
   }
+  if (runner_->workers() > 1 && !runner_->wait_done(*posted)) return wrong("worker", "has failed");
   if (!runner_->is_over(*posted)) return wrong("plan", "the step did not end");
   step_ = *posted;
   return ok_status();

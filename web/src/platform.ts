@@ -1,5 +1,7 @@
 /** What this build can open and compute with. The only file that names stores and executors. */
-import { compileCore, Core } from "./core.js";
+import { compileCore } from "./compile.js";
+import type { Core } from "./core.js";
+import type { Thread } from "./cpu/threads.js";
 import type { LocalEngine } from "./engine/engine.js";
 import { invalidRequest, TreadleError } from "./errors.js";
 import type { ExecutorOptions } from "./executor.js";
@@ -8,6 +10,8 @@ import { openBundle } from "./store/download.js";
 import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
+
+const MOST_THREADS = 4; // beyond them memory is the limit, and a phone's small cores
 
 const gpu: Tier = {
   name: "t0",
@@ -36,9 +40,26 @@ const cpu: Tier = {
       throw invalidRequest("worker", "the CPU tier runs in workers only", hint);
     }
     const { openCpu } = await import("./cpu/run.js");
-    const simd = () => compileCore(beside("cpu-simd.wasm"));
-    return openCpu(bundle, options, { simd, relaxed: () => compileCore(beside("cpu-relaxed.wasm")) });
+    const built = (name: string) => () => compileCore(beside(`cpu-${name}.wasm`));
+    const modules = { simd: built("simd"), relaxed: built("relaxed") };
+    const threads = {
+      ...{ simd: built("simd-threads"), relaxed: built("relaxed-threads") },
+      make: () => new Worker(beside("cpu_worker.js"), { type: "module" }) as Thread,
+    };
+    const shares = globalThis.crossOriginIsolated && typeof Worker !== "undefined";
+    const { hardwareConcurrency: all } = navigator;
+    const wanted = { ...options, threads: options.threads ?? Math.min(MOST_THREADS, all >> 1) };
+    return openCpu(bundle, wanted, shares ? { ...modules, threads } : modules);
   },
+};
+
+// Most schemas need no more than the smaller module; a page that never asks for one loads neither.
+const loadCore = async (whole: boolean): Promise<Core> => {
+  const [{ Core }, module] = await Promise.all([
+    import("./core.js"),
+    compileCore(beside(whole ? "core.wasm" : "core-json.wasm")),
+  ]);
+  return new Core(module);
 };
 
 /** The best first. */
@@ -50,9 +71,5 @@ export async function openHere(source: Source, options: ExecutorOptions): Promis
   const notes: string[] = [];
   const onWarning = (error: TreadleError) => notes.push(error.message);
   const hooks = { ...(onProgress ? { onProgress } : {}), ...(signal ? { signal } : {}), onWarning };
-  const [bundle, core] = await Promise.all([
-    openBundle(source, hooks),
-    compileCore(beside("core.wasm")),
-  ]);
-  return openEngine(bundle, new Core(core), TIERS, options, notes);
+  return openEngine(await openBundle(source, hooks), loadCore, TIERS, options, notes);
 }

@@ -24,6 +24,7 @@ const tokensOf = (deltas: readonly Delta[], index = 0) =>
 const textOf = (deltas: readonly Delta[]) => deltas.map((delta) => delta.text).join("");
 
 async function say(made: Model, wanted: Generate): Promise<Delta[]> {
+  await made.engine.ready(wanted);
   return all(made.engine.submit(wanted));
 }
 
@@ -164,6 +165,9 @@ test("a grammar that gets stuck, or cannot be met, fails its request alone", asy
   const made = await model();
   const constraint = (kind: "regex" | "json_schema", value: unknown) => ({ constraint: { kind, value, at: "/f" } });
   const other = say(made, request("other"));
+  const early = request("x", {}, constraint("regex", "a"));
+  assert.throws(() => made.engine.submit(early), { code: "not_ready" }); // never without its constraint
+  await made.engine.ready(early);
   assert.throws(
     () => made.engine.submit(request("x", {}, constraint("regex", "a(b"))),
     (error: TreadleError) => error.code === "grammar_error" && error.at === "/f",
@@ -190,6 +194,7 @@ test("aborts at any moment free pages and matchers, and leave the others alone",
       const abort = new AbortController();
       const constraint = i % 2 ? ({ kind: "json_object", value: null, at: "" } as const) : undefined;
       const wanted = request(long.slice(0, 40 + random(180)), { n: 1 + random(3), maxTokens: 80 }, { constraint });
+      await made.engine.ready(wanted);
       const stream = made.engine.submit(wanted, abort.signal);
       const most = random(12);
       try {

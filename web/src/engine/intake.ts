@@ -3,7 +3,8 @@ import { invalidRequest, TreadleError } from "../errors.js";
 import type { ChatTemplate } from "../text/template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Generate, ToolFormat } from "../types.js";
-import type { Calls, Constraints } from "./constraints.js";
+import type { Calls } from "./constraints.js";
+import { isCalling, type Grammars } from "./grammars.js";
 import type { Submit } from "./sequence.js";
 
 export interface Intake {
@@ -11,7 +12,7 @@ export interface Intake {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate | undefined;
   readonly format: ToolFormat;
-  readonly constraints: Constraints;
+  readonly grammars: Grammars;
   /** There once a conversation with tools has asked for it. */
   calls?: Calls;
   readonly vocab: number;
@@ -38,13 +39,12 @@ export function prepare(intake: Intake, request: Generate): Submit {
   if (sampling.minTokens > maxTokens) {
     throw invalidRequest("/min_tokens", `is ${sampling.minTokens}, more than max_tokens ${maxTokens}`);
   }
-  const calls = request.tools.length > 0 && request.toolChoice !== "none";
-  const seen = calls ? (intake.calls?.markers(intake.format) ?? []) : [];
+  const seen = isCalling(request) ? (intake.calls?.markers(intake.format) ?? []) : [];
   const shown = seen.flatMap((text) => intake.tokenizer.control(text) ?? []);
   return {
     ids,
     sampling: { ...sampling, maxTokens, seed: sampling.seed ?? freshSeed() },
-    grammar: intake.constraints.of(request, intake.calls),
+    grammar: intake.grammars.of(request, intake.calls),
     shown: new Set(shown),
   };
 }

@@ -102,7 +102,7 @@ export function invokeOn(engine: LocalEngine): Invoke {
       }
       case "completions": {
         const { completionChunks, startCompletion, wholeCompletion } = await import("./completions.js");
-        const started = startCompletion(engine, argument, signal);
+        const started = await startCompletion(engine, argument, signal);
         const [stream] = started.streams;
         return started.body.stream
           ? leaving(completionChunks(started), async () => stream?.return())
