@@ -3,9 +3,9 @@ its C ABI), core-json.wasm, the same with fewer front ends, and cpu-{simd,relaxe
 the model runtime (cpp/cpu) for one worker or for several.
 
 The compiler is clang from the PyPI package `ziglang`; its libc++ is built once (a minute or two of
-CPU) and kept in the user's cache, and only objects whose sources changed are built again. Each front
-end is a set of objects of its own, and what takes the place of one that is left out refuses that
-kind of grammar by name.
+CPU) and kept in the user's cache, and only objects whose sources changed are built again. Each
+front end is a set of objects of its own, and what takes the place of one that is left out refuses
+that kind of grammar by name.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def _is_fresh(target: Path, dependencies: Path) -> bool:
 
 def _flags(source: Path, relaxed: bool, threads: bool) -> list[str]:
     place = source.relative_to(CPP)
-    common = [*COMPILE, *(THREADS if threads else ())]
+    # The library's own guard of statics would bring a whole stdio along; the host meets them first.
+    common = [*COMPILE, *((*THREADS, "-fno-threadsafe-statics") if threads else ())]
     if place.parts[0] == "cpu" and place.name.startswith(KERNELS):
         # No contraction: a fused multiply-add stands in the source or is none.
         more = ["-mrelaxed-simd"] if relaxed else []

@@ -177,7 +177,7 @@ Status CpuModel::step(cpu::Batch batch) {
   if (runner_->workers() == 1) {
     runner_->advance();
   } else if (wanted && !runner_->wait_logits(*posted)) {
-    return wrong("worker", "has failed");
+    __builtin_trap();  // a worker has failed, and with it the instance
   }
   // The caller draws from the logits and names its tokens in the next batch: what the step itself
   // keeps of them is of no use, so it ends here.
@@ -188,7 +188,7 @@ Status CpuModel::step(cpu::Batch batch) {
     if (!status.ok()) return status;
     if (runner_->workers() == 1) runner_->advance();
   }
-  if (runner_->workers() > 1 && !runner_->wait_done(*posted)) return wrong("worker", "has failed");
+  if (runner_->workers() > 1 && !runner_->wait_done(*posted)) __builtin_trap();
   if (!runner_->is_over(*posted)) return wrong("plan", "the step did not end");
   step_ = *posted;
   return ok_status();

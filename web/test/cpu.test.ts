@@ -1,8 +1,10 @@
 /** The CPU tier in node against what the native runtime said of the same bundle. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Worker as NodeWorker } from "node:worker_threads";
 import { chooseModule } from "../src/cpu/module.js";
 import { openCpu } from "../src/cpu/run.js";
+import { work, type Thread } from "../src/cpu/threads.js";
 import { TreadleError } from "../src/errors.js";
 import {
   NO_TOKEN,
@@ -62,6 +64,65 @@ test("greedy tokens are the native runtime's", async () => {
   }
   executor.free();
   assert.throws(() => executor.forward([]), { code: "engine_dead" });
+});
+
+/** A thread of node in the shape of a browser's. */
+function nodeThread(): Thread {
+  const worker = new NodeWorker(new URL("./cpu_thread.js", import.meta.url));
+  const thread: Thread = {
+    postMessage: (job) => worker.postMessage(job),
+    terminate: () => void worker.terminate(),
+    onmessage: null,
+    onerror: null,
+  };
+  worker.on("message", (data) => thread.onmessage?.({ data }));
+  worker.on("error", (error) => thread.onerror?.(error));
+  return thread;
+}
+
+test("threads say what one worker says, for as many as there are plans for", async () => {
+  const threads = { simd: await wasm("cpu-simd-threads"), make: nodeThread };
+  const [short, long] = await answers();
+  assert.ok(short && long);
+  for (const [wanted, count] of [[2, 2], [3, 2], [9, 4], [1, 0]] as const) {
+    const executor = await openCpu(await openBundle(folder(tinyFolder)), { threads: wanted }, { ...modules, threads });
+    assert.match(executor.tier, count ? new RegExp(`, ${count} threads\\)$`) : /^cpu \(\w+\)$/);
+    const one = new Sequence(short.prompt, [7, 2]);
+    const other = new Sequence(long.prompt, [4, 9, 10, 0]);
+    while (other.ids.length > other.done + 10) await executor.forward([other.row(10)]);
+    for (let i = 0; i < 20; i += 1) {
+      await executor.forward([one.row(), other.row()]);
+      await draw(executor, one, other);
+    }
+    assert.deepEqual(one.ids.slice(short.prompt.length), short.tokens.slice(0, 20));
+    assert.deepEqual(other.ids.slice(long.prompt.length), long.tokens.slice(0, 20));
+    executor.free();
+  }
+});
+
+test("a thread that does not come up, and a worker that fails, end with an error", async () => {
+  const simd = await wasm("cpu-simd-threads");
+  const dead = (): Thread => {
+    const thread: Thread = { postMessage: () => thread.onerror?.("no"), terminate: () => undefined, onmessage: null, onerror: null };
+    return thread;
+  };
+  const bundle = await openBundle(folder(tinyFolder));
+  await assert.rejects(openCpu(bundle, { threads: 2 }, { ...modules, threads: { simd, make: dead } }), { code: "no_device" });
+  // One that answers and goes: what it leaves is a host that nobody answers, unless it says so.
+  let stop = () => {};
+  const gone = (): Thread => {
+    const thread: Thread = {
+      postMessage: (job) => {
+        stop = () => work({ ...job, worker: 99 }, () => undefined);
+        thread.onmessage?.({ data: "ready" });
+      },
+      terminate: () => undefined, onmessage: null, onerror: null,
+    }; // prettier-ignore
+    return thread;
+  };
+  const executor = await openCpu(bundle, { threads: 2 }, { ...modules, threads: { simd, make: gone } });
+  stop(); // returns at once: there is no such worker
+  assert.throws(() => executor.forward([new Sequence([1, 2], [0]).row()]), { code: "engine_dead" });
 });
 
 test("neither chunks nor neighbours change a token", async () => {

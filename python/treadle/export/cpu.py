@@ -57,7 +57,8 @@ def tier_cpu(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
         data += bytes(-len(data) % ALIGN)
         one = to_bytes(plan)
         plans.append({
-            "workers": WORKERS[number // len(ROWS)], "rows": plan.shape.rows, "slots": plan.shape.slots,
+            "workers": WORKERS[number // len(ROWS)],
+            "rows": plan.shape.rows, "slots": plan.shape.slots,
             "offset": len(data), "length": len(one),
             "buffers": [[b.name, b.offset, b.size] for b in plan.buffers],
         })  # fmt: skip
