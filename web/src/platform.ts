@@ -11,7 +11,7 @@ import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
 
-const MOST_THREADS = 4; // beyond them memory is the limit, and a phone's small cores
+const MOST_THREADS = 4; // beyond them memory sets the pace, and cores are small
 
 const gpu: Tier = {
   name: "t0",
