@@ -11,8 +11,6 @@ import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
 
-const MOST_THREADS = 4; // beyond them memory sets the pace, and cores are small
-
 const gpu: Tier = {
   name: "t0",
   open: async (bundle, options) => {
@@ -47,8 +45,9 @@ const cpu: Tier = {
       make: () => new Worker(beside("cpu_worker.js"), { type: "module" }) as Thread,
     };
     const shares = globalThis.crossOriginIsolated && typeof Worker !== "undefined";
-    const { hardwareConcurrency: all } = navigator;
-    const wanted = { ...options, threads: options.threads ?? Math.min(MOST_THREADS, all >> 1) };
+    // Half of the processors; beyond four memory sets the pace.
+    const half = navigator.hardwareConcurrency >> 1;
+    const wanted = { ...options, threads: options.threads ?? Math.min(4, half) };
     return openCpu(bundle, wanted, shares ? { ...modules, threads } : modules);
   },
 };
