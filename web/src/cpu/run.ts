@@ -12,7 +12,7 @@ import {
 } from "../executor.js";
 import { load, readPlans, workersOf } from "./load.js";
 import { chooseModule, type CpuModule, type CpuModules } from "./module.js";
-import { sharedMemory, startThreads, type Thread } from "./threads.js";
+import { sharedMemory, startThreads, THREADS, type Thread } from "./threads.js";
 
 const HEAD = 15; // words before the lists, cpp/bind/wasm_cpu_draw.cc
 const KV_BYTES = 512 << 20; // of pages, unless the caller says how many
@@ -21,9 +21,19 @@ const SLACK = 1; // pages beyond one whole context: a sequence may grow while an
 
 /**
  * Loads a bundle's weights and plans. With `modules.threads`, `options.threads` of them run, as far as
- * the bundle has plans for so many. Throws `no_device`, `out_of_memory`, `model_format_error`.
+ * the bundle has plans for so many; where they do not come up, one worker runs in this thread. Throws
+ * `no_device`, `out_of_memory`, `model_format_error`.
  */
 export async function openCpu(bundle: Bundle, options: ExecutorOptions, modules: CpuModules): Promise<Executor> {
+  try {
+    return await opened(bundle, options, modules);
+  } catch (error) {
+    if (!(error instanceof TreadleError && error.at === THREADS)) throw error;
+    return opened(bundle, { ...options, threads: 1 }, modules);
+  }
+}
+
+async function opened(bundle: Bundle, options: ExecutorOptions, modules: CpuModules): Promise<Executor> {
   const { vocab, context, page } = bundle.manifest.limits;
   if (page !== 16) {
     throw new TreadleError("unsupported", `KV pages of ${page} tokens`, { at: "manifest.json, limits/page" });

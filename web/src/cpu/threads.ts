@@ -4,6 +4,9 @@
  */
 import { TreadleError } from "../errors.js";
 
+/** What errors name: where it is this, one worker can still run. */
+export const THREADS = "threads";
+
 const STACK_BYTES = 256 << 10;
 const START_MS = 10_000;
 /** 16 MiB at first; it may grow to what 32-bit addresses reach, less a page. */
@@ -31,7 +34,7 @@ export function sharedMemory(): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory(MEMORY);
   } catch (cause) {
-    throw new TreadleError("out_of_memory", "no memory to share between threads", { cause });
+    throw new TreadleError("out_of_memory", "no memory to share", { at: THREADS, cause });
   }
 }
 
@@ -58,7 +61,7 @@ export async function startThreads(
         const local = localBytes ? (alloc(localBytes + 16) + 15) & ~15 : 0;
         return new Promise<void>((resolve, reject) => {
           const fail = (cause: unknown) =>
-            reject(new TreadleError("no_device", `thread ${worker} did not start`, { cause }));
+            reject(new TreadleError("no_device", `thread ${worker} did not start`, { at: THREADS, cause }));
           const late = setTimeout(fail, START_MS);
           thread.onerror = fail;
           thread.onmessage = () => {
