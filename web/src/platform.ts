@@ -11,22 +11,27 @@ import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
 
-const gpu: Tier = {
-  name: "t0",
+const gpu = (name: "t2" | "t1" | "t0"): Tier => ({
+  name,
   open: async (bundle, options) => {
     const [{ openDevice }, { openGpu }] = await Promise.all([
       import("./gpu/device.js"),
       import("./gpu/open.js"),
     ]);
-    const device = await openDevice();
-    if (device.software && options.tier !== "t0") {
+    const device = await openDevice(undefined, name);
+    if (device.software && options.tier !== name) {
       device.gpu.destroy();
       const text = `${device.name} is a processor that plays a GPU: the CPU tier is faster`;
-      throw new TreadleError("no_device", text, { hint: 'ask for it with tier "t0"' });
+      throw new TreadleError("no_device", text, { hint: `ask for it with tier "${name}"` });
     }
-    return openGpu(bundle, options, device);
+    try {
+      return await openGpu(bundle, options, device, name);
+    } catch (error) {
+      device.gpu.destroy();
+      throw error;
+    }
   },
-};
+});
 
 const cpu: Tier = {
   name: "cpu",
@@ -62,7 +67,7 @@ const loadCore = async (whole: boolean): Promise<Core> => {
 };
 
 /** The best first. */
-const TIERS: readonly Tier[] = [gpu, cpu];
+const TIERS: readonly Tier[] = [gpu("t2"), gpu("t1"), gpu("t0"), cpu];
 
 /** Opens a model in this very thread. */
 export async function openHere(source: Source, options: ExecutorOptions): Promise<LocalEngine> {

@@ -277,6 +277,28 @@ test("what does not fit is refused before it starts", async () => {
   assert.equal((await say(made, request("z", { maxTokens: undefined }))).at(-1)?.usage?.completionTokens, 63);
 });
 
+test("steps that run ahead of their tokens say the same and give everything back", async () => {
+  const free: Partial<Sampling>[] = [
+    { maxTokens: 37, temperature: 0.7 },
+    { maxTokens: 30, n: 2, temperature: 1, logprobs: 2 },
+    { maxTokens: 26, stop: ["e", "th"] },
+  ];
+  for (const pages of [64, 12]) {
+    const wanted = free.map((sampling, i) => request(`${i}: ${long.slice(0, 50)}`, { ignoreEos: false, ...sampling }));
+    const plain = await model({ context: 128, toy: { pages } });
+    Object.assign(plain.toy, { decode: undefined });
+    const quick = await model({ context: 128, toy: { pages } });
+    const [slow, fast] = await Promise.all([plain, quick].map((made) => Promise.all(wanted.map((one) => say(made, one)))));
+    for (const [i, deltas] of fast!.entries()) {
+      for (const index of [0, 1]) assert.deepEqual(tokensOf(deltas, index), tokensOf(slow![i]!, index));
+      if (free[i]!.n === undefined) assert.equal(textOf(deltas), textOf(slow![i]!));
+    }
+    assert(quick.toy.bursts > 0, "no step ran ahead");
+    await settled(plain);
+    await settled(quick);
+  }
+});
+
 test("a slow reader gets everything, in fewer deltas", async () => {
   const made = await model({ context: 512 });
   const stream = made.engine.submit(request("slow", { maxTokens: 400, logprobs: 0 }));

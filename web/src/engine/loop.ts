@@ -8,6 +8,7 @@ import { PagePool } from "../kv.js";
 import { Detokeniser, Writer } from "../text/stream.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TokenLogprob } from "../types.js";
+import { Ahead } from "./ahead.js";
 import { breathe } from "./breathe.js";
 import { Draws, refused, takes, type Wanted } from "./draws.js";
 import { Scheduler, type Slice } from "./scheduler.js";
@@ -23,6 +24,7 @@ export class Loop {
   readonly #reopen: Reopen | undefined;
   readonly #ends: ReadonlySet<number>;
   readonly #requests = new Set<Request>();
+  readonly #ahead = new Ahead();
   #exe: Executor;
   #scheduler: Scheduler;
   #draws: Draws;
@@ -112,23 +114,40 @@ export class Loop {
   async #step(plan: readonly Slice[]): Promise<void> {
     const drawing = plan.filter((slice) => slice.draws).map((slice) => slice.seq);
     let wanted: Wanted[];
-    let records: readonly TokenRecord[] = [];
+    let records: readonly (readonly TokenRecord[])[] = [[]];
+    const steps = this.#exe.decode ? this.#ahead.steps(plan, this.#scheduler) : 1;
     const start = performance.now();
     try {
-      const forward = this.#exe.forward(plan.map(rowOf));
+      const forward = steps > 1 ? undefined : this.#exe.forward(plan.map(rowOf));
       const filling = performance.now();
       wanted = this.#draws.of(drawing);
       this.stats.mask += performance.now() - filling;
       await forward;
       const draws = wanted.flatMap((row) => ("draw" in row ? [row.draw] : []));
-      if (draws.length) records = await this.#exe.sample(draws);
+      if (steps > 1) records = await this.#exe.decode!(plan.map(rowOf), draws, steps);
+      else if (draws.length) records = [await this.#exe.sample(draws)];
     } catch (error) {
       await this.#failed(plan, TreadleError.from(error));
       return;
     }
     if (this.#dead) return;
-    this.stats.step(plan, performance.now() - start);
+    const ms = (performance.now() - start) / steps;
+    if (plan.every(({ count }) => count === 1)) this.#ahead.took(ms);
+    for (const drawn of records) {
+      this.stats.step(plan, ms);
+      this.#stepped(plan, drawing, wanted, drawn);
+    }
+  }
+
+  /** What one step has computed and drawn. */
+  #stepped(
+    plan: readonly Slice[],
+    drawing: readonly Sequence[],
+    wanted: readonly Wanted[],
+    records: readonly TokenRecord[],
+  ): void {
     for (const { seq, count } of plan) {
+      if (seq.state === "done") continue; // it ended in a step that this one had not waited for
       seq.computed += count;
       this.#scheduler.publish(seq);
     }
@@ -136,7 +155,7 @@ export class Loop {
     for (const [i, row] of wanted.entries()) {
       const seq = drawing[i]!;
       const record = "draw" in row ? records[next++] : undefined;
-      if (seq.state === "done") continue; // another of its choices failed in this step
+      if (seq.state === "done") continue; // also when another of its choices failed in this step
       if ("error" in row) this.#fail(seq.request, row.error);
       else if ("forced" in row) this.#advanceAll(seq, row.forced);
       else this.#collect(seq, record ?? { token: NOT_FINITE });
