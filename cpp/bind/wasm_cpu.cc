@@ -212,6 +212,20 @@ __attribute__((export_name("tr_cpu_logits"))) uint32_t tr_cpu_logits(uint32_t ro
   return reinterpret_cast<uint32_t>(module().model.logits(row).data());
 }
 
+// Elements of a hidden state; 0 if the plans have none.
+__attribute__((export_name("tr_cpu_width"))) uint32_t tr_cpu_width() {
+  return static_cast<uint32_t>(module().model.width());
+}
+
+// The hidden state after the last norm, of a wanted row of the last step: f32 at `out`.
+__attribute__((export_name("tr_cpu_hidden"))) int32_t tr_cpu_hidden(uint32_t row, uint32_t out,
+                                                                    uint32_t width) {
+  return lent<float>(out, width, [&](auto told) {
+    const std::span<float> to(reinterpret_cast<float*>(out), told.size());
+    return answer(module().model.hidden(row, to));
+  });
+}
+
 // Copies a KV page in every layer.
 __attribute__((export_name("tr_cpu_copy_page"))) int32_t tr_cpu_copy_page(uint32_t from,
                                                                           uint32_t to) {

@@ -201,6 +201,11 @@ std::span<const float> CpuModel::logits(size_t row) const {
   return {found.data + row * found.stride, found.vocab};
 }
 
+Status CpuModel::hidden(size_t row, std::span<float> out) const {
+  if (!runner_ || step_ == 0) return wrong("step", "has not been run");
+  return runner_->hidden(step_, row, out);
+}
+
 Status CpuModel::copy_page(size_t from, size_t to) {
   for (const cpu::State& state : states_) {
     if (!runner_ || from >= state.pages || to >= state.pages) {

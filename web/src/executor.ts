@@ -75,6 +75,11 @@ export interface Executor {
    * penalties, which would change with the tokens. One list of records a step.
    */
   decode?(rows: readonly StepRow[], draws: readonly Draw[], steps: number): Promise<readonly (readonly TokenRecord[])[]>;
+  /**
+   * The hidden state after the last norm of a wanted row of the last step, which nobody draws then;
+   * `row` as in `Draw`. Missing: this executor gives none.
+   */
+  hidden?(row: number): Promise<Float32Array> | Float32Array;
   copyPage?(from: number, to: number): void;
   free(): void;
 }

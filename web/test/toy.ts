@@ -92,6 +92,12 @@ export class Toy implements Executor {
     return found;
   };
 
+  /** Numbers that tell the row's whole context. */
+  hidden(row: number): Float32Array {
+    const context = this.#contexts[row]!;
+    return Float32Array.of(context.length, context.at(-1)!, context.reduce((sum, id) => sum + id, 0), 3);
+  }
+
   free(): void {
     this.freed = true;
   }

@@ -108,6 +108,14 @@ class CpuExecutor implements Executor {
     return Promise.resolve(draws.map((draw) => this.#draw(module, draw)));
   }
 
+  hidden(row: number): Float32Array {
+    const module = this.#live();
+    const width = module.call("tr_cpu_width");
+    const address = module.room(4 * width);
+    module.call("tr_cpu_hidden", row, address, width);
+    return module.floats(address, width).slice();
+  }
+
   copyPage(from: number, to: number): void {
     this.#live().call("tr_cpu_copy_page", from, to);
   }

@@ -6,10 +6,10 @@ import { LIMITS } from "../generated/limits.js";
 import { unpackVocab } from "../grammar/table.js";
 import { ChatTemplate } from "../text/template.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import type { BundleManifest, Generate, Message, ToolFormat } from "../types.js";
+import type { BundleManifest, Delta, Generate, Message, ToolFormat } from "../types.js";
 import type { Calls } from "./constraints.js";
 import { Grammars, type LoadCore } from "./grammars.js";
-import { prepare, promptIds, type Intake } from "./intake.js";
+import { embedded, prepare, promptIds, type Intake } from "./intake.js";
 import { Loop, type Reopen } from "./loop.js";
 import type { RequestTimes } from "./stats.js";
 import { Stream } from "./stream.js";
@@ -144,6 +144,33 @@ export class LocalEngine {
     const stream = new Stream(signal);
     const running = this.#loop.submit(submit, stream);
     return stream.bind(() => this.#loop.abort(running));
+  }
+
+  /**
+   * The hidden state of the last token of each text (or list of ids). Throws what `prepare` throws,
+   * `unsupported` where the tier gives none.
+   */
+  async embed(
+    texts: readonly (string | readonly number[])[],
+    signal?: AbortSignal,
+  ): Promise<{ state: Float32Array; promptTokens: number }[]> {
+    throwIfAborted(signal);
+    const streams: Stream[] = [];
+    try {
+      for (const prompt of texts) {
+        const stream = new Stream(signal);
+        const running = this.#loop.submit(embedded(this.#intake, prompt), stream);
+        streams.push(stream.bind(() => this.#loop.abort(running)));
+      }
+      return await Promise.all(
+        streams.map(async (stream) => {
+          const { value } = (await stream.next()) as { value: Delta };
+          return { state: value.state!, promptTokens: value.usage!.promptTokens };
+        }),
+      );
+    } finally {
+      for (const stream of streams) void stream.return();
+    }
   }
 
   /** Ids of a text as a prompt would be tokenised. */

@@ -50,9 +50,10 @@ export class Loop {
     return this.#requests.size;
   }
 
-  /** Queues a request; its first delta comes later. Throws `engine_dead`. */
+  /** Queues a request; its first delta comes later. Throws `engine_dead`, `unsupported`. */
   submit(submit: Submit, sink: Sink): Request {
     if (this.#dead) throw this.#dead;
+    if (submit.embeds && !this.#exe.hidden) throw stateless(this.tier);
     const request = new Request(submit, sink);
     const ends = new Set([...this.#ends, ...submit.sampling.stopTokenIds]);
     for (const seq of request.sequences) {
@@ -115,6 +116,7 @@ export class Loop {
     const drawing = plan.filter((slice) => slice.draws).map((slice) => slice.seq);
     let wanted: Wanted[];
     let records: readonly (readonly TokenRecord[])[] = [[]];
+    const states: (Float32Array | undefined)[] = [];
     const steps = this.#exe.decode ? this.#ahead.steps(plan, this.#scheduler) : 1;
     const start = performance.now();
     try {
@@ -126,6 +128,7 @@ export class Loop {
       const draws = wanted.flatMap((row) => ("draw" in row ? [row.draw] : []));
       if (steps > 1) records = await this.#exe.decode!(plan.map(rowOf), draws, steps);
       else if (draws.length) records = [await this.#exe.sample(draws)];
+      for (const row of wanted) if ("hidden" in row) states.push(await this.#exe.hidden?.(row.hidden));
     } catch (error) {
       await this.#failed(plan, TreadleError.from(error));
       return;
@@ -135,7 +138,7 @@ export class Loop {
     if (plan.every(({ count }) => count === 1)) this.#ahead.took(ms);
     for (const drawn of records) {
       this.stats.step(plan, ms);
-      this.#stepped(plan, drawing, wanted, drawn);
+      this.#stepped(plan, drawing, wanted, drawn, states);
     }
   }
 
@@ -145,21 +148,32 @@ export class Loop {
     drawing: readonly Sequence[],
     wanted: readonly Wanted[],
     records: readonly TokenRecord[],
+    states: readonly (Float32Array | undefined)[],
   ): void {
     for (const { seq, count } of plan) {
       if (seq.state === "done") continue; // it ended in a step that this one had not waited for
       seq.computed += count;
       this.#scheduler.publish(seq);
     }
-    let next = 0;
+    let [next, told] = [0, 0];
     for (const [i, row] of wanted.entries()) {
       const seq = drawing[i]!;
       const record = "draw" in row ? records[next++] : undefined;
+      const state = "hidden" in row ? states[told++] : undefined;
       if (seq.state === "done") continue; // also when another of its choices failed in this step
       if ("error" in row) this.#fail(seq.request, row.error);
       else if ("forced" in row) this.#advanceAll(seq, row.forced);
+      else if ("hidden" in row) this.#tell(seq, state);
       else this.#collect(seq, record ?? { token: NOT_FINITE });
     }
+  }
+
+  #tell(seq: Sequence, state: Float32Array | undefined): void {
+    if (!state) return this.#fail(seq.request, stateless(this.tier));
+    const usage = { promptTokens: seq.prompt, completionTokens: 0, cachedTokens: seq.cached ?? 0 };
+    seq.request.firstToken ||= performance.now();
+    seq.request.sink.delta({ index: 0, text: "", tokens: [], logprobs: [], finish: "stop", usage, state });
+    this.#finish(seq);
   }
 
   #collect(seq: Sequence, record: TokenRecord): void {
@@ -267,6 +281,11 @@ function schedulerOf(exe: Executor): Scheduler {
 function rowOf({ seq, start, count, draws }: Slice): StepRow {
   const tokens = Int32Array.from(seq.ids.slice(start, start + count));
   return { tokens, start, pages: Int32Array.from(seq.pages), wants: draws };
+}
+
+function stateless(tier: string): TreadleError {
+  const hint = 'open the model with tier "wasm"';
+  return new TreadleError("unsupported", `the tier ${tier} gives no hidden states`, { at: "tier", hint });
 }
 
 /** The error of a row whose token could not be drawn. */
