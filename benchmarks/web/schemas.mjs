@@ -5,8 +5,8 @@
 //   node benchmarks/web/schemas.mjs SCHEMAS --bundle BUNDLE [--count 200] [--seed 0] [--out FILE]
 //
 // SCHEMAS: a folder of JSON files, each a schema or an object with one at "schema". Exits with 1 if
-// any whole answer is invalid.
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+// any whole answer is invalid. --minutes ends a run early; one with --resume goes on where FILE ends.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { require, withEngine } from "./tab.mjs";
@@ -19,6 +19,8 @@ const { values: given, positionals } = parseArgs({
     seed: { type: "string", default: "0" },
     tokens: { type: "string", default: "256" },
     batch: { type: "string", default: "4" },
+    minutes: { type: "string", default: "Infinity" },
+    resume: { type: "boolean", default: false },
     tier: { type: "string", default: "wasm" },
     out: { type: "string", default: "benchmarks/results/web_schemas.json" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
@@ -65,10 +67,18 @@ function judge(schema) {
 }
 
 const files = shuffled(readdirSync(folder).filter((name) => name.endsWith(".json")).sort(), Number(given.seed));
+const options = { count, seed: Number(given.seed), max_tokens: maxTokens, batch, temperature: 0.7 };
+const before = given.resume && existsSync(given.out) ? JSON.parse(readFileSync(given.out, "utf8")) : {};
+for (const [name, value] of Object.entries(options)) {
+  if (before.rows && before[name] !== value) throw new Error(`${given.out} has ${name} ${before[name]}`);
+}
 const found = { valid: 0, invalid: 0, cut: 0, failed: 0 };
-const refused = { engine: 0, ajv: 0 };
-const rows = [];
+const refused = before.refused ?? { engine: 0, ajv: 0 };
+const rows = before.rows ?? [];
+for (const { verdict } of rows) found[verdict] += 1;
 const began = performance.now();
+const enough = () => rows.length >= count || performance.now() - began > Number(given.minutes) * 60_000;
+let next = before.next ?? 0;
 
 async function one(tab, name, number) {
   const read = JSON.parse(readFileSync(join(folder, name), "utf8"));
@@ -107,9 +117,8 @@ async function one(tab, name, number) {
 }
 
 const result = await withEngine(given, async (tab, machine) => {
-  let next = 0;
   const worker = async () => {
-    while (rows.length < count && next < files.length) {
+    while (!enough() && next < files.length) {
       const number = next++;
       await one(tab, files[number], number);
       const seconds = Math.round((performance.now() - began) / 1000);
@@ -117,13 +126,12 @@ const result = await withEngine(given, async (tab, machine) => {
     }
   };
   await Promise.all(Array.from({ length: batch }, worker));
-  const stats = await tab.evaluate(() => window.engine.stats());
-  return { ...machine, stats };
+  return machine;
 });
-const seconds = (performance.now() - began) / 1000;
-const options = { count, seed: Number(given.seed), max_tokens: maxTokens, batch, temperature: 0.7 };
+const seconds = (performance.now() - began) / 1000 + (before.seconds ?? 0);
 const tokens = rows.reduce((sum, row) => sum + row.tokens, 0);
-const told = { ...result, ...options, seconds, tokens, answers: rows.length, ...found, refused, rows };
+const told = { ...result, ...options, seconds, tokens, answers: rows.length, ...found, refused, next, rows };
 writeFileSync(given.out, `${JSON.stringify(told, null, 1)}\n`);
 console.log(JSON.stringify({ answers: rows.length, ...found, refused, tokens, seconds: Math.round(seconds) }));
-process.exitCode = found.invalid || found.failed || rows.length < count ? 1 : 0;
+const missing = rows.length < count && next >= files.length;
+process.exitCode = found.invalid || found.failed || missing ? 1 : 0;

@@ -56,8 +56,8 @@ Status Runner::hidden(uint32_t step, size_t row, std::span<float> out) const {
   // No worker runs between steps, so the first one's memory is free, and nothing after the head
   // has written where its loader reads.
   DrawnRows none;
-  const StepView view{bound,        model_, *kernels_, arena_, posted.batch,
-                      posted.draw, none,   workers_[0]->scratch};
+  const StepView view{bound,        model_,      *kernels_, arena_,
+                      posted.batch, posted.draw, none,      workers_[0]->scratch};
   const float* sum = nullptr;
   const float* made = load_row(view, *loader, row, view.scratch.rows.data(), &sum);
   std::copy(made, made + site.k, out.begin());
