@@ -10,7 +10,7 @@ QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
 LINT := python tests scripts benchmarks cpp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo core wasm page check check-types check-text test test-core test-web bench size fuzz clean format
+.PHONY: help setup demo core wasm page wheel check check-types check-text test test-core test-web bench size fuzz clean format
 
 help:            ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -72,6 +72,9 @@ test-core: $(VENV)/.dev  ## the C++ unit tests, against the very core that Pytho
 
 page: wasm web/node_modules/.installed  ## the browser page that `treadle web` serves, web/dist
 	@cd web && npm run --silent dist
+
+wheel: page      ## a wheel with the page inside, in dist/
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 
 test-web: page  ## the npm package in node and in Chromium, against the native engine's corpus
 	@PYTHON=$(PYTHON) scripts/system_packages.sh browser

@@ -1,16 +1,18 @@
 """Builds the WebAssembly modules: core.wasm, the grammar engine (cpp/{support,tokens,grammar} and
-its C ABI), and cpu-simd.wasm and cpu-relaxed.wasm, the model runtime (cpp/cpu) for one worker.
+its C ABI), core-json.wasm, the same with fewer front ends, and cpu-{simd,relaxed}[-threads].wasm,
+the model runtime (cpp/cpu) for one worker or for several.
 
 The compiler is clang from the PyPI package `ziglang`; its libc++ is built once (a minute or two of
-CPU) and kept in the user's cache, and only objects whose sources changed are built again. A front
-end that a page does not need can be left out: each is a set of objects of its own, and what takes
-its place refuses that kind of grammar by name.
+CPU) and kept in the user's cache, and only objects whose sources changed are built again. Each
+front end is a set of objects of its own, and what takes the place of one that is left out refuses
+that kind of grammar by name.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -20,7 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CPP = ROOT / "cpp"
 WORK = ROOT / "build" / "wasm"
+# What core-json.wasm has none of: front ends, and calls of the C ABI (bind/wasm_NAME.cc).
 FRONT_ENDS = ("ebnf", "lark", "tag")
+CALLS = ("batch", "print")
 
 STACK = 1 << 20  # bytes; the core keeps explicit stacks where a source decides on the depth
 MEMORY = 1 << 30  # bytes; an allocation beyond them ends the instance, and the page makes a new one
@@ -36,41 +40,51 @@ LIBRARY = [
     "vector",
 ]
 # What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
-SMALL, FAST = "-Os", "-O2"
-HOT = ("support", "tokens", "grammar/run", "grammar/ir", "grammar/typed", "cpu/body", "cpu/sample")
+SMALL, FAST = "-Oz", "-O2"
+HOT = ("support", "tokens", "grammar/run", "cpu/body", "cpu/sample")
 # The link also builds libc++, once for each set of machine flags.
 LINK = [
-    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", FAST),
+    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", SMALL),
     *("-fno-exceptions", "-fno-rtti", "-Wl,--strip-all", "-Wl,--gc-sections"),
     f"-Wl,-z,stack-size={STACK}",
 ]
 # Weights and KV pages: all that 32-bit addresses reach, less a page.
 CPU_MEMORY = (1 << 32) - (1 << 16)
 KERNELS = "dot_"  # compiled for speed, with the instructions of their module
-CPU_NOT = ("pool.cc", "wait.cc")  # threads and futexes; bind/wasm_cpu_host.cc stands in
+# Workers are threads of the page: they bring their stacks, and share a memory that it has made.
+THREADS = ["-matomics", "-mbulk-memory"]
+THREADS_LINK = [
+    *("-Wl,--import-memory", "-Wl,--shared-memory", "-Wl,--export=__stack_pointer"),
+    *("-Wl,--export=__wasm_init_tls", "-Wl,--export=__tls_size"),
+    "-Wl,--initial-memory=4194304",
+]
 
 
-def sources(without: list[str]) -> list[Path]:
-    """All files of core.wasm, with refusals in the place of the front ends left out."""
+def sources(whole: bool) -> list[Path]:
+    """All files of core.wasm, or those of core-json.wasm."""
     files = [
         path for part in ("support", "tokens", "grammar") for path in (CPP / part).rglob("*.cc")
     ]
-    files += (
-        path
-        for path in (CPP / "bind").glob("wasm*.cc")
-        if "_without_" not in path.name and not path.name.startswith("wasm_cpu")
-    )
-    for name in without:
+    files += (path for path in (CPP / "bind").glob("wasm*.cc") if _is_shared(path))
+    if whole:
+        return sorted(files)
+    for name in FRONT_ENDS:
         files = [path for path in files if not _belongs(path, name)]
         files.append(CPP / "bind" / f"wasm_without_{name}.cc")
-    return sorted(files)
+    left_out = {f"wasm_{name}.cc" for name in CALLS}
+    return sorted(path for path in files if path.name not in left_out)
 
 
-def cpu_sources() -> list[Path]:
-    """All files of the CPU modules."""
-    files = [path for path in (CPP / "cpu").glob("*.cc") if path.name not in CPU_NOT]
+def cpu_sources(threads: bool) -> list[Path]:
+    """All files of the CPU modules: for one worker, or for several."""
+    without = ("pool.cc", "wasm_cpu_alone.cc") if threads else ("pool.cc", "wait.cc")
+    files = [*(CPP / "cpu").glob("*.cc"), *(CPP / "bind").glob("wasm_cpu*.cc")]
     files += [CPP / "bind" / "wasm_heap.cc", CPP / "support" / "result.cc"]
-    return sorted([*files, *(CPP / "bind").glob("wasm_cpu*.cc")])
+    return sorted(path for path in files if path.name not in without)
+
+
+def _is_shared(path: Path) -> bool:
+    return "_without_" not in path.name and not path.name.startswith("wasm_cpu")
 
 
 def _belongs(path: Path, front_end: str) -> bool:
@@ -96,14 +110,16 @@ def _is_fresh(target: Path, dependencies: Path) -> bool:
     return all(Path(name).exists() and Path(name).stat().st_mtime_ns < built for name in names)
 
 
-def _flags(source: Path, relaxed: bool = False) -> list[str]:
+def _flags(source: Path, relaxed: bool, threads: bool) -> list[str]:
     place = source.relative_to(CPP)
+    # The library's own guard of statics would bring a whole stdio along; the host meets them first.
+    common = [*COMPILE, *((*THREADS, "-fno-threadsafe-statics") if threads else ())]
     if place.parts[0] == "cpu" and place.name.startswith(KERNELS):
         # No contraction: a fused multiply-add stands in the source or is none.
         more = ["-mrelaxed-simd"] if relaxed else []
-        return [*COMPILE, "-O3", "-ffp-contract=off", *more]
+        return [*common, "-O3", "-ffp-contract=off", *more]
     exact = ["-ffp-contract=off"] if place.parts[0] == "cpu" else []
-    return [*COMPILE, FAST if place.as_posix().startswith(HOT) else SMALL, *exact]
+    return [*common, FAST if place.as_posix().startswith(HOT) else SMALL, *exact]
 
 
 def _folder(flags: list[str]) -> Path:
@@ -115,9 +131,11 @@ def precompile(flags: list[str]) -> Path:
     folder = _folder(flags)
     text = "".join(f"#include <{name}>\n" for name in LIBRARY)
     header, out = folder / "library.h", folder / "library.pch"
-    if not out.exists() or header.read_text() != text:
+    known = header.exists() and header.read_text() == text
+    if not known:  # left alone otherwise: every object here is older than a header that is new
         folder.mkdir(parents=True, exist_ok=True)
         header.write_text(text)
+    if not known or not out.exists():
         _zig([*flags, "-x", "c++-header", str(header), "-o", str(out)])
     return out
 
@@ -134,15 +152,23 @@ def compile_one(source: Path, flags: list[str]) -> Path:
     return out
 
 
-def build(out: Path, files: list[Path], memory: int, jobs: int, relaxed: bool = False) -> None:
+def build(
+    out: Path,
+    files: list[Path],
+    memory: int,
+    jobs: int,
+    relaxed: bool = False,
+    threads: bool = False,
+) -> None:
     """Compiles and links; raises CalledProcessError after the compiler's words on stderr."""
-    flags = {file: _flags(file, relaxed) for file in files}
+    flags = {file: _flags(file, relaxed, threads) for file in files}
     for one in {tuple(each) for each in flags.values()}:
         precompile(list(one))
     with ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(lambda file: compile_one(file, flags[file]), files))
     out.parent.mkdir(parents=True, exist_ok=True)
-    _zig([*map(str, objects), "-o", str(out), *LINK, f"-Wl,--max-memory={memory}"])
+    more = [*THREADS, *THREADS_LINK] if threads else []
+    _zig([*map(str, objects), "-o", str(out), *LINK, *more, f"-Wl,--max-memory={memory}"])
     print(f"{out}: {out.stat().st_size} bytes")
 
 
@@ -151,19 +177,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, default=WORK / "core.wasm", help="of the core")
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--without", choices=FRONT_ENDS, nargs="*", default=[], help="front ends to leave out"
-    )
     parser.add_argument("--only", choices=("core", "cpu"), help="one part instead of both")
     given = parser.parse_args()
     out = given.out.resolve()
     try:
         if given.only != "cpu":
-            build(out, sources(given.without), MEMORY, given.jobs)
+            build(out, sources(whole=True), MEMORY, given.jobs)
+            json = out.with_name(f"{out.stem}-json.wasm")
+            build(json, sources(whole=False), MEMORY, given.jobs)
         if given.only != "core":
-            for name, relaxed in (("simd", False), ("relaxed", True)):
-                to = out.with_name(f"cpu-{name}.wasm")
-                build(to, cpu_sources(), CPU_MEMORY, given.jobs, relaxed)
+            for threads, relaxed in itertools.product((False, True), repeat=2):
+                name = f"cpu-{'relaxed' if relaxed else 'simd'}{'-threads' if threads else ''}"
+                files = cpu_sources(threads)
+                to = out.with_name(f"{name}.wasm")
+                build(to, files, CPU_MEMORY, given.jobs, relaxed, threads)
     except subprocess.CalledProcessError as error:
         print(f"build_wasm: the compiler ended with {error.returncode}", file=sys.stderr)
         return 1

@@ -73,6 +73,7 @@ const web = await build({
 const whole = { ...shared, outdir: "dist", plugins: [lean] };
 await build({ ...whole, entryPoints: ["src/index.ts"] });
 await build({ ...whole, entryPoints: ["src/node.ts"], platform: "node" });
+await build({ ...whole, entryPoints: { cpu_worker: "src/cpu_worker.ts" } });
 // The page uses the package as anybody would: by its address.
 const engine = {
   name: "engine",
@@ -84,7 +85,8 @@ await build({ ...shared, entryPoints: { style: "demo/style.css" }, outdir: "dist
 for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) {
   await copyFile(new URL(`demo/${name}`, root), new URL(name, dist));
 }
-for (const name of ["core", "cpu-simd", "cpu-relaxed"]) {
+const MODULES = ["core", "core-json", "cpu-simd", "cpu-relaxed", "cpu-simd-threads", "cpu-relaxed-threads"];
+for (const name of MODULES) {
   await copyFile(new URL(`../build/wasm/${name}.wasm`, root), new URL(`${name}.wasm`, dist));
 }
 // What the page keeps for the time without a network: all that it may come to load.

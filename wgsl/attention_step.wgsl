@@ -18,19 +18,8 @@ fn own_value(e: u32) -> vec2<f32> { return vec2<f32>(value[2u * e], value[2u * e
 
 @compute @workgroup_size(WG)
 fn main(
-//#if FAST
-  @builtin(subgroup_invocation_id) in_subgroup: u32, @builtin(subgroup_size) size: u32,
-  @builtin(subgroup_id) which: u32, @builtin(num_subgroups) count: u32,
-  @builtin(num_workgroups) grid: vec3<u32>,
-//#end
   @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32
 ) {
-//#if FAST
-  lane_of = in_subgroup;
-  lanes = size;
-  subgroup = which;
-  groups = count;
-//#end
   let s = group.y;
   let query = group.x * GROUP;
   let kv_head = query / (HEADS / KV_HEADS);
@@ -68,7 +57,7 @@ fn main(
     let at = GROUP * HEAD + 2u * i;
     let k = pack2x16float(vec2<f32>(heads[at], heads[at + 1u]));
     let v = pack2x16float(vec2<f32>(value[2u * i], value[2u * i + 1u]));
-    if (query % (HEADS / KV_HEADS) == 0u && group.z == 0u) { // one of those that share the KV head
+    if (query % (HEADS / KV_HEADS) == 0u) { // one of those that share the KV head
       kv[key_word + i] = k;
       kv[value_word + i] = v;
     }
@@ -81,23 +70,8 @@ fn main(
   }
   workgroupBarrier();
   let length = batch[run.lens + s];
-//#if FAST
-  // Each of grid.z workgroups does a share of the keys; who reads `out` combines them.
-  let oldest = first_key(length - 1u);
-  let share = (length - oldest + grid.z - 1u) / grid.z;
-  let begin = min(oldest + group.z * share, length);
-  attend(s, kv_head, begin, min(begin + share, length), length, lane);
-  let to = group.z * HEADS * HEAD + query * HEAD;
-  for (var i = lane; i < GROUP * HEAD; i += WG) { out[to + i] = mixed[i]; }
-  if (lane < GROUP) {
-    let stats = (SPLITS * HEAD + 2u * group.z) * HEADS + 2u * (query + lane);
-    out[stats] = top[lane];
-    out[stats + 1u] = mass[lane];
-  }
-//#else
   attend(s, kv_head, first_key(length - 1u), length, length, lane);
   for (var i = lane; i < GROUP * HEAD; i += WG) {
     out[s * HEADS * HEAD + query * HEAD + i] = mixed[i] / mass[i / HEAD];
   }
-//#end
 }

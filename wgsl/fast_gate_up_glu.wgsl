@@ -1,6 +1,14 @@
 // rmsnorm_gate_up_glu of tier T2: two outputs a subgroup, from two rows each; see lib/fast_rows.
 //#use fast_rows
 
+const EACH: u32 = 2u;
+
+fn rows_of(first: u32) -> vec4<u32> {
+  let a = min(first, ROWS - 1u);
+  let b = min(first + 1u, ROWS - 1u);
+  return vec4<u32>(a, b, ROWS + a, ROWS + b);
+}
+
 fn act(v: f32) -> f32 {
 //#if SILU
   return v / (1.0 + exp(-v));
@@ -8,6 +16,12 @@ fn act(v: f32) -> f32 {
   let z = 0.7978845608028654 * (v + 0.044715 * v * v * v);
   return v / (1.0 + exp(-2.0 * z));
 //#end
+}
+
+fn emit(t: u32, first: u32, sum: vec4<f32>) {
+  let at = t * STRIDE + FIRST + first;
+  out[at] = act(sum.x) * sum.z;
+  if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
 }
 
 @compute @workgroup_size(WG)
@@ -18,14 +32,5 @@ fn main(
 ) {
   lane = own;
   lanes = size;
-  stage(group.y, local, subgroup, groups);
-  for (var first = (group.x * groups + subgroup) * 2u; first < ROWS; first += TURN * groups * 2u) {
-    let next = min(first + 1u, ROWS - 1u);
-    let sum = four_rows(vec4<u32>(first, next, ROWS + first, ROWS + next));
-    if (lane == 0u) {
-      let at = group.y * STRIDE + FIRST + first;
-      out[at] = act(sum.x) * sum.z;
-      if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
-    }
-  }
+  all_rows(group.y, group.y, group.x, local, subgroup, groups);
 }

@@ -1,7 +1,14 @@
 // linear, rmsnorm_linear, linear_add and take_norm_linear of tier T2: see lib/fast_rows.
 //#use fast_rows
 
+const EACH: u32 = 4u;
+
+fn rows_of(first: u32) -> vec4<u32> {
+  return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(ROWS - 1u));
+}
+
 fn store(t: u32, row: u32, value: f32) {
+  if (row >= ROWS) { return; }
   let at = t * STRIDE + FIRST + row;
   var v = value;
 //#if b
@@ -16,6 +23,13 @@ fn store(t: u32, row: u32, value: f32) {
   out[at] = v;
 }
 
+fn emit(t: u32, first: u32, sum: vec4<f32>) {
+  store(t, first, sum.x);
+  store(t, first + 1u, sum.y);
+  store(t, first + 2u, sum.z);
+  store(t, first + 3u, sum.w);
+}
+
 @compute @workgroup_size(WG)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32,
@@ -25,18 +39,8 @@ fn main(
   lane = own;
   lanes = size;
 //#if rows
-  stage(batch[run.rows + group.y], local, subgroup, groups);
+  all_rows(group.y, batch[run.rows + group.y], group.x, local, subgroup, groups);
 //#else
-  stage(group.y, local, subgroup, groups);
+  all_rows(group.y, group.y, group.x, local, subgroup, groups);
 //#end
-  for (var first = (group.x * groups + subgroup) * 4u; first < ROWS; first += TURN * groups * 4u) {
-    let rows = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(ROWS - 1u));
-    let sum = four_rows(rows);
-    if (lane == 0u) {
-      store(group.y, first, sum.x);
-      if (first + 1u < ROWS) { store(group.y, first + 1u, sum.y); }
-      if (first + 2u < ROWS) { store(group.y, first + 2u, sum.z); }
-      if (first + 3u < ROWS) { store(group.y, first + 3u, sum.w); }
-    }
-  }
 }

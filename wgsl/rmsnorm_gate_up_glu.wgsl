@@ -26,14 +26,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   choose(first, run.T);
   let row = group.x * WG + lane;
   let held = min(row, ROWS - 1u);
-//#if norm
-  let scale = inverse_rms(lane);
+  let scale = prepare(lane);
   let g = scale * row_dot(held);
   let u = scale * row_dot(ROWS + held);
-//#else
-  let g = row_dot(held);
-  let u = row_dot(ROWS + held);
-//#end
   if (row >= ROWS) { return; }
 //#if MANY
   store(first, row, g.x, u.x);

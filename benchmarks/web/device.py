@@ -33,7 +33,8 @@ class Gpu:
         adapter = min(found, key=lambda a: "CPU" in a.summary)
         self.name = adapter.summary
         names = ("max-buffer-size", "max-storage-buffer-binding-size",
-                 "max-compute-workgroup-storage-size")  # fmt: skip
+                 "max-compute-workgroup-storage-size", "max-compute-workgroup-size-x",
+                 "max-compute-invocations-per-workgroup")  # fmt: skip
         features = [
             f for f in ("shader-f16", "subgroup", "timestamp-query") if f in adapter.features
         ]

@@ -12,7 +12,7 @@ import numpy as np
 from device import Gpu, Step
 
 from treadle.export.expr import evaluate
-from treadle.export.lower import tier_t2
+from treadle.export.lower import tier_gpu
 from treadle.graph import Graph
 from treadle.models import llama
 from treadle.models.rope import Rope
@@ -72,7 +72,7 @@ class Decoder:
 
     def __init__(self, gpu: Gpu, graph: Graph, entries: Mapping[str, Any], context: int) -> None:
         self.gpu = gpu
-        tier = tier_t2(graph, entries, "naga")
+        tier = tier_gpu("t2", graph, entries, dialect="naga")
         record = tier.record
         pages = -(-context // PAGE) + 2
         self.sizes = {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 1}
@@ -115,7 +115,8 @@ class Decoder:
             at += len(given)
         queue = self.gpu.queue
         queue.write_buffer(self.buffers["batch"], 0, np.array(words, np.int32))
-        draw = np.array([0, 0, 0, 0, 0xFFFFFFFF, 0, 0, 0], np.uint32)
+        draw = np.zeros(16, np.uint32)  # greedy, row 0
+        draw[4] = draw[14] = 0xFFFFFFFF  # no mask, no log-probabilities
         queue.write_buffer(self.buffers["draws"], 0, draw)
         from treadle.export.wgsl import RUN
 

@@ -1,10 +1,11 @@
 """Decode on WebGPU beside the native CUDA backend, on one GPU: the share of native speed.
 
-    python benchmarks/web/share.py [--parts read,rows,plan,native] [--shapes 1b,8b] [--tiny]
+    python benchmarks/web/share.py [--parts read,rows,keys,plan,native] [--shapes 1b,8b] [--tiny]
 
-read: what plain WGSL reads. rows: each q4_0 projection of the shape, many different matrices in
-one pass, by timestamps. plan: tier T2's decode plan of a whole model, random weights: GPU time of
-a step, wall time of steps queued ahead, wall time with a readback each. native: the torch backend
+read: what plain WGSL reads. rows, keys: variants of each q4_0 projection of the shape and of its
+attention, many different operands in one pass, by timestamps (variants.py). plan: tier T2's decode
+plan of a whole model, random weights: GPU time of a step, wall time of steps queued ahead, wall
+time with a readback each. native: the torch backend
 with CUDA graphs at the same contexts, bfloat16, since it has no 4-bit weights: bytes differ by
 3.6, so shares are also given against the time that reading 4.5 bits at its own rate would take.
 
@@ -31,8 +32,7 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 from device import Gpu
 from plans import Decoder, model
-
-from treadle.export import fast
+from variants import keys, rows
 
 SHAPES = {
     "1b": {"layers": 16, "D": 2048, "H": 32, "K": 8, "d": 64, "F": 8192, "V": 128_256},
@@ -69,60 +69,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         seconds = gpu.time([step] * 4)
         found[str(groups)] = round(4 * size / seconds / 1e9, 1)
         print("read", groups, found[str(groups)], "GB/s", flush=True)
-    return found
-
-
-def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
-    """GB/s of each projection over `budget` bytes of different matrices, best of a few forms."""
-    D, F, width = shape["D"], shape["F"], (shape["H"] + 2 * shape["K"]) * shape["d"]
-    jobs = {
-        "qkv": ("rmsnorm_linear", width, D), "o": ("linear_add", D, shape["H"] * shape["d"]),
-        "gate_up": ("glu", F, D), "down": ("linear_add", D, F),
-        "head": ("take_norm_linear", shape["V"], D),
-    }  # fmt: skip
-    found: dict[str, Any] = {}
-    for name, (op, n, k) in jobs.items():
-        count = n * (2 if op == "glu" else 1)
-        size = count * k // 32 * 18
-        copies = max(1, min(24, budget // size))
-        held = [
-            (gpu.storage(count * k // 2), gpu.storage(count * k // 16 + 16)) for _ in range(copies)
-        ]
-        for quants, scales in held:
-            gpu.fill(quants, gpu.noise)
-            gpu.fill(scales, gpu.scales)
-        x, norm, y = gpu.storage(4 * k), gpu.storage(4 * k), gpu.storage(4 * n)
-        outs = [gpu.storage(4 * n) for _ in range(2)]
-        batch, run = gpu.storage(256), gpu.uniform({"T": 1, "R": 1})
-        best: dict[str, Any] = {}
-        for wg, turns in ((256, 1), (128, 1), (64, 1), (256, 2), (256, 3), (128, 2), (128, 4)):
-            turn = max(1, -(-count // (wg // gpu.subgroup * 4)) // turns)
-            if op == "glu":
-                kernel = fast.gate_up_glu("q4_0", n, k, act="silu", eps=1e-5, wg=wg, turn=turn)
-            else:
-                eps = 1e-5 if "norm" in op else None
-                kernel = fast.project(op, "q4_0", n, k, eps=eps, wg=wg, turn=turn)
-            buffers = {"x": x, "norm": norm, "y": y, "batch": batch}
-            steps = [
-                gpu.step(
-                    kernel.text,
-                    [
-                        {**buffers, "w": q, "scales": s, "out": outs[i % 2]}[b.name]
-                        for b in kernel.bindings
-                    ]
-                    + ([run] if "var<uniform>" in kernel.text else []),
-                    (turn, 1, 1),
-                )
-                for i, (q, s) in enumerate(held)
-            ]
-            seconds = gpu.time(steps) / copies
-            rate = round(size / seconds / 1e9, 1)
-            if not best or rate > best["gb_s"]:
-                best = {"gb_s": rate, "us": round(seconds * 1e6, 2), "wg": wg, "turns": turns}
-        found[name] = best | {"rows": count, "columns": k, "matrices": copies}
-        print(name, found[name], flush=True)
-        for one in (*(b for pair in held for b in pair), *outs, x, norm, y):
-            one.destroy()
     return found
 
 
@@ -187,7 +133,7 @@ def native(shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="read,rows,plan,native")
+    parser.add_argument("--parts", default="read,rows,keys,plan,native")
     parser.add_argument("--shapes", default="8b,1b")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("web_share.json"))
@@ -209,7 +155,7 @@ def main() -> None:
             print("FAILED", key, result[key]["failed"], flush=True)
         given.out.write_text(json.dumps(result, indent=1))
 
-    if {"read", "rows", "plan"} & set(parts):
+    if {"read", "rows", "keys", "plan"} & set(parts):
         gpu = Gpu()
         result["adapter"], result["tick_ns"] = gpu.name, gpu.tick
         print(gpu.name, "subgroup", gpu.subgroup, "tick", gpu.tick, flush=True)
@@ -217,6 +163,7 @@ def main() -> None:
         for name in names:
             shape, budget = shapes[name], (1 << 22) if given.tiny else (3 << 29)
             part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b))
+            part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
             part("plan", f"plan {name}", lambda s=shape: plan(gpu, s, contexts))
     for name in names:
         part("native", f"native {name}", lambda n=name: native(shapes[n], contexts))

@@ -161,6 +161,18 @@ __attribute__((export_name("tr_cpu_start"))) int32_t tr_cpu_start(uint32_t pages
   return answer(module().model.start(pages));
 }
 
+#if defined(__wasm_atomics__)
+// What the threads of the page do: each runs one worker of the plans, on a stack that it brings.
+__attribute__((export_name("tr_cpu_work"))) void tr_cpu_work(uint32_t worker) {
+  module().model.work(worker);
+}
+
+// A worker has failed: nothing waits for it any more.
+__attribute__((export_name("tr_cpu_stop"))) void tr_cpu_stop() {
+  module().model.stop();
+}
+#endif
+
 // Words: tokens T, sequences S, wanted R, table width L; ids [T], pos [T], slots [T], starts [S+1],
 // lens [S], table [S][L], rows [R].
 __attribute__((export_name("tr_cpu_step"))) int32_t tr_cpu_step(uint32_t address, uint32_t count) {
@@ -198,6 +210,20 @@ __attribute__((export_name("tr_cpu_sample"))) int32_t tr_cpu_sample(uint32_t add
 // The address of the logits of a wanted row of the last step; 0 if there is none.
 __attribute__((export_name("tr_cpu_logits"))) uint32_t tr_cpu_logits(uint32_t row) {
   return reinterpret_cast<uint32_t>(module().model.logits(row).data());
+}
+
+// Elements of a hidden state; 0 if the plans have none.
+__attribute__((export_name("tr_cpu_width"))) uint32_t tr_cpu_width() {
+  return static_cast<uint32_t>(module().model.width());
+}
+
+// The hidden state after the last norm, of a wanted row of the last step: f32 at `out`.
+__attribute__((export_name("tr_cpu_hidden"))) int32_t tr_cpu_hidden(uint32_t row, uint32_t out,
+                                                                    uint32_t width) {
+  return lent<float>(out, width, [&](auto told) {
+    const std::span<float> to(reinterpret_cast<float*>(out), told.size());
+    return answer(module().model.hidden(row, to));
+  });
 }
 
 // Copies a KV page in every layer.

@@ -61,8 +61,18 @@ class CpuModel {
   Status step(cpu::Batch batch);
   // Row r of the last step's logits; empty if it wanted no such row.
   std::span<const float> logits(size_t row) const;
+  // The same row's hidden state after the last norm, `width()` elements.
+  Status hidden(size_t row, std::span<float> out) const;
+  size_t width() const { return runner_ ? runner_->width() : 0; }
   // Copies a KV page in every layer.
   Status copy_page(size_t from, size_t to);
+  // A worker's life, in a thread of its own; the rest is the host's. Ends with stop().
+  void work(size_t worker) {
+    if (runner_ && worker < runner_->workers()) runner_->work(worker);
+  }
+  void stop() {
+    if (runner_) runner_->stop();
+  }
   std::span<const cpu::Plan> plans() const { return plans_; }
   size_t vocab() const { return vocab_; }
 

@@ -127,7 +127,9 @@ Status CpuModel::plan(std::span<const uint8_t> bytes) {
   if (runner_) return wrong("plan", "the model runs already");
   Result<cpu::Plan> read = cpu::read_plan(bytes);
   if (!read.ok()) return read.status();
+#if !defined(__wasm_atomics__)
   if (read->head.workers != 1) return wrong("plan", "is for several workers; this module is one");
+#endif
   if (!rows_.empty() && (read->head.rows <= rows_.back() || read->head.vocab != vocab_)) {
     return wrong("plan", "buckets come in rising order and share a vocabulary");
   }
@@ -172,7 +174,11 @@ Status CpuModel::step(cpu::Batch batch) {
   Result<uint32_t> posted =
       runner_->post(static_cast<size_t>(found - rows_.begin()), std::move(batch));
   if (!posted.ok()) return posted.status();
-  runner_->advance();
+  if (runner_->workers() == 1) {
+    runner_->advance();
+  } else if (wanted && !runner_->wait_logits(*posted)) {
+    __builtin_trap();  // a worker has failed, and with it the instance
+  }
   // The caller draws from the logits and names its tokens in the next batch: what the step itself
   // keeps of them is of no use, so it ends here.
   if (wanted) {
@@ -180,8 +186,9 @@ Status CpuModel::step(cpu::Batch batch) {
     none.given.assign(wanted, 0);
     Status status = runner_->bind(std::move(none));
     if (!status.ok()) return status;
-    runner_->advance();
+    if (runner_->workers() == 1) runner_->advance();
   }
+  if (runner_->workers() > 1 && !runner_->wait_done(*posted)) __builtin_trap();
   if (!runner_->is_over(*posted)) return wrong("plan", "the step did not end");
   step_ = *posted;
   return ok_status();
@@ -192,6 +199,11 @@ std::span<const float> CpuModel::logits(size_t row) const {
   const cpu::Runner::Logits found = runner_->logits(step_);
   if (row >= found.rows) return {};
   return {found.data + row * found.stride, found.vocab};
+}
+
+Status CpuModel::hidden(size_t row, std::span<float> out) const {
+  if (!runner_ || step_ == 0) return wrong("step", "has not been run");
+  return runner_->hidden(step_, row, out);
 }
 
 Status CpuModel::copy_page(size_t from, size_t to) {

@@ -92,16 +92,6 @@ __attribute__((export_name("tr_grammar_info"))) int32_t tr_grammar_info(Handle g
   });
 }
 
-// EBNF that parses back to the same language; its length. JSON values have none.
-__attribute__((export_name("tr_grammar_ebnf"))) int32_t tr_grammar_ebnf(Handle grammar,
-                                                                        uint32_t buffer,
-                                                                        uint32_t capacity) {
-  return with<ReadingPtr>(grammar, "grammar", [&](const ReadingPtr& self) {
-    Result<std::string> text = print_reading(*self);
-    return text.ok() ? copy_out(*text, buffer, capacity) : fail(text.status(), self->kind());
-  });
-}
-
 __attribute__((export_name("tr_grammar_free"))) int32_t tr_grammar_free(Handle grammar) {
   return drop<ReadingPtr>(grammar, "grammar");
 }

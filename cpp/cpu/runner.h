@@ -56,6 +56,10 @@ class Runner {
     size_t rows, vocab, stride;
   };
   Logits logits(uint32_t step) const;
+  // Wanted row `row` of one of the last two steps, once it is over, as the head has read it: the
+  // hidden state after the last norm. `out` has width() elements (0: the plans have no head).
+  Status hidden(uint32_t step, size_t row, std::span<float> out) const;
+  size_t width() const;
   // What was drawn in one of the last two steps, once it is over; null for another step.
   const DrawnRows* drawn(uint32_t step) const;
   // Its tokens [wanted]; -1: none was legal, or the logits were not finite.

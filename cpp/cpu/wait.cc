@@ -37,6 +37,17 @@ void sleep_on(std::atomic<uint32_t>& word, uint32_t seen) {
 void wake(std::atomic<uint32_t>& word) {
   futex(word, FUTEX_WAKE, INT_MAX, nullptr);
 }
+#elif defined(__wasm_atomics__)
+static_assert(sizeof(std::atomic<uint32_t>) == 4);
+
+void sleep_on(std::atomic<uint32_t>& word, uint32_t seen) {
+  __builtin_wasm_memory_atomic_wait32(reinterpret_cast<int*>(&word), static_cast<int>(seen),
+                                      50'000'000);
+}
+
+void wake(std::atomic<uint32_t>& word) {
+  __builtin_wasm_memory_atomic_notify(reinterpret_cast<int*>(&word), UINT_MAX);
+}
 #else
 void sleep_on(std::atomic<uint32_t>& word, uint32_t seen) {
   word.wait(seen);

@@ -63,7 +63,7 @@ def main() -> int:
     """Runs both and prints a line a token."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="smollm2-135m")
-    parser.add_argument("--tier", default="t0", choices=sorted(lower.GPU_TIERS))
+    parser.add_argument("--tier", default="t0", choices=sorted(lower.FEATURES))
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -71,7 +71,7 @@ def main() -> int:
     tokenizer = Tokenizer(gguf_spec(model.tokenizer_source.metadata, Limits()))
     prompt = [int(id) for id in tokenizer.encode(PROMPT)]
     table = layout(model.graph, model.weights)
-    tier = lower.GPU_TIERS[given.tier](model.graph, table)
+    tier = lower.tier_gpu(given.tier, model.graph, table)
     sizes = {"T": 32, "S": 1, "R": 1, "L": PAGES, "P": PAGES, "E": 8}
     plan = PlanExecutor(tier, model.weights, sizes)
     ids = list(prompt)

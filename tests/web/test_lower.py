@@ -14,7 +14,7 @@ from random_blocks import Entry, table_of, weights_of
 
 from treadle.errors import ModelFormatError, Unsupported
 from treadle.export.expr import evaluate
-from treadle.export.lower import tier_t0
+from treadle.export.lower import tier_gpu
 from treadle.graph import Graph, run
 from treadle.models import gemma3, llama, qwen2, qwen3, qwen3_moe
 from treadle.models.quant import dequantise
@@ -46,8 +46,12 @@ def graphs() -> dict[str, Graph]:
 
 
 GRAPHS = graphs()
-FORMATS = {"llama": "q4_1", "qwen3": "f16", "gemma3": "f32"}
-"""What the matrices of each family are stored as; qwen2 is lowered only."""
+PLANS = (
+    ("llama", "q4_1", "t0"), ("qwen3", "f16", "t0"), ("gemma3", "f32", "t0"),
+    ("qwen3", "f16", "t1"), ("llama", "q4_1", "t1"), ("llama", "q4_0", "t2"),
+    ("qwen2", "q4_1", "t2"),
+)  # fmt: skip
+"""Family, what its matrices are stored as, and tier."""
 
 
 class Sequences:
@@ -90,13 +94,14 @@ STEPS: list[dict[int, int]] = [
 ]
 
 
-@pytest.mark.parametrize("family", list(FORMATS))
-def test_plan_equals_reference(family: str) -> None:
-    device()
+@pytest.mark.parametrize(("family", "format", "tier"), PLANS)
+def test_plan_equals_reference(family: str, format: str, tier: str) -> None:
+    if tier != "t0" and not {"shader-f16", "subgroup"} <= set(device().features):
+        pytest.skip("the adapter has no f16 or no subgroups")
     graph = GRAPHS[family]
-    weights = weights_of(graph, FORMATS[family])
+    weights = weights_of(graph, format)
     sizes = {"T": 32, "S": 4, "R": 4, "L": 4, "P": 12, "E": 8}
-    plan = PlanExecutor(tier_t0(graph, table_of(weights)), weights, sizes)
+    plan = PlanExecutor(tier_gpu(tier, graph, table_of(weights)), weights, sizes)
     params = {name: dequantise(tensor) for name, tensor in weights.items()}
     state: dict[str, Any] = {
         name: np.full([n or sizes["P"] for n in graph.dims.sizes(v.shape)], np.nan, np.float16)
@@ -110,14 +115,14 @@ def test_plan_equals_reference(family: str) -> None:
         wanted = outs[graph.outputs[0]]
         got = plan.forward(batch)
         worst = np.abs(got - wanted).max() / np.abs(wanted).max()
-        assert worst < 2e-3, (grow, worst)
-        assert (got.argmax(1) == wanted.argmax(1)).all()
+        assert worst < (2e-3 if tier == "t0" else 1e-2), (grow, worst)
+        assert tier != "t0" or (got.argmax(1) == wanted.argmax(1)).all()
 
 
 def test_dispatches_and_bindings() -> None:
     for name, most in (("llama", 5), ("qwen2", 5), ("qwen3", 5), ("gemma3", 7)):
         graph = GRAPHS[name]
-        tier = tier_t0(graph, table_of(weights_of(graph, "f32")))
+        tier = tier_gpu("t0", graph, table_of(weights_of(graph, "f32")))
         steps = tier.record["steps"]
         layers = len(graph.state)
         assert len(steps["decode"]) + len(steps["sample"]) <= most * layers + 4
@@ -129,7 +134,7 @@ def test_dispatches_and_bindings() -> None:
             assert set(step["bind"]) <= set(tier.record["buffers"])
         assert len(tier.record["kernels"]) <= 30
         json.dumps(tier.record)
-        again = tier_t0(graph, table_of(weights_of(graph, "f32")))
+        again = tier_gpu("t0", graph, table_of(weights_of(graph, "f32")))
         assert (tier.record, tier.files) == (again.record, again.files)
 
 
@@ -138,8 +143,8 @@ def test_matrices_beyond_a_binding_are_cut() -> None:
     graph = GRAPHS["llama"]
     weights = weights_of(graph, "f32")
     sizes = {"T": 32, "S": 2, "R": 2, "L": 2, "P": 4, "E": 8}
-    whole = PlanExecutor(tier_t0(graph, table_of(weights)), weights, sizes)
-    tier = tier_t0(graph, table_of(weights), binding=40_000)
+    whole = PlanExecutor(tier_gpu("t0", graph, table_of(weights)), weights, sizes)
+    tier = tier_gpu("t0", graph, table_of(weights), binding=40_000)
     held = [b for b in tier.record["buffers"].values() if "weights" in b]
     assert max(evaluate(b["size"], sizes) for b in held) <= 40_000 + 16
     cut = PlanExecutor(tier, weights, sizes)
@@ -158,13 +163,13 @@ def test_what_has_no_kernel_is_named() -> None:
         name: Entry("f32", 1 if len(p.shape) == 1 else 8, 64) for name, p in graph.params.items()
     }
     with pytest.raises(Unsupported, match="route"):
-        tier_t0(graph, entries)
+        tier_gpu("t0", graph, entries)
     graph = GRAPHS["llama"]
     table = table_of(weights_of(graph, "f32")) | {"l0.o": Entry("q2_k", 64, 256)}
     with pytest.raises(Unsupported, match="q2_k"):
-        tier_t0(graph, table)
+        tier_gpu("t0", graph, table)
     with pytest.raises(ModelFormatError, match="embed"):
-        tier_t0(graph, {})
+        tier_gpu("t0", graph, {})
 
 
 def test_expressions_of_the_shared_cases() -> None:

@@ -11,9 +11,9 @@ from gpu import device, launch, read
 from random_blocks import F32, floats, packed, table_of, weights_of
 
 from treadle.export import fast
-from treadle.export.lower import tier_t2
-from treadle.graph import reference, run
-from treadle.models import llama
+from treadle.export.lower import tier_gpu
+from treadle.graph import Graph, reference, run
+from treadle.models import llama, qwen3
 from treadle.models.quant import dequantise
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -26,7 +26,7 @@ def _adapter() -> None:
         pytest.skip("the adapter has no f16 or no subgroups")
 
 
-@pytest.mark.parametrize(("format", "rows", "columns"), [("q4_0", 33, 576), ("q4_1", 7, 192)])
+@pytest.mark.parametrize(("format", "rows", "columns"), [("q4_0", 33, 576), ("q4_1", 7, 1152)])
 def test_fast_projections(format: str, rows: int, columns: int) -> None:
     rng = np.random.default_rng(rows)
     w, wu = packed(rng, format, rows, columns), packed(rng, format, rows, columns)
@@ -58,29 +58,45 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
 
 
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
-    """Inputs are rounded to float16 on their way."""
-    worst = np.abs(got - wanted.reshape(-1)).max() / np.abs(wanted).max()
-    assert worst < 2e-3, worst
+    """Inputs are rounded to float16 on their way, and short sums too."""
+    assert off(got, wanted) < 2e-3
 
 
-def test_a_whole_decode_with_keys_in_shares() -> None:
-    shape = Shape(2, 128, 4, 2, 32, 192, 97, 1e-5, 512, True)
-    graph = llama.build(llama.Config(shape, Rope(32, 100.0)))
+def off(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(got - wanted.reshape(-1)).max() / np.abs(wanted).max())
+
+
+def graph_of(family: str) -> Graph:
+    """Of two layers: four or six heads over two; Qwen 3 with head norms and a window."""
+    if family == "llama":
+        shape = Shape(2, 128, 4, 2, 64, 1152, 97, 1e-5, 512, True)
+        return llama.build(llama.Config(shape, Rope(64, 100.0)))
+    shape = Shape(2, 128, 6, 2, 128, 192, 97, 1e-5, 512, False)
+    return qwen3.build(qwen3.Config(shape, Rope(128, 100.0), (0, 20)))
+
+
+@pytest.mark.parametrize(("family", "format"), [("llama", "q4_0"), ("qwen3", "q4_1")])
+def test_a_whole_decode_with_keys_in_shares(family: str, format: str) -> None:
+    graph = graph_of(family)
     weights = weights_of(graph, "q4_0")
-    tier = tier_t2(graph, table_of(weights), "naga")
+    if format == "q4_1":
+        weights |= {n: t for n, t in weights_of(graph, "q4_1").items() if not n.endswith(".v")}
+    tier = tier_gpu("t2", graph, table_of(weights))
     assert len(tier.record["steps"]["decode"]) == 5 * 2 + 2
-    pages = 20  # three shares of the keys, of which the first steps leave two without any
+    pages = 20  # eight shares of the keys, of which the first steps leave most without any
     plan = PlanExecutor(tier, weights, {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 8})
     params = {name: dequantise(tensor) for name, tensor in weights.items()}
     state: Any = {
         name: np.full([n or pages for n in graph.dims.sizes(v.shape)], np.nan, np.float16)
         for name, v in graph.state.items()
     }
-    table = np.arange(pages, dtype=np.int32)[None]
+    table, errors = np.arange(pages, dtype=np.int32)[None], list[float]()
     for at in range(40):
         one = np.array([at], np.int32)
         rows, starts = np.zeros(1, np.int32), np.array([0, 1], np.int32)
         batch = Batch(one * 7 % 97, one, one, starts, one + 1, table, rows)
         inputs = {name: getattr(batch, name) for name in graph.inputs}
         outs, state = run(graph, inputs, params, state, in_place=True)
-        close(plan.forward(batch).reshape(-1), outs[graph.outputs[0]])
+        errors.append(off(plan.forward(batch).reshape(-1), outs[graph.outputs[0]]))
+    assert max(errors) < 2e-2  # random weights amplify what rounding leaves
+    assert np.median(errors) < 3e-3

@@ -26,9 +26,6 @@ const ANSWER_BYTES = 4096;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** Where the module may come from. Strings and URLs are fetched. */
-export type CoreSource = string | URL | Response | BufferSource | WebAssembly.Module;
-
 export class Core {
   readonly #module: WebAssembly.Module;
   readonly #registry: FinalizationRegistry<Held>;
@@ -146,7 +143,11 @@ export class Core {
   }
 
   #run(name: string, numbers: number[]): number {
-    const call = this.#running.exports[name] as Call;
+    const call = this.#running.exports[name] as Call | undefined;
+    if (!call) {
+      const hint = "load core.wasm, the whole one";
+      throw new TreadleError("unsupported", `this module was built without ${name}`, { hint });
+    }
     try {
       return call(...numbers);
     } catch (cause) {
@@ -201,26 +202,6 @@ function start(module: WebAssembly.Module): Running {
   exports._initialize();
   const answer = (exports["tr_alloc"] as Call)(ANSWER_BYTES);
   return { exports, answer, staging: 0, stagingBytes: 0 };
-}
-
-/** Fetches and compiles the module. Pass a Module to share one between workers. */
-export async function compileCore(source: CoreSource): Promise<WebAssembly.Module> {
-  if (source instanceof WebAssembly.Module) return source;
-  if (typeof source !== "string" && !(source instanceof URL)) {
-    if (!(typeof Response !== "undefined" && source instanceof Response)) {
-      return WebAssembly.compile(source as BufferSource);
-    }
-    return compileResponse(source);
-  }
-  return compileResponse(await fetch(source));
-}
-
-async function compileResponse(response: Response): Promise<WebAssembly.Module> {
-  if (!response.ok) {
-    throw invalidRequest(response.url, `the answer has status ${response.status}`, "check the address");
-  }
-  // Not compileStreaming: it refuses hosts that do not name the MIME type application/wasm.
-  return WebAssembly.compile(await response.arrayBuffer());
 }
 
 // In Unicode mode a surrogate matches only where it has no partner.

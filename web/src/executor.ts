@@ -69,6 +69,17 @@ export interface Executor {
   forward(rows: readonly StepRow[]): Promise<void> | void;
   /** Draws of the last step's wanted rows, one record a draw, in the order of `draws`. */
   sample(draws: readonly Draw[]): Promise<readonly TokenRecord[]>;
+  /**
+   * `steps` steps of one token a row, at most 4, and their draws: row i is drawn by draw i, and what
+   * it draws is its next step's token. Pages must hold all of them; no draw has a mask or
+   * penalties, which would change with the tokens. One list of records a step.
+   */
+  decode?(rows: readonly StepRow[], draws: readonly Draw[], steps: number): Promise<readonly (readonly TokenRecord[])[]>;
+  /**
+   * The hidden state after the last norm of a wanted row of the last step, which nobody draws then;
+   * `row` as in `Draw`. Missing: this executor gives none.
+   */
+  hidden?(row: number): Promise<Float32Array> | Float32Array;
   copyPage?(from: number, to: number): void;
   free(): void;
 }

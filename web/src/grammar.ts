@@ -1,7 +1,9 @@
 /** The grammar engine for itself: grammars, compilers, matchers and packed token masks. */
-import { compileCore, Core, type CoreSource } from "./core.js";
+import { compileCore, type CoreSource } from "./compile.js";
+import { Core } from "./core.js";
 
-export { Core, compileCore, type CoreSource } from "./core.js";
+export { compileCore, type CoreSource } from "./compile.js";
+export { Core } from "./core.js";
 export { acceptBatch, fillBatch, maskIds } from "./grammar/batch.js";
 export { Compiled, Compiler } from "./grammar/compiler.js";
 export {

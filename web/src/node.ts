@@ -1,6 +1,7 @@
 /** The same for node, which cannot fetch files. */
 import { readFile } from "node:fs/promises";
-import { compileCore, Core, type CoreSource } from "./core.js";
+import { compileCore, type CoreSource } from "./compile.js";
+import { Core } from "./core.js";
 
 export * from "./index.js";
 

@@ -1,8 +1,7 @@
 /** A bundle to an engine: its texts, the best tier that runs here, and what follows a lost device. */
-import type { Core } from "./core.js";
 import { TreadleError } from "./errors.js";
 import type { Bundle, Executor, ExecutorOptions, OpenExecutor } from "./executor.js";
-import { LocalEngine, readTexts } from "./engine/engine.js";
+import { LocalEngine, readTexts, type LoadCore } from "./engine/engine.js";
 
 /** A way to compute: `name` as in the manifest, `open` throws where it cannot run. */
 export interface Tier {
@@ -19,7 +18,7 @@ const SOON_MS = 60_000; // a second loss within this time asks for less
 /** `tiers`: the best first. `notes` grow with what is skipped or lost. Throws `no_device` naming what each tier lacks, and what reading throws. */
 export async function openEngine(
   bundle: Bundle,
-  core: Core,
+  core: LoadCore,
   tiers: readonly Tier[],
   options: ExecutorOptions = {},
   notes: string[] = [],

@@ -18,6 +18,8 @@ export interface WeightPart {
 export interface BufferPlan {
   readonly size: Expression;
   readonly weights: readonly WeightPart[];
+  /** Which part of its weights' blocks the buffer holds; "": whole rows. */
+  readonly plane: "" | "quants" | "scales";
   /** Holds KV pages: P of them, one after another. */
   readonly kv: boolean;
 }
@@ -54,9 +56,12 @@ export function readPlan(record: unknown, kernels: string): Plan {
   for (const [name, value] of Object.entries(object(root["buffers"], "buffers"))) {
     const spec = object(value, `buffers.${name}`);
     const parts = spec["weights"] === undefined ? [] : list(spec["weights"], `buffers.${name}`);
+    const plane = spec["plane"] ?? "";
+    if (plane !== "" && plane !== "quants" && plane !== "scales") throw bad(`buffers.${name}`, "is no plane");
     buffers.set(name, {
       size: expression(text(spec["size"], `buffers.${name}.size`)),
       weights: parts.map((part) => weightPart(part, `buffers.${name}.weights`)),
+      plane,
       kv: spec["kv"] === true,
     });
   }

@@ -10,6 +10,7 @@ export type { Progress } from "./executor.js";
 export type { Api, CallOptions, ModelRecord } from "./openai/api.js";
 export type { ChatBody, CompletionBody, MessageBody, ResponseFormat, ToolBody } from "./openai/bodies.js";
 export type { ChatChunk, ChatCompletion, ToolCall } from "./openai/chat.js";
+export type { EmbeddingAnswer, EmbeddingBody } from "./openai/embeddings.js";
 export type { Completion } from "./openai/completions.js";
 export type { BundleManifest } from "./types.js";
 export { connect, type RemoteEngine, type RemoteOptions, type Target } from "./worker/client.js";

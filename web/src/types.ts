@@ -123,6 +123,8 @@ export interface Delta {
   readonly logprobs: readonly TokenLogprob[];
   readonly finish?: FinishReason;
   readonly usage?: Usage;
+  /** Of a request that asks for its prompt's state and nothing else. */
+  readonly state?: Float32Array;
 }
 
 /** How a model family writes calls: `treadle.text.ToolFormat.data()`, a part of the manifest. */

@@ -1,8 +1,10 @@
 /** The CPU tier in node against what the native runtime said of the same bundle. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Worker as NodeWorker } from "node:worker_threads";
 import { chooseModule } from "../src/cpu/module.js";
 import { openCpu } from "../src/cpu/run.js";
+import { work, type Thread } from "../src/cpu/threads.js";
 import { TreadleError } from "../src/errors.js";
 import {
   NO_TOKEN,
@@ -62,6 +64,104 @@ test("greedy tokens are the native runtime's", async () => {
   }
   executor.free();
   assert.throws(() => executor.forward([]), { code: "engine_dead" });
+});
+
+/** A thread of node in the shape of a browser's. */
+function nodeThread(): Thread {
+  const worker = new NodeWorker(new URL("./cpu_thread.js", import.meta.url));
+  const thread: Thread = {
+    postMessage: (job) => worker.postMessage(job),
+    terminate: () => void worker.terminate(),
+    onmessage: null,
+    onerror: null,
+  };
+  worker.on("message", (data) => thread.onmessage?.({ data }));
+  worker.on("error", (error) => thread.onerror?.(error));
+  return thread;
+}
+
+test("threads say what one worker says, for as many as there are plans for", async () => {
+  const threads = { simd: await wasm("cpu-simd-threads"), make: nodeThread };
+  const [short, long] = await answers();
+  assert.ok(short && long);
+  for (const [wanted, count] of [[2, 2], [3, 2], [9, 4], [1, 0]] as const) {
+    const executor = await openCpu(await openBundle(folder(tinyFolder)), { threads: wanted }, { ...modules, threads });
+    assert.match(executor.tier, count ? new RegExp(`, ${count} threads\\)$`) : /^cpu \(\w+\)$/);
+    const one = new Sequence(short.prompt, [7, 2]);
+    const other = new Sequence(long.prompt, [4, 9, 10, 0]);
+    while (other.ids.length > other.done + 10) await executor.forward([other.row(10)]);
+    for (let i = 0; i < 20; i += 1) {
+      await executor.forward([one.row(), other.row()]);
+      await draw(executor, one, other);
+    }
+    assert.deepEqual(one.ids.slice(short.prompt.length), short.tokens.slice(0, 20));
+    assert.deepEqual(other.ids.slice(long.prompt.length), long.tokens.slice(0, 20));
+    executor.free();
+  }
+});
+
+test("without its threads one worker runs; a worker that fails ends the executor", async () => {
+  const simd = await wasm("cpu-simd-threads");
+  const dead = (): Thread => {
+    const thread: Thread = { postMessage: () => thread.onerror?.("no"), terminate: () => undefined, onmessage: null, onerror: null };
+    return thread;
+  };
+  const bundle = await openBundle(folder(tinyFolder));
+  const alone = await openCpu(bundle, { threads: 2 }, { ...modules, threads: { simd, make: dead } });
+  assert.match(alone.tier, /^cpu \(\w+\)$/);
+  // One that answers and goes: what it leaves is a host that nobody answers, unless it says so.
+  let stop = () => {};
+  const gone = (): Thread => {
+    const thread: Thread = {
+      postMessage: (job) => {
+        stop = () => work({ ...job, worker: 99 }, () => undefined);
+        thread.onmessage?.({ data: "ready" });
+      },
+      terminate: () => undefined, onmessage: null, onerror: null,
+    }; // prettier-ignore
+    return thread;
+  };
+  const executor = await openCpu(bundle, { threads: 2 }, { ...modules, threads: { simd, make: gone } });
+  stop(); // returns at once: there is no such worker
+  assert.throws(() => executor.forward([new Sequence([1, 2], [0]).row()]), { code: "engine_dead" });
+});
+
+/** Row `row` of a Q8_0 matrix: blocks of a f16 scale and 32 integers. */
+function q8Row(bytes: Uint8Array, row: number, columns: number): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + (row * columns * 34) / 32);
+  return Array.from({ length: columns }, (_, i) => {
+    const block = Math.floor(i / 32) * 34;
+    const half = view.getUint16(block, true);
+    const scale = 2 ** ((half >> 10) - 25) * (1024 + (half & 1023)); // no scale is subnormal here
+    return scale * view.getInt8(block + 2 + (i % 32));
+  });
+}
+
+test("the hidden state times the head is the row's logits, in every plan and thread count", async () => {
+  const bundle = await openBundle(folder(tinyFolder));
+  const plan = JSON.parse(new TextDecoder().decode(await bundle.read("plan.json"))) as {
+    weights: { head: { rows: number; cols: number; pieces: [[number, number, number]] } };
+  };
+  const { rows, cols, pieces: [[, offset, length]] } = plan.weights.head;
+  const head = (await bundle.read("weights-00000.bin")).subarray(offset, offset + length);
+  const threads = { simd: await wasm("cpu-simd-threads"), make: nodeThread };
+  const told = await answers();
+  assert(told.some(({ prompt }) => prompt.length <= 16) && told.some(({ prompt }) => prompt.length > 16));
+  for (const options of [{}, { threads: 2 }]) {
+    const executor = await openCpu(bundle, options, options.threads ? { ...modules, threads } : modules);
+    for (const { prompt, logits } of told) {
+      const other = new Sequence([5, 6, 7], [6]);
+      await executor.forward([other.row(), new Sequence(prompt, [3, 0, 5, 1]).row()]);
+      const state = await executor.hidden!(1);
+      assert.equal(state.length, cols);
+      const made = Array.from({ length: rows }, (_, row) => q8Row(head, row, cols).reduce((sum, w, i) => sum + w * state[i]!, 0));
+      const most = Math.max(...logits.map(Math.abs));
+      const off = Math.max(...made.map((value, i) => Math.abs(value - logits[i]!))) / most;
+      assert(off < 0.02, `${off} of the largest logit`); // the head reads 8-bit integers
+      await assert.rejects(async () => executor.hidden!(2), { code: "invalid_request" });
+    }
+    executor.free();
+  }
 });
 
 test("neither chunks nor neighbours change a token", async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { brotliCompressSync } from "node:zlib";
 import { repositoryFile } from "./support.js";
 
 const web = new URL("../../", import.meta.url);
@@ -14,11 +15,33 @@ interface Built {
 }
 const built = JSON.parse(await repositoryFile("web/build/dist.json")) as Built;
 
+// KB are thousands of bytes. What the first chat loads of WebAssembly is one of the CPU modules, or
+// nothing on a GPU. A first chat with a JSON Schema loads core-json.wasm too: as a host sends both.
+const FIRST_SCRIPT = 150e3;
+const FIRST_WASM = 250e3;
+const SENT_WITH_SCHEMA = 320e3;
+const CORE = { "core-json": 980e3, core: 1250e3 };
+
 test("the first chat loads 150 KB of script at most, the page adds 40, later chunks have 25", () => {
-  assert(built.first > 100e3 && built.first <= 150 << 10, `${built.first} bytes`);
+  assert(built.first > 100e3 && built.first <= FIRST_SCRIPT, `${built.first} bytes`);
   for (const [name, bytes] of Object.entries(built.late)) assert(bytes <= 25e3, `${name}: ${bytes} bytes`);
   assert(Object.keys(built.late).length > 2);
   assert(built.demo <= 40e3, `${built.demo} bytes`);
+});
+
+test("the first chat loads 250 KB of WebAssembly at most, and with a schema 320 are sent", async () => {
+  const bytes = (name: string) => readFile(new URL(`${name}.wasm`, dist));
+  const sent = async (name: string) => brotliCompressSync(await bytes(name)).length; // as hosts send it
+  for (const kind of ["simd", "relaxed", "simd-threads", "relaxed-threads"]) {
+    const { length } = await bytes(`cpu-${kind}`);
+    assert(length > 100e3 && length <= FIRST_WASM, `cpu-${kind}: ${length} bytes`);
+  }
+  const both = (await sent("core-json")) + (await sent("cpu-relaxed"));
+  assert(both > 100e3 && both <= SENT_WITH_SCHEMA, `${both} bytes are sent`);
+  for (const [name, most] of Object.entries(CORE)) {
+    const { length } = await bytes(name);
+    assert(length <= most, `${name}: ${length} bytes`);
+  }
 });
 
 // A file may import from its own level and from those below; the executors not from each other.

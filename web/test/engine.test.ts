@@ -24,6 +24,7 @@ const tokensOf = (deltas: readonly Delta[], index = 0) =>
 const textOf = (deltas: readonly Delta[]) => deltas.map((delta) => delta.text).join("");
 
 async function say(made: Model, wanted: Generate): Promise<Delta[]> {
+  await made.engine.ready(wanted);
   return all(made.engine.submit(wanted));
 }
 
@@ -164,6 +165,9 @@ test("a grammar that gets stuck, or cannot be met, fails its request alone", asy
   const made = await model();
   const constraint = (kind: "regex" | "json_schema", value: unknown) => ({ constraint: { kind, value, at: "/f" } });
   const other = say(made, request("other"));
+  const early = request("x", {}, constraint("regex", "a"));
+  assert.throws(() => made.engine.submit(early), { code: "not_ready" }); // never without its constraint
+  await made.engine.ready(early);
   assert.throws(
     () => made.engine.submit(request("x", {}, constraint("regex", "a(b"))),
     (error: TreadleError) => error.code === "grammar_error" && error.at === "/f",
@@ -190,6 +194,7 @@ test("aborts at any moment free pages and matchers, and leave the others alone",
       const abort = new AbortController();
       const constraint = i % 2 ? ({ kind: "json_object", value: null, at: "" } as const) : undefined;
       const wanted = request(long.slice(0, 40 + random(180)), { n: 1 + random(3), maxTokens: 80 }, { constraint });
+      await made.engine.ready(wanted);
       const stream = made.engine.submit(wanted, abort.signal);
       const most = random(12);
       try {
@@ -270,6 +275,28 @@ test("what does not fit is refused before it starts", async () => {
   assert.equal(refusal(request("")), "invalid_request");
   assert.equal(refusal(request("z", { stopTokenIds: [1 << 20] })), "invalid_request");
   assert.equal((await say(made, request("z", { maxTokens: undefined }))).at(-1)?.usage?.completionTokens, 63);
+});
+
+test("steps that run ahead of their tokens say the same and give everything back", async () => {
+  const free: Partial<Sampling>[] = [
+    { maxTokens: 37, temperature: 0.7 },
+    { maxTokens: 30, n: 2, temperature: 1, logprobs: 2 },
+    { maxTokens: 26, stop: ["e", "th"] },
+  ];
+  for (const pages of [64, 12]) {
+    const wanted = free.map((sampling, i) => request(`${i}: ${long.slice(0, 50)}`, { ignoreEos: false, ...sampling }));
+    const plain = await model({ context: 128, toy: { pages } });
+    Object.assign(plain.toy, { decode: undefined });
+    const quick = await model({ context: 128, toy: { pages } });
+    const [slow, fast] = await Promise.all([plain, quick].map((made) => Promise.all(wanted.map((one) => say(made, one)))));
+    for (const [i, deltas] of fast!.entries()) {
+      for (const index of [0, 1]) assert.deepEqual(tokensOf(deltas, index), tokensOf(slow![i]!, index));
+      if (free[i]!.n === undefined) assert.equal(textOf(deltas), textOf(slow![i]!));
+    }
+    assert(quick.toy.bursts > 0, "no step ran ahead");
+    await settled(plain);
+    await settled(quick);
+  }
 });
 
 test("a slow reader gets everything, in fewer deltas", async () => {

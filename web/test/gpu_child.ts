@@ -103,6 +103,19 @@ await step(exe, [one]);
 assert.ok(exe.counts.dispatches - dispatches <= 5 * 2 + 4, "two layers");
 console.log("counts right");
 
+// Steps ahead of their tokens: the same tokens, a submit each, and nothing is made.
+const ahead = new Sequence(short.prompt, [20, 21]);
+await step(exe, [ahead]);
+Object.assign(counts, { made: 0, submits: 0 });
+while (ahead.ids.length < short.prompt.length + 9) {
+  const found = await exe.decode([ahead.row()], [{ ...plain, index: ahead.ids.length }], 4);
+  ahead.ids.push(...found.map(([record]) => record!.token));
+  ahead.done = ahead.ids.length - 1;
+}
+assert.deepEqual(ahead.ids.slice(short.prompt.length), short.tokens.slice(0, 9));
+assert.deepEqual(counts, { made: 0, submits: 8, maps: 0 });
+console.log("depth right");
+
 // Truncation leaves what it must, and log-probabilities are the host's: still nothing is made.
 const told = new Sequence(short.prompt, [7, 8]);
 exe.forward([told.row()]);
@@ -164,4 +177,25 @@ next.free();
 assert.throws(() => next.forward([row({})]), { code: "engine_dead" });
 await assert.rejects(openDevice(undefined), { code: "no_device" });
 console.log("losses survived");
+
+// Tiers that this GPU cannot run: the compiler takes their kernels, and all they bind is valid.
+const dry = create(["backend=null"]);
+for (const tier of ["t2", "t1", "t0"] as const) {
+  const held = await openDevice(dry, tier);
+  held.gpu.pushErrorScope("validation");
+  const made = await openGpu(bundle, { pages: 24 }, held, tier);
+  assert.equal(made.tier, tier);
+  for (const rows of [[row({})], [row({}), row({ pages: Int32Array.of(1) })], [row({ tokens: Int32Array.of(1, 2, 3) })]]) {
+    made.forward(rows);
+    await made.sample([plain]);
+  }
+  assert.equal(await held.gpu.popErrorScope(), null);
+  const broken = held.gpu.createComputePipelineAsync({
+    layout: "auto",
+    compute: { module: held.gpu.createShaderModule({ code: "fn f() -> u32 { return 1.5; }" }) },
+  });
+  await assert.rejects(broken);
+}
+await assert.rejects(openDevice(gpu, "t1"), { code: "no_device" });
+console.log("tiers compile");
 process.exit(0);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import OpenAI, { APIError, APIUserAbortError, NotFoundError, RateLimitError } from "openai";
 import type { ChatCompletionCreateParamsNonStreaming, ChatCompletionMessageParam, ChatCompletionTool } from "openai/resources/chat/completions";
 import { renderCalls } from "../src/text/tools.js";
-import { all, formats, model, type Model, type ModelOptions } from "./model.js";
+import { all, formats, model, rejected, type Model, type ModelOptions } from "./model.js";
 import { repositoryFile } from "./support.js";
 
 function clientOf({ api }: Model): OpenAI {
@@ -112,6 +112,38 @@ test("every kind of constraint, in response_format and in structured_outputs", a
   }
 });
 
+test("embeddings: unit length, in order, as numbers or base64, cut to dimensions", async () => {
+  const whole = await model();
+  const { api, toy } = whole;
+  const input = ["hello", "a longer text than that", "hello"];
+  const { data, usage, model: name } = await api.embeddings.create({ input });
+  const ids = await Promise.all(input.map((text) => api.tokenize(text)));
+  assert.deepEqual(data.map(({ index }) => index), [0, 1, 2]);
+  assert.deepEqual([name, usage.prompt_tokens], ["toy", ids.flat().length]);
+  data.forEach(({ embedding }, i) => {
+    const state = [ids[i]!.length, ids[i]!.at(-1)!, ids[i]!.reduce((a, b) => a + b), 3];
+    const length = Math.hypot(...state);
+    (embedding as number[]).forEach((value, j) => assert(Math.abs(value - state[j]! / length) < 1e-6));
+  });
+  assert.equal(toy.draws, 0);
+  // The client asks for base64 unless told otherwise.
+  const openai = clientOf(whole);
+  const read = await openai.embeddings.create({ model: "toy", input: ids[1]!, dimensions: 3 });
+  const cut = (data[1]!.embedding as number[]).slice(0, 3);
+  read.data[0]!.embedding.forEach((value, j) => assert(Math.abs(value - cut[j]! / Math.hypot(...cut)) < 1e-6));
+  const wrong = async (body: object) => rejected(api.embeddings.create(body as never));
+  assert.deepEqual([(await wrong({ input: [] })).at, (await wrong({ input: "x", dimensions: 5 })).at], ["/input", "/dimensions"]);
+  assert.deepEqual([(await wrong({ input: "x", inputs: 1 })).at, (await wrong({ input: "" })).at], ["/inputs", "/input"]);
+  assert.equal((await wrong({ input: [["x"]] })).code, "invalid_request");
+  assert.equal((await wrong({ input: "x ".repeat(2000) })).code, "context_overflow");
+  const signal = AbortSignal.abort();
+  assert.equal((await rejected(api.embeddings.create({ input: "x" }, { signal }))).code, "cancelled");
+  Object.assign(toy, { hidden: undefined });
+  assert.equal((await wrong({ input: "x" })).code, "unsupported");
+  await assert.doesNotReject(api.completions.create({ prompt: "x", max_tokens: 2 }));
+  whole.engine.check();
+});
+
 const tools: ChatCompletionTool[] = [
   { type: "function", function: { name: "look_up", parameters: { type: "object", properties: { city: { type: "string", maxLength: 4 } }, required: ["city"], additionalProperties: false } } },
   { type: "function", function: { name: "stop", parameters: { type: "object", properties: {}, additionalProperties: false } } },
@@ -191,7 +223,7 @@ test("models, token counts, and what has no route", async () => {
   assert.deepEqual(found.map(({ id }) => id), ["toy"]);
   assert.equal((await openai.models.retrieve("toy")).owned_by, "treadle");
   await assert.rejects(openai.models.retrieve("other"), NotFoundError);
-  await assert.rejects(openai.embeddings.create({ model: "toy", input: "x" }), NotFoundError);
+  await assert.rejects(openai.moderations.create({ model: "toy", input: "x" }), NotFoundError);
   assert.equal((await made.api.fetch("http://x/v1/chat/completions")).status, 405);
   assert.equal(await made.api.countTokens([{ role: "user", content: "hello" }]), (await made.api.tokenize("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n")).length);
   assert.equal(await made.api.detokenize(await made.api.tokenize("there and back")), "there and back");

@@ -5,6 +5,7 @@ import { Core, loadCore, TokenKind, TreadleError, type TokenTable } from "../src
 const root = new URL("../../../", import.meta.url); // from web/build/test
 
 export const wasmPath = new URL("build/wasm/core.wasm", root);
+const jsonPath = new URL("build/wasm/core-json.wasm", root);
 
 export function repositoryFile(path: string): Promise<string> {
   return readFile(new URL(path, root), "utf8");
@@ -15,6 +16,11 @@ const module = WebAssembly.compile(await readFile(wasmPath));
 /** A module of its own, so that tests do not see each other's objects. */
 export async function freshCore(): Promise<Core> {
   return loadCore(await module);
+}
+
+/** One with the front ends for JSON, expressions and choices only. */
+export async function freshJsonCore(): Promise<Core> {
+  return loadCore(await readFile(jsonPath));
 }
 
 /** `texts`, the 256 bytes, and one stop token. */

@@ -203,14 +203,14 @@ test("the first tier that can run is taken, the others are noted; one can be for
   });
   const cpu: Tier = { name: "cpu", alias: "wasm", open: async () => toyOf({ script }) };
   const core = await freshCore();
-  const engine = await openEngine(bundle, core, [refusal("t2"), refusal("t0"), cpu]);
+  const engine = await openEngine(bundle, async () => core, [refusal("t2"), refusal("t0"), cpu]);
   assert.deepEqual(engine.stats().notes, ["t0: no t0"]);
   engine.close();
-  const forced = await openEngine(bundle, core, [refusal("t0"), cpu], { tier: "wasm", contextLength: 64 });
+  const forced = await openEngine(bundle, async () => core, [refusal("t0"), cpu], { tier: "wasm", contextLength: 64 });
   assert.deepEqual([forced.stats().notes, forced.context], [[], 64]);
   forced.close();
-  const none = await rejected(openEngine(bundle, core, [refusal("t0"), cpu], { tier: "t0" }));
+  const none = await rejected(openEngine(bundle, async () => core, [refusal("t0"), cpu], { tier: "t0" }));
   assert.deepEqual([none.code, /no t0/.test(none.message)], ["no_device", true]);
   const broken = { ...cpu, open: async () => Promise.reject(new TreadleError("integrity", "bad shard")) };
-  assert.equal((await rejected(openEngine(bundle, core, [broken, cpu]))).code, "integrity");
+  assert.equal((await rejected(openEngine(bundle, async () => core, [broken, cpu]))).code, "integrity");
 });

@@ -13,6 +13,6 @@ fn quad_bf16(i: u32) -> vec4<f32> {
 fn block_bf16(at: u32, b: u32) -> Block {
   let i = (at >> 2u) + b * 16u;
   return Block(
-    mat4x4<f32>(quad_bf16(i), quad_bf16(i + 2u), quad_bf16(i + 4u), quad_bf16(i + 6u)),
-    mat4x4<f32>(quad_bf16(i + 8u), quad_bf16(i + 10u), quad_bf16(i + 12u), quad_bf16(i + 14u)));
+    mat4x4<real>(quad_bf16(i), quad_bf16(i + 2u), quad_bf16(i + 4u), quad_bf16(i + 6u)),
+    mat4x4<real>(quad_bf16(i + 8u), quad_bf16(i + 10u), quad_bf16(i + 12u), quad_bf16(i + 14u)));
 }

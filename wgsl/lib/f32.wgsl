@@ -8,6 +8,6 @@ fn quad_f32(i: u32) -> vec4<f32> {
 fn block_f32(at: u32, b: u32) -> Block {
   let i = (at >> 2u) + b * 32u;
   return Block(
-    mat4x4<f32>(quad_f32(i), quad_f32(i + 4u), quad_f32(i + 8u), quad_f32(i + 12u)),
-    mat4x4<f32>(quad_f32(i + 16u), quad_f32(i + 20u), quad_f32(i + 24u), quad_f32(i + 28u)));
+    mat4x4<real>(quad_f32(i), quad_f32(i + 4u), quad_f32(i + 8u), quad_f32(i + 12u)),
+    mat4x4<real>(quad_f32(i + 16u), quad_f32(i + 20u), quad_f32(i + 24u), quad_f32(i + 28u)));
 }

@@ -1,61 +1,133 @@
-// Tier T2: four rows a subgroup, weights in planes. The quants of block b of a row lie in one
-// vec4<u32>, as in the file; its float16 scale in `scales` (q4_0: two a word; q4_1: scale and
-// minimum). The token is staged as float16, transposed, so that lanes read neighbours.
-// A nibble becomes 1 + n / 16 by its bits alone; the ones are taken back with the sum of the block.
+// Tier T2: rows of q4_0 or q4_1 weights in planes times one token, four at a time in a subgroup.
+// The quants of block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16
+// scale a block, with MINIMUM a scale and a minimum. Loads of the next blocks are under way while
+// those at hand are multiplied, the first ones while the token is staged: at the start of a
+// dispatch nothing else would be.
+// Two nibbles become a vec2<f16> by their bits (1024 + n, exactly) and are multiplied in float16;
+// eight products are added before float32 takes over, so the token is staged as a sixteenth and cut
+// at MOST, where they cannot overflow.
 
-var<workgroup> staged: array<vec4<f16>, WIDTH>; // quad j of block b at j * BLOCKS + b
+const PRESCALE: f32 = 0.0625;
+//#if MINIMUM
+const MOST: f32 = 500.0;
+const OFFSET: vec2<f16> = vec2<f16>(1024.0h);
+const OFFSET_HIGH: vec2<f16> = vec2<f16>(-64.0h);
+//#else
+const MOST: f32 = 1000.0;
+const OFFSET: vec2<f16> = vec2<f16>(1032.0h); // the middle of q4_0 is 8
+const OFFSET_HIGH: vec2<f16> = vec2<f16>(-72.0h);
+//#end
+
+/// Of word j of block b at j * BLOCKS + b: elements 4j and 4j + 2; 4j + 1 and 4j + 3; both + 16.
+var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
+//#if MINIMUM
+var<workgroup> totals: array<f32, BLOCKS>; // of a block's elements
+//#end
 var<workgroup> parts: array<f32, 128>;
+//#if SPLITS
+var<workgroup> weights: array<f32, SPLITS * HEADS>;
+//#end
 var<private> lane: u32;
 var<private> lanes: u32;
 
-fn halves(v: vec4<u32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>((v & vec4<u32>(0x00780000u)) | vec4<u32>(0x3f800000u));
-}
+/// Block b of four rows on its way.
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec4<u32> }
 
-/// Low nibbles of a word's bytes as 1 + n / 16, then the high ones.
-fn low_four(v: u32) -> vec4<f32> {
-  return halves(vec4<u32>(v << 19u, v << 11u, v << 3u, v >> 5u));
-}
-fn high_four(v: u32) -> vec4<f32> {
-  return halves(vec4<u32>(v << 15u, v << 7u, v >> 1u, v >> 9u));
-}
-
-/// Scale and what the block's sum of x is multiplied with.
-fn factors(i: u32) -> vec2<f32> {
+fn load(rows: vec4<u32>, b: u32) -> Load {
+  let at = rows * BLOCKS + vec4<u32>(min(b, BLOCKS - 1u));
 //#if MINIMUM
-  let dm = unpack2x16float(scales[i]);
-  return vec2<f32>(16.0 * dm.x, dm.y - 16.0 * dm.x);
+  let f = vec4<u32>(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 //#else
-  let d = unpack2x16float(scales[i >> 1u] >> ((i & 1u) * 16u)).x;
-  return vec2<f32>(16.0 * d, -24.0 * d);
+  let i = at >> vec4<u32>(1u);
+  let f = vec4<u32>(scales[i.x], scales[i.y], scales[i.z], scales[i.w]) >> ((at & vec4<u32>(1u)) * 16u);
 //#end
+  return Load(w[at.x], w[at.y], w[at.z], w[at.w], f);
+}
+
+/// The two float16 of a word; compilers drop the way through float32. naga has no bitcast for it.
+fn halves(v: u32) -> vec2<f16> { return vec2<f16>(unpack2x16float(v)); }
+
+fn low(v: u32) -> vec2<f16> {
+  return halves((v & 0x000f000fu) | 0x64006400u) - OFFSET;
+}
+fn high(v: u32) -> vec2<f16> {
+  return fma(halves((v & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), OFFSET_HIGH);
+}
+
+/// Eight weights times the elements that belong to them, added to `sum`.
+fn eight(v: u32, x: vec4<u32>, sum: vec2<f16>) -> vec2<f16> {
+  let odd = v >> 8u;
+  return fma(high(odd), halves(x.w), fma(high(v), halves(x.z),
+         fma(low(odd), halves(x.y), fma(low(v), halves(x.x), sum))));
+}
+
+fn dot_block(p: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>) -> f32 {
+  let sum = vec2<f32>(eight(p.y, b, eight(p.x, a, vec2<f16>())))
+          + vec2<f32>(eight(p.w, d, eight(p.z, c, vec2<f16>())));
+  return sum.x + sum.y;
+}
+
+/// Products of block b of four rows; none beyond the last block.
+fn product(k: Load, block: u32) -> vec4<f32> {
+  let b = min(block, BLOCKS - 1u);
+  let x = staged[b];
+  let y = staged[BLOCKS + b];
+  let z = staged[2u * BLOCKS + b];
+  let t = staged[3u * BLOCKS + b];
+  let dots = vec4<f32>(dot_block(k.p, x, y, z, t), dot_block(k.q, x, y, z, t),
+                       dot_block(k.r, x, y, z, t), dot_block(k.s, x, y, z, t));
+  let e = vec4<f32>(unpack2x16float(k.f.x), unpack2x16float(k.f.y));
+  let g = vec4<f32>(unpack2x16float(k.f.z), unpack2x16float(k.f.w));
+  let d = vec4<f32>(e.x, e.z, g.x, g.z);
+//#if MINIMUM
+  let sum = dots * d + totals[b] * vec4<f32>(e.y, e.w, g.y, g.w);
+//#else
+  let sum = dots * d;
+//#end
+  return select(vec4<f32>(), sum, block < BLOCKS);
 }
 
 //#if SPLITS
-/// Quad i of the attention's output: its shares of the keys, each with its own maximum and mass.
-fn combined(i: u32) -> vec4<f32> {
-  let head = i * 4u / HEAD;
-  let stats = SPLITS * WIDTH + head / 2u;
-  let odd = head % 2u == 1u;
+/// What each share of the keys weighs in each head.
+fn weigh(local: u32) {
   let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
-  var best = -3.0e38;
-  for (var s = 0u; s < count; s++) {
-    let v = x[stats + s * HEADS / 2u];
-    best = max(best, select(v.x, v.z, odd));
+  for (var head = local; head < HEADS; head += WG) {
+    let stats = SPLITS * WIDTH + head;
+    var best = -3.0e38;
+    for (var s = 0u; s < count; s++) { best = max(best, bitcast<f32>(x[stats + s * HEADS].x)); }
+    var mass = 0.0;
+    for (var s = 0u; s < count; s++) {
+      let v = bitcast<vec2<f32>>(x[stats + s * HEADS]);
+      let own = exp(v.x - best) * v.y;
+      weights[s * HEADS + head] = own;
+      mass += own;
+    }
+    for (var s = 0u; s < count; s++) { weights[s * HEADS + head] /= mass; }
   }
+  workgroupBarrier();
+}
+
+/// Quad i of the attention's output from its shares.
+fn element(t: u32, i: u32) -> vec4<f32> {
+  let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
   var sum = vec4<f32>();
-  var mass = 0.0;
   for (var s = 0u; s < count; s++) {
-    let v = x[stats + s * HEADS / 2u];
-    let weight = exp(select(v.x, v.z, odd) - best);
-    mass += weight * select(v.y, v.w, odd);
-    sum += weight * x[s * WIDTH + i];
+    let v = x[s * WIDTH + i];
+    sum += weights[s * HEADS + i * 4u / HEAD] * vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
   }
-  return sum / mass;
+  return sum;
+}
+//#else
+fn element(t: u32, i: u32) -> vec4<f32> {
+//#if norm
+  return x[t * WIDTH + i] * norm[i];
+//#else
+  return x[t * WIDTH + i];
+//#end
 }
 //#end
 
-/// Brings the token (and its norm) to workgroup memory; returns nothing: rows are sums after it.
+/// Brings the token to workgroup memory, normed.
 fn stage(t: u32, local: u32, subgroup: u32, groups: u32) {
 //#if norm
   var own = 0.0;
@@ -68,50 +140,71 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) {
   workgroupBarrier();
   var total = 0.0;
   for (var i = 0u; i < groups; i++) { total += parts[i]; }
-  let scale = inverseSqrt(total / COLUMNS + EPS);
-//#end
-  for (var i = local; i < WIDTH; i += WG) {
-//#if norm
-    let v = x[t * WIDTH + i] * norm[i] * scale;
+  let scale = PRESCALE * inverseSqrt(total / COLUMNS + EPS);
 //#else
+  let scale = PRESCALE;
+//#end
 //#if SPLITS
-    let v = combined(i);
-//#else
-    let v = x[t * WIDTH + i];
+  weigh(local);
 //#end
+  for (var i = local; i < 4u * BLOCKS; i += WG) {
+    let b = i / 4u;
+    let j = i % 4u;
+    let a = clamp(element(t, 8u * b + j) * scale, vec4<f32>(-MOST), vec4<f32>(MOST));
+    let c = clamp(element(t, 8u * b + 4u + j) * scale, vec4<f32>(-MOST), vec4<f32>(MOST));
+    staged[j * BLOCKS + b] = vec4<u32>(pack2x16float(a.xz), pack2x16float(a.yw),
+                                       pack2x16float(c.xz), pack2x16float(c.yw));
+//#if MINIMUM
+    var total = dot(a + c, vec4<f32>(1.0));
+    total += subgroupShuffleXor(total, 1u); // the four words of a block are neighbours
+    total += subgroupShuffleXor(total, 2u);
+    if (j == 0u) { totals[b] = total; }
 //#end
-    staged[(i % 8u) * BLOCKS + i / 8u] = vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
   }
   workgroupBarrier();
 }
 
-/// Products of four rows with the staged token, in every lane.
-fn four_rows(rows: vec4<u32>) -> vec4<f32> {
+/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the four rows of a turn,
+/// `emit` takes their sums.
+fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
+//#if PAIR
+  let strip = 2u * lanes;
+//#else
+  let strip = lanes;
+//#end
+  let chunks = (BLOCKS + strip - 1u) / strip;
+  let step = TURN * groups * EACH;
+  var row = (group * groups + subgroup) * EACH;
+  var c = 0u;
+  var now = load(rows_of(row), lane);
+//#if PAIR
+  var also = load(rows_of(row), lane + lanes);
+//#end
+  stage(x_row, local, subgroup, groups);
   var sum = vec4<f32>();
-  let start = rows * BLOCKS;
-  for (var b = lane; b < BLOCKS; b += lanes) {
-    let at = start + b;
-    let p = w[at.x];
-    let q = w[at.y];
-    let r = w[at.z];
-    let s = w[at.w];
-    let fp = factors(at.x);
-    let fq = factors(at.y);
-    let fr = factors(at.z);
-    let fs = factors(at.w);
-    var dots = vec4<f32>();
-    var ones = vec4<f32>();
-    for (var j = 0u; j < 4u; j++) {
-      let a = vec4<f32>(staged[j * BLOCKS + b]);
-      let c = vec4<f32>(staged[(j + 4u) * BLOCKS + b]);
-      ones += a + c;
-      dots += vec4<f32>(dot(low_four(p[j]), a) + dot(high_four(p[j]), c),
-                        dot(low_four(q[j]), a) + dot(high_four(q[j]), c),
-                        dot(low_four(r[j]), a) + dot(high_four(r[j]), c),
-                        dot(low_four(s[j]), a) + dot(high_four(s[j]), c));
+  while (row < ROWS) {
+    var next = row;
+    var ahead = c + 1u;
+    if (ahead == chunks) {
+      ahead = 0u;
+      next = row + step;
     }
-    let all = ones.x + ones.y + ones.z + ones.w;
-    sum += dots * vec4<f32>(fp.x, fq.x, fr.x, fs.x) + all * vec4<f32>(fp.y, fq.y, fr.y, fs.y);
+    let b = c * strip + lane;
+    let coming = load(rows_of(next), ahead * strip + lane);
+//#if PAIR
+    let following = load(rows_of(next), ahead * strip + lane + lanes);
+    sum += product(now, b) + product(also, b + lanes);
+    also = following;
+//#else
+    sum += product(now, b);
+//#end
+    now = coming;
+    if (ahead == 0u) {
+      let all = subgroupAdd(sum) / PRESCALE;
+      if (lane == 0u) { emit(t, row, all); }
+      sum = vec4<f32>();
+    }
+    row = next;
+    c = ahead;
   }
-  return subgroupAdd(sum);
 }

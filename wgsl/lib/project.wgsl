@@ -41,11 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //#end
   choose(first, count);
   let row = group.x * WG + lane;
-//#if norm
-  let sum = inverse_rms(lane) * row_dot(min(row, ROWS - 1u));
-//#else
-  let sum = row_dot(min(row, ROWS - 1u));
-//#end
+  let scale = prepare(lane);
+  let sum = scale * row_dot(min(row, ROWS - 1u));
   if (row >= ROWS) { return; }
 //#if MANY
   store(first, row, sum.x);

@@ -1,10 +1,14 @@
 // Dot products of weight rows with one token, or with four that share the unpacked weights.
-// A norm is folded in: weights are multiplied by its vector here, the sum by 1 / rms at the end.
+// With HALF the tokens are staged as float16 in workgroup memory, normed, and four products are
+// added in float16. Else a norm is folded in: weights are multiplied by its vector here, the sum by
+// 1 / rms at the end.
 
 //#if MANY
 alias Sum = vec4<f32>;
+const TOKENS: u32 = 4u;
 //#else
 alias Sum = f32;
+const TOKENS: u32 = 1u;
 //#end
 
 var<private> token: vec4<u32>;       // the tokens (rows of x), the last one repeated at the end
@@ -13,6 +17,18 @@ var<workgroup> squares: array<Sum, WG>;
 //#end
 
 //#if QUADS
+//#if HALF
+var<workgroup> staged: array<vec4<f16>, WIDTH * TOKENS>;
+
+fn quad(a: vec4<f16>, i: u32) -> Sum {
+//#if MANY
+  return vec4<f32>(vec4<f16>(dot(a, staged[i]), dot(a, staged[WIDTH + i]),
+                             dot(a, staged[2u * WIDTH + i]), dot(a, staged[3u * WIDTH + i])));
+//#else
+  return f32(dot(a, staged[i]));
+//#end
+}
+//#else
 fn quad(a: vec4<f32>, i: u32) -> Sum {
 //#if norm
   let v = a * norm[i];
@@ -26,6 +42,7 @@ fn quad(a: vec4<f32>, i: u32) -> Sum {
   return dot(v, x[token.x * WIDTH + i]);
 //#end
 }
+//#end
 
 /// Row `row` of the weights times the tokens.
 fn row_dot(row: u32) -> Sum {
@@ -100,3 +117,34 @@ fn inverse_rms(lane: u32) -> Sum {
   return Sum(1.0) / sqrt(total / COLUMNS + Sum(EPS));
 }
 //#end
+
+/// What all threads of a workgroup do before `row_dot`; returns what its result is multiplied with.
+fn prepare(lane: u32) -> Sum {
+//#if norm
+  let scale = inverse_rms(lane);
+//#else
+  let scale = Sum(1.0);
+//#end
+//#if HALF
+  for (var i = lane; i < WIDTH; i += WG) {
+//#if norm
+    let factor = norm[i];
+//#else
+    let factor = vec4<f32>(1.0);
+//#end
+    let most = vec4<f32>(65504.0);
+//#if MANY
+    staged[i] = vec4<f16>(clamp(x[token.x * WIDTH + i] * factor * scale.x, -most, most));
+    staged[WIDTH + i] = vec4<f16>(clamp(x[token.y * WIDTH + i] * factor * scale.y, -most, most));
+    staged[2u * WIDTH + i] = vec4<f16>(clamp(x[token.z * WIDTH + i] * factor * scale.z, -most, most));
+    staged[3u * WIDTH + i] = vec4<f16>(clamp(x[token.w * WIDTH + i] * factor * scale.w, -most, most));
+//#else
+    staged[i] = vec4<f16>(clamp(x[token.x * WIDTH + i] * factor * scale, -most, most));
+//#end
+  }
+  workgroupBarrier();
+  return Sum(1.0);
+//#else
+  return scale;
+//#end
+}

@@ -25,12 +25,6 @@ fn capped(v: f32) -> f32 {
 //#end
 }
 
-//#if FAST
-var<private> lane_of: u32;
-var<private> lanes: u32;
-var<private> subgroup: u32;
-var<private> groups: u32;
-//#end
 
 /// Sequence s, keys first..last-1 in pages; in a step, the key at length - 1 is in `heads` itself.
 fn attend(s: u32, kv_head: u32, first: u32, last: u32, length: u32, lane: u32) {
@@ -40,27 +34,7 @@ fn attend(s: u32, kv_head: u32, first: u32, last: u32, length: u32, lane: u32) {
     top[lane] = -3.0e38;
     mass[lane] = 0.0;
   }
-//#if FAST
-  workgroupBarrier();
-//#end
   for (var base = first; base < last; base += WG) {
-//#if FAST
-    let keys = min(WG, last - base);
-    for (var j = subgroup; j < keys; j += groups) { // a key a subgroup
-      let at = kv_word(batch[pages + (base + j) / PAGE], (base + j) % PAGE, 0u, kv_head);
-      let own = base + j + 1u == length;
-      for (var h = 0u; h < GROUP; h++) {
-        var sum = 0.0;
-        for (var i = lane_of; i < HEAD / 2u; i += lanes) {
-          var k = unpack2x16float(kv[at + i]);
-          if (own) { k = vec2<f32>(heads[GROUP * HEAD + 2u * i], heads[GROUP * HEAD + 2u * i + 1u]); }
-          sum += heads[h * HEAD + 2u * i] * k.x + heads[h * HEAD + 2u * i + 1u] * k.y;
-        }
-        sum = subgroupAdd(sum);
-        if (lane_of == 0u) { scores[h * WG + j] = capped(sum); }
-      }
-    }
-//#else
     let key = base + lane;
     if (key < last) {
       let at = kv_word(batch[pages + key / PAGE], key % PAGE, 0u, kv_head);
@@ -76,30 +50,8 @@ fn attend(s: u32, kv_head: u32, first: u32, last: u32, length: u32, lane: u32) {
 //#end
       }
     }
-//#end
     let count = min(WG, last - base);
     workgroupBarrier();
-//#if FAST
-    for (var h = subgroup; h < GROUP; h += groups) { // a head a subgroup
-      let before = top[h];
-      var best = before;
-      for (var j = lane_of; j < count; j += lanes) { best = max(best, scores[h * WG + j]); }
-      best = subgroupMax(best);
-      var sum = 0.0;
-      for (var j = lane_of; j < count; j += lanes) {
-        let p = exp(scores[h * WG + j] - best);
-        scores[h * WG + j] = p;
-        sum += p;
-      }
-      sum = subgroupAdd(sum);
-      if (lane_of == 0u) {
-        shrink[h] = exp(before - best);
-        top[h] = best;
-        mass[h] = mass[h] * exp(before - best) + sum;
-      }
-    }
-    workgroupBarrier();
-//#else
     for (var h = lane; h < GROUP; h += WG) {
       var best = top[h];
       for (var j = 0u; j < count; j++) { best = max(best, scores[h * WG + j]); }
@@ -116,7 +68,6 @@ fn attend(s: u32, kv_head: u32, first: u32, last: u32, length: u32, lane: u32) {
       for (var j = 0u; j < count; j++) { sum += scores[h * WG + j]; }
       mass[h] = sum;
     }
-//#end
     for (var i = lane; i < GROUP * HEAD / 2u; i += WG) {
       let h = i / (HEAD / 2u);
       let e = i % (HEAD / 2u);

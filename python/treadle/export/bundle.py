@@ -54,12 +54,17 @@ def _cpu(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
     return tier_cpu(graph, table, context)
 
 
-def _t0(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
-    made: Any = import_module("treadle.export.lower")
-    return made.tier_t0(graph, table)
+def _gpu(name: str) -> Callable[[Graph, Mapping[str, Weight], int], Tier]:
+    def tier(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
+        made: Any = import_module("treadle.export.lower")
+        return made.tier_gpu(name, graph, table)
+
+    return tier
 
 
-TIERS: dict[str, Callable[[Graph, Mapping[str, Weight], int], Tier]] = {"cpu": _cpu, "t0": _t0}
+TIERS: dict[str, Callable[[Graph, Mapping[str, Weight], int], Tier]] = {
+    "cpu": _cpu, **{name: _gpu(name) for name in ("t0", "t1", "t2")}
+}  # fmt: skip
 """Every tier: graph, weights and context to what it adds."""
 
 

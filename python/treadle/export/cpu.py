@@ -1,4 +1,4 @@
-"""The CPU tier: mega's plans for one worker, run by `cpp/cpu` in WebAssembly."""
+"""The CPU tier: mega's plans for one worker and for several, run by `cpp/cpu` in WebAssembly."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ FILE = "tasks.cpu.bin"
 ROWS = (16, 64)
 """Rows of the plans: a few, where every linear repeats its norm, and a prefill's chunk."""
 
+WORKERS = (1, 2, 4)
+"""Threads of a page: those that it can have, and no more than share a memory well."""
+
 SLOTS, SEGMENT, ALIGN = 8, 256, 64
 _MATRIX = (Code.EMBED, Code.LINEAR, Code.EXPERTS_UP, Code.EXPERTS_DOWN)
 
@@ -34,9 +37,10 @@ def tier_cpu(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
     """
     made = [
         compile(
-            graph, replace(CPU, workers=1), rows=rows, slots=SLOTS, context=context,
+            graph, replace(CPU, workers=workers), rows=rows, slots=SLOTS, context=context,
             segment=SEGMENT,
         )
+        for workers in WORKERS
         for rows in ROWS
     ]  # fmt: skip
     matrices, vectors = _used(made)
@@ -49,11 +53,12 @@ def tier_cpu(graph: Graph, table: Mapping[str, Weight], context: int) -> Tier:
     states = [[graph.dims.size(axis) for axis in s.shape[3:]] for s in graph.state.values()]
     data = bytearray()
     plans: list[dict[str, Any]] = []
-    for plan in made:
+    for number, plan in enumerate(made):
         data += bytes(-len(data) % ALIGN)
         one = to_bytes(plan)
         plans.append({
-            "workers": 1, "rows": plan.shape.rows, "slots": plan.shape.slots,
+            "workers": WORKERS[number // len(ROWS)],
+            "rows": plan.shape.rows, "slots": plan.shape.slots,
             "offset": len(data), "length": len(one),
             "buffers": [[b.name, b.offset, b.size] for b in plan.buffers],
         })  # fmt: skip

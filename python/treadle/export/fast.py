@@ -19,17 +19,33 @@ WG = 256
 FORMATS = ("q4_0", "q4_1")
 """What T2 reads in planes; other formats stay with T0's kernels."""
 
-SPLITS = 16
-SHARE = 8
+SPLITS = 8
+SHARE = 2
 """Most workgroups that share the keys of a head, and pages of each before there are more."""
 
-COLUMNS = 16_384
-"""Most columns that a token staged as float16 may have: 32 KiB of workgroup memory."""
+MEMORY = 32 << 10
+"""Workgroup memory that devices of this tier have."""
+
+HEADS = (64, 128, 256)
+"""Head sizes that attention in shares reads."""
 
 
 def takes(format: str, columns: int) -> bool:
-    """Whether a matrix has a kernel here."""
-    return format in FORMATS and columns % 64 == 0 and columns < COLUMNS
+    """Whether a matrix has a kernel here: its token lies in workgroup memory."""
+    staged = 2 * columns + (columns // 8 if format == "q4_1" else 0) + 512
+    return format in FORMATS and columns % 64 == 0 and staged <= MEMORY
+
+
+def shares(heads: tuple[int, int, int]) -> bool:
+    """Whether attention may be done in shares, which the next projection combines."""
+    H, _, d = heads
+    return d in HEADS and 2 * H * d + H * d // 8 + 4 * SPLITS * H + 512 <= MEMORY
+
+
+def share_width(heads: tuple[int, int, int]) -> int:
+    """Words of a token's shares: vectors in float16, then maximum and mass of each."""
+    H, _, d = heads
+    return SPLITS * (H * d // 2 + 2 * H)
 
 
 def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -42,20 +58,21 @@ def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArra
 
 def project(
     op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
-    cap: float = 0.0, dialect: str = "naga", wg: int = WG, turn: int | None = None,
-    heads: tuple[int, int] | None = None,
+    cap: float = 0.0, dialect: str = "naga", heads: tuple[int, int] | None = None,
+    wg: int = WG, turn: int | None = None, pair: bool | None = None,
 ) -> Kernel:  # fmt: skip
     """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
 
-    turn: workgroups of the grid; each takes rows until none is left. heads: (H, d) where the input
-    is what `attention_step` here writes, shares of the keys to be combined.
+    heads: (H, d) where the input is what `attention_step` here writes, shares of the keys to be
+    combined. wg: threads; turn: workgroups of the grid, each takes rows until none is left; pair:
+    whether a lane has two blocks of four rows under way, or one.
     """
-    bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"))
+    bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"), heads is not None)
     if op == "linear_add":
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
+    flags = _flags(format, columns, pair)
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
@@ -69,25 +86,31 @@ def project(
 
 def gate_up_glu(
     format: str, rows: int, columns: int, *, act: str, eps: float | None = None,
-    dialect: str = "naga", wg: int = WG, turn: int | None = None,
+    dialect: str = "naga", wg: int = WG, turn: int | None = None, pair: bool | None = None,
 ) -> Kernel:  # fmt: skip
-    """rmsnorm_gate_up_glu; `rows`: of the output."""
+    """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
     bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
-    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
-    flags |= {"SILU"} if act == "silu" else set[str]()
+    flags = _flags(format, columns, pair) | ({"SILU"} if act == "silu" else set[str]())
     consts = _consts(rows, columns, eps, wg, turn or grid(2 * rows, wg))
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
 def attention_step(
     heads: tuple[int, int, int], page: int, attrs: Mapping[str, float],
-    present: Collection[str], dialect: str = "naga",
+    present: Collection[str], dialect: str = "naga", wg: int = 256,
 ) -> Kernel:  # fmt: skip
-    """attention_step of one token over `splits` shares of its keys: see `project`'s heads."""
+    """attention_step of one token over `splits` shares of its keys: see `project`'s heads.
+
+    wg: most threads; fewer where the sums of their values would not fit.
+    """
     bindings, consts = kernels.attention_operands(heads, page, attrs, present)
-    consts |= {"WG": WG, "SPLITS": SPLITS}
-    flags = {"STEP", "FAST"}
-    return module("attention_step", bindings, consts, flags, enables=_enables(dialect)[1:])
+    kinds = {"kv": "vec4<u32>", "out": "u32"}
+    bindings = [Binding(b.name, kinds.get(b.name, b.type), b.write) for b in bindings]
+    group = kernels.group(heads)
+    while wg * group > 1024 and wg > 64:  # half the values' sums lie in workgroup memory
+        wg //= 2
+    consts |= {"WG": wg, "SPLITS": SPLITS, "SPAN": 128 if group <= 4 else 64}
+    return module("fast_attention_step", bindings, consts, enables=_enables(dialect)[1:])
 
 
 def splits() -> str:
@@ -104,9 +127,18 @@ def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
     return min(-(-rows // (wg // subgroup * 4)), MOST)
 
 
-def _operands(norm: bool) -> list[Binding]:
+def _flags(format: str, columns: int, pair: bool | None) -> set[str]:
+    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
+    if pair is None:
+        pair = columns > 32 * 32  # rows long enough for subgroups of 32
+    return flags | ({"PAIR"} if pair else set[str]())
+
+
+def _operands(norm: bool, shares: bool = False) -> list[Binding]:
     quad = "vec4<f32>"
-    bindings = [Binding("x", quad)] + ([Binding("norm", quad)] if norm else [])
+    bindings = [Binding("x", "vec2<u32>" if shares else quad)] + (
+        [Binding("norm", quad)] if norm else []
+    )
     return [*bindings, Binding("w", "vec4<u32>"), Binding("scales", "u32")]
 
 

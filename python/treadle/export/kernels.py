@@ -38,10 +38,13 @@ def project(
     eps: float | None = None,
     bias: bool = False,
     cap: float = 0.0,
+    half: bool = False,
+    planes: bool = False,
 ) -> Kernel:
     """linear, rmsnorm_linear, linear_add, take_norm_linear.
 
-    rows: (this kernel's rows, first of them in the output, rows of the whole output).
+    rows: (this kernel's rows, first of them in the output, rows of the whole output). half: in
+    float16 where that fits. planes: weights lie as tier T2 keeps them.
     """
     total = sum(segment.rows for segment in segments)
     own, first, stride = rows or (total, 0, total)
@@ -49,12 +52,12 @@ def project(
     bindings = [Binding("x", act)]
     if op in ("rmsnorm_linear", "take_norm_linear"):
         bindings.append(Binding("norm", act))
-    bindings.append(Binding("w", "u32"))
+    bindings += _weights(planes)
     if op == "linear_add":
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    flags = _tokens(many)
+    flags = _tokens(many) | _kind(segments, columns, many, half, planes)
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
@@ -73,20 +76,23 @@ def gate_up_glu(
     eps: float | None,
     many: bool,
     rows: tuple[int, int] | None = None,
+    half: bool = False,
+    planes: bool = False,
 ) -> Kernel:
     """rmsnorm_gate_up_glu; eps None: without the norm. segments: the gate's rows, then as many.
 
-    rows: (first of them in the output, rows of the whole output).
+    rows: (first of them in the output, rows of the whole output). half, planes: see `project`.
     """
     act_type = "vec4<f32>" if columns % 32 == 0 else "f32"
     bindings = [Binding("x", act_type)]
     if eps is not None:
         bindings.append(Binding("norm", act_type))
-    bindings += [Binding("w", "u32"), Binding("out", "f32", write=True)]
+    bindings += [*_weights(planes), Binding("out", "f32", write=True)]
     own = sum(s.rows for s in segments) // 2
     first, stride = rows or (0, own)
     consts = _columns(columns, eps) | {"ROWS": own, "FIRST": first, "STRIDE": stride}
     flags = _tokens(many) | _quads(columns) | ({"SILU"} if act == "silu" else set[str]())
+    flags |= _kind(segments, columns, many, half, planes)
     return module("rmsnorm_gate_up_glu", bindings, consts, flags, segments, columns)
 
 
@@ -195,6 +201,28 @@ def tiles(vocab: int) -> int:
 
 def _tile(vocab: int) -> int:
     return min(TILE * -(-vocab // (TILE * TILES)), LARGEST_TILE)
+
+
+STAGED = 12 << 10
+"""Bytes of workgroup memory for tokens as float16."""
+
+
+def _weights(planes: bool) -> list[Binding]:
+    if planes:
+        return [Binding("w", "vec4<u32>"), Binding("scales", "u32")]
+    return [Binding("w", "u32")]
+
+
+def _kind(
+    segments: Sequence[Segment], columns: int, many: bool, half: bool, planes: bool
+) -> set[str]:
+    """Flags of how weights are unpacked: float16 unless they have more range than that."""
+    formats = {segment.format for segment in segments}
+    fits = columns % 32 == 0 and 2 * columns * (4 if many else 1) <= STAGED
+    flags = {"HALF"} if half and fits and not formats & {"f32", "bf16"} else set[str]()
+    if planes:
+        flags |= {"PLANES"} | ({"MINIMUM"} if "q4_1" in formats else set[str]())
+    return flags
 
 
 def _tokens(many: bool) -> set[str]:

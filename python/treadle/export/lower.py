@@ -8,7 +8,7 @@ the residual. A prefill splits attention in two, because a token reads keys of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from treadle.errors import Unsupported
@@ -24,17 +24,29 @@ FUSIONS = (
 LISTS = ("decode", "batch", "prefill")
 
 
-def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING) -> Tier:
-    """Tier T0 of a model: float32 activations, float16 KV, core WebGPU with default limits.
+FEATURES = {"t0": (), "t1": ("shader-f16",), "t2": ("shader-f16", "subgroups")}
+"""WebGPU's tiers, and what each asks of a device."""
 
-    weights: format, rows and columns of each param as the bundle stores it. Raises Unsupported
-    naming an op or format that has no kernel.
+WIDE = 1 << 30
+"""Bytes of a binding that devices of tier T2 have."""
+
+
+def tier_gpu(
+    name: str, graph: Graph, weights: Mapping[str, Matrix], binding: int | None = None,
+    dialect: str = "tint",
+) -> Tier:  # fmt: skip
+    """One of FEATURES for a model: float16 KV in all of them. weights: format, rows and columns of
+    each param as the bundle stores it.
+
+    t0: float32, core WebGPU with default limits. t1: tokens and weights are multiplied in float16.
+    t2: q4_0 and q4_1 in planes, read by subgroups where one token is run. dialect: who compiles,
+    "tint" or "naga". Raises Unsupported naming an op or format that has no kernel.
     """
     plan = Plan()
-    matrices = Matrices(weights, binding)
+    matrices = Matrices(weights, binding or (WIDE if name == "t2" else BINDING))
     slots = Slots()
-    for name in LISTS:
-        _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, name).run()
+    for step in LISTS:
+        _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, step, name, dialect).run()
     vocab = _vocab(graph)
     _sampler(plan, vocab)
     plan.buffers |= matrices.buffers | slots.buffers()
@@ -43,22 +55,11 @@ def tier_t0(graph: Graph, weights: Mapping[str, Matrix], binding: int = BINDING)
         "dispatches": {name: len(steps) for name, steps in plan.lists.items()},
     }  # fmt: skip
     most = max(len(kernel.bindings) for kernel in plan.kernels.values())
-    needs: dict[str, Any] = {"features": [], "limits": {"maxStorageBuffersPerShaderStage": most}}
-    return Tier(record, {"kernels.t0.wgsl": plan.text()}, needs)
-
-
-def tier_t2(
-    graph: Graph, weights: Mapping[str, Matrix], dialect: str, binding: int = 1 << 30
-) -> Tier:
-    """Tier T2's decode of one token: subgroups, weights of q4_0 and q4_1 in planes. Not in bundles
-    yet: prefill and repacking while loading are missing. dialect: "naga" or "tint"."""
-    plan, matrices, slots = Plan(), Matrices(weights, binding), Slots()
-    _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, "decode", dialect).run()
-    _sampler(plan, _vocab(graph))
-    plan.buffers |= matrices.buffers | slots.buffers()
-    record = plan.record() | {"vocab": _vocab(graph), "page": graph.size("B")}
-    needs: dict[str, Any] = {"features": ["shader-f16", "subgroups"], "limits": {}}
-    return Tier(record, {"kernels.t2.wgsl": plan.text()}, needs)
+    limits = {"maxStorageBuffersPerShaderStage": most}
+    if name == "t2":
+        limits["maxComputeWorkgroupStorageSize"] = fast.MEMORY
+    needs: dict[str, Any] = {"features": list(FEATURES[name]), "limits": limits}
+    return Tier(record, {f"kernels.{name}.wgsl": plan.text()}, needs)
 
 
 def _size(graph: Graph, axis: str | int) -> int:
@@ -91,12 +92,14 @@ class _Lowering:
 
     def __init__(
         self, graph: Graph, plan: Plan, matrices: Matrices, slots: Slots, name: str,
-        dialect: str | None = None,
+        tier: str, dialect: str,
     ) -> None:  # fmt: skip
         self.graph, self.plan, self.matrices = graph, plan, matrices
         self.slots, self.list = slots, name
         self.many = name != "decode"
-        self.dialect = dialect  # set: T2's kernels where there are any
+        self.tier, self.dialect = tier, dialect
+        self.half = tier != "t0"
+        self.fast = tier == "t2" and name == "decode"
         self.shares: dict[str, tuple[int, int]] = {}  # attention outputs that lie in shares
         self.same: dict[str, str] = {}  # a value -> the one whose buffer it is
         self.done: set[int] = set()
@@ -236,7 +239,7 @@ class _Lowering:
         tokens = "R" if op == "take_norm_linear" else "T"
         heads = more.pop("heads", None)
         planes = self._planes(cuts, columns)
-        if planes is not None and self.dialect is not None:
+        if planes is not None and self.fast:
             rows = cuts[0].rows
             kernel = fast.project(
                 op, cuts[0].segments[0].format, rows, columns,
@@ -246,16 +249,16 @@ class _Lowering:
             return
         for cut in cuts:
             kernel = kernels.project(
-                op, cut.segments, columns, many=self.many,
-                rows=(cut.rows, cut.first, stride), **more,
+                op, cut.segments, columns, many=self.many, half=self.half,
+                planes=planes is not None, rows=(cut.rows, cut.first, stride), **more,
             )  # fmt: skip
             grid = [-(-cut.rows // kernels.WG), self._tokens(tokens)]
-            self.plan.step(self.list, kernel, held | {"w": cut.buffer}, grid)
+            self.plan.step(self.list, kernel, held | (planes or {"w": cut.buffer}), grid)
 
     def _planes(self, cuts: list[Cut], columns: int) -> dict[str, str] | None:
         """The two buffers of a stack of matrices in planes, where T2 has a kernel for it."""
         formats = {segment.format for cut in cuts for segment in cut.segments}
-        if self.dialect is None or len(cuts) > 1 or len(formats) > 1:
+        if self.tier != "t2" or len(cuts) > 1 or len(formats) > 1:
             return None
         format = formats.pop()
         return self.matrices.planes(cuts[0], format) if fast.takes(format, columns) else None
@@ -305,7 +308,7 @@ class _Lowering:
         held["out"] = self._out(node.outputs[0], width, (source,), index)
         cuts = self.matrices.paired([wg, wu])
         planes = self._planes(cuts, self._width(source))
-        if planes is not None and self.dialect is not None:
+        if planes is not None and self.fast:
             kernel = fast.gate_up_glu(
                 cuts[0].segments[0].format, width, self._width(source),
                 act=str(node.attrs["act"]), eps=norm[2] if norm else None, dialect=self.dialect,
@@ -316,9 +319,10 @@ class _Lowering:
             kernel = kernels.gate_up_glu(
                 cut.segments, self._width(source), act=str(node.attrs["act"]),
                 eps=norm[2] if norm else None, many=self.many, rows=(cut.first, width),
+                half=self.half, planes=planes is not None,
             )  # fmt: skip
             grid = [-(-cut.rows // 2 // kernels.WG), self._tokens("T")]
-            self.plan.step(self.list, kernel, held | {"w": cut.buffer}, grid)
+            self.plan.step(self.list, kernel, held | (planes or {"w": cut.buffer}), grid)
 
     def _attention(self, index: int, node: Node) -> None:
         declared = dict(zip(node.declared.in_names, node.inputs, strict=False))
@@ -342,9 +346,8 @@ class _Lowering:
         groups = H // kernels.group(heads)
         out = attention.outputs[0]
         if self._shared(out, heads):
-            width = fast.SPLITS * (H * d + 2 * H)
-            held["out"] = self._out(out, width, (declared["q"],), at)
-            kernel = fast.attention_step(heads, page, attrs, norms, str(self.dialect))
+            held["out"] = self._out(out, fast.share_width(heads), (declared["q"],), at)
+            kernel = fast.attention_step(heads, page, attrs, norms, self.dialect)
             self.plan.step(self.list, kernel, held, [groups, "T", fast.splits()])
             self.shares[out] = (H, d)
             return
@@ -363,7 +366,7 @@ class _Lowering:
         """Whether attention may leave its shares to the projection that alone reads it."""
         flat = self._only_reader(out, "view")
         reader = self._only_reader(flat[1].outputs[0], "linear_add", "linear") if flat else None
-        if self.dialect is None or reader is None or heads[0] % 2:
+        if not self.fast or reader is None or not fast.shares(heads):
             return False
         w = reader[1].inputs[1]
         return self._planes(self.matrices.stacked([w]), self.matrices.columns(w)) is not None
@@ -393,7 +396,3 @@ class _Lowering:
             "take_norm_linear", self.matrices.stacked([declared["w"]]),
             self._width(declared["x"]), vocab, held, eps=eps, cap=cap,
         )  # fmt: skip
-
-
-GPU_TIERS: dict[str, Callable[[Graph, Mapping[str, Matrix]], Tier]] = {"t0": tier_t0}
-"""WebGPU's tiers by name."""

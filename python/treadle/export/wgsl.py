@@ -92,7 +92,8 @@ def module(
     for a text that breaks the rules of directives.
     """
     known = {*flags, *consts, *(b.name for b in bindings)}
-    parts = [f"enable {feature};" for feature in enables]
+    half = "HALF" in known
+    parts = [f"enable {feature};" for feature in (*enables, *(("f16",) if half else ()))]
     if "subgroups" in enables:  # kernels branch by subgroup_id, which Tint does not take as uniform
         parts.append("diagnostic(off, subgroup_uniformity);")
     parts += [f"// {name}: printed by treadle.export.wgsl"]
@@ -107,7 +108,11 @@ def module(
         parts.append(f"struct Run {{ {fields} }}")
         parts.append(f"@group(0) @binding({len(bindings)}) var<uniform> run: Run;")
     parts += [f"const {key}: {_type(value)} = {_literal(value)};" for key, value in consts.items()]
-    if segments:
+    if segments or "PLANES" in known:
+        parts.append(f"alias real = {'f16' if half else 'f32'};")
+    if "PLANES" in known:
+        parts += [_expand("lib/bytes", known), _expand("lib/planes", known)]
+    elif segments:
         parts.append(_unpack(segments, columns, columns % 32 == 0, known))
     return Kernel(name, "\n".join([*parts, body]), tuple(bindings))
 

@@ -13,23 +13,42 @@ interface Part {
   readonly length: number;
 }
 
-/** Returns the tier's record; the module waits for `tr_cpu_start`. */
-export async function load(module: CpuModule, bundle: Bundle, options: ExecutorOptions): Promise<CpuTier> {
-  const { signal } = options;
+/** What a bundle holds for this tier. Throws `no_device` when it is nothing. */
+export interface CpuPlans {
+  readonly weights: WeightPlan;
+  readonly tier: CpuTier;
+}
+
+export async function readPlans(bundle: Bundle, signal?: AbortSignal): Promise<CpuPlans> {
   const plan = parsePlan(await bundle.read("plan.json", signal), bundle.manifest);
   const tier = parseCpuTier(plan, bundle.manifest);
   if (!tier) {
     const hint = "export the model with --tiers cpu";
     throw new TreadleError("no_device", "the bundle has no CPU tier", { at: "plan.json, tiers", hint });
   }
-  const tasks = await bundle.read(tier.file, signal);
+  return { weights: plan, tier };
+}
+
+/** The most workers, of at most so many, that there are plans for. */
+export function workersOf({ plans }: CpuTier, most: number): number {
+  return Math.max(1, ...plans.map(({ workers }) => workers).filter((count) => count <= most));
+}
+
+/** Loads plans for so many workers, and the weights; the module waits for `tr_cpu_start`. */
+export async function load(
+  module: CpuModule,
+  bundle: Bundle,
+  { weights: plan, tier }: CpuPlans,
+  count: number,
+  options: ExecutorOptions,
+): Promise<void> {
+  const tasks = await bundle.read(tier.file, options.signal);
   for (const { workers, offset, length } of [...tier.plans].sort((a, b) => a.rows - b.rows)) {
-    if (workers !== 1) continue;
+    if (workers !== count) continue;
     module.call("tr_cpu_plan", module.stage(tasks.subarray(offset, offset + length)), length);
   }
   declare(module, plan, tier);
   await feed(module, bundle, plan, tier, options);
-  return tier;
 }
 
 function declare(module: CpuModule, plan: WeightPlan, tier: CpuTier): void {

@@ -1,5 +1,6 @@
 /** The CPU module and the only place that knows its calling convention (cpp/bind/wasm_cpu.cc). */
 import { TreadleError, type ErrorCode } from "../errors.js";
+import type { Thread } from "./threads.js";
 
 interface Exports extends WebAssembly.Exports {
   memory: WebAssembly.Memory;
@@ -18,8 +19,13 @@ export class CpuModule {
   #stagingBytes = 0;
   #dead: TreadleError | undefined;
 
-  constructor(module: WebAssembly.Module) {
-    this.#exports = new WebAssembly.Instance(module, {}).exports as Exports;
+  /** `memory`: of a module that shares it with threads. */
+  constructor(
+    readonly module: WebAssembly.Module,
+    readonly shared?: WebAssembly.Memory,
+  ) {
+    const { exports } = new WebAssembly.Instance(module, shared ? { env: { memory: shared } } : {});
+    this.#exports = { ...exports, memory: shared ?? exports["memory"] } as Exports;
     this.#exports._initialize();
     this.#answer = this.call("tr_alloc", ANSWER_BYTES);
   }
@@ -31,6 +37,19 @@ export class CpuModule {
 
   get memoryBytes(): number {
     return this.#exports.memory.buffer.byteLength;
+  }
+
+  /** Bytes of thread-local data that every further thread needs. */
+  get localBytes(): number {
+    const size = this.#exports["__tls_size"] as WebAssembly.Global | undefined;
+    return Number(size?.value ?? 0);
+  }
+
+  /** Bytes of memory for as long as the module lives. */
+  take(bytes: number): number {
+    const address = this.call("tr_alloc", bytes) >>> 0;
+    if (!address) throw (this.#dead = exhausted(undefined));
+    return address;
   }
 
   /** One call; throws what the module answers below 0. A trap ends the instance for good. */
@@ -75,7 +94,8 @@ export class CpuModule {
 
   #text(name: string): string {
     const length = Math.min(this.call(name, this.#answer, ANSWER_BYTES), ANSWER_BYTES);
-    return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#answer, length));
+    // A copy: decoders take no shared memory.
+    return decoder.decode(new Uint8Array(this.#exports.memory.buffer, this.#answer, length).slice());
   }
 
   #error(): TreadleError {
@@ -105,25 +125,30 @@ export type ModuleSource = WebAssembly.Module | (() => Promise<WebAssembly.Modul
 export interface CpuModules {
   readonly simd: ModuleSource;
   readonly relaxed?: ModuleSource;
+  /** The same for several threads, and what makes one; left out where memory cannot be shared. */
+  readonly threads?: { readonly simd: ModuleSource; readonly relaxed?: ModuleSource; make(): Thread };
 }
 
 /**
  * The best module that computes right here. Relaxed SIMD is missing from some engines, may do
  * anything with what overflows, and some have it wrong: it is taken only after its self-test.
  */
-export async function chooseModule({ simd, relaxed }: CpuModules): Promise<CpuModule> {
+export async function chooseModule(
+  { simd, relaxed }: Pick<CpuModules, "simd" | "relaxed">,
+  memory?: () => WebAssembly.Memory,
+): Promise<CpuModule> {
   if (relaxed) {
     try {
-      return await tested(relaxed);
+      return await tested(relaxed, memory);
     } catch (error) {
       if (error instanceof TreadleError && error.code === "network") throw error;
     }
   }
-  return tested(simd);
+  return tested(simd, memory);
 }
 
-async function tested(source: ModuleSource): Promise<CpuModule> {
-  const made = new CpuModule(typeof source === "function" ? await source() : source);
+async function tested(source: ModuleSource, memory?: () => WebAssembly.Memory): Promise<CpuModule> {
+  const made = new CpuModule(typeof source === "function" ? await source() : source, memory?.());
   made.call("tr_cpu_selftest");
   return made;
 }

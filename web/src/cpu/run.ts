@@ -1,4 +1,4 @@
-/** The CPU tier: an executor over WebAssembly, one worker. The same code runs in node. */
+/** The CPU tier: an executor over WebAssembly, one thread or several. The same code runs in node. */
 import { invalidRequest, TreadleError } from "../errors.js";
 import {
   NO_TOKEN,
@@ -10,29 +10,54 @@ import {
   type StepRow,
   type TokenRecord,
 } from "../executor.js";
-import { load } from "./load.js";
+import { load, readPlans, workersOf } from "./load.js";
 import { chooseModule, type CpuModule, type CpuModules } from "./module.js";
+import { sharedMemory, startThreads, THREADS, type Thread } from "./threads.js";
 
 const HEAD = 15; // words before the lists, cpp/bind/wasm_cpu_draw.cc
 const KV_BYTES = 512 << 20; // of pages, unless the caller says how many
 const STATUS: readonly number[] = [0, NO_TOKEN, NOT_FINITE]; // of cpp/cpu/sample.h
 const SLACK = 1; // pages beyond one whole context: a sequence may grow while another is there
 
-/** Loads a bundle's weights and plans. Throws `no_device`, `out_of_memory`, `model_format_error`. */
+/**
+ * Loads a bundle's weights and plans. With `modules.threads`, `options.threads` of them run, as far as
+ * the bundle has plans for so many; where they do not come up, one worker runs in this thread. Throws
+ * `no_device`, `out_of_memory`, `model_format_error`.
+ */
 export async function openCpu(bundle: Bundle, options: ExecutorOptions, modules: CpuModules): Promise<Executor> {
-  const module = await chooseModule(modules);
-  const tier = await load(module, bundle, options);
+  try {
+    return await opened(bundle, options, modules);
+  } catch (error) {
+    if (!(error instanceof TreadleError && error.at === THREADS)) throw error;
+    return opened(bundle, { ...options, threads: 1 }, modules);
+  }
+}
+
+async function opened(bundle: Bundle, options: ExecutorOptions, modules: CpuModules): Promise<Executor> {
   const { vocab, context, page } = bundle.manifest.limits;
   if (page !== 16) {
     throw new TreadleError("unsupported", `KV pages of ${page} tokens`, { at: "manifest.json, limits/page" });
   }
+  const found = await readPlans(bundle, options.signal);
+  const { tier } = found;
+  const workers = modules.threads ? workersOf(tier, options.threads ?? 1) : 1;
+  const module =
+    modules.threads && workers > 1
+      ? await chooseModule(modules.threads, sharedMemory)
+      : await chooseModule(modules);
+  await load(module, bundle, found, workers, options);
   const bytes = tier.states.reduce((sum, [heads, size]) => sum + 4 * page * heads * size, 0);
   const most = Math.max(1, Math.floor(KV_BYTES / Math.max(1, bytes)));
   const wanted = Math.ceil(Math.min(options.contextLength ?? context, context) / page) + SLACK;
   const pages = options.pages ?? Math.min(wanted, most);
   module.call("tr_cpu_start", pages);
-  const plans = tier.plans.filter((plan) => plan.workers === 1);
-  return new CpuExecutor(module, {
+  const plans = tier.plans.filter((plan) => plan.workers === workers);
+  const { module: code, shared: memory } = module;
+  const threads =
+    modules.threads && memory
+      ? await startThreads(modules.threads.make, workers, { module: code, memory }, (n) => module.take(n), module.localBytes)
+      : [];
+  return new CpuExecutor(module, threads, {
     vocab,
     pageSize: page,
     pages,
@@ -57,15 +82,17 @@ class CpuExecutor implements Executor {
   readonly maxRows: number;
   readonly tier: string;
   #module: CpuModule | undefined;
+  readonly #threads: readonly Thread[];
 
-  constructor(module: CpuModule, sizes: Sizes) {
+  constructor(module: CpuModule, threads: readonly Thread[], sizes: Sizes) {
     this.#module = module;
+    this.#threads = threads;
     this.vocab = sizes.vocab;
     this.pageSize = sizes.pageSize;
     this.pages = sizes.pages;
     this.maxTokens = sizes.maxTokens;
     this.maxRows = sizes.maxRows;
-    this.tier = `cpu (${module.isa})`;
+    this.tier = `cpu (${module.isa}${threads.length ? `, ${threads.length} threads` : ""})`;
   }
 
   forward(rows: readonly StepRow[]): void {
@@ -81,12 +108,21 @@ class CpuExecutor implements Executor {
     return Promise.resolve(draws.map((draw) => this.#draw(module, draw)));
   }
 
+  hidden(row: number): Float32Array {
+    const module = this.#live();
+    const width = module.call("tr_cpu_width");
+    const address = module.room(4 * width);
+    module.call("tr_cpu_hidden", row, address, width);
+    return module.floats(address, width).slice();
+  }
+
   copyPage(from: number, to: number): void {
     this.#live().call("tr_cpu_copy_page", from, to);
   }
 
   free(): void {
     this.#module = undefined; // its memory goes with it
+    for (const thread of this.#threads) thread.terminate();
   }
 
   #draw(module: CpuModule, draw: Draw): TokenRecord {

@@ -36,11 +36,6 @@ export class Constraints {
     this.#epoch = core.epoch;
   }
 
-  /** V, as the grammar engine sees it. */
-  get size(): number {
-    return this.#compiler.vocab.size;
-  }
-
   /** The compiled grammar of a request. Throws `grammar_error`, `limit_exceeded`. */
   of(request: Generate, calls?: Calls): Compiled | undefined {
     const tag = this.#tag(request, calls);

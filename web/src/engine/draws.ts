@@ -11,9 +11,10 @@ import type { Sequence } from "./sequence.js";
 
 const MOST_FORCED = 64; // tokens of one forced run
 
-/** What a wanted row needs: a draw, tokens that the grammar leaves no choice of, or it failed. */
+/** What a wanted row needs: a draw, its state (of row `hidden`), tokens that the grammar leaves no choice of, or it failed. */
 export type Wanted =
   | { readonly draw: Draw }
+  | { readonly hidden: number }
   | { readonly forced: readonly number[] }
   | { readonly error: TreadleError };
 
@@ -41,6 +42,7 @@ export class Draws {
   }
 
   #one(seq: Sequence, row: number): Wanted {
+    if (seq.request.submit.embeds) return { hidden: row };
     const { sampling, matcher } = seq;
     const words = this.#rows.row(row);
     const masked = this.#fill(seq, row, words);

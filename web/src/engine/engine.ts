@@ -3,15 +3,18 @@ import type { Core } from "../core.js";
 import { throwIfAborted, TreadleError } from "../errors.js";
 import type { Bundle, Executor } from "../executor.js";
 import { LIMITS } from "../generated/limits.js";
-import { unpackVocab } from "../grammar/vocab.js";
+import { unpackVocab } from "../grammar/table.js";
 import { ChatTemplate } from "../text/template.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import type { BundleManifest, Generate, Message, ToolFormat } from "../types.js";
-import { Constraints, type Calls } from "./constraints.js";
-import { prepare, promptIds, type Intake } from "./intake.js";
+import type { BundleManifest, Delta, Generate, Message, ToolFormat } from "../types.js";
+import type { Calls } from "./constraints.js";
+import { Grammars, type LoadCore } from "./grammars.js";
+import { embedded, prepare, promptIds, type Intake } from "./intake.js";
 import { Loop, type Reopen } from "./loop.js";
 import type { RequestTimes } from "./stats.js";
 import { Stream } from "./stream.js";
+
+export type { LoadCore } from "./grammars.js";
 
 /** The texts and tables of a model, without its weights. */
 export interface Texts {
@@ -69,7 +72,7 @@ export class LocalEngine {
   readonly #notes: readonly string[];
 
   /** Takes the executor over: `close` frees it. */
-  constructor(core: Core, texts: Texts, executor: Executor, options: EngineOptions = {}) {
+  constructor(core: Core | LoadCore, texts: Texts, executor: Executor, options: EngineOptions = {}) {
     const { manifest } = texts;
     const { chat, limits, model } = manifest;
     const format = formatOf(chat);
@@ -93,12 +96,12 @@ export class LocalEngine {
           ? undefined
           : new ChatTemplate(texts.template, tokenizer.bosToken, tokenizer.eosToken),
       format,
-      constraints: new Constraints(core, texts.vocab, format),
+      grammars: new Grammars(core, texts.vocab, format),
       vocab: executor.vocab,
       context: Math.min(options.contextLength ?? limits.context, limits.context, room),
     };
-    if (this.#intake.constraints.size !== executor.vocab) {
-      const text = `covers ${this.#intake.constraints.size} ids, the model has ${executor.vocab}`;
+    if (packed.size !== executor.vocab) {
+      const text = `covers ${packed.size} ids, the model has ${executor.vocab}`;
       throw new TreadleError("model_format_error", text, { at: "vocab.bin", hint: "export it again" });
     }
     this.#loop = new Loop(executor, tokenizer, options.reopen);
@@ -121,8 +124,10 @@ export class LocalEngine {
     return `treadle-${this.manifest.model.graph?.slice(0, 12) ?? this.name}-${this.#loop.tier}`;
   }
 
-  /** Loads what conversations with tools need, where this is one; before `submit`. */
-  async callsFor({ tools, messages = [] }: Generate): Promise<Calls | undefined> {
+  /** Loads what a request with tools or with a constraint needs; before `submit`. Throws `network`. */
+  async ready(request: Generate): Promise<Calls | undefined> {
+    const { tools, messages = [] } = request;
+    await this.#intake.grammars.ready(request);
     const called = messages.some((turn) => turn.toolCalls?.length || turn.role === "tool");
     if (!tools.length && !called) return undefined;
     return (this.#intake.calls ??= await import("../text/calls.js"));
@@ -139,6 +144,33 @@ export class LocalEngine {
     const stream = new Stream(signal);
     const running = this.#loop.submit(submit, stream);
     return stream.bind(() => this.#loop.abort(running));
+  }
+
+  /**
+   * The hidden state of the last token of each text (or list of ids). Throws what `prepare` throws,
+   * `unsupported` where the tier gives none.
+   */
+  async embed(
+    texts: readonly (string | readonly number[])[],
+    signal?: AbortSignal,
+  ): Promise<{ state: Float32Array; promptTokens: number }[]> {
+    throwIfAborted(signal);
+    const streams: Stream[] = [];
+    try {
+      for (const prompt of texts) {
+        const stream = new Stream(signal);
+        const running = this.#loop.submit(embedded(this.#intake, prompt), stream);
+        streams.push(stream.bind(() => this.#loop.abort(running)));
+      }
+      return await Promise.all(
+        streams.map(async (stream) => {
+          const { value } = (await stream.next()) as { value: Delta };
+          return { state: value.state!, promptTokens: value.usage!.promptTokens };
+        }),
+      );
+    } finally {
+      for (const stream of streams) void stream.return();
+    }
   }
 
   /** Ids of a text as a prompt would be tokenised. */
@@ -176,7 +208,7 @@ export class LocalEngine {
   /** Ends what runs with `engine_dead` and frees the device. A second call does nothing. */
   close(): void {
     this.#loop.close(new TreadleError("engine_dead", "the engine was closed"));
-    this.#intake.constraints.dispose();
+    this.#intake.grammars.dispose();
   }
 }
 

@@ -2,8 +2,9 @@
 import { invalidRequest, TreadleError } from "../errors.js";
 import type { ChatTemplate } from "../text/template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import type { Generate, ToolFormat } from "../types.js";
-import type { Calls, Constraints } from "./constraints.js";
+import { DEFAULTS, type Generate, type ToolFormat } from "../types.js";
+import type { Calls } from "./constraints.js";
+import { isCalling, type Grammars } from "./grammars.js";
 import type { Submit } from "./sequence.js";
 
 export interface Intake {
@@ -11,13 +12,19 @@ export interface Intake {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate | undefined;
   readonly format: ToolFormat;
-  readonly constraints: Constraints;
+  readonly grammars: Grammars;
   /** There once a conversation with tools has asked for it. */
   calls?: Calls;
   readonly vocab: number;
   /** Most tokens of prompt and output together. */
   readonly context: number;
 }
+
+/** A request that asks for nothing. */
+const NOTHING: Generate = {
+  ...{ tools: [], toolChoice: "none", parallelToolCalls: true, constraint: undefined },
+  ...{ sampling: DEFAULTS, templateOptions: {} },
+};
 
 /** Throws `invalid_request`, `context_overflow`, `limit_exceeded`, `grammar_error`, `unsupported`. */
 export function prepare(intake: Intake, request: Generate): Submit {
@@ -26,37 +33,37 @@ export function prepare(intake: Intake, request: Generate): Submit {
   checkIds(sampling.stopTokenIds, "/stop_token_ids", intake.vocab);
   const ids = promptIds(intake, request);
   const { context } = intake;
-  const wanted = ids.length + (sampling.maxTokens ?? 1);
-  if (wanted > context) {
-    throw new TreadleError("context_overflow", `context is ${wanted}, the maximum is ${context}`, {
-      at: request.messages ? "/messages" : "/prompt",
-      hint: `the prompt has ${ids.length} tokens; shorten it or lower max_tokens`,
-      ...{ limit: "context", value: wanted, maximum: context },
-    });
-  }
+  checkContext(intake, ids.length + (sampling.maxTokens ?? 1), ids.length, request.messages ? "/messages" : "/prompt");
   const maxTokens = sampling.maxTokens ?? context - ids.length;
   if (sampling.minTokens > maxTokens) {
     throw invalidRequest("/min_tokens", `is ${sampling.minTokens}, more than max_tokens ${maxTokens}`);
   }
-  const calls = request.tools.length > 0 && request.toolChoice !== "none";
-  const seen = calls ? (intake.calls?.markers(intake.format) ?? []) : [];
+  const seen = isCalling(request) ? (intake.calls?.markers(intake.format) ?? []) : [];
   const shown = seen.flatMap((text) => intake.tokenizer.control(text) ?? []);
   return {
     ids,
     sampling: { ...sampling, maxTokens, seed: sampling.seed ?? freshSeed() },
-    grammar: intake.constraints.of(request, intake.calls),
+    grammar: intake.grammars.of(request, intake.calls),
     shown: new Set(shown),
   };
 }
 
+/** A request for the state of a prompt's last token. Throws `invalid_request`, `context_overflow`. */
+export function embedded(intake: Intake, prompt: string | readonly number[]): Submit {
+  const ids = promptIds(intake, { ...NOTHING, prompt }, "/input");
+  checkContext(intake, ids.length, ids.length, "/input");
+  const sampling = { ...DEFAULTS, maxTokens: 0, seed: 0n };
+  return { ids, sampling, grammar: undefined, shown: new Set(), embeds: true };
+}
+
 /** Token ids of the prompt, or of the messages as the chat template renders them. */
-export function promptIds(intake: Intake, request: Generate): readonly number[] {
+export function promptIds(intake: Intake, request: Generate, at = "/prompt"): readonly number[] {
   const { tokenizer } = intake;
   const { prompt } = request;
   if (request.messages) return tokenizer.encode(render(intake, request));
   const ids = typeof prompt === "string" ? tokenizer.encode(prompt, true) : (prompt ?? []);
-  if (typeof prompt !== "string") checkIds(ids, "/prompt", intake.vocab);
-  if (!ids.length) throw invalidRequest("/prompt", "is empty", "give at least one token");
+  if (typeof prompt !== "string") checkIds(ids, at, intake.vocab);
+  if (!ids.length) throw invalidRequest(at, "is empty", "give at least one token");
   return ids;
 }
 
@@ -80,6 +87,15 @@ function render(intake: Intake, request: Generate): string {
     tools = [];
   }
   return template.render(messages, tools, request.templateOptions);
+}
+
+function checkContext({ context }: Intake, wanted: number, prompt: number, at: string): void {
+  if (wanted <= context) return;
+  throw new TreadleError("context_overflow", `context is ${wanted}, the maximum is ${context}`, {
+    at,
+    hint: wanted > prompt ? `the prompt has ${prompt} tokens; shorten it or lower max_tokens` : "shorten the text",
+    ...{ limit: "context", value: wanted, maximum: context },
+  });
 }
 
 function checkIds(ids: Iterable<number>, at: string, vocab: number): void {

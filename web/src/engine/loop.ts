@@ -8,6 +8,7 @@ import { PagePool } from "../kv.js";
 import { Detokeniser, Writer } from "../text/stream.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { TokenLogprob } from "../types.js";
+import { Ahead } from "./ahead.js";
 import { breathe } from "./breathe.js";
 import { Draws, refused, takes, type Wanted } from "./draws.js";
 import { Scheduler, type Slice } from "./scheduler.js";
@@ -23,6 +24,7 @@ export class Loop {
   readonly #reopen: Reopen | undefined;
   readonly #ends: ReadonlySet<number>;
   readonly #requests = new Set<Request>();
+  readonly #ahead = new Ahead();
   #exe: Executor;
   #scheduler: Scheduler;
   #draws: Draws;
@@ -48,9 +50,10 @@ export class Loop {
     return this.#requests.size;
   }
 
-  /** Queues a request; its first delta comes later. Throws `engine_dead`. */
+  /** Queues a request; its first delta comes later. Throws `engine_dead`, `unsupported`. */
   submit(submit: Submit, sink: Sink): Request {
     if (this.#dead) throw this.#dead;
+    if (submit.embeds && !this.#exe.hidden) throw stateless(this.tier);
     const request = new Request(submit, sink);
     const ends = new Set([...this.#ends, ...submit.sampling.stopTokenIds]);
     for (const seq of request.sequences) {
@@ -112,35 +115,65 @@ export class Loop {
   async #step(plan: readonly Slice[]): Promise<void> {
     const drawing = plan.filter((slice) => slice.draws).map((slice) => slice.seq);
     let wanted: Wanted[];
-    let records: readonly TokenRecord[] = [];
+    let records: readonly (readonly TokenRecord[])[] = [[]];
+    const states: (Float32Array | undefined)[] = [];
+    const steps = this.#exe.decode ? this.#ahead.steps(plan, this.#scheduler) : 1;
     const start = performance.now();
     try {
-      const forward = this.#exe.forward(plan.map(rowOf));
+      const forward = steps > 1 ? undefined : this.#exe.forward(plan.map(rowOf));
       const filling = performance.now();
       wanted = this.#draws.of(drawing);
       this.stats.mask += performance.now() - filling;
       await forward;
       const draws = wanted.flatMap((row) => ("draw" in row ? [row.draw] : []));
-      if (draws.length) records = await this.#exe.sample(draws);
+      if (steps > 1) records = await this.#exe.decode!(plan.map(rowOf), draws, steps);
+      else if (draws.length) records = [await this.#exe.sample(draws)];
+      for (const row of wanted) if ("hidden" in row) states.push(await this.#exe.hidden?.(row.hidden));
     } catch (error) {
       await this.#failed(plan, TreadleError.from(error));
       return;
     }
     if (this.#dead) return;
-    this.stats.step(plan, performance.now() - start);
+    const ms = (performance.now() - start) / steps;
+    if (plan.every(({ count }) => count === 1)) this.#ahead.took(ms);
+    for (const drawn of records) {
+      this.stats.step(plan, ms);
+      this.#stepped(plan, drawing, wanted, drawn, states);
+    }
+  }
+
+  /** What one step has computed and drawn. */
+  #stepped(
+    plan: readonly Slice[],
+    drawing: readonly Sequence[],
+    wanted: readonly Wanted[],
+    records: readonly TokenRecord[],
+    states: readonly (Float32Array | undefined)[],
+  ): void {
     for (const { seq, count } of plan) {
+      if (seq.state === "done") continue; // it ended in a step that this one had not waited for
       seq.computed += count;
       this.#scheduler.publish(seq);
     }
-    let next = 0;
+    let [next, told] = [0, 0];
     for (const [i, row] of wanted.entries()) {
       const seq = drawing[i]!;
       const record = "draw" in row ? records[next++] : undefined;
-      if (seq.state === "done") continue; // another of its choices failed in this step
+      const state = "hidden" in row ? states[told++] : undefined;
+      if (seq.state === "done") continue; // also when another of its choices failed in this step
       if ("error" in row) this.#fail(seq.request, row.error);
       else if ("forced" in row) this.#advanceAll(seq, row.forced);
+      else if ("hidden" in row) this.#tell(seq, state);
       else this.#collect(seq, record ?? { token: NOT_FINITE });
     }
+  }
+
+  #tell(seq: Sequence, state: Float32Array | undefined): void {
+    if (!state) return this.#fail(seq.request, stateless(this.tier));
+    const usage = { promptTokens: seq.prompt, completionTokens: 0, cachedTokens: seq.cached ?? 0 };
+    seq.request.firstToken ||= performance.now();
+    seq.request.sink.delta({ index: 0, text: "", tokens: [], logprobs: [], finish: "stop", usage, state });
+    this.#finish(seq);
   }
 
   #collect(seq: Sequence, record: TokenRecord): void {
@@ -248,6 +281,11 @@ function schedulerOf(exe: Executor): Scheduler {
 function rowOf({ seq, start, count, draws }: Slice): StepRow {
   const tokens = Int32Array.from(seq.ids.slice(start, start + count));
   return { tokens, start, pages: Int32Array.from(seq.pages), wants: draws };
+}
+
+function stateless(tier: string): TreadleError {
+  const hint = 'open the model with tier "wasm"';
+  return new TreadleError("unsupported", `the tier ${tier} gives no hidden states`, { at: "tier", hint });
 }
 
 /** The error of a row whose token could not be drawn. */

@@ -53,6 +53,19 @@ export class Scheduler {
     return plan;
   }
 
+  /** Pages for more steps of a plan, taken from nobody: for how many there is room. */
+  extend(plan: readonly Slice[], steps: number): number {
+    const { size } = this.pool;
+    let room = steps;
+    for (const { seq, start } of plan) {
+      while (seq.pages.length * size < start + room && this.pool.available > this.#reserve) {
+        seq.pages.push(...this.pool.take(1));
+      }
+      room = Math.min(room, seq.pages.length * size - start);
+    }
+    return room;
+  }
+
   /** Offers the full pages of a sequence, whose KV is written, to the prefix cache. */
   publish(seq: Sequence): void {
     const { size } = this.pool;

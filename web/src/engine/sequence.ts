@@ -13,6 +13,8 @@ export interface Submit {
   readonly grammar: Compiled | undefined;
   /** Control tokens that are part of the text. */
   readonly shown: ReadonlySet<number>;
+  /** The hidden state of the last token is all that is wanted: nothing is drawn. */
+  readonly embeds?: boolean;
 }
 
 /** Where a request's output goes. Neither call may throw. */

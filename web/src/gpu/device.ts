@@ -11,16 +11,27 @@ export interface Device {
 }
 
 /** What of the adapter's own limits is asked for: a model needs large buffers and bindings. */
-const RAISED = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+const RAISED = [
+  "maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize",
+] as const; // prettier-ignore
+
+/** Tiers of WebGPU and the features that each needs. */
+export const GPU_TIERS = {
+  t2: ["shader-f16", "subgroups"],
+  t1: ["shader-f16"],
+  t0: [],
+} as const satisfies Record<string, readonly string[]>;
+export type GpuTier = keyof typeof GPU_TIERS;
 
 /**
- * A device of the default adapter, or of `gpu`, with as large buffers as it has.
+ * A device of the default adapter, or of `gpu`, for a tier, with as large buffers as it has.
  * Throws `no_device` saying what is missing.
  */
 export async function openDevice(
   gpu: GPU | undefined = globalThis.navigator?.gpu,
-  features: readonly GPUFeatureName[] = [],
+  tier: GpuTier = "t0",
 ): Promise<Device> {
+  const features = GPU_TIERS[tier] as readonly GPUFeatureName[];
   if (!gpu) throw missing("this browser has no WebGPU");
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw missing("WebGPU has no adapter here");

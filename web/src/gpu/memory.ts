@@ -4,6 +4,7 @@ import type { Sizes } from "../expr.js";
 import type { Weight } from "../manifest.js";
 import type { Plan, WeightPart } from "../plan.js";
 import { allocating } from "./device.js";
+import { blocksOf, Planes, type PlanePart } from "./planes.js";
 
 export type Buffers = ReadonlyMap<string, GPUBuffer>;
 
@@ -39,6 +40,8 @@ interface Move {
   readonly buffer: string;
   readonly to: number;
   readonly widen: WeightPart["widen"];
+  /** Set: `to` is a byte of this part, whose blocks are taken apart. */
+  readonly plane?: PlanePart | undefined;
 }
 
 /**
@@ -56,21 +59,29 @@ export async function upload(
 ): Promise<void> {
   const moves = movesOf(plan, tensors);
   let total = 0;
-  for (const list of moves.values()) for (const move of list) total += move.length;
+  for (const list of moves.values()) for (const move of list) total += bytesOf(move);
   let loaded = 0;
+  const planes = new Planes((buffer, to, bytes) => write(gpu.queue, buffers.get(buffer)!, to, bytes));
   for (const shard of [...moves.keys()].sort((a, b) => a - b)) {
     throwIfAborted(signal);
     const bytes = await shards(shard);
-    for (const { from, length, buffer, to, widen } of moves.get(shard)!) {
+    for (const move of moves.get(shard)!) {
+      const { from, length, buffer, to, widen, plane } = move;
       if (from + length > bytes.length) throw cut(shard);
-      if (to % 4) throw new TreadleError("model_format_error", "a piece begins inside a word", { at: `shard ${shard}` });
+      if (!plane && to % 4) throw new TreadleError("model_format_error", "a piece begins inside a word", { at: `shard ${shard}` });
       const part = bytes.subarray(from, from + length);
-      write(gpu.queue, buffers.get(buffer)!, to, widen ? widened(part, widen) : part);
-      loaded += length;
+      if (plane) planes.add(buffer, plane, to, part);
+      else write(gpu.queue, buffers.get(buffer)!, to, widen ? widened(part, widen) : part);
+      loaded += bytesOf(move);
     }
     progress(loaded, total);
     await gpu.queue.onSubmittedWorkDone(); // no more than a shard waits in staging memory
   }
+}
+
+/** What a copy adds to the progress: factors are told with their quants. */
+function bytesOf({ length, plane }: Move): number {
+  return plane?.kind === "scales" ? 0 : length;
 }
 
 /** Queue writes take whole words: a tail, which only the last piece of a matrix has, is padded. */
@@ -86,8 +97,11 @@ function write(queue: GPUQueue, buffer: GPUBuffer, to: number, bytes: Uint8Array
 /** Shard -> copies. Rows of a tensor are a range of its bytes; its pieces may end in mid-row. */
 function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, Move[]> {
   const moves = new Map<number, Move[]>();
-  for (const [buffer, { weights }] of plan.buffers) {
-    for (const part of weights) {
+  for (const [buffer, { weights, plane: kind }] of plan.buffers) {
+    const blocks = kind ? weights.map((part) => planeBlocks(part, tensors)) : [];
+    const total = blocks.reduce((sum, count) => sum + count, 0);
+    let base = 0;
+    for (const [i, part] of weights.entries()) {
       const tensor = tensors.get(part.tensor);
       if (!tensor) throw new TreadleError("model_format_error", "has no such tensor", { at: part.tensor });
       const size = tensor.pieces.reduce((sum, piece) => sum + piece[2], 0);
@@ -97,14 +111,16 @@ function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, 
       if (!Number.isInteger(row) || last > size) {
         throw new TreadleError("model_format_error", "its rows do not fit its bytes", { at: part.tensor });
       }
+      const plane = kind ? { kind, format: tensor.format, base, total } : undefined;
+      base += blocks[i] ?? 0;
       let at = 0;
       for (const [shard, offset, length] of tensor.pieces) {
         const begin = Math.max(first, at);
         const end = Math.min(last, at + length);
         if (begin < end) {
-          const to = part.offset + (begin - first) * (part.widen ? 2 : 1);
+          const to = (plane ? 0 : part.offset) + (begin - first) * (part.widen ? 2 : 1);
           const list = moves.get(shard) ?? [];
-          list.push({ from: offset + begin - at, length: end - begin, buffer, to, widen: part.widen });
+          list.push({ from: offset + begin - at, length: end - begin, buffer, to, widen: part.widen, plane });
           moves.set(shard, list);
         }
         at += length;
@@ -112,6 +128,11 @@ function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, 
     }
   }
   return moves;
+}
+
+function planeBlocks(part: WeightPart, tensors: ReadonlyMap<string, Weight>): number {
+  const tensor = tensors.get(part.tensor);
+  return tensor ? blocksOf(tensor.format, part.rows * tensor.cols) : 0;
 }
 
 /** Halves as float32. */

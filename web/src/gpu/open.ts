@@ -3,32 +3,38 @@ import { throwIfAborted, TreadleError } from "../errors.js";
 import type { Bundle, Executor, ExecutorOptions, Progress } from "../executor.js";
 import { parsePlan } from "../manifest.js";
 import { readPlan } from "../plan.js";
-import { openDevice, type Device } from "./device.js";
+import { openDevice, type Device, type GpuTier } from "./device.js";
 import { GpuExecutor, type Capacity } from "./run.js";
 
 const ROWS = 8;
 const KV_SHARE = 256; // MiB of KV pages by default
 
 /**
- * Opens tier `t0` of a bundle on a device, or on the default one. Throws `no_device`,
- * `out_of_memory`, `shader_failed`, `model_format_error`, `cancelled`, and what the bundle throws.
+ * Opens a WebGPU tier of a bundle on a device that has its features, or on the default one. Throws
+ * `no_device`, `out_of_memory`, `shader_failed`, `model_format_error`, `cancelled`, and what the
+ * bundle throws.
  */
-export async function openGpu(bundle: Bundle, options: ExecutorOptions, device?: Device): Promise<Executor> {
+export async function openGpu(
+  bundle: Bundle,
+  options: ExecutorOptions,
+  device?: Device,
+  tier: GpuTier = "t0",
+): Promise<Executor> {
   const { signal, onProgress } = options;
   throwIfAborted(signal);
   const weights = parsePlan(await bundle.read("plan.json", signal), bundle.manifest);
-  const record = weights.tiers["t0"];
+  const record = weights.tiers[tier];
   if (!record) {
-    const hint = "export it again with --tiers t0,cpu";
-    throw new TreadleError("no_device", "the bundle has no WebGPU tier", { at: "plan.json", hint });
+    const hint = `export it again with --tiers ${tier},cpu`;
+    throw new TreadleError("no_device", `the bundle has no tier ${tier}`, { at: "plan.json", hint });
   }
-  const held = device ?? (await openDevice());
-  const kernels = new TextDecoder().decode(await bundle.read("kernels.t0.wgsl", signal));
+  const held = device ?? (await openDevice(undefined, tier));
+  const kernels = new TextDecoder().decode(await bundle.read(`kernels.${tier}.wgsl`, signal));
   const read = readPlan(record, kernels);
   const capacity = capacityOf(bundle, options, held, read.page, pageBytes(read));
   const report = (phase: Progress["phase"]) => (loaded: number, total: number) =>
     onProgress?.({ phase, loaded, total });
-  return GpuExecutor.open(held, read, weights.weights, "t0", capacity, {
+  return GpuExecutor.open(held, read, weights.weights, tier, capacity, {
     shards: (index) => {
       const path = weights.shards[index];
       if (path === undefined) throw new TreadleError("model_format_error", `has no shard ${index}`, { at: "plan.json" });

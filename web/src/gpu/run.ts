@@ -113,6 +113,30 @@ export class GpuExecutor implements Executor {
   }
 
   async sample(draws: readonly Draw[]): Promise<readonly TokenRecord[]> {
+    return this.#drawn(draws);
+  }
+
+  async decode(
+    rows: readonly StepRow[],
+    draws: readonly Draw[],
+    steps: number,
+  ): Promise<readonly (readonly TokenRecord[])[]> {
+    const fits = rows.length === draws.length && draws.every(({ row, mask }, i) => row === i && !mask);
+    if (!fits || steps > DEPTH || rows.some(({ tokens, wants }) => tokens.length !== 1 || !wants)) {
+      throw new TreadleError("treadle_error", "rows and draws do not go together", { at: "decode" });
+    }
+    this.#masked = false;
+    const records: Promise<readonly TokenRecord[]>[] = [];
+    for (let k = 0; k < steps; k += 1) {
+      const next = (row: StepRow, i: number) => ({ ...row, tokens: Int32Array.of(-1 - i), start: row.start + k });
+      this.forward(k ? rows.map(next) : rows);
+      records.push(this.#drawn(draws.map((draw) => ({ ...draw, index: draw.index + k }))));
+    }
+    return Promise.all(records);
+  }
+
+  /** Submits the step at hand with its draws; resolves when they are read. */
+  async #drawn(draws: readonly Draw[]): Promise<readonly TokenRecord[]> {
     this.#alive();
     if (!draws.length) return [];
     if (draws.length > this.maxRows || draws.some((draw) => draw.row >= this.#wanted)) {

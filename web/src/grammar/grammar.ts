@@ -153,14 +153,14 @@ export class Grammar extends Owned {
 
   /**
    * EBNF that parses back to the same language, with the root rule `root`. JSON values have no such
-   * text: a grammar with some is only named.
+   * text: a grammar with some is only named, and so is every one where core-json.wasm runs.
    */
   override toString(): string {
     const { core, handle } = this;
     try {
       return core.text((at, n) => core.call("tr_grammar_ebnf", handle, at, n));
     } catch (error) {
-      if (error instanceof TreadleError && error.code === "grammar_error") {
+      if (error instanceof TreadleError && /^(grammar_error|unsupported)$/.test(error.code)) {
         return `Grammar(${this.kind})`;
       }
       throw error;

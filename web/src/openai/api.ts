@@ -7,6 +7,7 @@ import type { ChatBody, CompletionBody } from "./bodies.js";
 import { chatChunks, startChat, wholeChat, type ChatChunk, type ChatCompletion } from "./chat.js";
 import type { Completion } from "./completions.js";
 import { messageOf } from "./convert.js";
+import type { EmbeddingAnswer, EmbeddingBody } from "./embeddings.js";
 import type { Fetch } from "./fetch.js";
 import { chatBody } from "./validate.js";
 
@@ -38,6 +39,9 @@ export interface Api {
     create(body: CompletionBody & Streamed, options?: CallOptions): Promise<AsyncIterable<Completion>>;
     create(body: CompletionBody & Whole, options?: CallOptions): Promise<Completion>;
   };
+  readonly embeddings: {
+    create(body: EmbeddingBody, options?: CallOptions): Promise<EmbeddingAnswer>;
+  };
   readonly models: {
     list(): Promise<{ object: "list"; data: ModelRecord[] }>;
     retrieve(id: string): Promise<ModelRecord>;
@@ -56,6 +60,7 @@ export interface Api {
 export type Method =
   | "chat"
   | "completions"
+  | "embeddings"
   | "models"
   | "model"
   | "tokenize"
@@ -74,6 +79,7 @@ export function apiOver(invoke: Invoke): Api {
   const api = {
     chat: { completions: { create: create("chat") } },
     completions: { create: create("completions") },
+    embeddings: { create: create("embeddings") },
     models: {
       list: () => invoke("models", null),
       retrieve: (id: string) => invoke("model", id),
@@ -102,12 +108,14 @@ export function invokeOn(engine: LocalEngine): Invoke {
       }
       case "completions": {
         const { completionChunks, startCompletion, wholeCompletion } = await import("./completions.js");
-        const started = startCompletion(engine, argument, signal);
+        const started = await startCompletion(engine, argument, signal);
         const [stream] = started.streams;
         return started.body.stream
           ? leaving(completionChunks(started), async () => stream?.return())
           : wholeCompletion(started);
       }
+      case "embeddings":
+        return (await import("./embeddings.js")).embed(engine, argument, signal);
       case "models":
         return { object: "list", data: [modelRecord(engine)] };
       case "model":

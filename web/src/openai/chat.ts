@@ -59,7 +59,7 @@ export async function startChat(engine: LocalEngine, given: unknown, signal?: Ab
   checkModel(body.model, engine.name);
   const wanted = chatRequest(body);
   const tools = wanted.tools.length && wanted.toolChoice !== "none" ? wanted.tools : undefined;
-  const calls = await engine.callsFor(wanted);
+  const calls = await engine.ready(wanted);
   const reader = () => tools && calls && new calls.CallReader(engine.format, tools);
   const choices = Array.from({ length: wanted.sampling.n }, () => new Choice(reader()));
   return { engine, body, wanted, choices, stream: engine.submit(wanted, signal) };

@@ -35,13 +35,18 @@ export interface StartedCompletion {
 type Reason = "stop" | "length" | null;
 
 /** What is wrong with the request is thrown here. */
-export function startCompletion(engine: LocalEngine, given: unknown, signal?: AbortSignal): StartedCompletion {
+export async function startCompletion(
+  engine: LocalEngine,
+  given: unknown,
+  signal?: AbortSignal,
+): Promise<StartedCompletion> {
   const body = completionBody(given);
   checkModel(body.model, engine.name);
   const wanted = completionRequests(body);
   if (body.stream && wanted.length > 1) {
     throw invalidRequest("/prompt", "a stream answers one prompt", "send one prompt a request");
   }
+  for (const one of wanted) await engine.ready(one);
   const streams: Stream[] = [];
   try {
     for (const one of wanted) streams.push(engine.submit(one, signal));

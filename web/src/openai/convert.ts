@@ -47,7 +47,7 @@ export function completionRequests(body: CompletionBody): Generate[] {
     sampling: { ...samplingOf(body), logprobs: body.logprobs ?? -1 },
     templateOptions: {},
   } as const;
-  return promptsOf(body.prompt).map((prompt) => ({ ...shared, prompt }));
+  return promptsOf(body.prompt, "/prompt").map((prompt) => ({ ...shared, prompt }));
 }
 
 /** Throws `not_found` when a request names a model that is not here. */
@@ -117,16 +117,16 @@ function tokenId(text: string): number {
 }
 
 /** One text or id list a prompt; a list of integers is one prompt. */
-function promptsOf(prompt: CompletionBody["prompt"]): (string | number[])[] {
+export function promptsOf(prompt: CompletionBody["prompt"], at: string): (string | number[])[] {
   if (typeof prompt === "string") return [prompt];
-  if (prompt.every((entry) => typeof entry === "number")) return [idsOf(prompt, "/prompt")];
+  if (prompt.every((entry) => typeof entry === "number")) return [idsOf(prompt, at)];
   if (prompt.length > MOST_PROMPTS) {
-    throw invalidRequest("/prompt", `${prompt.length} prompts, at most ${MOST_PROMPTS}`);
+    throw invalidRequest(at, `has ${prompt.length} texts, at most ${MOST_PROMPTS}`);
   }
   return prompt.map((entry, index) => {
     if (typeof entry === "string") return entry;
-    if (Array.isArray(entry)) return idsOf(entry, `/prompt/${index}`);
-    throw invalidRequest(`/prompt/${index}`, "expected a text or a list of token ids");
+    if (Array.isArray(entry)) return idsOf(entry, `${at}/${index}`);
+    throw invalidRequest(`${at}/${index}`, "expected a text or a list of token ids");
   });
 }
 

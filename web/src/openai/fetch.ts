@@ -35,10 +35,10 @@ export function fetchOf(api: Api): Fetch {
 async function answer(api: Api, request: Request): Promise<Response> {
   const { pathname } = new URL(request.url);
   const path = /\/v1\/(.*?)\/?$/.exec(pathname)?.[1] ?? "";
-  const wanted = path === "chat/completions" || path === "completions" ? "POST" : "GET";
+  const wanted = ["chat/completions", "completions", "embeddings"].includes(path) ? "POST" : "GET";
   const isModel = path === "models" || path.startsWith("models/");
   if (wanted === "GET" && !isModel) {
-    const hint = "see /v1/models, /v1/chat/completions";
+    const hint = "see /v1/models, /v1/chat/completions, /v1/embeddings";
     throw new TreadleError("not_found", "no such route", { hint });
   }
   if (request.method !== wanted) {
@@ -49,6 +49,7 @@ async function answer(api: Api, request: Request): Promise<Response> {
   if (isModel) return json(await api.models.retrieve(decodeURIComponent(path.slice(7))));
   const body = await readBody(request);
   const { signal } = request;
+  if (path === "embeddings") return json(await api.embeddings.create(body as never, { signal }));
   const made =
     path === "completions"
       ? await api.completions.create(body as never, { signal })

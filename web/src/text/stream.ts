@@ -1,6 +1,6 @@
 /** The tokens of one choice to text: never half a character, never what may become a stop string. */
 import type { FinishReason, Sampling } from "../types.js";
-import { TokenKind } from "../grammar/vocab.js";
+import { TokenKind } from "../grammar/table.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /** Ids to text. Control tokens spell nothing, except those in `shown`. */

@@ -2,7 +2,7 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { invalidRequest, limitExceeded, TreadleError } from "../errors.js";
 import { LIMITS } from "../generated/limits.js";
-import { TokenKind, type TokenTable } from "../grammar/vocab.js";
+import { TokenKind, type TokenTable } from "../grammar/table.js";
 
 export interface TokenizerFiles {
   /** The text of tokenizer.json. */
