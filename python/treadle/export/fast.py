@@ -7,7 +7,7 @@ the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,13 +59,12 @@ def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArra
 def project(
     op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
     cap: float = 0.0, dialect: str = "naga", heads: tuple[int, int] | None = None,
-    wg: int = WG, turn: int | None = None, depth: int | None = None,
+    form: Form | None = None,
 ) -> Kernel:  # fmt: skip
     """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
 
     heads: (H, d) where the input is what `attention_step` here writes, shares of the keys to be
-    combined. wg: threads; turn: workgroups of the grid, each takes rows until none is left; depth:
-    blocks of four rows that a lane has under way.
+    combined.
     """
     bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"), heads is not None)
     if op == "linear_add":
@@ -77,7 +76,7 @@ def project(
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
     bindings.append(Binding("out", "f32", write=True))
-    consts = _consts(rows, columns, eps, wg, turn or grid(rows, wg), depth)
+    consts = _consts(rows, columns, eps, form or form_of(rows, columns))
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
         consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "HEADS": heads[0], "HEAD": heads[1]}
@@ -86,12 +85,12 @@ def project(
 
 def gate_up_glu(
     format: str, rows: int, columns: int, *, act: str, eps: float | None = None,
-    dialect: str = "naga", wg: int = WG, turn: int | None = None, depth: int | None = None,
+    dialect: str = "naga", form: Form | None = None,
 ) -> Kernel:  # fmt: skip
     """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
     bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
     flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
-    consts = _consts(rows, columns, eps, wg, turn or grid(2 * rows, wg), depth)
+    consts = _consts(rows, columns, eps, form or form_of(2 * rows, columns))
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
@@ -122,21 +121,31 @@ def splits() -> str:
     return f"min({SPLITS}, ceil(L, {SHARE}))"
 
 
-MOST = 1024
-"""Workgroups of a projection; beyond them each takes further rows, with what it has staged."""
+class Form(NamedTuple):
+    """How a projection is spread: threads of a workgroup; workgroups, each of which takes rows
+    until none is left; and blocks of four rows that a lane has under way."""
+
+    wg: int
+    groups: int
+    depth: int
 
 
-def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
-    """Workgroups that take four rows a subgroup in one turn, at most MOST."""
-    return min(-(-rows // (wg // subgroup * 4)), MOST)
-
-
-def under_way(columns: int, subgroup: int = 32) -> int:
-    """Blocks of four rows a lane asks for at once: a whole row's where they are few."""
-    return min(max(1, columns // (32 * subgroup)), DEPTH)
-
-
+MOST = 264
+"""Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
 DEPTH = 4
+SUBGROUP = 32
+"""Lanes that forms are chosen for; other numbers work."""
+TRIED: dict[tuple[int, int], Form] = {}
+"""Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
+
+
+def form_of(rows: int, columns: int) -> Form:
+    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both."""
+    if (rows, columns) in TRIED:
+        return TRIED[rows, columns]
+    groups = -(-rows // (WG // SUBGROUP * 4))
+    depth = min(max(1, columns // (32 * SUBGROUP)), DEPTH)
+    return Form(WG, min(groups, MOST), depth)
 
 
 def _flags(format: str) -> set[str]:
@@ -151,12 +160,10 @@ def _operands(norm: bool, shares: bool = False) -> list[Binding]:
     return [*bindings, Binding("w", "vec4<u32>"), Binding("scales", "u32")]
 
 
-def _consts(
-    rows: int, columns: int, eps: float | None, wg: int, turn: int, depth: int | None
-) -> dict[str, int | float]:
+def _consts(rows: int, columns: int, eps: float | None, form: Form) -> dict[str, int | float]:
     consts: dict[str, int | float] = {
-        "WG": wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
-        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": turn, "DEPTH": depth or under_way(columns),
+        "WG": form.wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
+        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": form.groups, "DEPTH": form.depth,
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
 

@@ -2,9 +2,9 @@
 
 A text knows names only. The header prints what they mean for one kernel: storage buffers, the
 uniform block of run-time sizes, constants, and how weight rows are unpacked. Five directives, each
-on its own line: `//#if NAME`, `//#else`, `//#end`, `//#use LIB` (once a module), and `//#for I NAME`,
-which repeats the lines up to its `//#end` as often as the integer NAME says, with 0, 1 ... for each
-`#I` in them: variables by number stay in registers where arrays may not.
+on its own line: `//#if NAME`, `//#else`, `//#end`, `//#use LIB` (once a module), `//#for I NAME`,
+which repeats the lines up to its `//#end` as often as the integer NAME says, with 0, 1 ... for
+each `#I` in them: variables by number stay in registers where arrays may not.
 """
 
 from __future__ import annotations
