@@ -1,16 +1,18 @@
 // attention_step of one token on tier T2: a workgroup does GROUP query heads of one KV head over one
-// of grid.z shares of the keys; who reads `out` combines the shares. Eight lanes read a key, 16 bytes
-// each at a time; values likewise, HEAD / 8 lanes one. In `out`, two float16 a word: SPLITS times
-// all heads' vectors, each divided by its mass; then, as float32, maximum and mass of each.
+// of grid.z shares of the keys, SPAN at a time; who reads `out` combines the shares. Eight lanes read
+// a key, 16 bytes each at a time; values likewise, HEAD / 8 lanes one. Keys and values of a span are
+// asked for before anything else is done, those of the next one as soon as theirs are used. In `out`,
+// two float16 a word: SPLITS times all heads' vectors, each divided by its mass; then, as float32,
+// maximum and mass of each.
 
 const VECTORS: u32 = HEAD / 8u;     // vec4<u32> of a head's vector
-const EACH: u32 = VECTORS / 8u;     // of them a lane, for a key
 const KEYS: u32 = WG / 8u;          // keys at a time
 const SLOTS: u32 = WG / VECTORS;    // values at a time
+const HALF: u32 = SLOTS / 2u;
 
-var<workgroup> heads: array<f32, (GROUP + 1u) * HEAD>; // queries, then the key
-var<workgroup> value: array<f32, HEAD>;
+var<workgroup> heads: array<f32, (GROUP + 2u) * HEAD>; // queries, the key, the value
 var<workgroup> factors: array<f32, GROUP + 1u>;
+var<workgroup> turns: array<vec2<f32>, ROTARY>;
 var<workgroup> queries: array<vec4<f32>, GROUP * HEAD / 4u>;
 var<workgroup> own_key: array<vec4<u32>, VECTORS>;
 var<workgroup> own_value: array<vec4<u32>, VECTORS>;
@@ -18,7 +20,7 @@ var<workgroup> scores: array<f32, GROUP * SPAN>;
 var<workgroup> top: array<f32, GROUP>;
 var<workgroup> mass: array<f32, GROUP>;
 var<workgroup> shrink: array<f32, GROUP>;
-var<workgroup> mixed: array<vec4<f32>, SLOTS * GROUP * HEAD / 8u>; // half of the slots' sums
+var<workgroup> mixed: array<vec4<f32>, HALF * GROUP * HEAD / 4u>;
 //#use heads
 
 fn vector_of(s: u32, position: u32, which: u32, kv_head: u32) -> u32 {
@@ -36,27 +38,29 @@ fn capped(v: f32) -> f32 {
 //#end
 }
 
-/// Element i of the key or value as the page holds it.
-fn packed(at: u32, is_key: bool) -> vec4<u32> {
-  var v = array<vec2<f32>, 4>();
-  for (var i = 0u; i < 4u; i++) {
-    let e = 8u * at + 2u * i;
-    if (is_key) {
-      v[i] = vec2<f32>(heads[GROUP * HEAD + e], heads[GROUP * HEAD + e + 1u]);
-    } else {
-      v[i] = vec2<f32>(value[e], value[e + 1u]);
-    }
-  }
-  return vec4<u32>(pack2x16float(v[0]), pack2x16float(v[1]), pack2x16float(v[2]), pack2x16float(v[3]));
+/// Elements 8 i to 8 i + 7 of the key (0) or value (1) as a page holds them.
+fn packed(which: u32, i: u32) -> vec4<u32> {
+  let at = (GROUP + which) * HEAD + 8u * i;
+  return vec4<u32>(pack2x16float(vec2<f32>(heads[at], heads[at + 1u])),
+                   pack2x16float(vec2<f32>(heads[at + 2u], heads[at + 3u])),
+                   pack2x16float(vec2<f32>(heads[at + 4u], heads[at + 5u])),
+                   pack2x16float(vec2<f32>(heads[at + 6u], heads[at + 7u])));
+}
+
+/// Word of q, k, v that element i of `heads` comes from.
+fn source(start: u32, query: u32, kv_head: u32, i: u32) -> u32 {
+  let key = (HEADS + kv_head) * HEAD + i - GROUP * HEAD;
+  let value = (HEADS + KV_HEADS + kv_head) * HEAD + i - (GROUP + 1u) * HEAD;
+  return start + select(select(query * HEAD + i, key, i >= GROUP * HEAD), value, i >= (GROUP + 1u) * HEAD);
 }
 
 /// Queries and the new key and value, normed and turned; the first share writes them to the page.
-fn begin(s: u32, query: u32, kv_head: u32, writes: bool, local: u32) {
-  let start = s * (HEADS + 2u * KV_HEADS) * HEAD;
-  for (var i = local; i < GROUP * HEAD; i += WG) { heads[i] = qkv[start + query * HEAD + i]; }
-  for (var i = local; i < HEAD; i += WG) {
-    heads[GROUP * HEAD + i] = qkv[start + (HEADS + kv_head) * HEAD + i];
-    value[i] = qkv[start + (HEADS + KV_HEADS + kv_head) * HEAD + i];
+fn begin(s: u32, kv_head: u32, writes: bool, local: u32) {
+  let position = f32(bitcast<i32>(batch[run.pos + s]));
+  for (var j = local; j < ROTARY; j += WG) { turns[j] = cos_sin(position * freq[j]) * MSCALE; }
+  for (var h = local; h < GROUP; h += WG) {
+    top[h] = -3.0e38;
+    mass[h] = 0.0;
   }
   workgroupBarrier();
 //#if q_norm
@@ -64,18 +68,30 @@ fn begin(s: u32, query: u32, kv_head: u32, writes: bool, local: u32) {
 //#end
 //#if k_norm
   if (local == WG - 1u) { factors[GROUP] = head_scale(GROUP * HEAD, EPS); }
-//#end
   workgroupBarrier();
+//#else
+//#if q_norm
+  workgroupBarrier();
+//#end
+//#end
 //#if q_norm
   for (var i = local; i < GROUP * HEAD; i += WG) { heads[i] *= factors[i / HEAD] * q_norm[i % HEAD]; }
 //#end
 //#if k_norm
   for (var i = local; i < HEAD; i += WG) { heads[GROUP * HEAD + i] *= factors[GROUP] * k_norm[i]; }
-//#end
   workgroupBarrier();
-  let position = f32(bitcast<i32>(batch[run.pos + s]));
+//#else
+//#if q_norm
+  workgroupBarrier();
+//#end
+//#end
   for (var i = local; i < (GROUP + 1u) * ROTARY; i += WG) {
-    turn_pair((i / ROTARY) * HEAD, i % ROTARY, position);
+    let at = (i / ROTARY) * HEAD + i % ROTARY;
+    let t = turns[i % ROTARY];
+    let a = heads[at];
+    let b = heads[at + ROTARY];
+    heads[at] = a * t.x - b * t.y;
+    heads[at + ROTARY] = b * t.x + a * t.y;
   }
   workgroupBarrier();
   for (var i = local; i < GROUP * HEAD / 4u; i += WG) {
@@ -84,44 +100,13 @@ fn begin(s: u32, query: u32, kv_head: u32, writes: bool, local: u32) {
   let slot = batch[run.slots + s];
   for (var i = local; i < 2u * VECTORS; i += WG) {
     let which = i / VECTORS;
-    let v = packed(i % VECTORS, which == 0u);
+    let v = packed(which, i % VECTORS);
     if (which == 0u) {
       own_key[i] = v;
     } else {
       own_value[i - VECTORS] = v;
     }
     if (writes) { kv[kv_word(slot / PAGE, slot % PAGE, which, kv_head) / 4u + i % VECTORS] = v; }
-  }
-  for (var h = local; h < GROUP; h += WG) {
-    top[h] = -3.0e38;
-    mass[h] = 0.0;
-  }
-  workgroupBarrier();
-}
-
-/// Scores of keys base .. base + count - 1.
-fn score(s: u32, kv_head: u32, base: u32, count: u32, last: u32, local: u32) {
-  let piece = local % 8u;
-  for (var begun = 0u; begun < count; begun += KEYS) {
-    let j = begun + local / 8u;
-    let position = base + min(j, count - 1u);
-    let at = vector_of(s, position, 0u, kv_head);
-    var k = array<vec4<u32>, EACH>();
-    for (var e = 0u; e < EACH; e++) { k[e] = kv[at + piece + 8u * e]; }
-    if (position == last) {
-      for (var e = 0u; e < EACH; e++) { k[e] = own_key[piece + 8u * e]; }
-    }
-    for (var h = 0u; h < GROUP; h++) {
-      var sum = 0.0;
-      for (var e = 0u; e < EACH; e++) {
-        let i = h * HEAD / 4u + 2u * (piece + 8u * e);
-        sum += dot(first_four(k[e]), queries[i]) + dot(last_four(k[e]), queries[i + 1u]);
-      }
-      sum += subgroupShuffleXor(sum, 1u);
-      sum += subgroupShuffleXor(sum, 2u);
-      sum += subgroupShuffleXor(sum, 4u);
-      if (piece == 0u && j < count) { scores[h * SPAN + j] = capped(sum); }
-    }
   }
   workgroupBarrier();
 }
@@ -159,7 +144,10 @@ fn main(
   let s = group.y;
   let query = group.x * GROUP;
   let kv_head = query / (HEADS / KV_HEADS);
-  begin(s, query, kv_head, group.z == 0u && query % (HEADS / KV_HEADS) == 0u, local);
+  let start = s * (HEADS + 2u * KV_HEADS) * HEAD;
+//#for i TAKES
+  let e#i = qkv[source(start, query, kv_head, min(local + #iu * WG, (GROUP + 2u) * HEAD - 1u))];
+//#end
   let length = batch[run.lens + s];
 //#if WINDOW
   let oldest = max(length, WINDOW) - WINDOW;
@@ -169,51 +157,110 @@ fn main(
   let share = (length - oldest + grid.z - 1u) / grid.z;
   let first = min(oldest + group.z * share, length);
   let end = min(first + share, length);
+  let newest = length - 1u;
+  let key = local / 8u;
+  let part = local % 8u;
   let slot = local / VECTORS;
   let piece = local % VECTORS;
-  var sums = array<vec4<f32>, 2u * GROUP>();
+//#for j ROUNDS
+  let at#j = vector_of(s, min(first + key + #ju * KEYS, newest), 0u, kv_head) + part;
+//#for e EACH
+  var k#j_#e = kv[at#j + 8u * #eu];
+//#end
+//#end
+//#for j TURNS
+  var v#j = kv[vector_of(s, min(first + slot + #ju * SLOTS, newest), 1u, kv_head) + piece];
+//#end
+//#for i TAKES
+  if (local + #iu * WG < (GROUP + 2u) * HEAD) { heads[local + #iu * WG] = e#i; }
+//#end
+  begin(s, kv_head, group.z == 0u && query % (HEADS / KV_HEADS) == 0u, local);
+//#for h GROUP
+  var a#h = vec4<f32>();
+  var b#h = vec4<f32>();
+//#end
   for (var base = first; base < end; base += SPAN) {
     let count = min(SPAN, end - base);
-    score(s, kv_head, base, count, length - 1u, local);
-    soften(count, own, lanes, subgroup, groups);
-    for (var i = 0u; i < 2u * GROUP; i++) { sums[i] *= shrink[i / 2u]; }
-    for (var j = slot; j < count; j += SLOTS) {
-      var v = kv[vector_of(s, base + j, 1u, kv_head) + piece];
-      if (base + j + 1u == length) { v = own_value[piece]; }
-      let a = first_four(v);
-      let b = last_four(v);
-      for (var h = 0u; h < GROUP; h++) {
-        let weight = scores[h * SPAN + j];
-        sums[2u * h] += weight * a;
-        sums[2u * h + 1u] += weight * b;
+    let next = base + SPAN;
+//#for j ROUNDS
+    {
+      let i = key + #ju * KEYS;
+      if (base + i == newest) {
+//#for e EACH
+        k#j_#e = own_key[part + 8u * #eu];
+//#end
+      }
+//#for h GROUP
+      {
+        var sum = 0.0;
+//#for e EACH
+        sum += dot(first_four(k#j_#e), queries[#hu * HEAD / 4u + 2u * part + 16u * #eu])
+             + dot(last_four(k#j_#e), queries[#hu * HEAD / 4u + 2u * part + 16u * #eu + 1u]);
+//#end
+        sum += subgroupShuffleXor(sum, 1u);
+        sum += subgroupShuffleXor(sum, 2u);
+        sum += subgroupShuffleXor(sum, 4u);
+        if (part == 0u && i < count) { scores[#hu * SPAN + i] = capped(sum); }
+      }
+//#end
+      if (next < end) {
+        let at = vector_of(s, min(next + i, newest), 0u, kv_head) + part;
+//#for e EACH
+        k#j_#e = kv[at + 8u * #eu];
+//#end
       }
     }
+//#end
+    workgroupBarrier();
+    soften(count, own, lanes, subgroup, groups);
+//#for h GROUP
+    a#h *= shrink[#hu];
+    b#h *= shrink[#hu];
+//#end
+//#for j TURNS
+    {
+      let i = slot + #ju * SLOTS;
+      if (base + i == newest) { v#j = own_value[piece]; }
+      let c = first_four(v#j);
+      let d = last_four(v#j);
+      if (i < count) {
+//#for h GROUP
+        {
+          let weight = scores[#hu * SPAN + i];
+          a#h += weight * c;
+          b#h += weight * d;
+        }
+//#end
+      }
+      if (next < end) { v#j = kv[vector_of(s, min(next + i, newest), 1u, kv_head) + piece]; }
+    }
+//#end
     workgroupBarrier();
   }
-  // The upper half of the slots hands its sums to the lower one, until one slot has all.
-  for (var half = SLOTS / 2u; half > 0u; half /= 2u) {
-    if (slot >= half && slot < 2u * half) {
-      let to = (slot - half) * GROUP * HEAD / 4u;
-      for (var i = 0u; i < 2u * GROUP; i++) { mixed[to + (i / 2u) * HEAD / 4u + 2u * piece + i % 2u] = sums[i]; }
-    }
-    workgroupBarrier();
-    if (slot < half) {
-      let begun = slot * GROUP * HEAD / 4u;
-      for (var i = 0u; i < 2u * GROUP; i++) { sums[i] += mixed[begun + (i / 2u) * HEAD / 4u + 2u * piece + i % 2u]; }
-    }
-    workgroupBarrier();
+  // The upper half of the slots hands its sums to the lower one, whose sums are added word by word.
+  let to = (slot % HALF) * GROUP * HEAD / 4u + 2u * piece;
+  if (slot >= HALF) {
+//#for h GROUP
+    mixed[to + #hu * HEAD / 4u] = a#h;
+    mixed[to + #hu * HEAD / 4u + 1u] = b#h;
+//#end
   }
-  if (slot == 0u) {
-    for (var h = 0u; h < GROUP; h++) {
-      let by = select(0.0, 1.0 / mass[h], mass[h] > 0.0); // a share may have no keys
-      let a = by * sums[2u * h];
-      let b = by * sums[2u * h + 1u];
-      let to = ((group.z * HEADS + query + h) * HEAD + 8u * piece) / 2u;
-      out[to] = pack2x16float(a.xy);
-      out[to + 1u] = pack2x16float(a.zw);
-      out[to + 2u] = pack2x16float(b.xy);
-      out[to + 3u] = pack2x16float(b.zw);
-    }
+  workgroupBarrier();
+  if (slot < HALF) {
+//#for h GROUP
+    mixed[to + #hu * HEAD / 4u] += a#h;
+    mixed[to + #hu * HEAD / 4u + 1u] += b#h;
+//#end
+  }
+  workgroupBarrier();
+  for (var i = local; i < GROUP * HEAD / 4u; i += WG) {
+    var sum = vec4<f32>();
+    for (var j = 0u; j < HALF; j++) { sum += mixed[j * GROUP * HEAD / 4u + i]; }
+    let all = mass[4u * i / HEAD];
+    sum *= select(0.0, 1.0 / all, all > 0.0); // a share may have no keys
+    let word = (group.z * HEADS + query) * HEAD / 2u + 2u * i;
+    out[word] = pack2x16float(sum.xy);
+    out[word + 1u] = pack2x16float(sum.zw);
   }
   for (var h = local; h < GROUP; h += WG) {
     let stats = SPLITS * HEADS * HEAD / 2u + 2u * (group.z * HEADS + query + h);

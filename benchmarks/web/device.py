@@ -46,6 +46,7 @@ class Gpu:
         self.noise = rng.integers(0, 256, CHUNK, np.uint8)
         self.scales = np.full(CHUNK // 2, 0.004, np.float16).view(np.uint8)
         self._pipelines: dict[str, Any] = {}
+        self._sources: dict[int, tuple[Any, np.ndarray]] = {}
         self._stamps = self.device.create_query_set(type="timestamp", count=2)
         use = wgpu.BufferUsage
         self._resolved = self.device.create_buffer(
@@ -66,11 +67,18 @@ class Gpu:
         return self.device.create_buffer_with_data(data=words, usage=use.UNIFORM | use.COPY_DST)
 
     def fill(self, buffer: Any, data: np.ndarray) -> None:
-        """Writes `data` over and over."""
+        """Writes `data` over and over, by copies on the device."""
+        key = id(data)
+        if key not in self._sources:
+            source = self.storage(len(data))
+            self.queue.write_buffer(source, 0, data)
+            self._sources[key] = (source, data)  # the array is kept, so that its id stays its own
+        source = self._sources[key][0]
+        encoder = self.device.create_command_encoder()
         for at in range(0, buffer.size, len(data)):
-            self.queue.write_buffer(buffer, at, data[: min(len(data), buffer.size - at)])
-            if at % (CHUNK * 16) == 0:
-                self.wait()  # staging memory comes back
+            size = min(len(data), buffer.size - at)
+            encoder.copy_buffer_to_buffer(source, 0, buffer, at, size - size % 4)
+        self.queue.submit([encoder.finish()])
 
     def wait(self) -> None:
         self.queue.read_buffer(self._resolved, 0, 4)

@@ -6,10 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from device import Gpu, Step
+from device import CHUNK, Gpu, Step
 
 from treadle.export.expr import evaluate
 from treadle.export.lower import tier_gpu
@@ -20,6 +21,17 @@ from treadle.models.shape import Shape
 from treadle.types import Tensor
 
 PAGE = 16
+
+
+ONES = np.ones(1 << 20, np.float32).view(np.uint8)
+
+
+@cache
+def _blocks() -> np.ndarray:
+    """Random q4_0 blocks of one scale."""
+    blocks = np.random.default_rng(1).integers(0, 256, (CHUNK // 18, 18), np.uint8)
+    blocks[:, :2] = np.float16(0.05).reshape(1).view(np.uint8)
+    return blocks.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,9 @@ class Decoder:
             elif spec.get("plane") == "scales":
                 gpu.fill(buffer, gpu.scales)
             elif all(entries[part["tensor"]].rows == 1 for part in spec["weights"]):
-                gpu.fill(buffer, np.ones(1 << 20, np.float32).view(np.uint8))
+                gpu.fill(buffer, ONES)
             else:
-                blocks = gpu.noise.reshape(-1, 18).copy()
-                blocks[:, :2] = np.float16(0.05).reshape(1).view(np.uint8)
-                gpu.fill(buffer, blocks.reshape(-1))
+                gpu.fill(buffer, _blocks())
         self.run = gpu.uniform({})
         texts = _modules(next(iter(tier.files.values())).decode())
         self.kernels = sorted({s["kernel"] for s in record["steps"]["decode"]})

@@ -1,18 +1,19 @@
-"""Decode on WebGPU beside the native CUDA backend, on one GPU: the share of native speed.
+"""Decode on WebGPU beside native CUDA, on one GPU: the share of native speed.
 
-    python benchmarks/web/share.py [--parts read,rows,keys,plan,native] [--shapes 1b,8b] [--tiny]
+    python benchmarks/web/share.py [--parts read,rows,keys,pairs] [--shapes 8b,1b] [--lib FOLDER]
+        [--seconds 25] [--tiny] [--out FILE]
 
-read: what plain WGSL reads. rows, keys: variants of each q4_0 projection of the shape and of its
-attention, many different operands in one pass, by timestamps (variants.py). plan: tier T2's decode
-plan of a whole model, random weights: GPU time of a step, wall time of steps queued ahead, wall
-time with a readback each. native: the torch backend
-with CUDA graphs at the same contexts, bfloat16, since it has no 4-bit weights: bytes differ by
-3.6, so shares are also given against the time that reading 4.5 bits at its own rate would take.
+read: what plain WGSL reads. rows: forms of each q4_0 projection of the shape, many different
+matrices in one pass, by timestamps; the best ones go into the plan (variants.py; --seconds a
+shape). keys: attention likewise. pairs: tier T2's decode plan of a whole model, random weights,
+beside our CUDA kernels on 4-bit weights, one an operator, as a CUDA graph (native.py), at every
+context in turns: GPU time of a step by timestamps or events, wall time of steps queued ahead, wall
+time with a readback each. Shares are medians of the pairs' ratios, native over web.
 
-WebGPU is wgpu-py over Vulkan; `--tiny` runs everything small, on any adapter. Timestamps are
-calibrated against wall time. Needs numpy, wgpu, cffi, pycparser, rendercanvas, msgspec,
-safetensors, tokenizers, and for `native` torch; plus Vulkan's loader and the driver's ICD
-(VK_DRIVER_FILES).
+WebGPU is wgpu-py over Vulkan; timestamps are calibrated against wall time. --lib: compiled CUDA
+kernels, see bench_kernels_cuda.py; without it the web's times stand alone. --tiny: everything
+small, on any adapter. Needs numpy, wgpu, cffi, pycparser, rendercanvas, msgspec, safetensors,
+tokenizers, and torch for --lib; Vulkan's loader and the driver's ICD (VK_DRIVER_FILES).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,15 @@ from device import Gpu
 from plans import Decoder, model
 from variants import keys, rows
 
+from treadle.export import fast
+
 SHAPES = {
     "1b": {"layers": 16, "D": 2048, "H": 32, "K": 8, "d": 64, "F": 8192, "V": 128_256},
     "8b": {"layers": 32, "D": 4096, "H": 32, "K": 8, "d": 128, "F": 14_336, "V": 128_256},
 }
 TINY = {"layers": 2, "D": 256, "H": 4, "K": 2, "d": 64, "F": 512, "V": 2048}
 CONTEXTS = (128, 1024, 4096)
-BITS = 4.5
+MEASURES = ("gpu_ms", "queued_ms", "readback_ms")
 
 
 def read_rate(gpu: Gpu, size: int) -> dict[str, float]:
@@ -69,25 +73,38 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         seconds = gpu.time([step] * 4)
         found[str(groups)] = round(4 * size / seconds / 1e9, 1)
         print("read", groups, found[str(groups)], "GB/s", flush=True)
+    source.destroy()
     return found
 
 
-def plan(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str, Any]:
-    """Milliseconds a decode step of the whole model."""
+def pairs(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...], lib: Path | None) -> Any:
+    """Milliseconds a decode step of web and native, and the share."""
     graph, entries = model(shape)
     decoder = Decoder(gpu, graph, entries, max(contexts))
     print("plan", decoder.dispatches, "dispatches,", decoder.weights / 1e9, "GB", flush=True)
     found: dict[str, Any] = {
         "dispatches": decoder.dispatches, "kernels": decoder.kernels, "bytes": decoder.weights,
+        "forms": {f"{n}x{k}": form for (n, k), form in fast.TRIED.items()},
     }  # fmt: skip
+    native = _native(lib, shape, max(contexts)) if lib else None
+    if native is not None:
+        found |= {"native_bytes": native.bytes, "native_matvecs": native.matvecs()}
+        print("native", found["native_matvecs"], flush=True)
     for context in contexts:
         decoder.place(context)
-        one = {
-            "gpu_ms": decoder.gpu_ms(),
-            "queued_ms": decoder.queued_ms(),
-            "readback_ms": decoder.readback_ms(),
+        sides: dict[str, Any] = {"web": decoder}
+        if native is not None:
+            sides |= {"native": native.graph(context, 0), "overlap": native.graph(context, 1)}
+        taken = _turns(sides)
+        one: dict[str, Any] = {
+            side: {m: _spread(values) for m, values in by.items()} for side, by in taken.items()
         }
-        one["tb_s"] = round(decoder.weights / one["gpu_ms"] / 1e9, 3)
+        for side in sides.keys() - {"web"}:
+            one[f"share_of_{side}"] = {
+                m: _spread([n / w for n, w in zip(taken[side][m], taken["web"][m], strict=True)])
+                for m in MEASURES
+            }
+        one["tb_s"] = round(decoder.weights / one["web"]["gpu_ms"][1] / 1e9, 3)
         one["by_kernel_us"] = decoder.profile()
         found[str(context)] = one
         print(context, one, flush=True)
@@ -95,46 +112,40 @@ def plan(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
     return found
 
 
-def native(shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str, Any]:
-    """Milliseconds a decode step of the torch backend, with CUDA graphs."""
-    import torch
+def _native(lib: Path, shape: dict[str, int], longest: int) -> Any:
+    from bench_kernels_cases import Library
+    from native import Native
 
-    if not torch.cuda.is_available():
-        print("native: torch sees no CUDA device", flush=True)
-        return {"skipped": "torch sees no CUDA device"}
-    from bench_decode_cuda import STEPS, batches_of, queued, waiting
-    from bench_torch_cuda import PAGE, copy_bandwidth, greedy
-    from plans import BfloatWeights
-
-    from treadle.backends.table import backend
-    from treadle.limits import Limits
-
-    graph, _ = model(shape, act="bf16")
-    pages = (max(contexts) + STEPS) // PAGE + 2
     begun = time.monotonic()
-    exe = backend("torch", device="cuda", dtype="bf16").compile(
-        graph, BfloatWeights(graph), Limits(), pages=pages
-    )
-    print(f"native compiled after {time.monotonic() - begun:.0f} s", flush=True)
-    found: dict[str, Any] = {"weights": "bf16", "copy_gb_s": round(copy_bandwidth() / 1e9, 1)}
-    for context in contexts:
-        steps, params = batches_of(1, context), greedy(1)
-        queued(exe, steps[:5], params)
-        times = [(queued(exe, steps, params), waiting(exe, steps, params)) for _ in range(5)]
-        one = {
-            "queued_ms": round(statistics.median(t[0] for t in times), 4),
-            "waiting_ms": round(statistics.median(t[1] for t in times), 4),
-        }
-        found[str(context)] = one
-        print("native", context, one, flush=True)
-    exe.close()
-    return found
+    made = Native(Library(lib), shape, longest)
+    print(f"native ready after {time.monotonic() - begun:.0f} s, warps {made.warps}", flush=True)
+    return made
+
+
+def _turns(sides: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Five rounds in which each side is measured in turn, after one that does not count."""
+    taken: dict[str, dict[str, list[float]]] = {s: {m: [] for m in MEASURES} for s in sides}
+    for turn in range(6):
+        for side, what in sides.items():
+            for measure in MEASURES:
+                run: Callable[[], float] = getattr(what, measure)
+                value = run()
+                if turn:
+                    taken[side][measure].append(value)
+    return taken
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    """Least, median, most."""
+    return tuple(round(f(values), 4) for f in (min, statistics.median, max))  # type: ignore[return-value]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="read,rows,keys,plan,native")
+    parser.add_argument("--parts", default="read,rows,keys,pairs")
     parser.add_argument("--shapes", default="8b,1b")
+    parser.add_argument("--lib", type=Path)
+    parser.add_argument("--seconds", type=float, default=25.0)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("web_share.json"))
     given = parser.parse_args()
@@ -142,7 +153,8 @@ def main() -> None:
     names = ["tiny"] if given.tiny else given.shapes.split(",")
     shapes = {"tiny": TINY, **SHAPES}
     contexts = (20, 300) if given.tiny else CONTEXTS
-    result: dict[str, Any] = {"contexts": contexts}
+    result: dict[str, Any] = {"contexts": contexts, "parts": parts}
+    begun = time.monotonic()
 
     def part(name: str, key: str, run: Any) -> None:
         """One part; a failure is recorded, and the others go on."""
@@ -154,20 +166,17 @@ def main() -> None:
             result[key] = {"failed": f"{type(error).__name__}: {error}"[:2000]}
             print("FAILED", key, result[key]["failed"], flush=True)
         given.out.write_text(json.dumps(result, indent=1))
+        print(f"-- {key} done at {time.monotonic() - begun:.0f} s", flush=True)
 
-    if {"read", "rows", "keys", "plan"} & set(parts):
-        gpu = Gpu()
-        result["adapter"], result["tick_ns"] = gpu.name, gpu.tick
-        print(gpu.name, "subgroup", gpu.subgroup, "tick", gpu.tick, flush=True)
-        part("read", "read_gb_s", lambda: read_rate(gpu, (1 << 24) if given.tiny else (1 << 30)))
-        for name in names:
-            shape, budget = shapes[name], (1 << 22) if given.tiny else (3 << 29)
-            part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b))
-            part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
-            part("plan", f"plan {name}", lambda s=shape: plan(gpu, s, contexts))
+    gpu = Gpu()
+    result["adapter"], result["tick_ns"] = gpu.name, gpu.tick
+    print(gpu.name, "subgroup", gpu.subgroup, "tick", gpu.tick, flush=True)
+    part("read", "read_gb_s", lambda: read_rate(gpu, (1 << 24) if given.tiny else (1 << 30)))
     for name in names:
-        part("native", f"native {name}", lambda n=name: native(shapes[n], contexts))
-    print(json.dumps(result))
+        shape, budget = shapes[name], (1 << 22) if given.tiny else (3 << 29)
+        part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b, given.seconds))
+        part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
+        part("pairs", f"pairs {name}", lambda s=shape: pairs(gpu, s, contexts, given.lib))
 
 
 if __name__ == "__main__":

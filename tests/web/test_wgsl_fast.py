@@ -42,15 +42,18 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
         "rmsnorm_linear": reference("rmsnorm_linear")(np, x, norm, wide, eps=1e-5),
         "take_norm_linear": reference("rmsnorm_linear")(np, x[::-1], norm, wide, eps=1e-5),
     }
+    form = fast.Form(64, 2, 2)
     for op, result in wanted.items():
         eps = 1e-5 if "norm" in op else None
-        kernel = fast.project(op, format, rows, columns, eps=eps, bias=op == "linear", turn=2)
+        kernel = fast.project(op, format, rows, columns, eps=eps, bias=op == "linear", form=form)
         held = given | {"batch": batch, "out": np.zeros((2, rows), F32)}
         out = read(launch(kernel, held, (2, 2), {"rows": 0})["out"], F32, 2 * rows)
         close(out, result)
     both = np.concatenate([w.data, wu.data])
     size = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
-    kernel = fast.gate_up_glu(format, rows, columns, act="silu", eps=1e-5, turn=3)
+    kernel = fast.gate_up_glu(
+        format, rows, columns, act="silu", eps=1e-5, form=fast.Form(256, 3, 1)
+    )
     held = given | {"w": size[0], "scales": size[1], "out": np.zeros((2, rows), F32)}
     out = read(launch(kernel, held, (3, 2))["out"], F32, 2 * rows)
     h = reference("rmsnorm")(np, x, norm, eps=1e-5)

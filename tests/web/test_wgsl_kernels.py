@@ -281,6 +281,7 @@ def test_directives_and_formats_are_checked(monkeypatch: pytest.MonkeyPatch) -> 
     for text, message in (
         ("//#if A\n", "without"),
         ("//#for A\n", "nothing"),
+        ("//#for i A\n//#end\n", "integer"),
         ("//#end\n", "nothing"),
     ):
         monkeypatch.setattr(wgsl, "_source", lambda _, text=text: text)

@@ -1,70 +1,57 @@
 // Tier T2: rows of q4_0 or q4_1 weights in planes times one token, four at a time in a subgroup.
 // The quants of block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16
-// scale a block, with MINIMUM a scale and a minimum. Loads of the next blocks are under way while
-// those at hand are multiplied, the first ones while the token is staged: at the start of a
-// dispatch nothing else would be.
-// Two nibbles become a vec2<f16> by their bits (1024 + n, exactly) and are multiplied in float16;
-// eight products are added before float32 takes over, so the token is staged as a sixteenth and cut
-// at MOST, where they cannot overflow.
+// scale a block, with MINIMUM a scale and a minimum. A lane has DEPTH blocks of four rows under way
+// and asks for the next one as soon as one is used, the first ones before the token is staged: at
+// the start of a dispatch nothing else would be.
+// The token is staged as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b
+// in two signed bytes. Products with nibbles are integers, four by an instruction, and exact; they
+// stay below 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
 
-const PRESCALE: f32 = 0.0625;
-//#if MINIMUM
-const MOST: f32 = 500.0;
-const OFFSET: vec2<f16> = vec2<f16>(1024.0h);
-const OFFSET_HIGH: vec2<f16> = vec2<f16>(-64.0h);
-//#else
-const MOST: f32 = 1000.0;
-const OFFSET: vec2<f16> = vec2<f16>(1032.0h); // the middle of q4_0 is 8
-const OFFSET_HIGH: vec2<f16> = vec2<f16>(-72.0h);
-//#end
-
-/// Of word j of block b at j * BLOCKS + b: elements 4j and 4j + 2; 4j + 1 and 4j + 3; both + 16.
+/// a of elements 0..15 of the blocks, of 16..31, then b likewise.
 var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
-//#if MINIMUM
-var<workgroup> totals: array<f32, BLOCKS>; // of a block's elements
-//#end
+/// A block's step, and what its sum takes away: with MINIMUM as float32, else 8 steps as an integer.
+var<workgroup> steps: array<vec2<u32>, BLOCKS>;
 var<workgroup> parts: array<f32, 128>;
-//#if SPLITS
-var<workgroup> weights: array<f32, SPLITS * HEADS>;
-//#end
 var<private> lane: u32;
 var<private> lanes: u32;
+
+const MOST: f32 = 16256.0; // 127 * 128
 
 /// Block b of four rows on its way.
 struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec4<u32> }
 
-fn load(rows: vec4<u32>, b: u32) -> Load {
-  let at = rows * BLOCKS + vec4<u32>(min(b, BLOCKS - 1u));
+fn load(rows: vec4<u32>, block: u32) -> Load {
+  let b = min(block, BLOCKS - 1u);
+  let at = rows * BLOCKS + vec4<u32>(b);
 //#if MINIMUM
   let f = vec4<u32>(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 //#else
   let i = at >> vec4<u32>(1u);
-  let f = vec4<u32>(scales[i.x], scales[i.y], scales[i.z], scales[i.w]) >> ((at & vec4<u32>(1u)) * 16u);
+  let f = vec4<u32>(scales[i.x], scales[i.y], scales[i.z], scales[i.w]);
 //#end
   return Load(w[at.x], w[at.y], w[at.z], w[at.w], f);
 }
 
-/// The two float16 of a word; compilers drop the way through float32. naga has no bitcast for it.
-fn halves(v: u32) -> vec2<f16> { return vec2<f16>(unpack2x16float(v)); }
-
-fn low(v: u32) -> vec2<f16> {
-  return halves((v & 0x000f000fu) | 0x64006400u) - OFFSET;
-}
-fn high(v: u32) -> vec2<f16> {
-  return fma(halves((v & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), OFFSET_HIGH);
-}
-
-/// Eight weights times the elements that belong to them, added to `sum`.
-fn eight(v: u32, x: vec4<u32>, sum: vec2<f16>) -> vec2<f16> {
-  let odd = v >> 8u;
-  return fma(high(odd), halves(x.w), fma(high(v), halves(x.z),
-         fma(low(odd), halves(x.y), fma(low(v), halves(x.x), sum))));
-}
-
-fn dot_block(p: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>) -> f32 {
-  let sum = vec2<f32>(eight(p.y, b, eight(p.x, a, vec2<f16>())))
-          + vec2<f32>(eight(p.w, d, eight(p.z, c, vec2<f16>())));
-  return sum.x + sum.y;
+fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, begun: i32) -> i32 {
+  let l = v & vec4<u32>(0x0f0f0f0fu);
+  let h = (v >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
+  var large = dot4I8Packed(l.x, a.x);
+  large = dot4I8Packed(l.y, a.y) + large;
+  large = dot4I8Packed(l.z, a.z) + large;
+  large = dot4I8Packed(l.w, a.w) + large;
+  large = dot4I8Packed(h.x, b.x) + large;
+  large = dot4I8Packed(h.y, b.y) + large;
+  large = dot4I8Packed(h.z, b.z) + large;
+  large = dot4I8Packed(h.w, b.w) + large;
+  var small = dot4I8Packed(l.x, c.x) + begun;
+  small = dot4I8Packed(l.y, c.y) + small;
+  small = dot4I8Packed(l.z, c.z) + small;
+  small = dot4I8Packed(l.w, c.w) + small;
+  small = dot4I8Packed(h.x, d.x) + small;
+  small = dot4I8Packed(h.y, d.y) + small;
+  small = dot4I8Packed(h.z, d.z) + small;
+  small = dot4I8Packed(h.w, d.w) + small;
+  return large * 128 + small;
 }
 
 /// Products of block b of four rows; none beyond the last block.
@@ -74,137 +61,155 @@ fn product(k: Load, block: u32) -> vec4<f32> {
   let y = staged[BLOCKS + b];
   let z = staged[2u * BLOCKS + b];
   let t = staged[3u * BLOCKS + b];
-  let dots = vec4<f32>(dot_block(k.p, x, y, z, t), dot_block(k.q, x, y, z, t),
-                       dot_block(k.r, x, y, z, t), dot_block(k.s, x, y, z, t));
-  let e = vec4<f32>(unpack2x16float(k.f.x), unpack2x16float(k.f.y));
-  let g = vec4<f32>(unpack2x16float(k.f.z), unpack2x16float(k.f.w));
-  let d = vec4<f32>(e.x, e.z, g.x, g.z);
+  let step = steps[b];
 //#if MINIMUM
-  let sum = dots * d + totals[b] * vec4<f32>(e.y, e.w, g.y, g.w);
+  let begun = 0;
+  let f = k.f;
 //#else
-  let sum = dots * d;
+  let begun = bitcast<i32>(step.y);
+  let f = k.f >> vec4<u32>((b & 1u) * 16u);
 //#end
-  return select(vec4<f32>(), sum, block < BLOCKS);
+  let all = vec4<f32>(vec4<i32>(dots(k.p, x, y, z, t, begun), dots(k.q, x, y, z, t, begun),
+                                dots(k.r, x, y, z, t, begun), dots(k.s, x, y, z, t, begun)));
+  let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
+  let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
+  let by = vec4<f32>(e.x, e.z, g.x, g.z) * select(0.0, bitcast<f32>(step.x), block < BLOCKS);
+//#if MINIMUM
+  return all * by + select(0.0, bitcast<f32>(step.y), block < BLOCKS) * vec4<f32>(e.y, e.w, g.y, g.w);
+//#else
+  return all * by;
+//#end
 }
+
+/// Half a block of the token: its 16 elements.
+struct Half { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 
 //#if SPLITS
-/// What each share of the keys weighs in each head.
-fn weigh(local: u32) {
+/// From the shares of the keys that attention_step wrote, each weighed by its mass in the head.
+fn half_of(t: u32, i: u32) -> Half {
   let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
-  for (var head = local; head < HEADS; head += WG) {
-    let stats = SPLITS * WIDTH + head;
-    var best = -3.0e38;
-    for (var s = 0u; s < count; s++) { best = max(best, bitcast<f32>(x[stats + s * HEADS].x)); }
-    var mass = 0.0;
-    for (var s = 0u; s < count; s++) {
-      let v = bitcast<vec2<f32>>(x[stats + s * HEADS]);
-      let own = exp(v.x - best) * v.y;
-      weights[s * HEADS + head] = own;
-      mass += own;
-    }
-    for (var s = 0u; s < count; s++) { weights[s * HEADS + head] /= mass; }
+  let head = i * 16u / HEAD;
+//#for s SPLITS
+  var p#s = vec4<u32>();
+  var q#s = vec4<u32>();
+  var m#s = vec2<f32>(-3.0e38, 0.0);
+  if (#su < count) {
+    p#s = x[#su * (WIDTH / 2u) + 2u * i];
+    q#s = x[#su * (WIDTH / 2u) + 2u * i + 1u];
+    let both = bitcast<vec4<f32>>(x[SPLITS * (WIDTH / 2u) + (#su * HEADS + head) / 2u]);
+    m#s = select(both.xy, both.zw, ((#su * HEADS + head) & 1u) == 1u);
   }
-  workgroupBarrier();
-}
-
-/// Quad i of the attention's output from its shares.
-fn element(t: u32, i: u32) -> vec4<f32> {
-  let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
-  var sum = vec4<f32>();
-  for (var s = 0u; s < count; s++) {
-    let v = x[s * WIDTH + i];
-    sum += weights[s * HEADS + i * 4u / HEAD] * vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
-  }
-  return sum;
+//#end
+  var best = -3.0e38;
+//#for s SPLITS
+  best = max(best, m#s.x);
+//#end
+  var mass = 0.0;
+//#for s SPLITS
+  let w#s = exp(m#s.x - best) * m#s.y;
+  mass += w#s;
+//#end
+  var sum = Half();
+//#for s SPLITS
+  sum.a += w#s * vec4<f32>(unpack2x16float(p#s.x), unpack2x16float(p#s.y));
+  sum.b += w#s * vec4<f32>(unpack2x16float(p#s.z), unpack2x16float(p#s.w));
+  sum.c += w#s * vec4<f32>(unpack2x16float(q#s.x), unpack2x16float(q#s.y));
+  sum.d += w#s * vec4<f32>(unpack2x16float(q#s.z), unpack2x16float(q#s.w));
+//#end
+  return Half(sum.a / mass, sum.b / mass, sum.c / mass, sum.d / mass);
 }
 //#else
-fn element(t: u32, i: u32) -> vec4<f32> {
-//#if norm
-  return x[t * WIDTH + i] * norm[i];
-//#else
-  return x[t * WIDTH + i];
-//#end
+fn half_of(t: u32, i: u32) -> Half {
+  let at = t * WIDTH + 4u * i;
+  return Half(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
 }
 //#end
 
-/// Brings the token to workgroup memory, normed.
-fn stage(t: u32, local: u32, subgroup: u32, groups: u32) {
-//#if norm
+/// Four signed bytes of a word.
+fn packed(v: vec4<i32>) -> u32 {
+  let u = bitcast<vec4<u32>>(v) & vec4<u32>(255u);
+  return u.x | (u.y << 8u) | (u.z << 16u) | (u.w << 24u);
+}
+
+/// Brings the token to workgroup memory; returns what sums are multiplied with.
+fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
   var own = 0.0;
-  for (var i = local; i < WIDTH; i += WG) {
-    let v = x[t * WIDTH + i];
-    own += dot(v, v);
+  for (var i = local; i < 2u * BLOCKS; i += WG) { // the halves of a block are neighbours
+    var v = half_of(t, i);
+//#if norm
+    own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
+    v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
+//#end
+    let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
+    var most = max(max(size.x, size.y), max(size.z, size.w));
+    most = max(most, subgroupShuffleXor(most, 1u));
+    let by = select(0.0, MOST / most, most > 1.0e-30);
+    let a = vec4<i32>(round(v.a * by));
+    let b = vec4<i32>(round(v.b * by));
+    let c = vec4<i32>(round(v.c * by));
+    let d = vec4<i32>(round(v.d * by));
+    let round_up = vec4<i32>(64);
+    let seven = vec4<u32>(7u);
+    let large = array<vec4<i32>, 4>((a + round_up) >> seven, (b + round_up) >> seven,
+                                    (c + round_up) >> seven, (d + round_up) >> seven);
+    let at = (i & 1u) * BLOCKS + i / 2u;
+    staged[at] = vec4<u32>(packed(large[0]), packed(large[1]), packed(large[2]), packed(large[3]));
+    staged[2u * BLOCKS + at] = vec4<u32>(packed(a - 128 * large[0]), packed(b - 128 * large[1]),
+                                         packed(c - 128 * large[2]), packed(d - 128 * large[3]));
+    let four = a + b + c + d;
+    var total = four.x + four.y + four.z + four.w;
+    total += subgroupShuffleXor(total, 1u);
+    if ((i & 1u) == 0u) {
+      let step = most / MOST;
+//#if MINIMUM
+      steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
+//#else
+      steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
+//#end
+    }
   }
+//#if norm
   own = subgroupAdd(own);
   if (lane == 0u) { parts[subgroup] = own; }
+//#end
   workgroupBarrier();
+//#if norm
   var total = 0.0;
   for (var i = 0u; i < groups; i++) { total += parts[i]; }
-  let scale = PRESCALE * inverseSqrt(total / COLUMNS + EPS);
+  return inverseSqrt(total / COLUMNS + EPS);
 //#else
-  let scale = PRESCALE;
+  return 1.0;
 //#end
-//#if SPLITS
-  weigh(local);
-//#end
-  for (var i = local; i < 4u * BLOCKS; i += WG) {
-    let b = i / 4u;
-    let j = i % 4u;
-    let a = clamp(element(t, 8u * b + j) * scale, vec4<f32>(-MOST), vec4<f32>(MOST));
-    let c = clamp(element(t, 8u * b + 4u + j) * scale, vec4<f32>(-MOST), vec4<f32>(MOST));
-    staged[j * BLOCKS + b] = vec4<u32>(pack2x16float(a.xz), pack2x16float(a.yw),
-                                       pack2x16float(c.xz), pack2x16float(c.yw));
-//#if MINIMUM
-    var total = dot(a + c, vec4<f32>(1.0));
-    total += subgroupShuffleXor(total, 1u); // the four words of a block are neighbours
-    total += subgroupShuffleXor(total, 2u);
-    if (j == 0u) { totals[b] = total; }
-//#end
-  }
-  workgroupBarrier();
 }
 
 /// All rows of this subgroup, EACH outputs at a time: `rows_of` names the four rows of a turn,
 /// `emit` takes their sums.
 fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
-//#if PAIR
-  let strip = 2u * lanes;
-//#else
-  let strip = lanes;
-//#end
+  let strip = DEPTH * lanes;
   let chunks = (BLOCKS + strip - 1u) / strip;
   let step = TURN * groups * EACH;
   var row = (group * groups + subgroup) * EACH;
-  var c = 0u;
-  var now = load(rows_of(row), lane);
-//#if PAIR
-  var also = load(rows_of(row), lane + lanes);
+  var rows = rows_of(row);
+//#for i DEPTH
+  var k#i = load(rows, lane + #iu * lanes);
 //#end
-  stage(x_row, local, subgroup, groups);
-  var sum = vec4<f32>();
+  let scale = stage(x_row, local, subgroup, groups);
   while (row < ROWS) {
-    var next = row;
-    var ahead = c + 1u;
-    if (ahead == chunks) {
-      ahead = 0u;
-      next = row + step;
-    }
-    let b = c * strip + lane;
-    let coming = load(rows_of(next), ahead * strip + lane);
-//#if PAIR
-    let following = load(rows_of(next), ahead * strip + lane + lanes);
-    sum += product(now, b) + product(also, b + lanes);
-    also = following;
-//#else
-    sum += product(now, b);
+    let following = rows_of(row + step);
+    var sum = vec4<f32>();
+    for (var c = 0u; c < chunks; c++) {
+      let b = c * strip + lane;
+      let last = c + 1u == chunks;
+      let ahead = select(b + strip, lane, last);
+      if (last) { rows = following; }
+      let more = !last || row + step < ROWS;
+//#for i DEPTH
+      sum += product(k#i, b + #iu * lanes);
+      if (more) { k#i = load(rows, ahead + #iu * lanes); }
 //#end
-    now = coming;
-    if (ahead == 0u) {
-      let all = subgroupAdd(sum) / PRESCALE;
-      if (lane == 0u) { emit(t, row, all); }
-      sum = vec4<f32>();
     }
-    row = next;
-    c = ahead;
+    let all = subgroupAdd(sum) * scale;
+    if (lane == 0u) { emit(t, row, all); }
+    row += step;
   }
 }

@@ -1,4 +1,4 @@
-"""`treadle export VERB`: web, check."""
+"""`treadle export VERB`: web, check, kernels."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", type=Path, metavar="DIR")
     check.add_argument("model", nargs="?", help="the source: weights are compared with it")
     check.set_defaults(run=_check)
+    packing = verbs.add_parser("kernels", help="write the WGSL solutions of a dataset of kernels")
+    packing.add_argument("root", type=Path, metavar="DIR")
+    packing.set_defaults(run=_kernels)
     return parser
 
 
@@ -64,4 +67,16 @@ def _check(options: argparse.Namespace) -> int:
 
     manifest = check(options.folder, load(options.model) if options.model else None)
     print(f"ok: {manifest['model']['name']}, {len(manifest['files'])} files")
+    return 0
+
+
+def _kernels(options: argparse.Namespace) -> int:
+    from treadle.export.solutions import solutions
+    from treadle.kernels.store import Dataset
+
+    data = Dataset(options.root)
+    made = list(solutions(data.definitions()))
+    for one in made:
+        data.add(one, replace=True)
+    print(f"{options.root}: {len(made)} solutions", file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""Kernels of tier T2: float16 in workgroup memory, sums by subgroups, weights in planes.
+"""Kernels of tier T2: tokens as integers in workgroup memory, sums by subgroups, weights in planes.
 
 A matrix in planes is two buffers: the quants of every block as one vec4<u32>, as in the file, and
 the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
@@ -7,7 +7,7 @@ the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,14 @@ HEADS = (64, 128, 256)
 
 def takes(format: str, columns: int) -> bool:
     """Whether a matrix has a kernel here: its token lies in workgroup memory."""
-    staged = 2 * columns + (columns // 8 if format == "q4_1" else 0) + 512
+    staged = 2 * columns + columns // 4 + 512
     return format in FORMATS and columns % 64 == 0 and staged <= MEMORY
 
 
 def shares(heads: tuple[int, int, int]) -> bool:
     """Whether attention may be done in shares, which the next projection combines."""
     H, _, d = heads
-    return d in HEADS and 2 * H * d + H * d // 8 + 4 * SPLITS * H + 512 <= MEMORY
+    return d in HEADS and H % 2 == 0 and takes("q4_0", H * d)
 
 
 def share_width(heads: tuple[int, int, int]) -> int:
@@ -59,25 +59,24 @@ def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArra
 def project(
     op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
     cap: float = 0.0, dialect: str = "naga", heads: tuple[int, int] | None = None,
-    wg: int = WG, turn: int | None = None, pair: bool | None = None,
+    form: Form | None = None,
 ) -> Kernel:  # fmt: skip
     """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
 
     heads: (H, d) where the input is what `attention_step` here writes, shares of the keys to be
-    combined. wg: threads; turn: workgroups of the grid, each takes rows until none is left; pair:
-    whether a lane has two blocks of four rows under way, or one.
+    combined.
     """
     bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"), heads is not None)
     if op == "linear_add":
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    flags = _flags(format, columns, pair)
+    flags = _flags(format)
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
     bindings.append(Binding("out", "f32", write=True))
-    consts = _consts(rows, columns, eps, wg, turn or grid(rows, wg))
+    consts = _consts(rows, columns, eps, form or form_of(rows, columns))
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
         consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "HEADS": heads[0], "HEAD": heads[1]}
@@ -86,12 +85,12 @@ def project(
 
 def gate_up_glu(
     format: str, rows: int, columns: int, *, act: str, eps: float | None = None,
-    dialect: str = "naga", wg: int = WG, turn: int | None = None, pair: bool | None = None,
+    dialect: str = "naga", form: Form | None = None,
 ) -> Kernel:  # fmt: skip
     """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
     bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
-    flags = _flags(format, columns, pair) | ({"SILU"} if act == "silu" else set[str]())
-    consts = _consts(rows, columns, eps, wg, turn or grid(2 * rows, wg))
+    flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
+    consts = _consts(rows, columns, eps, form or form_of(2 * rows, columns))
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
@@ -109,8 +108,12 @@ def attention_step(
     group = kernels.group(heads)
     while wg * group > 1024 and wg > 64:  # half the values' sums lie in workgroup memory
         wg //= 2
-    consts |= {"WG": wg, "SPLITS": SPLITS, "SPAN": 128 if group <= 4 else 64}
-    return module("fast_attention_step", bindings, consts, enables=_enables(dialect)[1:])
+    d, span = heads[2], 128 if group <= 4 else 64
+    consts |= {
+        "WG": wg, "SPLITS": SPLITS, "SPAN": span, "EACH": d // 64, "ROUNDS": max(1, span * 8 // wg),
+        "TURNS": max(1, span * d // (8 * wg)), "TAKES": -(-(group + 2) * d // wg),
+    }  # fmt: skip
+    return module("fast_attention_step", bindings, consts, enables=_enables(dialect))
 
 
 def splits() -> str:
@@ -118,39 +121,52 @@ def splits() -> str:
     return f"min({SPLITS}, ceil(L, {SHARE}))"
 
 
-MOST = 1024
-"""Workgroups of a projection; beyond them each takes further rows, with what it has staged."""
+class Form(NamedTuple):
+    """How a projection is spread: threads of a workgroup; workgroups, each of which takes rows
+    until none is left; and blocks of four rows that a lane has under way."""
+
+    wg: int
+    groups: int
+    depth: int
 
 
-def grid(rows: int, wg: int = WG, subgroup: int = 32) -> int:
-    """Workgroups that take four rows a subgroup in one turn, at most MOST."""
-    return min(-(-rows // (wg // subgroup * 4)), MOST)
+MOST = 264
+"""Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
+DEPTH = 4
+SUBGROUP = 32
+"""Lanes that forms are chosen for; other numbers work."""
+TRIED: dict[tuple[int, int], Form] = {}
+"""Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
 
 
-def _flags(format: str, columns: int, pair: bool | None) -> set[str]:
-    flags = {"MINIMUM"} if format == "q4_1" else set[str]()
-    if pair is None:
-        pair = columns > 32 * 32  # rows long enough for subgroups of 32
-    return flags | ({"PAIR"} if pair else set[str]())
+def form_of(rows: int, columns: int) -> Form:
+    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both."""
+    if (rows, columns) in TRIED:
+        return TRIED[rows, columns]
+    groups = -(-rows // (WG // SUBGROUP * 4))
+    depth = min(max(1, columns // (32 * SUBGROUP)), DEPTH)
+    return Form(WG, min(groups, MOST), depth)
+
+
+def _flags(format: str) -> set[str]:
+    return {"MINIMUM"} if format == "q4_1" else set()
 
 
 def _operands(norm: bool, shares: bool = False) -> list[Binding]:
     quad = "vec4<f32>"
-    bindings = [Binding("x", "vec2<u32>" if shares else quad)] + (
+    bindings = [Binding("x", "vec4<u32>" if shares else quad)] + (
         [Binding("norm", quad)] if norm else []
     )
     return [*bindings, Binding("w", "vec4<u32>"), Binding("scales", "u32")]
 
 
-def _consts(
-    rows: int, columns: int, eps: float | None, wg: int, turn: int
-) -> dict[str, int | float]:
+def _consts(rows: int, columns: int, eps: float | None, form: Form) -> dict[str, int | float]:
     consts: dict[str, int | float] = {
-        "WG": wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
-        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": turn,
+        "WG": form.wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
+        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": form.groups, "DEPTH": form.depth,
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
 
 
 def _enables(dialect: str) -> tuple[str, ...]:
-    return ("f16",) if dialect == "naga" else ("f16", "subgroups")
+    return () if dialect == "naga" else ("subgroups",)

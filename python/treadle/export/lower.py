@@ -245,7 +245,9 @@ class _Lowering:
                 op, cuts[0].segments[0].format, rows, columns,
                 dialect=self.dialect, heads=heads, **more,
             )  # fmt: skip
-            self.plan.step(self.list, kernel, held | planes, [fast.grid(rows), tokens])
+            self.plan.step(
+                self.list, kernel, held | planes, [fast.form_of(rows, columns).groups, tokens]
+            )
             return
         for cut in cuts:
             kernel = kernels.project(
@@ -313,7 +315,8 @@ class _Lowering:
                 cuts[0].segments[0].format, width, self._width(source),
                 act=str(node.attrs["act"]), eps=norm[2] if norm else None, dialect=self.dialect,
             )  # fmt: skip
-            self.plan.step(self.list, kernel, held | planes, [fast.grid(2 * width), "T"])
+            groups = fast.form_of(2 * width, self._width(source)).groups
+            self.plan.step(self.list, kernel, held | planes, [groups, "T"])
             return
         for cut in cuts:
             kernel = kernels.gate_up_glu(

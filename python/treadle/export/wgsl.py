@@ -1,8 +1,10 @@
 """Complete WGSL modules from the texts in `wgsl/`: a printed header, directives, includes.
 
 A text knows names only. The header prints what they mean for one kernel: storage buffers, the
-uniform block of run-time sizes, constants, and how weight rows are unpacked. Four directives, each
-on its own line: `//#if NAME`, `//#else`, `//#end`, `//#use LIB` (once a module).
+uniform block of run-time sizes, constants, and how weight rows are unpacked. Five directives, each
+on its own line: `//#if NAME`, `//#else`, `//#end`, `//#use LIB` (once a module), `//#for I NAME`,
+which repeats the lines up to its `//#end` as often as the integer NAME says, with 0, 1 ... for
+each `#I` in them: variables by number stay in registers where arrays may not.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from treadle.errors import KernelError, Unsupported
@@ -102,7 +105,7 @@ def module(
         f"{b.name}: array<{b.type}>;"
         for i, b in enumerate(bindings)
     ]
-    body = _expand(name, known)
+    body = _expand(name, known, consts)
     if "run." in body:
         fields = ", ".join(f"{field}: u32" for field in RUN)
         parts.append(f"struct Run {{ {fields} }}")
@@ -142,38 +145,67 @@ def _unpack(segments: Sequence[Segment], columns: int, blocks: bool, flags: set[
     return "\n".join([*texts, *lines, "}"])
 
 
-def _expand(name: str, flags: Collection[str]) -> str:
+def _expand(
+    name: str, flags: Collection[str], consts: Mapping[str, int | float] = MappingProxyType({})
+) -> str:
     """A text with its directives carried out."""
-    return "\n".join(_lines(name, flags, set()))
+    lines = _lines(name, flags, set())
+    while (last := max((i for i, line in enumerate(lines) if _word(line) == FOR), default=-1)) >= 0:
+        _repeat(lines, last, consts, name)  # the last one holds no other
+    return "\n".join(lines)
+
+
+def _repeat(lines: list[str], first: int, consts: Mapping[str, int | float], name: str) -> None:
+    """Carries out the //#for of line `first`."""
+    _, variable, count = lines[first].split()
+    end = next(i for i in range(first, len(lines)) if _word(lines[i]) == END)
+    if not isinstance(times := consts.get(count), int):
+        _broken(f"//#for {variable} over {count}, which is no integer", f"wgsl/{name}.wgsl")
+    body = lines[first + 1 : end]
+    lines[first : end + 1] = [
+        line.replace(f"#{variable}", str(i)) for i in range(times) for line in body
+    ]
+
+
+FOR, END = "//#for", "//#end"
+
+
+def _word(line: str) -> str:
+    return line.strip().partition(" ")[0]
 
 
 def _lines(name: str, flags: Collection[str], used: set[str]) -> list[str]:
+    """With the lines of //#for and their ends left in."""
     out: list[str] = []
-    kept: list[bool] = []  # one entry an open //#if
+    kept: list[bool | None] = []  # one entry an open //#if; None: a //#for
     for number, line in enumerate(_source(name).splitlines(), 1):
         word, _, argument = line.strip().partition(" ")
         at = f"wgsl/{name}.wgsl:{number}"
+        live = False not in kept
         if word == "//#if":
             kept.append(argument.strip() in flags)
-        elif word == "//#else" and kept:
+        elif word == FOR and len(argument.split()) == 2:
+            kept.append(None)
+            out += [line] if live else []
+        elif word == "//#else" and kept and kept[-1] is not None:
             kept[-1] = not kept[-1]
-        elif word == "//#end" and kept:
-            kept.pop()
+        elif word == END and kept:
+            out += [line] if kept.pop() is None and live else []
         elif word.startswith("//#") and word != "//#use":
             _broken(f"directive {word} means nothing here", at)
-        elif all(kept):
+        elif live:
             if word != "//#use":
                 out.append(line)
             elif argument not in used:
                 used.add(argument)
                 out += _lines(f"lib/{argument}", flags, used)
     if kept:
-        _broken("//#if without //#end", f"wgsl/{name}.wgsl")
+        _broken("//#if or //#for without //#end", f"wgsl/{name}.wgsl")
     return out
 
 
 def _broken(message: str, at: str) -> NoReturn:
-    raise KernelError(message, at=at, hint="directives are //#if NAME, //#else, //#end, //#use LIB")
+    raise KernelError(message, at=at, hint="directives are //#if //#else //#for //#end //#use")
 
 
 @cache
