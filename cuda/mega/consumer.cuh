@@ -1,0 +1,94 @@
+// The consumers: eight warps that go through the phases with the producer, a barrier only where a
+// warp needs what another one made.
+#pragma once
+
+namespace treadle::mega {
+
+struct Consumer {
+  const Args& a;
+  Smem& s;
+  int tid;
+  Place at;
+  uint32_t epoch;  // of the phase: what it publishes carries it, what it reads carries the one before
+  uint32_t step = 0;
+  int set = 0;   // which half of the sums over warps
+  int norm = 0;  // ... and of the norms
+  uint64_t best[Model::kRows] = {};
+
+  TM_DEVICE Consumer(const Args& args, Smem& smem)
+      : a(args), s(smem), tid(thread()), epoch(args.epoch) {}
+
+  /// What to publish with; a muted worker's packets never become valid (a test's fault).
+  TM_DEVICE uint32_t told() const {
+    return a.mute_epoch == epoch && static_cast<uint32_t>(worker()) == a.mute_worker
+               ? epoch ^ 0x80000000u
+               : epoch;
+  }
+  TM_DEVICE void begin() {}
+  TM_DEVICE void end_step() { step++; }
+
+  template <class P>
+  TM_DEVICE void linear(int layer) {
+    epoch++;
+    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    set ^= 1;
+    if constexpr (P::sum) {
+      load_sum<P>(a, s, warp, lane, layer, norm, epoch - 1);
+      norm ^= 1;
+    } else {
+      load_plain<P>(a, s, warp, lane, epoch - 1);
+    }
+    for (int part = 0; part < 2; part++) {
+      const uint4 r = s.ranges[P::index][part];
+      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      const int strips = static_cast<int>(r.y);
+      const bool alone = strips <= Model::kChunk && !P::logits && s.ranges[P::index][1].y == 0;
+      for (int first = 0; first < strips; first += Model::kChunk) {
+        const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
+        for (int i = 0; i < n; i++)
+          multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+        const int owner = (first / Model::kChunk + P::index) % kWarps;
+        if (!alone || warp == owner)
+          bar_sync(alone ? 2 + set : 1);
+        else
+          bar_arrive(2 + set);
+        if (warp == owner)
+          finish<P>(a, s, set, lane, static_cast<int>(r.x) + first, n, static_cast<int>(r.w), layer,
+                    told(), best);
+        if (!alone) set ^= 1;
+      }
+    }
+  }
+
+  template <class P>
+  TM_DEVICE void attend(int layer) {
+    epoch++;
+    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    const int count = s.count;
+    for (int i = 0; i < count; i++)
+      attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
+  }
+
+  template <class P>
+  TM_DEVICE void fold(int) {
+    epoch++;
+    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    const uint4 r = s.ranges[P::index][0];
+    const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
+    const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
+    const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
+    for (int i = from; i < to; i++)
+      fold_head<P>(a, s, i / heads, static_cast<int>(r.x) * kGroup + i % heads, warp, lane,
+                   epoch - 1, told());
+  }
+
+  template <class P>
+  TM_DEVICE void draw(int) {
+    epoch++;
+    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    draw_best<P>(a, s, best, warp, lane, step, epoch, told());
+    prepare<Attend>(a, s, me);
+  }
+};
+
+}  // namespace treadle::mega

@@ -1,0 +1,127 @@
+// The producer: one warp that streams a worker's weights and KV pages through a ring of tiles, over
+// phases, layers and steps. It waits for no event but the step's, before it reads KV.
+#pragma once
+
+namespace treadle::mega {
+
+/// A place in the ring that goes round; parity is that of the turn.
+struct Place {
+  int slot = 0;
+  uint32_t turn = 0;
+  TM_DEVICE void next() {
+    if (++slot == Model::kRing) {
+      slot = 0;
+      turn ^= 1;
+    }
+  }
+};
+
+struct Producer {
+  const Args& a;
+  Smem& s;
+  Place at;
+  uint32_t issued = 0;
+  const unsigned char* source;
+  const unsigned char* ahead;  // what the cache is asked for next
+  uint64_t policy = evict_first();
+  uint32_t step = 0;
+  bool ready = false;  // the step's KV may be read
+
+  TM_DEVICE Producer(const Args& args, Smem& smem) : a(args), s(smem) {
+    source = first();
+    ahead = first();
+    for (int i = 0; i < Model::kAhead; i++) warm(kTile);
+  }
+  TM_DEVICE const unsigned char* first() const { return a.stream + a.starts[worker()]; }
+  TM_DEVICE const unsigned char* end() const { return a.stream + a.starts[worker() + 1]; }
+
+  /// Asks the second-level cache for the next bytes of the stream, which goes round every step.
+  TM_DEVICE void warm(uint32_t bytes) {
+    if (Model::kAhead == 0) return;
+    const uint64_t left = static_cast<uint64_t>(end() - ahead);
+    const uint32_t some = left < bytes ? static_cast<uint32_t>(left) : bytes;
+    if (some) prefetch(ahead, some);
+    ahead += some;
+    if (ahead == end()) ahead = first();
+  }
+
+  /// Waits for a free slot and for the window, then fills the slot.
+  template <bool kOnce>
+  TM_DEVICE void put(const void* from, uint32_t bytes, int phase) {
+    mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, phase);
+    if (Model::kWindow && issued >= Model::kWindow) {
+      int before = at.slot - Model::kWindow;
+      uint32_t turn = at.turn;
+      if (before < 0) {
+        before += Model::kRing;
+        turn ^= 1;
+      }
+      mb_wait(a, &s.full[before], turn, kWindow, phase);
+    }
+    mb_expect(&s.full[at.slot], bytes);
+    if constexpr (kOnce && Model::kEvictFirst)
+      bulk(s.ring[at.slot], from, bytes, &s.full[at.slot], policy);
+    else
+      bulk(s.ring[at.slot], from, bytes, &s.full[at.slot]);
+    issued++;
+    at.next();
+  }
+
+  TM_DEVICE void begin() {
+    source = first();
+    ready = false;
+  }
+  TM_DEVICE void end_step() { step++; }
+
+  template <class P>
+  TM_DEVICE void linear(int) {
+    for (int part = 0; part < 2; part++) {
+      const uint4 r = s.ranges[P::index][part];
+      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      for (uint32_t strip = 0; strip < r.y; strip++) {
+        for (int tile = k0; tile < k0 + tiles; tile++) {
+          const int columns = P::k - tile * kTileColumns;
+          const uint32_t bytes = (columns < kTileColumns ? columns : kTileColumns) * 32;
+          put<true>(source, bytes, P::index);
+          source += bytes;
+          warm(bytes);
+        }
+      }
+    }
+  }
+
+  template <class P>
+  TM_DEVICE void attend(int layer) {
+    if (!ready) {  // positions and pages of this step, and what the step before appended
+      mb_wait(a, &s.go, step & 1, kStep, P::index);
+      fence_copies();
+      ready = true;
+    }
+    constexpr uint32_t half = kPage * Model::kHead * 2;
+    const unsigned char* base =
+        reinterpret_cast<const unsigned char*>(a.kv) + (P::state + layer) * a.state_bytes;
+    for (int i = 0; i < s.count; i++) {
+      const Item item = s.items[i];
+      const int last = s.position[item.row] / kPage;
+      for (int p = 0; p < Model::kSegmentPages; p++) {
+        const int page = item.segment * Model::kSegmentPages + p;
+        if (page > last) break;
+        const int64_t id = a.pages[item.row * a.row_pages + page];
+        const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
+        if constexpr (2 * half <= kTile) {
+          put<false>(from, 2 * half, P::index);
+        } else {
+          put<false>(from, half, P::index);
+          put<false>(from + half, half, P::index);
+        }
+      }
+    }
+  }
+
+  template <class P>
+  TM_DEVICE void fold(int) {}
+  template <class P>
+  TM_DEVICE void draw(int) {}
+};
+
+}  // namespace treadle::mega

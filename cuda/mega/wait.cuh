@@ -1,0 +1,69 @@
+// Waits that end: every spin has a bound, and the first one in vain says where.
+#pragma once
+
+namespace treadle::mega {
+
+/// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
+[[noreturn]] TM_NOINLINE void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter, uint32_t seen,
+                      uint32_t need) {
+  if (claim(a.claimed)) {
+    volatile uint32_t* r = a.error;
+    r[1] = static_cast<uint32_t>(worker());
+    r[2] = phase;
+    r[3] = counter;
+    r[4] = seen;
+    r[5] = need;
+    r[6] = a.epoch;
+    fence_system();
+    r[0] = code;
+    fence_system();
+  } else {
+    const uint64_t until = now_ns() + kPatience / 100;  // until the record is out
+    while (now_ns() < until) pause();
+  }
+  die();
+}
+
+/// A bounded spin; the clock is read once in 256 turns.
+struct Spin {
+  uint32_t turns = 0;
+  uint64_t since = 0;
+  TM_DEVICE bool late() {
+    pause();
+    if ((++turns & 255) != 0) return false;
+    const uint64_t t = now_ns();
+    if (since == 0) since = t;
+    return t - since > kPatience;
+  }
+};
+
+TM_DEVICE void mb_wait(const Args& a, uint64_t* b, uint32_t parity, uint32_t code, uint32_t phase) {
+  if (mb_try(b, parity)) return;
+  Spin spin;
+  while (!mb_try(b, parity)) {
+    if (spin.late()) fail(a, code, phase, address_of(b), parity, 0);
+  }
+}
+
+/// Polls up to N packets a lane until each carries the epoch. `at(i)` is the packet's place, `mask`
+/// says which of them are wanted. Whole warps call this together.
+template <int N, class At>
+TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_t phase,
+                    uint4 (&v)[N]) {
+  Spin spin;
+  while (warp_any(mask != 0)) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if (mask >> i & 1) v[i] = load_packet(a.packets + at(i));
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
+    if (spin.late() && mask) {
+      int i = 0;
+      while (!(mask >> i & 1)) i++;
+      fail(a, kPacket, phase, static_cast<uint32_t>(at(i)), a.packets[at(i)].w, epoch);
+    }
+  }
+}
+
+}  // namespace treadle::mega
