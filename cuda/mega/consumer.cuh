@@ -11,9 +11,7 @@ struct Consumer {
   Place at;
   uint32_t epoch;  // of the phase: what it publishes carries it, what it reads carries the one before
   uint32_t step = 0;
-  int set = 0;   // which half of the sums over warps
-  int norm = 0;  // ... and of the norms
-  uint64_t best[Model::kRows] = {};
+  int set = 0;  // which half of the sums over warps
 
   TM_DEVICE Consumer(const Args& args, Smem& smem)
       : a(args), s(smem), tid(thread()), epoch(args.epoch) {}
@@ -24,20 +22,16 @@ struct Consumer {
                ? epoch ^ 0x80000000u
                : epoch;
   }
-  TM_DEVICE void begin() {}
-  TM_DEVICE void end_step() { step++; }
 
   template <class P>
   TM_DEVICE void linear(int layer) {
     epoch++;
     const int me = fresh(tid), warp = me / 32, lane = me % 32;
     set ^= 1;
-    if constexpr (P::sum) {
-      load_sum<P>(a, s, warp, lane, layer, norm, epoch - 1);
-      norm ^= 1;
-    } else {
+    if constexpr (P::sum)
+      load_sum<P>(a, s, warp, lane, layer, epoch - 1);
+    else
       load_plain<P>(a, s, warp, lane, epoch - 1);
-    }
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
       const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
@@ -54,7 +48,7 @@ struct Consumer {
           bar_arrive(2 + set);
         if (warp == owner)
           finish<P>(a, s, set, lane, static_cast<int>(r.x) + first, n, static_cast<int>(r.w), layer,
-                    told(), best);
+                    told(), warp);
         if (!alone) set ^= 1;
       }
     }
@@ -86,7 +80,7 @@ struct Consumer {
   TM_DEVICE void draw(int) {
     epoch++;
     const int me = fresh(tid), warp = me / 32, lane = me % 32;
-    draw_best<P>(a, s, best, warp, lane, step, epoch, told());
+    draw_best<P>(a, s, warp, lane, step, epoch, told());
     prepare<Attend>(a, s, me);
   }
 };

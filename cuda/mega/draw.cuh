@@ -8,22 +8,18 @@ TM_DEVICE uint64_t better(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 /// Greedy: the largest logit, ties to the lowest id. One hop for the whole grid.
 template <class P>
-TM_DEVICE void draw_best(const Args& a, Smem& s, uint64_t (&best)[Model::kRows], int warp, int lane,
-                         uint32_t step, uint32_t epoch, uint32_t told) {
+TM_DEVICE void draw_best(const Args& a, Smem& s, int warp, int lane, uint32_t step, uint32_t epoch,
+                         uint32_t told) {
   constexpr int kWorkers = Model::kWorkers;
   static_assert(kWorkers <= 256);
   const int tid = warp * 32 + lane;
-#pragma unroll
-  for (int row = 0; row < Model::kRows; row++) {
-#pragma unroll
-    for (int m = 16; m; m >>= 1) best[row] = better(best[row], shfl_xor(best[row], m));
-    if (lane == 0) s.best[0][warp][row] = best[row];
-    best[row] = 0;
-  }
   bar_sync(1);
   if (tid < Model::kRows) {
     uint64_t key = 0;
-    for (int w = 0; w < kWarps; w++) key = better(key, s.best[0][w][tid]);
+    for (int w = 0; w < kWarps; w++) {
+      key = better(key, s.best[0][w][tid]);
+      s.best[0][w][tid] = 0;  // nobody adds to it before the next step
+    }
     fence_grid();  // what this worker appended to KV and wrote as logits goes before its offer
     store_packet(a.packets + P::out + tid * kWorkers + worker(),
                  make_uint4(static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), 0, told));

@@ -65,7 +65,7 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
 /// Sums over warps, makes outputs and sends them: the work of one warp for a chunk of strips.
 template <class P>
 TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int strips, int term,
-                      int layer, uint32_t epoch, uint64_t (&best)[Model::kRows]) {
+                      int layer, uint32_t epoch, int warp) {
   constexpr int kOut = P::act ? 8 : 16;  // columns a strip makes
   const int strip = lane / 4, quad = lane % 4 * 4;
   const bool mine = strip < strips;
@@ -93,15 +93,22 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int
       }
     }
     if constexpr (P::logits) {
+      uint64_t best = 0;
       if (mine) {
         float* to = a.logits + static_cast<int64_t>(row) * P::n + column + quad;
 #pragma unroll
         for (int j = 0; j < 4; j++) {
           to[j] = y[j] * P::scale;
           const uint64_t key = key_of(y[j] * P::scale, static_cast<uint32_t>(column + quad + j));
-          if (key > best[row]) best[row] = key;
+          best = key > best ? key : best;
         }
       }
+#pragma unroll
+      for (int m = 16; m; m >>= 1) {
+        const uint64_t other = shfl_xor(best, m);
+        best = other > best ? other : best;
+      }
+      if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
     } else {
       warp_sync();  // all lanes have read the sums that these overwrite
       if (mine && quad < kOut) {

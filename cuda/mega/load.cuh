@@ -67,9 +67,9 @@ TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t e
 /// The residual stream: the token's row, or what it was plus the terms of a sum in their order; then
 /// its norm. The stream stays in shared memory, the same in every worker.
 template <class P>
-TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, int set,
-                        uint32_t epoch) {
+TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
   using T = Share<P>;
+  constexpr int set = P::act ? 1 : 0;  // a slow warp may still read the sums of the norm before
   const T share{warp, lane};
   float x[T::kMost][6], w[T::kMost][6];
   const float* norm = a.pool + P::norm + layer * P::norm_step;

@@ -19,6 +19,7 @@ TM_DEVICE void persist(const Args& a) {
   }
   for (int i = tid; i < Model::kPhases * 2; i += 288)
     s.ranges[i / 2][i % 2] = a.ranges[worker() * Model::kPhases * 2 + i];
+  for (int i = tid; i < kWarps * Model::kRows; i += 288) s.best[0][i / Model::kRows][i % Model::kRows] = 0;
   if (tid < Model::kRows) {
     s.token[tid] = a.begin[tid].x;
     s.position[tid] = a.begin[tid].y;
@@ -27,16 +28,12 @@ TM_DEVICE void persist(const Args& a) {
   if (tid < kWarps * 32) {
     Consumer consumer(a, s);
     prepare<Attend>(a, s, tid);
-    for (uint32_t step = 0; step < a.steps; step++) {
-      phases(consumer);
-      consumer.end_step();
-    }
+    for (; consumer.step < a.steps; consumer.step++) phases(consumer);
   } else if (tid == kWarps * 32) {
     Producer producer(a, s);
-    for (uint32_t step = 0; step < a.steps; step++) {
+    for (; producer.step < a.steps; producer.step++) {
       producer.begin();
       phases(producer);
-      producer.end_step();
     }
   }
 }

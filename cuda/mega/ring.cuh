@@ -71,7 +71,6 @@ struct Producer {
     source = first();
     ready = false;
   }
-  TM_DEVICE void end_step() { step++; }
 
   template <class P>
   TM_DEVICE void linear(int) {

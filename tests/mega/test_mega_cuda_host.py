@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_host import PAGE, Machine, built, compiler, program, rounded
+from cuda_host import PAGE, Machine, built, compiler, program, rounded, rounding
 from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
@@ -40,7 +40,7 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
     "llama-ungrouped": (
         llama.build(llama.Config(shape(H=3, K=1, D=96, F=192, layers=2, tied=True), rope()), page=PAGE), 5, 1),
     "llama-cut": (  # D = 576: a short last tile, sums of two terms
-        llama.build(llama.Config(shape(D=576, F=544, layers=2, H=2), rope()), page=PAGE), 48, 1),
+        llama.build(llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
     "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
 }  # fmt: skip
@@ -67,8 +67,12 @@ def batch(m: Machine, tokens: list[int], position: int) -> Batch:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_steps_equal_the_reference(name: str, tmp_path: Path) -> None:
-    """Two launches of several steps that cross a page; logits within the error of bf16."""
+def test_steps_equal_the_reference(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launches of several steps that cross a page, against the reference rounded where the kernel
+    rounds: what is left is the order of sums, and roundings that it tips."""
+    rounding(monkeypatch)
     graph, params, m = machine(name, tmp_path)
     rows = m.made.plan.shape.rows
     state = {
@@ -93,9 +97,10 @@ def test_steps_equal_the_reference(name: str, tmp_path: Path) -> None:
             wanted = out[graph.outputs[0]]
             now, position = [int(t) for t in tokens[step]], position + 1
             for r in range(rows):  # teacher-forced by the kernel's own tokens
-                assert wanted[r, now[r]] > wanted[r].max() - 0.05 * np.abs(wanted[r]).max()
+                assert wanted[r, now[r]] > wanted[r].max() - 0.02 * np.abs(wanted[r]).max()
         error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
-        print(position, error)
+        print(name, position, error)
+        assert error < 5e-3, error
 
 
 def test_a_silent_worker_ends_in_a_record(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ waiting for them: the embedded row, the residual sum (which it keeps), and the d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
@@ -26,8 +26,9 @@ TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """What measurement decides, not the plan. Tiles: window = issued and not landed (0 = the ring),
-    ahead = asked into the second-level cache; pages: KV pages of the pool a slot may use."""
+    """What measurement decides, not the plan. Tiles: `window` issued and not landed (0 = the ring),
+    `ahead` asked into the second-level cache, at most `ring` in shared memory. evict_first: weights
+    leave the cache before activations do."""
 
     window: int = 4
     ahead: int = 0
@@ -57,8 +58,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """text: the source. ranges: [worker][phase][2][4]. pieces: [worker], in streaming order.
-    packets: how many the arena holds. begin, vocab, rows: as in the plan."""
+    """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
+    [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
+    phases_a_step: by how much a step moves the epoch. embed, freq: params."""
 
     text: str
     plan: Plan
@@ -250,6 +252,11 @@ class _Maker:
                 self._write(made, site, every, packets=self._unit(site, every))
         elif code is Code.ATTN:
             put("state", site.state, 0)
+            stride, repeat = self._repeats(number)
+            if any(
+                self.plan.sites[number + r * stride].state != site.state + r for r in range(repeat)
+            ):
+                raise _refuse("has layers whose KV states are not in order")
             put("scale", site.scale, 1.0)
             for name in ("q_norm", "k_norm"):
                 put(name, self._vector(number, name)[0], -1)
@@ -396,7 +403,3 @@ class _Maker:
 def _packets(unit: int) -> int:
     return -(-unit // 6)
 
-
-def with_workers(knobs: Knobs, **changes: int | bool) -> Knobs:
-    """Knobs with some of them turned."""
-    return replace(knobs, **changes)  # pyright: ignore[reportArgumentType]
