@@ -159,7 +159,9 @@ def correct(model: Model, decoder: Decoder, steps: int) -> dict[str, Any]:
     tokens, last = runs[0]
     fed = np.concatenate(([[token for token, _ in begin]], tokens[:-1]))
     wanted = model.reference(fed)
-    error = torch.linalg.norm(torch.tensor(last, device="cuda") - wanted[-1]) / torch.linalg.norm(wanted[-1])
+    error = torch.linalg.norm(torch.tensor(last, device="cuda") - wanted[-1]) / torch.linalg.norm(
+        wanted[-1]
+    )
     agree = (wanted.argmax(-1).cpu().numpy() == tokens).mean()
     return {"replay_identical": same, "relative_error": float(error), "top1": float(agree)}
 
@@ -254,7 +256,10 @@ def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> li
     settings = [Knobs(window=w, ahead=a) for w in args.window for a in args.ahead]
     with ThreadPoolExecutor(8) as pool:
         logs = list(pool.map(lambda k: build(generate(model.plan, k).text)[1], settings))
-    print(f"{name}: built at {time.perf_counter() - begun:.0f} s; {logs[0].splitlines()[-4:]}", flush=True)
+    print(
+        f"{name}: built at {time.perf_counter() - begun:.0f} s; {logs[0].splitlines()[-4:]}",
+        flush=True,
+    )
     checked: dict[str, Any] = {}
     times: dict[Knobs, float] = {}
     spread: dict[Knobs, tuple[float, float]] = {}
@@ -269,7 +274,9 @@ def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> li
         model.reset(decoder)
         rounds = [timed(model, decoder, args.steps) for _ in range(args.rounds)]
         times[knobs], spread[knobs] = statistics.median(rounds), (min(rounds), max(rounds))
-        print(f"{name} window {knobs.window} ahead {knobs.ahead}: {times[knobs]:.1f} us", flush=True)
+        print(
+            f"{name} window {knobs.window} ahead {knobs.ahead}: {times[knobs]:.1f} us", flush=True
+        )
         del decoder
     peers: dict[str, float] = {}
     if args.baseline is not None and name != "tiny":

@@ -25,7 +25,9 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++")
 
 
-def program(graph: Graph, workers: int, rows: int, context: int, knobs: Knobs | None = None) -> Program:
+def program(
+    graph: Graph, workers: int, rows: int, context: int, knobs: Knobs | None = None
+) -> Program:
     target = replace(H200, workers=workers)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
     return generate(plan, knobs)
@@ -46,7 +48,9 @@ def built(made: Program, folder: Path) -> ctypes.CDLL:
 def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
     """Params with matrices rounded to bf16, as float64: what kernel and reference both mean."""
     return {
-        name: widened(bf16(x)).astype(np.float64) if x.ndim > 1 else x.astype(np.float32).astype(np.float64)
+        name: widened(bf16(x)).astype(np.float64)
+        if x.ndim > 1
+        else x.astype(np.float32).astype(np.float64)
         for name, x in params.items()
     }
 
@@ -103,18 +107,38 @@ class Machine:
         self.epoch = 0
         self.error = np.zeros(8, np.uint32)
 
-    def run(self, begin: list[tuple[int, int]], steps: int, seed: int = 0,
-            mute: tuple[int, int] = (NEVER, NEVER)) -> tuple[bool, np.ndarray, np.ndarray]:
+    def run(
+        self,
+        begin: list[tuple[int, int]],
+        steps: int,
+        seed: int = 0,
+        mute: tuple[int, int] = (NEVER, NEVER),
+    ) -> tuple[bool, np.ndarray, np.ndarray]:
         """(whole, tokens [steps, rows], logits [rows, V] of the last step)."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
         tokens = np.zeros((steps, rows, 4), np.uint32)
         logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
-        arrays = (self.stream, at, table, self.pool, self.embed, self.kv, self.pages, self.packets,
-                  logits, first, tokens, self.error, claimed)
+        arrays = (
+            self.stream,
+            at,
+            table,
+            self.pool,
+            self.embed,
+            self.kv,
+            self.pages,
+            self.packets,
+            logits,
+            first,
+            tokens,
+            self.error,
+            claimed,
+        )
         state = self.kv[0].nbytes
-        args = Args(*(a.ctypes.data for a in arrays), state, self.epoch, steps, self.pages.shape[1], *mute)
+        args = Args(
+            *(a.ctypes.data for a in arrays), state, self.epoch, steps, self.pages.shape[1], *mute
+        )
         whole = self.library.treadle_mega_host(ctypes.byref(args), ctypes.c_uint64(seed)) == 0
         self.epoch += steps * self.made.phases_a_step
         return whole, tokens[..., 0], logits

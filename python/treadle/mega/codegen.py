@@ -402,4 +402,3 @@ class _Maker:
 
 def _packets(unit: int) -> int:
     return -(-unit // 6)
-

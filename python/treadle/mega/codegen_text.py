@@ -64,7 +64,12 @@ def render(
             lines.append(f"struct {phase.name} : Phase {{ {body} }};  // {phase.code.name}")
     lines += [f"using Attend = {attend.name};", "}  // namespace treadle::mega", ""]
     lines += [f'#include "mega/{body}.cuh"' for body in _BODIES]
-    lines += ["", "namespace treadle::mega {", "template <class R>", "TM_DEVICE void phases(R& r) {"]
+    lines += [
+        "",
+        "namespace treadle::mega {",
+        "template <class R>",
+        "TM_DEVICE void phases(R& r) {",
+    ]
     for repeat, rows in walk:
         calls = [(_CALLS[phases[row].code], phases[row].name) for row in rows]
         at, space = ("0", "  ") if repeat == 1 else ("i", "    ")

@@ -46,7 +46,10 @@ class Decoder:
         self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)
         self._starts.put(starts)
         self._ranges.put(ranges)
-        self.pool, self.embed = Memory(program.floats * 4), Memory(plan.shape.vocab * plan.sites[0].n * 2)
+        self.pool, self.embed = (
+            Memory(program.floats * 4),
+            Memory(plan.shape.vocab * plan.sites[0].n * 2),
+        )
         self._packets = Memory(program.packets * 16)
         self._packets.fill()
         self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
@@ -77,7 +80,9 @@ class Decoder:
         shape = self.program.plan.shape
         last = max(position for _, position in begin) + steps
         if steps > STEPS or last > min(shape.context, table.shape[1] * PAGE):
-            raise LimitExceeded("positions of a row", last, min(shape.context, table.shape[1] * PAGE))
+            raise LimitExceeded(
+                "positions of a row", last, min(shape.context, table.shape[1] * PAGE)
+            )
         whole = np.zeros((shape.rows, self._width), np.int32)
         whole[:, : table.shape[1]] = table[:, : self._width]
         self._pages.put(whole)

@@ -99,7 +99,9 @@ class Device:
         _call("cuStreamCreate", byref(stream), c_uint(1))  # does not wait for the default stream
         self._device, self._stream = device, stream
         if self._attribute(_MAJOR) != 9:
-            raise Unsupported("the persistent kernel needs a Hopper GPU", hint="use --backend torch")
+            raise Unsupported(
+                "the persistent kernel needs a Hopper GPU", hint="use --backend torch"
+            )
 
     @property
     def sms(self) -> int:
