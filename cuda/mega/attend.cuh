@@ -1,5 +1,5 @@
-// Attention of a row's query heads over one segment of positions: head norms and rope, the append of
-// the new position, exact softmax of the segment in one pass, and its (m, l, o) to the fold.
+// Attention of a row's query heads over one segment of positions: head norms and rope, the append
+// of the new position, exact softmax of the segment in one pass, and its (m, l, o) to the fold.
 #pragma once
 
 namespace treadle::mega {
@@ -228,8 +228,11 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       }
     }
     if (p % kRecord == 0) x[0] = most;
-    const int to = P::out + ((item.segment * Model::kRows + item.row) * Model::kHeads +
-                             item.head * kGroup + h) * kRecord + p % kRecord;
+    const int to =
+        P::out +
+        ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
+            kRecord +
+        p % kRecord;
     store_packet(a.packets + to, make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
   }
   bar_sync(1);

@@ -7,14 +7,12 @@ namespace treadle::mega {
 struct Consumer {
   const Args& a;
   Smem& s;
-  int tid;
   Place at;
-  uint32_t epoch;  // of the phase: what it publishes carries it, what it reads carries the one before
-  uint32_t step = 0;
+  uint32_t
+      epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
   int set = 0;  // which half of the sums over warps
 
-  TM_DEVICE Consumer(const Args& args, Smem& smem)
-      : a(args), s(smem), tid(thread()), epoch(args.epoch) {}
+  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {}
 
   /// What to publish with; a muted worker's packets never become valid (a test's fault).
   TM_DEVICE uint32_t told() const {
@@ -24,9 +22,10 @@ struct Consumer {
   }
 
   template <class P>
-  TM_DEVICE void linear(int layer) {
+  TM_DEVICE void linear(int number) {
     epoch++;
-    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number);
     set ^= 1;
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
@@ -55,10 +54,10 @@ struct Consumer {
   }
 
   template <class P>
-  TM_DEVICE void attend(int layer) {
+  TM_DEVICE void attend(int number) {
     epoch++;
-    const int me = fresh(tid), warp = me / 32, lane = me % 32;
-    const int count = s.count;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number), count = s.count;
     for (int i = 0; i < count; i++)
       attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
   }
@@ -66,7 +65,7 @@ struct Consumer {
   template <class P>
   TM_DEVICE void fold(int) {
     epoch++;
-    const int me = fresh(tid), warp = me / 32, lane = me % 32;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const uint4 r = s.ranges[P::index][0];
     const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
     const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
@@ -79,8 +78,8 @@ struct Consumer {
   template <class P>
   TM_DEVICE void draw(int) {
     epoch++;
-    const int me = fresh(tid), warp = me / 32, lane = me % 32;
-    draw_best<P>(a, s, warp, lane, step, epoch, told());
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    draw_best<P>(a, s, warp, lane, epoch, told());
     prepare<Attend>(a, s, me);
   }
 };

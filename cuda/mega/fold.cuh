@@ -54,8 +54,8 @@ TM_DEVICE void fold_head(const Args& a, Smem& s, int row, int head, int warp, in
       float x[6];
 #pragma unroll
       for (int e = 0; e < 6; e++) x[e] = e < n ? out[from + e] : 0.f;
-      const int to = P::out + row * (P::n / 16 * kEach) + (head * d + from) / 16 * kEach +
-                     lane % kEach;
+      const int to =
+          P::out + row * (P::n / 16 * kEach) + (head * d + from) / 16 * kEach + lane % kEach;
       store_packet(a.packets + to, make_uint4(pair_of(x[0], x[1]), pair_of(x[2], x[3]),
                                               pair_of(x[4], x[5]), epoch));
     }

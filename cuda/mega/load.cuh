@@ -1,5 +1,5 @@
-// What a linear reads: packets of a row, or the residual stream with its norm. A warp loads just the
-// columns that it multiplies, so that only the norm needs the other warps.
+// What a linear reads: packets of a row, or the residual stream with its norm. A warp loads just
+// the columns that it multiplies, so that only the norm needs the other warps.
 #pragma once
 
 namespace treadle::mega {
@@ -64,8 +64,8 @@ TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t e
   warp_sync();
 }
 
-/// The residual stream: the token's row, or what it was plus the terms of a sum in their order; then
-/// its norm. The stream stays in shared memory, the same in every worker.
+/// The residual stream: the token's row, or what it was plus the terms of a sum in their order;
+/// then its norm. The stream stays in shared memory, the same in every worker.
 template <class P>
 TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
   using T = Share<P>;
@@ -136,7 +136,8 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
 #pragma unroll
       for (int j = 0; j < 3; j++)
         if (2 * j < n)
-          to[at + j] = pair_of(x[i][2 * j] * root * w[i][2 * j], x[i][2 * j + 1] * root * w[i][2 * j + 1]);
+          to[at + j] =
+              pair_of(x[i][2 * j] * root * w[i][2 * j], x[i][2 * j + 1] * root * w[i][2 * j + 1]);
     }
   }
   warp_sync();

@@ -15,11 +15,13 @@ TM_DEVICE void persist(const Args& a) {
       mb_init(&s.empty[i], kWarps);
     }
     mb_init(&s.go, 1);
+    s.step = 0;
     mb_publish();
   }
   for (int i = tid; i < Model::kPhases * 2; i += 288)
     s.ranges[i / 2][i % 2] = a.ranges[worker() * Model::kPhases * 2 + i];
-  for (int i = tid; i < kWarps * Model::kRows; i += 288) s.best[0][i / Model::kRows][i % Model::kRows] = 0;
+  for (int i = tid; i < kWarps * Model::kRows; i += 288)
+    s.best[0][i / Model::kRows][i % Model::kRows] = 0;
   if (tid < Model::kRows) {
     s.token[tid] = a.begin[tid].x;
     s.position[tid] = a.begin[tid].y;
@@ -28,7 +30,7 @@ TM_DEVICE void persist(const Args& a) {
   if (tid < kWarps * 32) {
     Consumer consumer(a, s);
     prepare<Attend>(a, s, tid);
-    for (; consumer.step < a.steps; consumer.step++) phases(consumer);
+    while (s.step < a.steps) phases(consumer);
   } else if (tid == kWarps * 32) {
     Producer producer(a, s);
     for (; producer.step < a.steps; producer.step++) {
@@ -46,7 +48,9 @@ extern "C" int treadle_mega_host(const treadle::mega::Args* args, uint64_t seed)
   using namespace treadle::mega;
   return host::run(Model::kWorkers, sizeof(Smem), seed, [&] { persist(*args); }) ? 0 : 1;
 }
-extern "C" uint64_t treadle_mega_shared() { return sizeof(treadle::mega::Smem); }
+extern "C" uint64_t treadle_mega_shared() {
+  return sizeof(treadle::mega::Smem);
+}
 #else
 static_assert(sizeof(treadle::mega::Smem) <= 232448);
 extern "C" __device__ const uint32_t treadle_mega_shared = sizeof(treadle::mega::Smem);

@@ -18,7 +18,6 @@
 
 #define TM_DEVICE inline
 #define TM_BOTH inline
-#define TM_NOINLINE inline
 
 struct uint4 {
   uint32_t x, y, z, w;
@@ -26,7 +25,9 @@ struct uint4 {
 struct int2 {
   int32_t x, y;
 };
-inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  return {x, y, z, w};
+}
 
 namespace treadle::mega {
 namespace host {
@@ -40,7 +41,8 @@ struct Fiber {
   int worker = 0, thread = 0;
   bool started = false, done = false;
 };
-struct Warp {  // one exchange at a time; two sets of slots, so that a slow lane still reads the last
+struct Warp {  // one exchange at a time; two sets of slots, so that a slow lane still reads the
+               // last
   uint4 a[2][32];
   uint64_t b[2][32];
   uint32_t arrived = 0, turn = 0;
@@ -78,9 +80,15 @@ inline Machine* machine = nullptr;
 inline void yield() {
   if (_setjmp(machine->now->at) == 0) _longjmp(machine->home, 1);
 }
-inline Cta& cta() { return machine->ctas[machine->now->worker]; }
-inline Warp& warp() { return cta().warps[machine->now->thread / 32]; }
-inline int lane() { return machine->now->thread % 32; }
+inline Cta& cta() {
+  return machine->ctas[machine->now->worker];
+}
+inline Warp& warp() {
+  return cta().warps[machine->now->thread / 32];
+}
+inline int lane() {
+  return machine->now->thread % 32;
+}
 
 /// Every lane gives a and b; returns which set of slots holds all 32.
 inline int meet(uint4 a, uint64_t b) {
@@ -166,8 +174,10 @@ inline bool run(int workers, size_t memory, uint64_t seed, std::function<void()>
     }
     std::vector<Copy> kept;
     for (const Copy& c : m.copies) {
-      if (random() % 3 == 0) kept.push_back(c);
-      else land(c);
+      if (random() % 3 == 0)
+        kept.push_back(c);
+      else
+        land(c);
     }
     m.copies = kept;
   }
@@ -177,18 +187,28 @@ inline bool run(int workers, size_t memory, uint64_t seed, std::function<void()>
 
 }  // namespace host
 
-inline int thread() { return host::machine->now->thread; }
-inline int worker() { return host::machine->now->worker; }
-inline unsigned char* shared_memory() { return host::cta().base; }
+inline int thread() {
+  return host::machine->now->thread;
+}
+inline int worker() {
+  return host::machine->now->worker;
+}
+inline unsigned char* shared_memory() {
+  return host::cta().base;
+}
 inline uint32_t address_of(const void* p) {
   return static_cast<uint32_t>(static_cast<const unsigned char*>(p) - shared_memory());
 }
 inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
   static uint64_t t = 0;
-  return t += 20000;
+  return t += 200000;
 }
-inline int fresh(int x) { return x; }
-inline void pause() { host::yield(); }
+inline int fresh(int x) {
+  return x;
+}
+inline void pause() {
+  host::yield();
+}
 [[noreturn]] inline void die() {
   host::machine->failed = true;
   for (;;) host::yield();
@@ -216,7 +236,9 @@ inline void mb_arrive(uint64_t* b) {
   w.left--;
   host::write(b, w);
 }
-inline bool mb_try(uint64_t* b, uint32_t parity) { return host::read(b).phase != parity; }
+inline bool mb_try(uint64_t* b, uint32_t parity) {
+  return host::read(b).phase != parity;
+}
 inline void bar(int id, int count, bool wait) {
   host::Barrier& b = host::cta().bars[id];
   const uint32_t turn = b.turn;
@@ -226,25 +248,39 @@ inline void bar(int id, int count, bool wait) {
   }
   while (wait && b.turn == turn) host::yield();
 }
-inline void bar_all() { bar(0, host::kThreads, true); }
-inline void bar_sync(int id) { bar(id, 256, true); }
-inline void bar_arrive(int id) { bar(id, 256, false); }
-inline uint64_t evict_first() { return 0; }
+inline void bar_all() {
+  bar(0, host::kThreads, true);
+}
+inline void bar_sync(int id) {
+  bar(id, 256, true);
+}
+inline void bar_arrive(int id) {
+  bar(id, 256, false);
+}
+inline uint64_t evict_first() {
+  return 0;
+}
 inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
-  host::machine->copies.push_back({static_cast<unsigned char*>(to),
-                                   static_cast<const unsigned char*>(from), bytes, b});
+  host::machine->copies.push_back(
+      {static_cast<unsigned char*>(to), static_cast<const unsigned char*>(from), bytes, b});
 }
 inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b, uint64_t) {
   bulk(to, from, bytes, b);
 }
 inline void prefetch(const void*, uint32_t) {}
-inline uint4 load_packet(const uint4* p) { return *p; }
-inline void store_packet(uint4* p, uint4 v) { *p = v; }
+inline uint4 load_packet(const uint4* p) {
+  return *p;
+}
+inline void store_packet(uint4* p, uint4 v) {
+  *p = v;
+}
 template <class T>
 T load_constant(const T* p) {
   return *p;
 }
-inline void warp_sync() { host::meet({}, 0); }
+inline void warp_sync() {
+  host::meet({}, 0);
+}
 inline bool warp_any(bool x) {
   const int set = host::meet({}, x);
   bool any = false;
@@ -269,7 +305,9 @@ inline float low(uint32_t pair) {
   std::memcpy(&x, &pair, 4);
   return x;
 }
-inline float high(uint32_t pair) { return low(pair >> 16); }
+inline float high(uint32_t pair) {
+  return low(pair >> 16);
+}
 inline uint32_t bits_of(float x) {
   uint32_t r;
   std::memcpy(&r, &x, 4);
@@ -303,8 +341,12 @@ inline void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
     }
   }
 }
-inline float power2(float x) { return std::exp2(x); }
-inline float inverse_root(float x) { return 1.0f / std::sqrt(x); }
+inline float power2(float x) {
+  return std::exp2(x);
+}
+inline float inverse_root(float x) {
+  return 1.0f / std::sqrt(x);
+}
 inline void turn_of(float angle, float& s, float& c) {
   s = static_cast<float>(std::sin(static_cast<double>(angle)));
   c = static_cast<float>(std::cos(static_cast<double>(angle)));

@@ -4,8 +4,8 @@
 namespace treadle::mega {
 
 /// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
-[[noreturn]] TM_NOINLINE void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter, uint32_t seen,
-                      uint32_t need) {
+[[noreturn]] TM_DEVICE void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
+                                 uint32_t seen, uint32_t need) {
   if (claim(a.claimed)) {
     volatile uint32_t* r = a.error;
     r[1] = static_cast<uint32_t>(worker());
