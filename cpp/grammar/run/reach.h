@@ -46,6 +46,8 @@ class Reach {
 
 using ReachRef = std::shared_ptr<const Reach>;
 
+class StoredReaches;
+
 // The reaches of one vocabulary by the digest of their residual, bounded in bytes; the least
 // recently used half goes when the budget is spent. Thread-safe.
 class ReachMemo {
@@ -54,6 +56,10 @@ class ReachMemo {
 
   ReachRef find(const Digest& digest);  // null: not here
   void put(const Digest& digest, ReachRef reach);
+  // What is not here is looked for among those of an earlier process.
+  void rely_on(std::shared_ptr<const StoredReaches> stored);
+  std::shared_ptr<const StoredReaches> stored();
+  std::vector<std::pair<Digest, ReachRef>> recent();  // all, the last used first
   void clear();
   uint64_t memory();
 
@@ -63,12 +69,14 @@ class ReachMemo {
     uint64_t used = 0;
   };
   void sweep();
+  void add(const Digest& digest, ReachRef reach);
 
   Lock lock_;
   uint64_t budget_;
   uint64_t bytes_ = 0;
   uint64_t clock_ = 0;
   std::unordered_map<Digest, Entry, Digest::Hash> entries_;
+  std::shared_ptr<const StoredReaches> stored_;  // or null
 };
 
 // Finds the reaches of one grammar's residuals. Not thread-safe: guarded like the store.
