@@ -241,7 +241,7 @@ def fault(model: Model) -> None:
     decoder = model.decoder(Knobs())
     model.reset(decoder)
     begun = time.perf_counter()
-    decoder.start([(17, model.context)] * model.rows, model.table, 2, mute=(5, 9))
+    decoder.start([(17, model.context)] * model.rows, model.table, 2, mute=(5, 11))
     try:
         decoder.wait()
     except EngineDead as error:

@@ -28,20 +28,22 @@ namespace treadle::mega {
 struct Spin {
   uint32_t turns = 0;
   uint64_t since = 0;
-  TM_DEVICE bool late() {
+  TM_DEVICE bool late(uint64_t patience) {
     pause();
     if ((++turns & 255) != 0) return false;
     const uint64_t t = now_ns();
     if (since == 0) since = t;
-    return t - since > kPatience;
+    return t - since > patience;
   }
 };
 
+/// Waits inside a worker are more patient than those for another worker: a full ring is what a missing
+/// packet leads to, and the record shall name the cause.
 TM_DEVICE void mb_wait(const Args& a, uint64_t* b, uint32_t parity, uint32_t code, uint32_t phase) {
   if (mb_try(b, parity)) return;
   Spin spin;
   while (!mb_try(b, parity)) {
-    if (spin.late()) fail(a, code, phase, address_of(b), parity, 0);
+    if (spin.late(kPatience * 5 / 4)) fail(a, code, phase, address_of(b), parity, 0);
   }
 }
 
@@ -58,7 +60,7 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
 #pragma unroll
     for (int i = 0; i < N; i++)
       if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
-    if (spin.late() && mask) {
+    if (spin.late(kPatience) && mask) {
       int i = 0;
       while (!(mask >> i & 1)) i++;
       fail(a, kPacket, phase, static_cast<uint32_t>(at(i)), a.packets[at(i)].w, epoch);
