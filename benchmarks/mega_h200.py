@@ -48,6 +48,8 @@ SIZES = {  # layers, D, H, K, d, F, V, tied, rope base, eps
     "Qwen3-8B": (36, 4096, 32, 8, 128, 12288, 151936, False, 1e6, 1e-6),
     "tiny": (3, 512, 16, 8, 64, 2048, 4096, False, 1e4, 1e-5),
 }
+SEGMENT = 2 * PAGE
+"""Positions that a worker attends to at a time."""
 ROOM = 256
 """Positions behind the context that a row may grow by."""
 
@@ -88,7 +90,7 @@ class Model:
         limit = -(-(context + ROOM) // 512) * 512
         start = time.perf_counter()
         self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
-                            context=limit, segment=PAGE)  # fmt: skip
+                            context=limit, segment=SEGMENT)  # fmt: skip
         print(f"{name}: plan {time.perf_counter() - start:.1f} s", flush=True)
         self.width = limit // PAGE
         rng = np.random.default_rng(seed)

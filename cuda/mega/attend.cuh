@@ -66,6 +66,7 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, i
     return P::in + item.row * (P::k / 16 * kEach) + column / 16 * kEach + p % (kUnits * kEach);
   };
   poll(a, place, mask, epoch, P::index, v);
+  stamp(a, epoch + 1, warp, lane, 1);
   bar_sync(1);  // the scratch memory was the input of the phase before
 #pragma unroll
   for (int i = 0; i < kMost; i++) {
@@ -83,7 +84,7 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, i
     const bool query = head < kGroup;
     if (!query && !last) continue;
     const int at = query ? P::q_norm : P::k_norm;
-    const float* norm = at < 0 ? nullptr : a.pool + at + layer * P::head_step;
+    const float* norm = at < 0 ? nullptr : fresh(a.pool) + at + layer * P::head_step;
     turn(s.scratch + head * d, norm, query ? P::q_eps : P::k_eps, s.rope[item.row],
          query ? P::scale * 1.4426950408889634f : 1.0f, lane);
   }
@@ -99,16 +100,34 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
   const int position = s.position[item.row], newest = position / kPage;
   const int first = item.segment * Model::kSegmentPages;
   const bool last = newest < first + Model::kSegmentPages;
+  const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
   load_heads<P>(a, s, item, last, warp, lane, layer, read);
-  float m[kGroup], l[kGroup], o[kGroup][kMine];
+  const int g = lane / 4, t = lane % 4;
+  // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
+  static_assert(kGroup <= 8);
+  uint4 q[kChunks][2];
 #pragma unroll
-  for (int h = 0; h < kGroup; h++) {
-    m[h] = -INFINITY;
-    l[h] = 0;
+  for (int c = 0; c < kChunks; c++) {
+    uint32_t r[8] = {};
+    if (g < kGroup) {
+      const float* from = s.scratch + Scratch::q + g * d + (c * 4 + t) * 8;
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float x = from[2 * j], y = from[2 * j + 1];
+        r[2 * j] = pair_of(x, y);
+        r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
+      }
+    }
+    q[c][0] = make_uint4(r[0], r[1], r[2], r[3]);
+    q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
+  }
+  float m = -INFINITY, l = 0;  // of head g; l of this lane's positions
+  float o[kGroup][kMine];
+#pragma unroll
+  for (int h = 0; h < kGroup; h++)
 #pragma unroll
     for (int e = 0; e < kMine; e++) o[h][e] = 0;
-  }
-  const int place = lane / 4, t = lane % 4;
+  stamp(a, read + 1, warp, lane, 2);
   for (int page = first; page < first + Model::kSegmentPages && page <= newest; page++) {
     constexpr bool kOne = 4 * kPage * d <= kTile;
     const int slot = at.slot;
@@ -123,10 +142,9 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     if (page == newest) {  // the new position joins the tile and its page
       const int tid = warp * 32 + lane, row = position % kPage;
       if (tid < d) {
-        const int64_t id = a.pages[item.row * a.row_pages + page];
-        uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(a.kv) +
+        uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(fresh(a.kv)) +
                                                    (P::state + layer) * a.state_bytes) +
-                       ((id * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
+                       ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
         const uint16_t k = static_cast<uint16_t>(pair_of(s.scratch[Scratch::k + tid], 0.f));
         const uint16_t v = static_cast<uint16_t>(pair_of(s.scratch[Scratch::v + tid], 0.f));
         keys[row * d + tid] = k;
@@ -139,57 +157,55 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     }
     const int base = page * kPage + warp * 8, here = position + 1 - base;  // of 8 positions
     if (here > 0) {
-      float score[kGroup];
-#pragma unroll
-      for (int h = 0; h < kGroup; h++) score[h] = 0;
+      float sum[2][4] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; c++) {
-        const int dim = (c * 4 + t) * 8;
-        const uint4 k = *reinterpret_cast<const uint4*>(keys + (warp * 8 + place) * d + dim);
-        const uint32_t pairs[4] = {k.x, k.y, k.z, k.w};
-#pragma unroll
-        for (int h = 0; h < kGroup; h++) {
-          const float* q = s.scratch + Scratch::q + h * d + dim;
-#pragma unroll
-          for (int j = 0; j < 4; j++)
-            score[h] += low(pairs[j]) * q[2 * j] + high(pairs[j]) * q[2 * j + 1];
-        }
+        const uint4 k =
+            *reinterpret_cast<const uint4*>(keys + (warp * 8 + g) * d + (c * 4 + t) * 8);
+        mma(sum[0], q[c][0], k.x, k.y);
+        mma(sum[1], q[c][1], k.z, k.w);
       }
+      float p[2];  // of head g at positions 2t and 2t + 1
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        p[i] = sum[0][i] + sum[0][i + 2] + sum[1][i] + sum[1][i + 2];
+        if (2 * t + i >= here) p[i] = -INFINITY;
+      }
+      float most = p[0] > p[1] ? p[0] : p[1];
+#pragma unroll
+      for (int i = 1; i < 4; i <<= 1) {
+        const float other = shfl_xor(most, i);
+        most = other > most ? other : most;
+      }
+      most = m > most ? m : most;
+      const float keep = power2(m - most);
+      p[0] = power2(p[0] - most), p[1] = power2(p[1] - most);
+      l = l * keep + p[0] + p[1];
+      m = most;
 #pragma unroll
       for (int h = 0; h < kGroup; h++) {
-        float x = score[h];
-        x += shfl_xor(x, 1);
-        x += shfl_xor(x, 2);
-        if (place >= here) x = -INFINITY;
-        float most = x;
+        const float by = shfl(keep, h * 4);
 #pragma unroll
-        for (int i = 4; i < 32; i <<= 1) {
-          const float other = shfl_xor(most, i);
-          most = other > most ? other : most;
-        }
-        most = m[h] > most ? m[h] : most;
-        const float keep = power2(m[h] - most), p = power2(x - most);
-        float sum = p;
-#pragma unroll
-        for (int i = 4; i < 32; i <<= 1) sum += shfl_xor(sum, i);
-        l[h] = l[h] * keep + sum;
-        m[h] = most;
-        score[h] = p;
-#pragma unroll
-        for (int e = 0; e < kMine; e++) o[h][e] *= keep;
+        for (int e = 0; e < kMine; e++) o[h][e] *= by;
       }
 #pragma unroll
       for (int j = 0; j < 8; j++) {
-        if (j >= here) break;
         const uint16_t* v = values + (warp * 8 + j) * d + lane * kMine;
         float x[kMine];
+        if constexpr (kMine == 1) {
+          x[0] = low(v[0]);
+        } else {
+          const uint32_t* pairs = reinterpret_cast<const uint32_t*>(v);
 #pragma unroll
-        for (int e = 0; e < kMine; e++) x[e] = low(v[e]);
+          for (int e = 0; e < kMine; e++) x[e] = e % 2 ? high(pairs[e / 2]) : low(pairs[e / 2]);
+        }
+#pragma unroll
+        for (int e = 0; e < kMine; e++) x[e] = j < here ? x[e] : 0.f;  // never written: maybe NaN
 #pragma unroll
         for (int h = 0; h < kGroup; h++) {
-          const float p = shfl(score[h], j * 4);
+          const float by = shfl(p[j % 2], h * 4 + j / 2);
 #pragma unroll
-          for (int e = 0; e < kMine; e++) o[h][e] += p * x[e];
+          for (int e = 0; e < kMine; e++) o[h][e] += by * x[e];
         }
       }
     }
@@ -200,10 +216,15 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     }
     at.next();
   }
+  stamp(a, read + 1, warp, lane, 3);
+  l += shfl_xor(l, 1);
+  l += shfl_xor(l, 2);
+  if (t == 0 && g < kGroup) {
+    float* ml = s.scratch + Scratch::ml + (warp * kGroup + g) * 2;
+    ml[0] = m, ml[1] = l;
+  }
 #pragma unroll
   for (int h = 0; h < kGroup; h++) {
-    float* ml = s.scratch + Scratch::ml + (warp * kGroup + h) * 2;
-    if (lane == 0) ml[0] = m[h], ml[1] = l[h];
 #pragma unroll
     for (int e = 0; e < kMine; e++)
       s.scratch[Scratch::o + (warp * kGroup + h) * d + lane * kMine + e] = o[h][e];
@@ -233,7 +254,7 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
         ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
             kRecord +
         p % kRecord;
-    store_packet(a.packets + to, make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
+    store_packet(fresh(a.packets) + to, make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
   }
   bar_sync(1);
 }

@@ -27,19 +27,26 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
     set ^= 1;
+    stamp(a, epoch, warp, lane, 0);
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
     else
       load_plain<P>(a, s, warp, lane, epoch - 1);
+    stamp(a, epoch, warp, lane, 2);
+    if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
+#pragma unroll 1
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
       const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
       const int strips = static_cast<int>(r.y);
       const bool alone = strips <= Model::kChunk && !P::logits && s.ranges[P::index][1].y == 0;
+#pragma unroll 1
       for (int first = 0; first < strips; first += Model::kChunk) {
         const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
+#pragma unroll 1
         for (int i = 0; i < n; i++)
           multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+        stamp(a, epoch, warp, lane, 3);
         const int owner = (first / Model::kChunk + P::index) % kWarps;
         if (!alone || warp == owner)
           bar_sync(alone ? 2 + set : 1);
@@ -51,6 +58,7 @@ struct Consumer {
         if (!alone) set ^= 1;
       }
     }
+    stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
@@ -58,14 +66,17 @@ struct Consumer {
     epoch++;
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number), count = s.count;
+    stamp(a, epoch, warp, lane, 0);
     for (int i = 0; i < count; i++)
       attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
+    stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
   TM_DEVICE void fold(int) {
     epoch++;
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
     const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
     const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
@@ -73,14 +84,19 @@ struct Consumer {
     for (int i = from; i < to; i++)
       fold_head<P>(a, s, i / heads, static_cast<int>(r.x) * kGroup + i % heads, warp, lane,
                    epoch - 1, told());
+    stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
   TM_DEVICE void draw(int) {
     epoch++;
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    stamp(a, epoch, warp, lane, 0);
     draw_best<P>(a, s, warp, lane, epoch, told());
+    stamp(a, epoch, warp, lane, 2);
+    if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
     prepare<Attend>(a, s, me);
+    stamp(a, epoch, warp, lane, 4);
   }
 };
 

@@ -23,7 +23,7 @@ TM_DEVICE void draw_best(const Args& a, Smem& s, int warp, int lane, uint32_t ep
       s.best[0][w][tid] = 0;  // nobody adds to it before the next step
     }
     fence_grid();  // what this worker appended to KV and wrote as logits goes before its offer
-    store_packet(a.packets + P::out + tid * kWorkers + fresh(worker()),
+    store_packet(fresh(a.packets) + P::out + tid * kWorkers + fresh(worker()),
                  make_uint4(static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), 0, told));
   }
 #pragma unroll 1

@@ -23,6 +23,7 @@ TM_DEVICE void fold_head(const Args& a, Smem& s, int row, int head, int warp, in
            p % kRecord;
   };
   poll(a, place, mask, read, P::index, v);
+  stamp(a, read + 1, warp, lane, 1);
   bar_sync(1);  // the scratch memory was the input of a linear
 #pragma unroll
   for (int i = 0; i < kMost; i++) {
@@ -56,7 +57,7 @@ TM_DEVICE void fold_head(const Args& a, Smem& s, int row, int head, int warp, in
       for (int e = 0; e < 6; e++) x[e] = e < n ? out[from + e] : 0.f;
       const int to =
           P::out + row * (P::n / 16 * kEach) + (head * d + from) / 16 * kEach + lane % kEach;
-      store_packet(a.packets + to, make_uint4(pair_of(x[0], x[1]), pair_of(x[2], x[3]),
+      store_packet(fresh(a.packets) + to, make_uint4(pair_of(x[0], x[1]), pair_of(x[2], x[3]),
                                               pair_of(x[4], x[5]), epoch));
     }
   }

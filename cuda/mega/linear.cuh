@@ -19,45 +19,70 @@ TM_DEVICE float gate(int act, float g) {
 
 constexpr int kBlocks = (Model::kRows + 7) / 8;  // of eight rows: the columns of one mma
 
-/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`.
-template <class P>
-TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
-                        float (*to)[16]) {
-  float sum[kBlocks][2][4] = {};
-  const int g = lane / 4, t = lane % 4;
+constexpr int kPairsMine = kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
+
+/// One tile or two at once, so that loads of one overlap the products of another; then their slots go back.
+template <class P, int N>
+TM_DEVICE void multiply_tiles(const Args& a, Smem& s, Place& at, int warp, int lane, int tile,
+                              float (&sum)[kBlocks][2 * kPairsMine][4]) {
+  const int g = lane / 4, t = lane % 4, slot = at.slot;
+  const int other = N == 1 || slot + 1 < Model::kRing ? slot + N - 1 : 0;
 #pragma unroll 1
-  for (int tile = k0; tile < k0 + tiles; tile++) {
-    const int left = P::k / kPairColumns - tile * (kTileColumns / kPairColumns);
+  for (int n = 0; n < N; n++) {
     mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane;
+    at.next();
+  }
+  uint4 w[N][kPairsMine][2];
 #pragma unroll
-    for (int i = 0; i < kTileColumns / kPairColumns / kWarps; i++) {
+  for (int n = 0; n < N; n++) {
+    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[n ? other : slot]) + lane;
+#pragma unroll
+    for (int i = 0; i < kPairsMine; i++) {
+      const int pair = warp + kWarps * i;
+      w[n][i][0] = weights[pair * 64], w[n][i][1] = weights[pair * 64 + 32];
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+    const int left = P::k / kPairColumns - (tile + n) * (kTileColumns / kPairColumns);
+#pragma unroll
+    for (int i = 0; i < kPairsMine; i++) {
       const int pair = warp + kWarps * i;
       if (P::k % kTileColumns != 0 && pair >= left) break;
-      const uint4 w0 = weights[pair * 64], w1 = weights[pair * 64 + 32];
 #pragma unroll
       for (int b = 0; b < kBlocks; b++) {
         uint4 x = make_uint4(0, 0, 0, 0);
         if (g + 8 * b < Model::kRows)
           x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][tile * kTileColumns + pair * kPairColumns + t * 8]);
-        mma(sum[b][0], w0, x.x, x.y);
-        mma(sum[b][1], w1, x.z, x.w);
+              &s.act[g + 8 * b][(tile + n) * kTileColumns + pair * kPairColumns + t * 8]);
+        mma(sum[b][2 * i], w[n][i][0], x.x, x.y);
+        mma(sum[b][2 * i + 1], w[n][i][1], x.z, x.w);
       }
     }
-    warp_sync();
-    if (lane == 0) mb_arrive(&s.empty[at.slot]);
-    at.next();
   }
+  warp_sync();
+  if (lane < N) mb_arrive(&s.empty[lane ? other : slot]);
+}
+
+/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`.
+template <class P>
+TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
+                        float (*to)[16]) {
+  float sum[kBlocks][2 * kPairsMine][4] = {};
+  const int g = lane / 4, t = lane % 4, end = k0 + tiles;
+  int tile = k0;
+#pragma unroll 1
+  for (; tile + 2 <= end; tile += 2) multiply_tiles<P, 2>(a, s, at, warp, lane, tile, sum);
+  if (tile < end) multiply_tiles<P, 1>(a, s, at, warp, lane, tile, sum);
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const int row = 8 * b + 2 * t + i;
-      if (row < Model::kRows) {
-        to[row][g] = sum[b][0][i] + sum[b][1][i];
-        to[row][g + 8] = sum[b][0][i + 2] + sum[b][1][i + 2];
-      }
+      float top = 0, bottom = 0;
+#pragma unroll
+      for (int j = 0; j < 2 * kPairsMine; j++) top += sum[b][j][i], bottom += sum[b][j][i + 2];
+      if (row < Model::kRows) to[row][g] = top, to[row][g + 8] = bottom;
     }
   }
 }
@@ -75,9 +100,10 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int
     const int column = column_of<P>(strip0 + strip);
     if (mine) {
 #pragma unroll
-      for (int w = 0; w < kWarps; w++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) y[j] += s.partial[set][strip][w][row][quad + j];
+      for (int w = 0; w < kWarps; w++) {
+        const uint4 p = *reinterpret_cast<const uint4*>(&s.partial[set][strip][w][row][quad]);
+        y[0] += float_of(p.x), y[1] += float_of(p.y), y[2] += float_of(p.z), y[3] += float_of(p.w);
+      }
     }
     if constexpr (P::act != 0) {
 #pragma unroll
@@ -89,13 +115,13 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int
       if (mine && term == 0) {
 #pragma unroll
         for (int j = 0; j < 4; j++)
-          y[j] += load_constant(a.pool + P::bias + layer * P::bias_step + column + quad + j);
+          y[j] += load_constant(fresh(a.pool) + P::bias + layer * P::bias_step + column + quad + j);
       }
     }
     if constexpr (P::logits) {
       uint64_t best = 0;
       if (mine) {
-        float* to = a.logits + static_cast<int64_t>(row) * P::n + column + quad;
+        float* to = fresh(a.logits) + static_cast<int64_t>(row) * P::n + column + quad;
 #pragma unroll
         for (int j = 0; j < 4; j++) {
           to[j] = y[j] * P::scale;
@@ -128,7 +154,7 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int
         const int unit = column_of<P>(strip0 + from / kOut) / P::out_unit;
         const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
                           unit * kEach + p % kEach;
-        store_packet(a.packets + place, make_uint4(pair_of(o[0], o[1]), pair_of(o[2], o[3]),
+        store_packet(fresh(a.packets) + place, make_uint4(pair_of(o[0], o[1]), pair_of(o[2], o[3]),
                                                    pair_of(o[4], o[5]), epoch));
       }
     }

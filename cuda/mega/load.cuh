@@ -51,6 +51,7 @@ TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t e
     uint4 v[Share<P>::kMost];
     const int base = P::in + row * Share<P>::kRow;
     poll(a, [&](int i) { return base + share.packet(i); }, share.mask(), epoch, P::index, v);
+    stamp(a, epoch + 1, warp, lane, 1);
     uint32_t* to = reinterpret_cast<uint32_t*>(s.act[row]);
 #pragma unroll
     for (int i = 0; i < Share<P>::kMost; i++) {
@@ -72,18 +73,20 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   constexpr int set = P::act ? 1 : 0;  // a slow warp may still read the sums of the norm before
   const T share{warp, lane};
   float x[T::kMost][6], w[T::kMost][6];
-  const float* norm = a.pool + P::norm + layer * P::norm_step;
+  const uint64_t policy = evict_last();
+  const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
 #pragma unroll
   for (int i = 0; i < T::kMost; i++) {
     if (!share.has(i)) continue;
     const int at = share.column(i), n = share.columns(i);
 #pragma unroll
-    for (int e = 0; e < 6; e++) w[i][e] = e < n ? load_constant(norm + at + e) : 0.f;
+    for (int e = 0; e < 6; e += 2)  // units are even
+      if (e < n) load_kept(norm + at + e, policy, w[i][e], w[i][e + 1]);
   }
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     if constexpr (P::first) {
-      const uint16_t* from = a.embed + static_cast<int64_t>(s.token[row]) * P::k;
+      const uint16_t* from = fresh(a.embed) + static_cast<int64_t>(s.token[row]) * P::k;
 #pragma unroll
       for (int i = 0; i < T::kMost; i++) {
         if (!share.has(i)) continue;
@@ -107,17 +110,22 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
         }
       }
     }
+    stamp(a, epoch + 1, warp, lane, 1);
     float square = 0;
 #pragma unroll
     for (int i = 0; i < T::kMost; i++) {
       if (!share.has(i)) continue;
       const int at = share.column(i), n = share.columns(i);
 #pragma unroll
-      for (int e = 0; e < 6; e++) {
+      for (int e = 0; e < 6; e += 2) {
         if (e >= n) continue;
-        if constexpr (!P::first) x[i][e] += s.residual[row][at + e];
-        s.residual[row][at + e] = x[i][e];
-        square += x[i][e] * x[i][e];
+        Two* stream = reinterpret_cast<Two*>(&s.residual[row][at + e]);
+        if constexpr (!P::first) {
+          const Two old = *stream;
+          x[i][e] += old.x, x[i][e + 1] += old.y;
+        }
+        *stream = {x[i][e], x[i][e + 1]};
+        square += x[i][e] * x[i][e] + x[i][e + 1] * x[i][e + 1];
       }
     }
 #pragma unroll

@@ -16,6 +16,7 @@ TM_DEVICE void persist(const Args& a) {
     }
     mb_init(&s.go, 1);
     s.step = 0;
+    s.now = a.epoch;
     mb_publish();
   }
   for (int i = tid; i < Model::kPhases * 2; i += 288)

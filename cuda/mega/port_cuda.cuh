@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #define TM_DEVICE __device__ __forceinline__
+#define TM_COLD __device__ __noinline__ inline  // one copy, out of the way
 #define TM_BOTH __host__ __device__ __forceinline__
 
 namespace treadle::mega {
@@ -30,10 +31,20 @@ TM_DEVICE uint64_t now_ns() {
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
   return t;
 }
+TM_DEVICE uint32_t clock_now() {
+  uint32_t t;
+  asm volatile("mov.u32 %0, %clock;" : "=r"(t));
+  return t;
+}
 /// The same number, but the compiler may keep nothing that follows from it over phases and layers.
 TM_DEVICE int fresh(int x) {
   asm volatile("" : "+r"(x));
   return x;
+}
+template <class T>
+TM_DEVICE T* fresh(T* p) {
+  asm volatile("" : "+l"(p));
+  return p;
 }
 TM_DEVICE void pause() {}
 [[noreturn]] TM_DEVICE void die() {
@@ -80,6 +91,16 @@ TM_DEVICE bool mb_try(uint64_t* b, uint32_t parity) {
       : "memory");
   return ok != 0;
 }
+TM_DEVICE bool mb_test(uint64_t* b, uint32_t parity) {  // does not sleep
+  uint32_t ok;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;"
+      " selp.u32 %0, 1, 0, p; }"
+      : "=r"(ok)
+      : "r"(address(b)), "r"(parity)
+      : "memory");
+  return ok != 0;
+}
 TM_DEVICE void bar_all() {
   __syncthreads();
 }
@@ -109,6 +130,22 @@ TM_DEVICE void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
           "r"(address(to)),
       "l"(from), "r"(bytes), "r"(address(b))
       : "memory");
+}
+TM_DEVICE uint64_t evict_last() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+/// Two constants that every worker reads in every step and that the cache should keep.
+TM_DEVICE void load_kept(const float* p, uint64_t policy, float& x, float& y) {
+  asm volatile("ld.global.nc.L2::cache_hint.v2.f32 {%0, %1}, [%2], %3;"
+               : "=f"(x), "=f"(y)
+               : "l"(p), "l"(policy));
+}
+TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from),
+               "r"(bytes), "l"(evict_last())
+               : "memory");
 }
 TM_DEVICE void prefetch(const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
@@ -155,7 +192,7 @@ TM_DEVICE T shfl(T v, int lane) {
 }
 /// c[16, 8] += a[16, 16] b[16, 8], bf16 in, float32 sums.
 TM_DEVICE void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
-  asm volatile(
+  asm(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
       " {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])

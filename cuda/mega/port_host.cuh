@@ -17,6 +17,7 @@
 #include <vector>
 
 #define TM_DEVICE inline
+#define TM_COLD inline
 #define TM_BOTH inline
 
 struct uint4 {
@@ -203,8 +204,15 @@ inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
   static uint64_t t = 0;
   return t += 200000;
 }
+inline uint32_t clock_now() {
+  return 0;
+}
 inline int fresh(int x) {
   return x;
+}
+template <class T>
+T* fresh(T* p) {
+  return p;
 }
 inline void pause() {
   host::yield();
@@ -239,6 +247,9 @@ inline void mb_arrive(uint64_t* b) {
 inline bool mb_try(uint64_t* b, uint32_t parity) {
   return host::read(b).phase != parity;
 }
+inline bool mb_test(uint64_t* b, uint32_t parity) {
+  return mb_try(b, parity);
+}
 inline void bar(int id, int count, bool wait) {
   host::Barrier& b = host::cta().bars[id];
   const uint32_t turn = b.turn;
@@ -268,6 +279,14 @@ inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b, uint64
   bulk(to, from, bytes, b);
 }
 inline void prefetch(const void*, uint32_t) {}
+inline void prefetch_kept(const void*, uint32_t) {}
+inline uint64_t evict_last() {
+  return 0;
+}
+inline void load_kept(const float* p, uint64_t, float& x, float& y) {
+  x = p[0];
+  y = p[1];
+}
 inline uint4 load_packet(const uint4* p) {
   return *p;
 }

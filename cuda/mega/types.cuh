@@ -22,9 +22,15 @@ struct Args {
   uint4* tokens;          // [steps][rows]: token, position, step, epoch; the host's memory
   uint32_t* error;        // 8 words of the host's memory: the first wait that was in vain
   uint32_t* claimed;      // device word: who may write the record
+  uint32_t* trace;        // [workers][phases of a step][warps + 1][8] stamps of the last step
   uint64_t state_bytes;   // of one KV state
   uint32_t epoch, steps, row_pages;
   uint32_t mute_worker, mute_epoch;  // a test's fault: who stays silent, and when; 0xffffffff never
+};
+
+/// Two floats read as one word.
+struct alignas(8) Two {
+  float x, y;
 };
 
 enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep };
@@ -40,7 +46,7 @@ struct Smem {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
     float scratch[Model::kScratch];                 // attention and fold
   };
-  float residual[Model::kRows][Model::kWidth];
+  alignas(16) float residual[Model::kRows][Model::kWidth];
   alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
   float sums[2][kWarps][Model::kRows];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
@@ -49,6 +55,7 @@ struct Smem {
   uint4 ranges[Model::kPhases][2];
   Item items[Model::kItems];
   uint32_t step;  // that the consumers are in
+  uint32_t now;   // phase whose input they have
   int32_t count, token[Model::kRows], position[Model::kRows];
 };
 

@@ -4,7 +4,7 @@
 namespace treadle::mega {
 
 /// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
-[[noreturn]] TM_DEVICE void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
+[[noreturn]] TM_COLD void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
                                  uint32_t seen, uint32_t need) {
   if (claim(a.claimed)) {
     volatile uint32_t* r = a.error;
@@ -22,6 +22,18 @@ namespace treadle::mega {
     while (now_ns() < until) pause();
   }
   die();
+}
+
+/// Notes the clock as mark `what` of a warp's phase (`treadle.backends.mega.cuda_trace` reads it);
+/// mark 7 is the time of day, by which the clocks of all SMs are laid over each other.
+TM_DEVICE void stamp(const Args& a, uint32_t epoch, int warp, int lane, int what) {
+  if constexpr (Model::kTrace) {
+    if (lane != 0) return;
+    const uint32_t phase = (epoch - 1) % Model::kStepPhases;
+    uint32_t* to = a.trace + ((worker() * Model::kStepPhases + phase) * (kWarps + 1) + warp) * 8;
+    to[what] = clock_now();
+    if (what == 0) to[7] = static_cast<uint32_t>(now_ns());
+  }
 }
 
 /// A bounded spin; the clock is read once in 256 turns.
@@ -52,14 +64,20 @@ TM_DEVICE void mb_wait(const Args& a, uint64_t* b, uint32_t parity, uint32_t cod
 template <int N, class At>
 TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_t phase,
                     uint4 (&v)[N]) {
+  const uint4* packets = fresh(a.packets);
   Spin spin;
+  bool again = false;  // all were asked for and some are missing: ask for one of them
   while (warp_any(mask != 0)) {
+    const uint32_t now = Model::kSparse && again ? mask & (0u - mask) : mask;
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if (mask >> i & 1) v[i] = load_packet(a.packets + at(i));
+      if (now >> i & 1) v[i] = load_packet(packets + at(i));
+    uint32_t come = 0;
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
+      if ((now >> i & 1) && v[i].w == epoch) come |= 1u << i;
+    mask &= ~come;
+    again = !(again && come);
     if (spin.late(kPatience) && mask) {
       int i = 0;
       while (!(mask >> i & 1)) i++;

@@ -120,6 +120,7 @@ class Machine:
         logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
+        trace = np.zeros(8, np.uint32)
         arrays = (
             self.stream,
             at,
@@ -134,6 +135,7 @@ class Machine:
             tokens,
             self.error,
             claimed,
+            trace,
         )
         state = self.kv[0].nbytes
         args = Args(

@@ -27,13 +27,19 @@ TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What measurement decides, not the plan. Tiles: `window` issued and not landed (0 = the ring),
-    `ahead` asked into the second-level cache, at most `ring` in shared memory. evict_first: weights
-    leave the cache before activations do."""
+    `behind` of phases that have not begun,
+    `ahead` asked into the second-level cache while the ring is full, one in `pace` cycles, at most `ring` in shared memory. evict_first: weights
+    leave the cache before activations do. sparse: a poll that
+    misses packets asks for one of them until it comes. trace: workers note when they pass marks."""
 
     window: int = 4
+    behind: int = 2
     ahead: int = 0
+    pace: int = 900
     evict_first: bool = True
     ring: int = 16
+    trace: bool = False
+    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,8 @@ class _Maker:
                 step = 8 if site.act else STRIP
                 if site.k % PAIR or any(n % step for n in site.rows[: site.parts]):
                     raise _refuse(f"needs widths in multiples of {PAIR} and {step}")
+            if code is Code.ATTN and site.heads > 8 * site.kv_heads:
+                raise _refuse("has more than eight query heads a KV head")
             if code is Code.ATTN and (site.head % 32 or site.turned * 2 != site.head):
                 raise _refuse("needs heads of a multiple of 32, turned as a whole")
         for worker in range(self.plan.workers):
@@ -380,8 +388,13 @@ class _Maker:
             "Chunk": max(8 // rows, 2),
             "EmbedScale": plan.sites[0].scale,
             "Window": knobs.window,
+            "Behind": knobs.behind,
             "Ahead": knobs.ahead,
+            "Pace": knobs.pace,
             "EvictFirst": knobs.evict_first,
+            "Trace": knobs.trace,
+            "Sparse": knobs.sparse,
+            "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
             max(rows * stride * 2, int(model["Scratch"]) * 4)
@@ -395,7 +408,7 @@ class _Maker:
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
-        if ring < max(3, knobs.window):
+        if ring <= max(2, knobs.window, knobs.behind):
             raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
         return {**model, "Ring": ring}
 

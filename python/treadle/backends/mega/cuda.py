@@ -55,6 +55,7 @@ class Decoder:
         self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
         self._begin, self._claimed = Memory(plan.shape.rows * 8), Memory(16)
         self._claimed.fill()
+        self.trace = Memory(plan.workers * program.phases_a_step * 9 * 32)
         self._width = plan.shape.context // PAGE
         self._pages = Memory(plan.shape.rows * self._width * 4)
         self._tokens, self._error = Shared((STEPS, plan.shape.rows, 4)), Shared((8,))
@@ -90,7 +91,7 @@ class Decoder:
         args = Args(
             self.stream.at, self._starts.at, self._ranges.at, self.pool.at, self.embed.at,
             self.kv.at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
-            self._tokens.at, self._error.at, self._claimed.at, self.state_bytes,
+            self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
             self.epoch, steps, self._width, *mute,
         )  # fmt: skip
         self.device.launch(self.kernel, self.program.plan.workers, args)

@@ -6,7 +6,7 @@ from ctypes import Structure, c_uint32, c_uint64
 
 POINTERS = (
     "stream", "starts", "ranges", "pool", "embed", "kv", "pages", "packets", "logits", "begin",
-    "tokens", "error", "claimed", "state_bytes",
+    "tokens", "error", "claimed", "trace", "state_bytes",
 )  # fmt: skip
 NUMBERS = ("epoch", "steps", "row_pages", "mute_worker", "mute_epoch")
 NEVER = 0xFFFFFFFF
