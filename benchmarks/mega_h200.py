@@ -1,0 +1,336 @@
+"""One persistent kernel a decode loop against kernels an operator, on one H200.
+
+    python benchmarks/mega_h200.py [--models Llama-3.2-1B ...] [--context 1024] [--rows 1]
+        [--steps 64] [--rounds 7] [--window 4 6] [--ahead 0 8] [--baseline FILE] [--seconds 500]
+
+For each model: random weights, the logits of teacher-forced steps against the float32 reference of
+the graph, two replays that must agree bit for bit, then the time of a step for every setting of the
+ring, beside the read bandwidth of the same run. --baseline: a script with a decoder of the same shape
+as one CUDA graph (variants `triton` and `gemv`), measured in the same rounds. --fault: a muted worker
+must end in an error record; the process ends with it. Writes benchmarks/results/mega-h200.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import machine, versions, write
+
+from treadle.backends.mega import cuda_pack
+from treadle.backends.mega.cuda import Decoder
+from treadle.backends.mega.cuda_build import build
+from treadle.backends.mega.cuda_driver import Memory
+from treadle.errors import EngineDead
+from treadle.graph import Graph, run
+from treadle.mega import H200, compile
+from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.models import llama, qwen3
+from treadle.models.rope import Rope
+from treadle.models.shape import Shape
+from treadle.types import Batch
+
+SIZES = {  # layers, D, H, K, d, F, V, tied, rope base, eps
+    "Llama-3.2-1B": (16, 2048, 32, 8, 64, 8192, 128256, True, 5e5, 1e-5),
+    "Qwen3-0.6B": (28, 1024, 16, 8, 128, 3072, 151936, True, 1e6, 1e-6),
+    "Qwen3-1.7B": (28, 2048, 16, 8, 128, 6144, 151936, True, 1e6, 1e-6),
+    "Qwen3-8B": (36, 4096, 32, 8, 128, 12288, 151936, False, 1e6, 1e-6),
+    "tiny": (3, 512, 16, 8, 64, 2048, 4096, False, 1e4, 1e-5),
+}
+SEGMENT = 2 * PAGE
+"""Positions that a worker attends to at a time."""
+ROOM = 256
+"""Positions behind the context that a row may grow by."""
+
+
+def graph_of(name: str) -> Graph:
+    """The graph of a model's shape, with pages of 64 positions."""
+    layers, width, heads, kv, d, ffn, vocab, tied, base, eps = SIZES[name]
+    shape = Shape(layers=layers, D=width, H=heads, K=kv, d=d, F=ffn, V=vocab, eps=eps,
+                  context=32768, tied=tied)  # fmt: skip
+    if name.startswith("Qwen3"):
+        return qwen3.build(qwen3.Config(shape, Rope(d, base), (0,) * layers), page=PAGE)
+    return llama.build(llama.Config(shape, Rope(d, base)), page=PAGE)
+
+
+def weights(graph: Graph, seed: int) -> dict[str, torch.Tensor]:
+    """Random params on the GPU: bf16 matrices, float32 vectors near 1."""
+    torch.manual_seed(seed)
+    found: dict[str, torch.Tensor] = {}
+    for name, param in graph.params.items():
+        shape = graph.dims.sizes(param.shape)
+        if name.startswith("inv_freq"):
+            r = shape[0]
+            found[name] = 5e5 ** (-torch.arange(r, device="cuda", dtype=torch.float32) / r)
+        elif len(shape) == 1:
+            found[name] = 1 + 0.1 * torch.randn(shape, device="cuda")
+        else:
+            found[name] = (torch.randn(shape, device="cuda") * shape[-1] ** -0.5).bfloat16()
+    return found
+
+
+class Model:
+    """One model's weights, KV pages and decoders by setting."""
+
+    def __init__(self, name: str, rows: int, context: int, seed: int) -> None:
+        self.name, self.rows, self.context = name, rows, context
+        self.graph = graph_of(name)
+        self.params = weights(self.graph, seed)
+        limit = -(-(context + ROOM) // 512) * 512
+        start = time.perf_counter()
+        self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
+                            context=limit, segment=SEGMENT)  # fmt: skip
+        print(f"{name}: plan {time.perf_counter() - start:.1f} s", flush=True)
+        self.width = limit // PAGE
+        rng = np.random.default_rng(seed)
+        self.pages = rows * self.width
+        self.table = rng.permutation(self.pages).astype(np.int32).reshape(rows, self.width)
+        kv, d = self.graph.size("K"), self.graph.size("d")
+        self.kv = torch.randn((len(self.plan.states), self.pages, kv, 2, PAGE, d), device="cuda")
+        self.kv = self.kv.mul_(0.5).bfloat16()
+
+    def decoder(self, knobs: Knobs) -> Decoder:
+        """A decoder with packed weights; the KV is that of `reset`."""
+        program = generate(self.plan, knobs)
+        made = Decoder(program, pages=self.pages)
+        names = self.plan.params
+        blob = torch.empty(made.stream.size // 2, dtype=torch.int16, device="cuda")
+        cuda_pack.fill(blob, program, lambda i: self.params[names[i]].view(torch.int16))
+        torch.cuda.synchronize()
+        made.stream.copy(blob.data_ptr(), blob.nbytes)
+        embed = self.params[names[program.embed]]
+        made.embed.copy(embed.data_ptr(), embed.nbytes)
+        made.pool.put(cuda_pack.pool(program, lambda i: self.params[names[i]].cpu().numpy()))
+        del blob
+        return made
+
+    def reset(self, decoder: Decoder) -> None:
+        """Positions before the context as they were made."""
+        torch.cuda.synchronize()
+        decoder.kv.copy(self.kv.data_ptr(), self.kv.nbytes)
+
+    def bytes_a_step(self) -> int:
+        """Weights but the embedding's rows, and the KV of the context."""
+        names = {p for site in self.plan.sites if site.op == 3 for p in site.w[: site.parts]}
+        matrices = sum(self.params[self.plan.params[i]].nbytes for i in names)
+        return matrices + self.rows * self.context * self.kv[0, 0, :, :, 0].nbytes * len(self.kv)
+
+    def reference(self, tokens: np.ndarray) -> torch.Tensor:
+        """float32 logits [steps, rows, V], fed with the tokens [steps, rows]."""
+        params = {name: x.float() for name, x in self.params.items()}
+        state = {  # [P, 2, B, K, d] of each layer
+            name: self.kv[i].float().permute(0, 2, 3, 1, 4).contiguous()
+            for i, name in enumerate(self.graph.state)
+        }
+        found: list[torch.Tensor] = []
+        for step, ids in enumerate(tokens):
+            at = self.context + step
+            slots = self.table[:, at // PAGE] * PAGE + at % PAGE
+            arrays = (ids, [at] * self.rows, slots, range(self.rows + 1), [at + 1] * self.rows,
+                      self.table, range(self.rows))  # fmt: skip
+            inputs = {
+                n: torch.tensor(np.array(a, np.int32), device="cuda")
+                for n, a in zip(Batch.__slots__, arrays, strict=True)
+            }
+            out, state = run(self.graph, inputs, params, state, torch, in_place=True)
+            found.append(out[self.graph.outputs[0]].float())
+        return torch.stack(found)
+
+
+def correct(model: Model, decoder: Decoder, steps: int) -> dict[str, Any]:
+    """Teacher-forced logits against the reference, and a replay."""
+    begin = [(17 + r, model.context) for r in range(model.rows)]
+    runs: list[tuple[np.ndarray, np.ndarray]] = []
+    for _ in range(2):
+        model.reset(decoder)
+        decoder.start(begin, model.table, steps)
+        decoder.wait()
+        runs.append((decoder.tokens(steps), decoder.logits()))
+    same = all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+    tokens, last = runs[0]
+    fed = np.concatenate(([[token for token, _ in begin]], tokens[:-1]))
+    wanted = model.reference(fed)
+    error = torch.linalg.norm(torch.tensor(last, device="cuda") - wanted[-1]) / torch.linalg.norm(
+        wanted[-1]
+    )
+    agree = (wanted.argmax(-1).cpu().numpy() == tokens).mean()
+    return {"replay_identical": same, "relative_error": float(error), "top1": float(agree)}
+
+
+def timed(model: Model, decoder: Decoder, steps: int) -> float:
+    """Microseconds a step of one launch."""
+    begin = [(17 + r, model.context) for r in range(model.rows)]
+    first = decoder.device.event()
+    decoder.start(begin, model.table, steps)
+    second = decoder.device.event()
+    decoder.wait()
+    return decoder.device.elapsed(first, second) / steps
+
+
+def script(path: Path) -> Any:
+    """The baseline script as a module, loaded once."""
+    spec = importlib.util.spec_from_file_location("decode_baseline", path)
+    assert spec is not None and spec.loader is not None
+    module: Any = sys.modules.setdefault("decode_baseline", importlib.util.module_from_spec(spec))
+    if not hasattr(module, "CONFIGS"):
+        spec.loader.exec_module(module)
+        module.ON_GPU = True
+    return module
+
+
+def baseline(path: Path, model: Model) -> dict[str, Callable[[], float]]:
+    """Variants of the baseline script: name to microseconds a step of a round."""
+    module = script(path)
+    m = module.Model(model.name, module.CONFIGS[model.name], torch.device("cuda"))
+    if model.rows == 1:
+        module.tune_gemv(m)
+    m.set_state(model.rows, model.context)
+    module.pick_sdpa(m)
+
+    def replayed() -> Callable[[], float]:
+        m.reset()
+        graph = module.Captured(m.step_triton, warm=2)
+
+        def call() -> float:
+            first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            first.record()
+            for _ in range(32):
+                graph.replay()
+            second.record()
+            torch.cuda.synchronize()
+            return first.elapsed_time(second) * 1000 / 32
+
+        return call
+
+    found = {"triton": replayed()}
+    if model.rows == 1:
+        m.use_gemv = True
+        found["gemv"] = replayed()
+    return found
+
+
+def read_bandwidth(path: Path | None) -> float:
+    """GB/s of the best read of 8 GiB known here: what the floor divides by."""
+    x = torch.ones(1 << 31, dtype=torch.float32, device="cuda")
+    times: list[float] = []
+    for _ in range(8):
+        first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        x.sum()
+        second.record()
+        torch.cuda.synchronize()
+        times.append(first.elapsed_time(second))
+    found = x.nbytes / statistics.median(times) / 1e6
+    del x
+    if path is not None:
+        found = max(found, script(path).ceilings(torch.device("cuda")).get("read_triton_GBs", 0.0))
+    return found
+
+
+def fault(model: Model) -> None:
+    """A muted worker must be named within the patience of a wait."""
+    decoder = model.decoder(Knobs())
+    model.reset(decoder)
+    begun = time.perf_counter()
+    decoder.start([(17, model.context)] * model.rows, model.table, 2, mute=(5, 11))
+    try:
+        decoder.wait()
+    except EngineDead as error:
+        print(f"fault: {time.perf_counter() - begun:.2f} s: {error}", flush=True)
+        return
+    raise SystemExit("fault: the launch ended as if nothing were missing")
+
+
+def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> list[dict[str, Any]]:
+    """Rows of one model, the fastest setting last."""
+    model = Model(name, args.rows, args.context, args.seed)
+    settings = [Knobs(window=w, ahead=a) for w in args.window for a in args.ahead]
+    with ThreadPoolExecutor(8) as pool:
+        logs = list(pool.map(lambda k: build(generate(model.plan, k).text)[1], settings))
+    print(
+        f"{name}: built at {time.perf_counter() - begun:.0f} s; {logs[0].splitlines()[-4:]}",
+        flush=True,
+    )
+    checked: dict[str, Any] = {}
+    times: dict[Knobs, float] = {}
+    spread: dict[Knobs, tuple[float, float]] = {}
+    for knobs in settings:
+        if time.perf_counter() - begun > args.seconds:
+            print("out of time", flush=True)
+            break
+        decoder = model.decoder(knobs)
+        if not checked:
+            checked = correct(model, decoder, 4)
+            print(f"{name}: {checked}", flush=True)
+        model.reset(decoder)
+        rounds = [timed(model, decoder, args.steps) for _ in range(args.rounds)]
+        times[knobs], spread[knobs] = statistics.median(rounds), (min(rounds), max(rounds))
+        print(
+            f"{name} window {knobs.window} ahead {knobs.ahead}: {times[knobs]:.1f} us", flush=True
+        )
+        del decoder
+    peers: dict[str, float] = {}
+    if args.baseline is not None and name != "tiny":
+        for variant, call in baseline(args.baseline, model).items():
+            peers[variant] = statistics.median([call() for _ in range(args.rounds)])
+    floor = model.bytes_a_step() / gbs / 1e3
+    best = min(peers, key=lambda v: peers[v]) if peers else ""
+    rows = [
+        {"model": name, "batch": args.rows, "context": args.context, "tp": 1, "quant": "bf16",
+         "us_per_step": us, "floor_us": floor, "ratio_to_floor": us / floor,
+         "best_kernel_per_op": best, "best_kernel_per_op_us": peers.get(best),
+         "speedup": peers[best] / us if best else None, "window": k.window, "ahead": k.ahead,
+         "spread_us": spread[k], "steps_a_launch": args.steps, **checked}
+        for k, us in sorted(times.items(), key=lambda item: -item[1])
+    ]  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Measures the models asked for and writes the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["Llama-3.2-1B"], choices=list(SIZES))
+    parser.add_argument("--context", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--window", type=int, nargs="+", default=[4])
+    parser.add_argument("--ahead", type=int, nargs="+", default=[0, 8])
+    parser.add_argument("--baseline", type=Path)
+    parser.add_argument("--seconds", type=float, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fault", action="store_true")
+    args = parser.parse_args()
+    begun = time.perf_counter()
+    torch.cuda.init()
+    if args.fault:
+        fault(Model("tiny", 1, 128, args.seed))
+        return
+    gbs = read_bandwidth(args.baseline)
+    print(f"read {gbs:.0f} GB/s", flush=True)
+    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for name in args.models:
+        rows += measure(args, name, gbs, begun)
+        torch.cuda.empty_cache()
+        write("mega-h200", {
+            "machine": machine(), "versions": versions("torch", "triton", "numpy"),
+            "gpu": torch.cuda.get_device_name(), "driver": driver, "seed": args.seed,
+            "read_gbs": gbs, "rows": rows,
+        })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+// Attention of a row's query heads over one segment of positions: head norms and rope, the append
+// of the new position, exact softmax of the segment in one pass, and its (m, l, o) to the fold.
+#pragma once
+
+namespace treadle::mega {
+
+constexpr int kGroup = Model::kHeads / Model::kKvHeads;
+constexpr int kRecord = (Model::kHead + 2 + 2) / 3;  // packets of (m, l, o) of a head, f32
+
+/// Where the scratch memory keeps what.
+struct Scratch {
+  static constexpr int q = 0, k = kGroup * Model::kHead, v = k + Model::kHead,
+                       ml = v + Model::kHead, o = ml + kWarps * kGroup * 2,
+                       end = o + kWarps * kGroup * Model::kHead;
+};
+static_assert(Scratch::end <= Model::kScratch);
+
+/// Norm and rope of one head in place, by one warp. x[d] in shared memory.
+TM_DEVICE void turn(float* x, const float* norm, float eps, const float (*rope)[Model::kTurned],
+                    float scale, int lane) {
+  constexpr int kHalf = Model::kHead / 2, kMine = (kHalf + 31) / 32;
+  static_assert(Model::kTurned == kHalf, "rope turns whole heads");
+  float u[kMine], w[kMine], square = 0;
+#pragma unroll
+  for (int i = 0; i < kMine; i++) {
+    const int at = lane + 32 * i;
+    u[i] = at < kHalf ? x[at] : 0.f;
+    w[i] = at < kHalf ? x[at + kHalf] : 0.f;
+    square += u[i] * u[i] + w[i] * w[i];
+  }
+  float root = 1;
+  if (norm) {
+#pragma unroll
+    for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
+    root = inverse_root(square / Model::kHead + eps);
+  }
+#pragma unroll
+  for (int i = 0; i < kMine; i++) {
+    const int at = lane + 32 * i;
+    if (at >= kHalf) continue;
+    const float c = rope[0][at], n = rope[1][at];
+    const float p = norm ? u[i] * root * load_constant(norm + at) : u[i];
+    const float r = norm ? w[i] * root * load_constant(norm + at + kHalf) : w[i];
+    x[at] = (p * c - r * n) * scale;
+    x[at + kHalf] = (r * c + p * n) * scale;
+  }
+}
+
+/// q of the item's heads, and the new k and v where the item holds the new position.
+template <class P>
+TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, int warp, int lane,
+                          int layer, uint32_t epoch) {
+  constexpr int d = Model::kHead, kEach = packets_of(16), kUnits = d / 16;
+  constexpr int kPackets = (kGroup + 2) * kUnits * kEach, kMost = (kPackets + 255) / 256;
+  const int tid = warp * 32 + lane, count = last ? kPackets : kGroup * kUnits * kEach;
+  uint4 v[kMost];
+  uint32_t mask = 0;
+#pragma unroll
+  for (int i = 0; i < kMost; i++)
+    if (tid + 256 * i < count) mask |= 1u << i;
+  auto place = [&](int i) {
+    const int p = tid + 256 * i, head = p / (kUnits * kEach);
+    int column = item.head * kGroup * d + head * d;
+    if (head == kGroup) column = Model::kHeads * d + item.head * d;
+    if (head > kGroup) column = (Model::kHeads + Model::kKvHeads + item.head) * d;
+    return P::in + item.row * (P::k / 16 * kEach) + column / 16 * kEach + p % (kUnits * kEach);
+  };
+  poll(a, place, mask, epoch, P::index, v);
+  stamp(a, epoch + 1, warp, lane, 1);
+  bar_sync(1);  // the scratch memory was the input of the phase before
+#pragma unroll
+  for (int i = 0; i < kMost; i++) {
+    const int p = tid + 256 * i;
+    if (p >= count) continue;
+    float x[6];
+    widen(v[i], x);
+    float* to = s.scratch + Scratch::q + p / kEach * 16 + p % kEach * 6;
+#pragma unroll
+    for (int e = 0; e < 6; e++)
+      if (p % kEach * 6 + e < 16) to[e] = x[e];
+  }
+  bar_sync(1);
+  for (int head = warp; head <= kGroup; head += kWarps) {
+    const bool query = head < kGroup;
+    if (!query && !last) continue;
+    const int at = query ? P::q_norm : P::k_norm;
+    const float* norm = at < 0 ? nullptr : fresh(a.pool) + at + layer * P::head_step;
+    turn(s.scratch + head * d, norm, query ? P::q_eps : P::k_eps, s.rope[item.row],
+         query ? P::scale * 1.4426950408889634f : 1.0f, lane);
+  }
+  bar_sync(1);
+}
+
+/// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
+/// lanes a slice of the head for the sums.
+template <class P>
+TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, int warp, int lane,
+                           int layer, uint32_t read, uint32_t epoch) {
+  constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
+  const int position = s.position[item.row], newest = position / kPage;
+  const int first = item.segment * Model::kSegmentPages;
+  const bool last = newest < first + Model::kSegmentPages;
+  const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
+  load_heads<P>(a, s, item, last, warp, lane, layer, read);
+  const int g = lane / 4, t = lane % 4;
+  // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
+  static_assert(kGroup <= 8);
+  uint4 q[kChunks][2];
+#pragma unroll
+  for (int c = 0; c < kChunks; c++) {
+    uint32_t r[8] = {};
+    if (g < kGroup) {
+      const float* from = s.scratch + Scratch::q + g * d + (c * 4 + t) * 8;
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float x = from[2 * j], y = from[2 * j + 1];
+        r[2 * j] = pair_of(x, y);
+        r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
+      }
+    }
+    q[c][0] = make_uint4(r[0], r[1], r[2], r[3]);
+    q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
+  }
+  float m = -INFINITY, l = 0;  // of head g; l of this lane's positions
+  float o[kGroup][kMine];
+#pragma unroll
+  for (int h = 0; h < kGroup; h++)
+#pragma unroll
+    for (int e = 0; e < kMine; e++) o[h][e] = 0;
+  stamp(a, read + 1, warp, lane, 2);
+  for (int page = first; page < first + Model::kSegmentPages && page <= newest; page++) {
+    constexpr bool kOne = 4 * kPage * d <= kTile;
+    const int slot = at.slot;
+    mb_wait(a, &s.full[slot], at.turn, kFull, P::index);
+    uint16_t* keys = reinterpret_cast<uint16_t*>(s.ring[slot]);
+    uint16_t* values = keys + kPage * d;
+    if constexpr (!kOne) {
+      at.next();
+      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      values = reinterpret_cast<uint16_t*>(s.ring[at.slot]);
+    }
+    if (page == newest) {  // the new position joins the tile and its page
+      const int tid = warp * 32 + lane, row = position % kPage;
+      if (tid < d) {
+        uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(fresh(a.kv)) +
+                                                   (P::state + layer) * a.state_bytes) +
+                       ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
+        const uint16_t k = static_cast<uint16_t>(pair_of(s.scratch[Scratch::k + tid], 0.f));
+        const uint16_t v = static_cast<uint16_t>(pair_of(s.scratch[Scratch::v + tid], 0.f));
+        keys[row * d + tid] = k;
+        values[row * d + tid] = v;
+        to[0] = k;
+        to[kPage * d] = v;
+        fence_copies();
+      }
+      bar_sync(1);
+    }
+    const int base = page * kPage + warp * 8, here = position + 1 - base;  // of 8 positions
+    if (here > 0) {
+      float sum[2][4] = {};
+#pragma unroll
+      for (int c = 0; c < kChunks; c++) {
+        const uint4 k =
+            *reinterpret_cast<const uint4*>(keys + (warp * 8 + g) * d + (c * 4 + t) * 8);
+        mma(sum[0], q[c][0], k.x, k.y);
+        mma(sum[1], q[c][1], k.z, k.w);
+      }
+      float p[2];  // of head g at positions 2t and 2t + 1
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        p[i] = sum[0][i] + sum[0][i + 2] + sum[1][i] + sum[1][i + 2];
+        if (2 * t + i >= here) p[i] = -INFINITY;
+      }
+      float most = p[0] > p[1] ? p[0] : p[1];
+#pragma unroll
+      for (int i = 1; i < 4; i <<= 1) {
+        const float other = shfl_xor(most, i);
+        most = other > most ? other : most;
+      }
+      most = m > most ? m : most;
+      const float keep = power2(m - most);
+      p[0] = power2(p[0] - most), p[1] = power2(p[1] - most);
+      l = l * keep + p[0] + p[1];
+      m = most;
+#pragma unroll
+      for (int h = 0; h < kGroup; h++) {
+        const float by = shfl(keep, h * 4);
+#pragma unroll
+        for (int e = 0; e < kMine; e++) o[h][e] *= by;
+      }
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        const uint16_t* v = values + (warp * 8 + j) * d + lane * kMine;
+        float x[kMine];
+        if constexpr (kMine == 1) {
+          x[0] = low(v[0]);
+        } else {
+          const uint32_t* pairs = reinterpret_cast<const uint32_t*>(v);
+#pragma unroll
+          for (int e = 0; e < kMine; e++) x[e] = e % 2 ? high(pairs[e / 2]) : low(pairs[e / 2]);
+        }
+#pragma unroll
+        for (int e = 0; e < kMine; e++) x[e] = j < here ? x[e] : 0.f;  // never written: maybe NaN
+#pragma unroll
+        for (int h = 0; h < kGroup; h++) {
+          const float by = shfl(p[j % 2], h * 4 + j / 2);
+#pragma unroll
+          for (int e = 0; e < kMine; e++) o[h][e] += by * x[e];
+        }
+      }
+    }
+    warp_sync();
+    if (lane == 0) {
+      mb_arrive(&s.empty[slot]);
+      if constexpr (!kOne) mb_arrive(&s.empty[at.slot]);
+    }
+    at.next();
+  }
+  stamp(a, read + 1, warp, lane, 3);
+  l += shfl_xor(l, 1);
+  l += shfl_xor(l, 2);
+  if (t == 0 && g < kGroup) {
+    float* ml = s.scratch + Scratch::ml + (warp * kGroup + g) * 2;
+    ml[0] = m, ml[1] = l;
+  }
+#pragma unroll
+  for (int h = 0; h < kGroup; h++) {
+#pragma unroll
+    for (int e = 0; e < kMine; e++)
+      s.scratch[Scratch::o + (warp * kGroup + h) * d + lane * kMine + e] = o[h][e];
+  }
+  bar_sync(1);
+  for (int p = warp * 32 + lane; p < kGroup * kRecord; p += 256) {
+    const int h = p / kRecord;
+    float most = -INFINITY, x[3] = {0, 0, 0};
+    for (int w = 0; w < kWarps; w++) {
+      const float other = s.scratch[Scratch::ml + (w * kGroup + h) * 2];
+      most = other > most ? other : most;
+    }
+    for (int w = 0; w < kWarps; w++) {
+      const float* ml = s.scratch + Scratch::ml + (w * kGroup + h) * 2;
+      const float weight = power2(ml[0] - most);
+#pragma unroll
+      for (int e = 0; e < 3; e++) {
+        const int i = p % kRecord * 3 + e;  // 0 m, 1 l, then o
+        if (i == 1) x[e] += weight * ml[1];
+        if (i >= 2 && i < d + 2)
+          x[e] += weight * s.scratch[Scratch::o + (w * kGroup + h) * d + i - 2];
+      }
+    }
+    if (p % kRecord == 0) x[0] = most;
+    const int to =
+        P::out +
+        ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
+            kRecord +
+        p % kRecord;
+    store_packet(fresh(a.packets) + to, make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
+  }
+  bar_sync(1);
+}
+
+}  // namespace treadle::mega

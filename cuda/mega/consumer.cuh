@@ -1,0 +1,103 @@
+// The consumers: eight warps that go through the phases with the producer, a barrier only where a
+// warp needs what another one made.
+#pragma once
+
+namespace treadle::mega {
+
+struct Consumer {
+  const Args& a;
+  Smem& s;
+  Place at;
+  uint32_t
+      epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
+  int set = 0;  // which half of the sums over warps
+
+  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {}
+
+  /// What to publish with; a muted worker's packets never become valid (a test's fault).
+  TM_DEVICE uint32_t told() const {
+    return a.mute_epoch == epoch && static_cast<uint32_t>(worker()) == a.mute_worker
+               ? epoch ^ 0x80000000u
+               : epoch;
+  }
+
+  template <class P>
+  TM_DEVICE void linear(int number) {
+    epoch++;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number);
+    set ^= 1;
+    stamp(a, epoch, warp, lane, 0);
+    if constexpr (P::sum)
+      load_sum<P>(a, s, warp, lane, layer, epoch - 1);
+    else
+      load_plain<P>(a, s, warp, lane, epoch - 1);
+    stamp(a, epoch, warp, lane, 2);
+    if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
+#pragma unroll 1
+    for (int part = 0; part < 2; part++) {
+      const uint4 r = s.ranges[P::index][part];
+      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      const int strips = static_cast<int>(r.y);
+      const bool alone = strips <= Model::kChunk && !P::logits && s.ranges[P::index][1].y == 0;
+#pragma unroll 1
+      for (int first = 0; first < strips; first += Model::kChunk) {
+        const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
+#pragma unroll 1
+        for (int i = 0; i < n; i++)
+          multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+        stamp(a, epoch, warp, lane, 3);
+        const int owner = (first / Model::kChunk + P::index) % kWarps;
+        if (!alone || warp == owner)
+          bar_sync(alone ? 2 + set : 1);
+        else
+          bar_arrive(2 + set);
+        if (warp == owner)
+          finish<P>(a, s, set, lane, static_cast<int>(r.x) + first, n, static_cast<int>(r.w), layer,
+                    told(), warp);
+        if (!alone) set ^= 1;
+      }
+    }
+    stamp(a, epoch, warp, lane, 4);
+  }
+
+  template <class P>
+  TM_DEVICE void attend(int number) {
+    epoch++;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number), count = s.count;
+    stamp(a, epoch, warp, lane, 0);
+    for (int i = 0; i < count; i++)
+      attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
+    stamp(a, epoch, warp, lane, 4);
+  }
+
+  template <class P>
+  TM_DEVICE void fold(int) {
+    epoch++;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    stamp(a, epoch, warp, lane, 0);
+    const uint4 r = s.ranges[P::index][0];
+    const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
+    const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
+    const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
+    for (int i = from; i < to; i++)
+      fold_head<P>(a, s, i / heads, static_cast<int>(r.x) * kGroup + i % heads, warp, lane,
+                   epoch - 1, told());
+    stamp(a, epoch, warp, lane, 4);
+  }
+
+  template <class P>
+  TM_DEVICE void draw(int) {
+    epoch++;
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    stamp(a, epoch, warp, lane, 0);
+    draw_best<P>(a, s, warp, lane, epoch, told());
+    stamp(a, epoch, warp, lane, 2);
+    if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
+    prepare<Attend>(a, s, me);
+    stamp(a, epoch, warp, lane, 4);
+  }
+};
+
+}  // namespace treadle::mega

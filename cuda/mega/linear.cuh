@@ -1,0 +1,164 @@
+// y = W h over the tiles of the ring: 16 weight rows by 512 columns a tile, columns split over the
+// warps, one fixed-order sum over warps a strip, then bias, scale, gate and packets (or logits).
+#pragma once
+
+namespace treadle::mega {
+
+/// Largest logit seen, ties to the lower id: float order above, inverted id below.
+TM_DEVICE uint64_t key_of(float x, uint32_t id) {
+  const uint32_t u = bits_of(x);
+  const uint32_t ordered = u & 0x80000000u ? ~u : u | 0x80000000u;
+  return static_cast<uint64_t>(ordered) << 32 | static_cast<uint32_t>(~id);
+}
+
+TM_DEVICE float gate(int act, float g) {
+  if (act == 1) return g / (1.0f + power2(-1.4426950408889634f * g));
+  const float t = 0.7978845608028654f * (g + 0.044715f * g * g * g);
+  return g / (1.0f + power2(-2.8853900817779268f * t));  // tanh by the same exponential
+}
+
+constexpr int kBlocks = (Model::kRows + 7) / 8;  // of eight rows: the columns of one mma
+
+constexpr int kPairsMine = kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
+
+/// One tile or two at once, so that loads of one overlap the products of another; then their slots go back.
+template <class P, int N>
+TM_DEVICE void multiply_tiles(const Args& a, Smem& s, Place& at, int warp, int lane, int tile,
+                              float (&sum)[kBlocks][2 * kPairsMine][4]) {
+  const int g = lane / 4, t = lane % 4, slot = at.slot;
+  const int other = N == 1 || slot + 1 < Model::kRing ? slot + N - 1 : 0;
+#pragma unroll 1
+  for (int n = 0; n < N; n++) {
+    mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+    at.next();
+  }
+  uint4 w[N][kPairsMine][2];
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[n ? other : slot]) + lane;
+#pragma unroll
+    for (int i = 0; i < kPairsMine; i++) {
+      const int pair = warp + kWarps * i;
+      w[n][i][0] = weights[pair * 64], w[n][i][1] = weights[pair * 64 + 32];
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+    const int left = P::k / kPairColumns - (tile + n) * (kTileColumns / kPairColumns);
+#pragma unroll
+    for (int i = 0; i < kPairsMine; i++) {
+      const int pair = warp + kWarps * i;
+      if (P::k % kTileColumns != 0 && pair >= left) break;
+#pragma unroll
+      for (int b = 0; b < kBlocks; b++) {
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (g + 8 * b < Model::kRows)
+          x = *reinterpret_cast<const uint4*>(
+              &s.act[g + 8 * b][(tile + n) * kTileColumns + pair * kPairColumns + t * 8]);
+        mma(sum[b][2 * i], w[n][i][0], x.x, x.y);
+        mma(sum[b][2 * i + 1], w[n][i][1], x.z, x.w);
+      }
+    }
+  }
+  warp_sync();
+  if (lane < N) mb_arrive(&s.empty[lane ? other : slot]);
+}
+
+/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`.
+template <class P>
+TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
+                        float (*to)[16]) {
+  float sum[kBlocks][2 * kPairsMine][4] = {};
+  const int g = lane / 4, t = lane % 4, end = k0 + tiles;
+  int tile = k0;
+#pragma unroll 1
+  for (; tile + 2 <= end; tile += 2) multiply_tiles<P, 2>(a, s, at, warp, lane, tile, sum);
+  if (tile < end) multiply_tiles<P, 1>(a, s, at, warp, lane, tile, sum);
+#pragma unroll
+  for (int b = 0; b < kBlocks; b++) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int row = 8 * b + 2 * t + i;
+      float top = 0, bottom = 0;
+#pragma unroll
+      for (int j = 0; j < 2 * kPairsMine; j++) top += sum[b][j][i], bottom += sum[b][j][i + 2];
+      if (row < Model::kRows) to[row][g] = top, to[row][g + 8] = bottom;
+    }
+  }
+}
+
+/// Sums over warps, makes outputs and sends them: the work of one warp for a chunk of strips.
+template <class P>
+TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int strips, int term,
+                      int layer, uint32_t epoch, int warp) {
+  constexpr int kOut = P::act ? 8 : 16;  // columns a strip makes
+  const int strip = lane / 4, quad = lane % 4 * 4;
+  const bool mine = strip < strips;
+#pragma unroll 1
+  for (int row = 0; row < Model::kRows; row++) {
+    float y[4] = {};
+    const int column = column_of<P>(strip0 + strip);
+    if (mine) {
+#pragma unroll
+      for (int w = 0; w < kWarps; w++) {
+        const uint4 p = *reinterpret_cast<const uint4*>(&s.partial[set][strip][w][row][quad]);
+        y[0] += float_of(p.x), y[1] += float_of(p.y), y[2] += float_of(p.z), y[3] += float_of(p.w);
+      }
+    }
+    if constexpr (P::act != 0) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float up = shfl_xor(y[j], 2);
+        y[j] = gate(P::act, y[j]) * up;
+      }
+    } else if constexpr (P::bias >= 0) {
+      if (mine && term == 0) {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          y[j] += load_constant(fresh(a.pool) + P::bias + layer * P::bias_step + column + quad + j);
+      }
+    }
+    if constexpr (P::logits) {
+      uint64_t best = 0;
+      if (mine) {
+        float* to = fresh(a.logits) + static_cast<int64_t>(row) * P::n + column + quad;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          to[j] = y[j] * P::scale;
+          const uint64_t key = key_of(y[j] * P::scale, static_cast<uint32_t>(column + quad + j));
+          best = key > best ? key : best;
+        }
+      }
+#pragma unroll
+      for (int m = 16; m; m >>= 1) {
+        const uint64_t other = shfl_xor(best, m);
+        best = other > best ? other : best;
+      }
+      if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
+    } else {
+      warp_sync();  // all lanes have read the sums that these overwrite
+      if (mine && quad < kOut) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) s.partial[set][strip][0][row][quad + j] = y[j] * P::scale;
+      }
+      warp_sync();
+      constexpr int kEach = packets_of(P::out_unit);
+      const int packets = strips * kOut / P::out_unit * kEach;
+      for (int p = lane; p < packets; p += kLanes) {
+        const int from = p / kEach * P::out_unit + p % kEach * 6;  // output of this chunk
+        const int n = P::out_unit - p % kEach * 6;
+        float o[6];
+#pragma unroll
+        for (int e = 0; e < 6; e++)
+          o[e] = e < n ? s.partial[set][(from + e) / kOut][0][row][(from + e) % kOut] : 0.f;
+        const int unit = column_of<P>(strip0 + from / kOut) / P::out_unit;
+        const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
+                          unit * kEach + p % kEach;
+        store_packet(fresh(a.packets) + place, make_uint4(pair_of(o[0], o[1]), pair_of(o[2], o[3]),
+                                                   pair_of(o[4], o[5]), epoch));
+      }
+    }
+  }
+}
+
+}  // namespace treadle::mega

@@ -1,0 +1,233 @@
+// What task bodies ask of the machine, on Hopper: thin names for PTX, nothing else.
+#pragma once
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#define TM_DEVICE __device__ __forceinline__
+#define TM_COLD __device__ __noinline__ inline  // one copy, out of the way
+#define TM_BOTH __host__ __device__ __forceinline__
+
+namespace treadle::mega {
+
+TM_DEVICE int thread() {
+  return static_cast<int>(threadIdx.x);
+}
+TM_DEVICE int worker() {
+  return static_cast<int>(blockIdx.x);
+}
+TM_DEVICE unsigned char* shared_memory() {
+  extern __shared__ __align__(128) unsigned char raw[];
+  return raw;
+}
+TM_DEVICE uint32_t address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+TM_DEVICE uint32_t address_of(const void* p) {
+  return address(p);
+}
+TM_DEVICE uint64_t now_ns() {
+  uint64_t t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+TM_DEVICE uint32_t clock_now() {
+  uint32_t t;
+  asm volatile("mov.u32 %0, %clock;" : "=r"(t));
+  return t;
+}
+/// The same number, but the compiler may keep nothing that follows from it over phases and layers.
+TM_DEVICE int fresh(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+template <class T>
+TM_DEVICE T* fresh(T* p) {
+  asm volatile("" : "+l"(p));
+  return p;
+}
+TM_DEVICE void pause() {}
+[[noreturn]] TM_DEVICE void die() {
+  __trap();
+  __builtin_unreachable();
+}
+TM_DEVICE bool claim(uint32_t* word) {
+  return atomicExch(word, 1u) == 0;
+}
+TM_DEVICE void fence_system() {
+  __threadfence_system();
+}
+/// Orders this thread's accesses, and what it has seen through barriers, with all workers'.
+TM_DEVICE void fence_grid() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+/// Between ordinary accesses and those of the copy engine.
+TM_DEVICE void fence_copies() {
+  asm volatile("fence.proxy.async;" ::: "memory");
+}
+
+// Barriers of the worker -------------------------------------------------------------------------
+TM_DEVICE void mb_init(uint64_t* b, uint32_t count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address(b)), "r"(count) : "memory");
+}
+TM_DEVICE void mb_publish() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+TM_DEVICE void mb_expect(uint64_t* b, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(b)),
+               "r"(bytes)
+               : "memory");
+}
+TM_DEVICE void mb_arrive(uint64_t* b) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(b)) : "memory");
+}
+TM_DEVICE bool mb_try(uint64_t* b, uint32_t parity) {
+  uint32_t ok;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
+      " selp.u32 %0, 1, 0, p; }"
+      : "=r"(ok)
+      : "r"(address(b)), "r"(parity)
+      : "memory");
+  return ok != 0;
+}
+TM_DEVICE bool mb_test(uint64_t* b, uint32_t parity) {  // does not sleep
+  uint32_t ok;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;"
+      " selp.u32 %0, 1, 0, p; }"
+      : "=r"(ok)
+      : "r"(address(b)), "r"(parity)
+      : "memory");
+  return ok != 0;
+}
+TM_DEVICE void bar_all() {
+  __syncthreads();
+}
+TM_DEVICE void bar_sync(int id) {
+  asm volatile("bar.sync %0, 256;" ::"r"(id) : "memory");
+}
+TM_DEVICE void bar_arrive(int id) {
+  asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory");
+}
+
+// Copies -----------------------------------------------------------------------------------------
+TM_DEVICE uint64_t evict_first() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+TM_DEVICE void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+      " [%0], [%1], %2, [%3], %4;" ::"r"(address(to)),
+      "l"(from), "r"(bytes), "r"(address(b)), "l"(policy)
+      : "memory");
+}
+TM_DEVICE void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(address(to)),
+      "l"(from), "r"(bytes), "r"(address(b))
+      : "memory");
+}
+TM_DEVICE uint64_t evict_last() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+/// Two constants that every worker reads in every step and that the cache should keep.
+TM_DEVICE void load_kept(const float* p, uint64_t policy, float& x, float& y) {
+  asm volatile("ld.global.nc.L2::cache_hint.v2.f32 {%0, %1}, [%2], %3;"
+               : "=f"(x), "=f"(y)
+               : "l"(p), "l"(policy));
+}
+TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from),
+               "r"(bytes), "l"(evict_last())
+               : "memory");
+}
+TM_DEVICE void prefetch(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
+// Memory shared with other workers: 16 bytes arrive whole, L1 is passed by
+// -------------------------
+TM_DEVICE uint4 load_packet(const uint4* p) {
+  uint64_t a, b;
+  asm volatile("{ .reg .b128 t; ld.relaxed.gpu.global.b128 t, [%2]; mov.b128 {%0, %1}, t; }"
+               : "=l"(a), "=l"(b)
+               : "l"(p)
+               : "memory");
+  return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32),
+                    static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
+}
+TM_DEVICE void store_packet(uint4* p, uint4 v) {
+  const uint64_t a = v.x | static_cast<uint64_t>(v.y) << 32;
+  const uint64_t b = v.z | static_cast<uint64_t>(v.w) << 32;
+  asm volatile(
+      "{ .reg .b128 t; mov.b128 t, {%1, %2}; st.relaxed.gpu.global.b128 [%0], t; }" ::"l"(p),
+      "l"(a), "l"(b)
+      : "memory");
+}
+template <class T>
+TM_DEVICE T load_constant(const T* p) {
+  return __ldg(p);
+}
+
+// Warps ------------------------------------------------------------------------------------------
+TM_DEVICE void warp_sync() {
+  __syncwarp();
+}
+TM_DEVICE bool warp_any(bool x) {
+  return __any_sync(~0u, x);
+}
+template <class T>
+TM_DEVICE T shfl_xor(T v, int mask) {
+  return __shfl_xor_sync(~0u, v, mask);
+}
+template <class T>
+TM_DEVICE T shfl(T v, int lane) {
+  return __shfl_sync(~0u, v, lane);
+}
+/// c[16, 8] += a[16, 16] b[16, 8], bf16 in, float32 sums.
+TM_DEVICE void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
+  asm(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
+      " {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}
+
+// Numbers ----------------------------------------------------------------------------------------
+TM_DEVICE float low(uint32_t pair) {
+  return __uint_as_float(pair << 16);
+}
+TM_DEVICE float high(uint32_t pair) {
+  return __uint_as_float(pair & 0xffff0000u);
+}
+TM_DEVICE uint32_t pair_of(float a, float b) {  // round to nearest, a in the low half
+  uint32_t r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
+  return r;
+}
+TM_DEVICE uint32_t bits_of(float x) {
+  return __float_as_uint(x);
+}
+TM_DEVICE float float_of(uint32_t x) {
+  return __uint_as_float(x);
+}
+TM_DEVICE float power2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+TM_DEVICE void turn_of(float angle, float& s, float& c) {  // sine and cosine, any angle
+  const double turns = static_cast<double>(angle) * 0.15915494309189535;
+  sincospif(static_cast<float>(2.0 * (turns - floor(turns))), &s, &c);
+}
+TM_DEVICE float inverse_root(float x) {
+  return rsqrtf(x);
+}
+
+}  // namespace treadle::mega

@@ -1,0 +1,152 @@
+// The producer: one warp that streams a worker's weights and KV pages through a ring of tiles, over
+// phases, layers and steps. It waits for no event but the step's, before it reads KV.
+#pragma once
+
+namespace treadle::mega {
+
+/// A place in the ring that goes round; parity is that of the turn.
+struct Place {
+  int slot = 0;
+  uint32_t turn = 0;
+  TM_DEVICE void next() {
+    if (++slot == Model::kRing) {
+      slot = 0;
+      turn ^= 1;
+    }
+  }
+};
+
+struct Producer {
+  const Args& a;
+  Smem& s;
+  Place at;
+  int issued = 0;
+  const unsigned char* source;
+  uint32_t warmed = 0;  // bytes behind `source` that the cache was asked for
+  uint64_t policy = evict_first();
+  uint32_t step = 0;
+  bool ready = false;  // the step's KV may be read
+  uint32_t epoch;
+
+  TM_DEVICE Producer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {
+    source = first();
+  }
+  TM_DEVICE const unsigned char* first() const { return a.stream + a.starts[worker()]; }
+  TM_DEVICE const unsigned char* end() const { return a.stream + a.starts[worker() + 1]; }
+
+  /// Waits for a free slot. Meanwhile memory idles: the second-level cache is asked for the tiles
+  /// behind those of the ring, one at a time, so that they do not queue in front of packets.
+  TM_DEVICE void wait_free(int phase) {
+    uint64_t* slot = &s.empty[at.slot];
+    const uint32_t parity = at.turn ^ 1;
+    if (Model::kAhead == 0) return mb_wait(a, slot, parity, kEmpty, phase);
+    if (mb_test(slot, parity)) return;
+    const unsigned char* stop = end();
+    uint32_t last = clock_now() - Model::kPace / 2;
+    Spin spin;
+    while (!mb_test(slot, parity)) {
+      if (warmed < Model::kAhead * kTile && clock_now() - last > Model::kPace) {
+        const unsigned char* next = source + warmed;  // the stream goes round every step
+        if (next >= stop) next -= stop - first();
+        const uint64_t left = static_cast<uint64_t>(stop - next);
+        const uint32_t some = left < kTile ? static_cast<uint32_t>(left) : kTile;
+        prefetch(next, some);
+        warmed += some;
+        last = clock_now();
+      }
+      if (spin.late(kPatience * 5 / 4)) fail(a, kEmpty, phase, address_of(slot), parity, 0);
+    }
+  }
+
+  /// Waits for a free slot and for the window, then fills the slot.
+  template <bool kOnce>
+  TM_DEVICE void put(const void* from, uint32_t bytes, int phase) {
+    wait_free(phase);
+    // Few tiles may be on their way where their phase has not begun: packets queue behind them, and
+    // so do tiles of workers that are late.
+    const bool begun = *const_cast<volatile uint32_t*>(&s.now) == epoch;
+    const int window = begun ? Model::kWindow : Model::kBehind;
+    if (window && issued >= window) {
+      int before = at.slot - window;
+      uint32_t turn = at.turn;
+      if (before < 0) {
+        before += Model::kRing;
+        turn ^= 1;
+      }
+      mb_wait(a, &s.full[before], turn, kWindow, phase);
+    }
+    mb_expect(&s.full[at.slot], bytes);
+    if constexpr (kOnce && Model::kEvictFirst)
+      bulk(s.ring[at.slot], from, bytes, &s.full[at.slot], policy);
+    else
+      bulk(s.ring[at.slot], from, bytes, &s.full[at.slot]);
+    issued += issued < Model::kRing;
+    at.next();
+  }
+
+  TM_DEVICE void begin() {
+    source = first();
+    ready = false;
+  }
+
+  template <class P>
+  TM_DEVICE void linear(int layer) {
+    stamp(a, ++epoch, kWarps, 0, 0);
+    if constexpr (P::sum) {  // one worker sees to it that all find the norm in the cache
+      if (worker() == (layer * 4 + P::index) % Model::kWorkers)
+        prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+    }
+    for (int part = 0; part < 2; part++) {
+      const uint4 r = s.ranges[P::index][part];
+      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      for (uint32_t strip = 0; strip < r.y; strip++) {
+        for (int tile = k0; tile < k0 + tiles; tile++) {
+          const int columns = P::k - tile * kTileColumns;
+          const uint32_t bytes = (columns < kTileColumns ? columns : kTileColumns) * 32;
+          put<true>(source, bytes, P::index);
+          source += bytes;
+          warmed = warmed > bytes ? warmed - bytes : 0;
+          if (strip == 0 && tile == k0) stamp(a, epoch, kWarps, 0, 1);
+        }
+      }
+    }
+    stamp(a, epoch, kWarps, 0, 4);
+  }
+
+  template <class P>
+  TM_DEVICE void attend(int layer) {
+    stamp(a, ++epoch, kWarps, 0, 0);
+    if (!ready) {  // positions and pages of this step, and what the step before appended
+      mb_wait(a, &s.go, step & 1, kStep, P::index);
+      fence_copies();
+      ready = true;
+    }
+    constexpr uint32_t half = kPage * Model::kHead * 2;
+    const unsigned char* base =
+        reinterpret_cast<const unsigned char*>(a.kv) + (P::state + layer) * a.state_bytes;
+    for (int i = 0; i < s.count; i++) {
+      const Item item = s.items[i];
+      const int last = s.position[item.row] / kPage;
+      for (int p = 0; p < Model::kSegmentPages; p++) {
+        const int page = item.segment * Model::kSegmentPages + p;
+        if (page > last) break;
+        const int64_t id = a.pages[item.row * a.row_pages + page];
+        const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
+        if constexpr (2 * half <= kTile) {
+          put<false>(from, 2 * half, P::index);
+        } else {
+          put<false>(from, half, P::index);
+          put<false>(from + half, half, P::index);
+        }
+      }
+    }
+    stamp(a, epoch, kWarps, 0, 4);
+  }
+
+  template <class P>
+  TM_DEVICE void fold(int) { epoch++; }
+  template <class P>
+  TM_DEVICE void draw(int) { epoch++; }
+};
+
+}  // namespace treadle::mega

@@ -1,0 +1,99 @@
+// What a launch is given, and the shared memory of a worker. `Model` and the phases are generated.
+#pragma once
+
+namespace treadle::mega {
+
+constexpr int kWarps = 8, kLanes = 32, kTile = 16384, kTileColumns = 512, kPairColumns = 32;
+constexpr int kPage = 64;                      // positions of a KV page
+constexpr uint64_t kPatience = 2'000'000'000;  // ns that a wait may take
+
+/// Arguments of the kernel; the same table in `treadle.backends.mega.cuda_args`.
+struct Args {
+  const unsigned char* stream;  // packed weights, worker after worker, each in the order it reads
+  const uint64_t* starts;       // [workers + 1] bytes into stream
+  const uint4* ranges;    // [workers][phases][2]: strip, strips, first tile | tiles << 16, term
+  const float* pool;      // norms, biases, rope frequencies
+  const uint16_t* embed;  // [V, D] bf16
+  uint16_t* kv;           // [state][page][KV head][K, V][position][d] bf16
+  const int32_t* pages;   // [rows][pages of a row]
+  uint4* packets;         // what crosses workers; zero before the first launch
+  float* logits;          // [rows][V] of the last step
+  const int2* begin;      // [rows]: token and position of the first step
+  uint4* tokens;          // [steps][rows]: token, position, step, epoch; the host's memory
+  uint32_t* error;        // 8 words of the host's memory: the first wait that was in vain
+  uint32_t* claimed;      // device word: who may write the record
+  uint32_t* trace;        // [workers][phases of a step][warps + 1][8] stamps of the last step
+  uint64_t state_bytes;   // of one KV state
+  uint32_t epoch, steps, row_pages;
+  uint32_t mute_worker, mute_epoch;  // a test's fault: who stays silent, and when; 0xffffffff never
+};
+
+/// Two floats read as one word.
+struct alignas(8) Two {
+  float x, y;
+};
+
+enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep };
+
+/// Row of the rope table, items of attention and everything else that a step keeps.
+struct Item {
+  int32_t row, head, segment;
+};
+
+struct Smem {
+  alignas(128) unsigned char ring[Model::kRing][kTile];
+  union alignas(16) {
+    uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
+    float scratch[Model::kScratch];                 // attention and fold
+  };
+  alignas(16) float residual[Model::kRows][Model::kWidth];
+  alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
+  float sums[2][kWarps][Model::kRows];
+  float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
+  uint64_t full[Model::kRing], empty[Model::kRing], go;
+  uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
+  uint4 ranges[Model::kPhases][2];
+  Item items[Model::kItems];
+  uint32_t step;  // that the consumers are in
+  uint32_t now;   // phase whose input they have
+  int32_t count, token[Model::kRows], position[Model::kRows];
+};
+
+/// Defaults of a generated phase; a phase names what differs.
+struct Phase {
+  static constexpr int index = 0;                           // row of the range table
+  static constexpr int k = 0, n = 0;                        // columns read and written
+  static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
+  static constexpr int out = 0, out_unit = 16;
+  static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
+  static constexpr int bias = -1, bias_step = 0;
+  static constexpr float eps = 0, scale = 1;
+  static constexpr int act = 0;         // 1 silu, 2 gelu_tanh: gate and up rows in each strip
+  static constexpr bool sum = false;    // the input is terms of the residual stream
+  static constexpr bool first = false;  // ... or the embedded token
+  static constexpr bool logits = false;
+  static constexpr int parts = 1;  // weights laid side by side, in groups of lanes
+  static constexpr int lane0 = 16, lane1 = 0, lane2 = 0, column0 = 0, column1 = 0, column2 = 0;
+  static constexpr int state = 0;  // KV state of the first layer
+  static constexpr int q_norm = -1, k_norm = -1, head_step = 0;
+  static constexpr float q_eps = 0, k_eps = 0;
+};
+
+/// Packets of a unit of so many columns: six bf16 each.
+TM_BOTH constexpr int packets_of(int unit) {
+  return (unit + 5) / 6;
+}
+
+/// First output column of a strip.
+template <class P>
+TM_DEVICE int column_of(int strip) {
+  if constexpr (P::act) return strip * 8;
+  if constexpr (P::parts == 1) return strip * 16;
+  constexpr int group = P::lane0 + P::lane1 + P::lane2;
+  const int g = strip * 16 / group, r = strip * 16 % group;
+  if (r < P::lane0) return P::column0 + g * P::lane0 + r;
+  if (r < P::lane0 + P::lane1) return P::column1 + g * P::lane1 + r - P::lane0;
+  return P::column2 + g * P::lane2 + r - P::lane0 - P::lane1;
+}
+
+}  // namespace treadle::mega

@@ -1,0 +1,124 @@
+"""A model in one persistent kernel on one Hopper GPU: packed once, then many steps a launch.
+
+Greedy decode of as many sequences as the plan has rows; prefill writes the KV pages from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.backends.mega import cuda_pack
+from treadle.backends.mega.cuda_args import CODES, NEVER, Args
+from treadle.backends.mega.cuda_build import build
+from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
+from treadle.errors import EngineDead, KernelError, LimitExceeded
+from treadle.mega.codegen import PAGE, Program
+
+STEPS = 1024
+"""Steps of a launch at most."""
+
+
+class Decoder:
+    """Device memory and kernel of one program.
+
+    pages: KV pages of the pool. `stream` and `kv` are written by the caller through `load` or, on the
+    device, at their addresses.
+    """
+
+    def __init__(self, program: Program, *, pages: int, device: Device | None = None) -> None:
+        plan = program.plan
+        self.program, self.device = program, device or Device()
+        if plan.workers > self.device.sms:
+            raise KernelError(
+                f"{plan.workers} workers on {self.device.sms} SMs would wait for each other for ever",
+                at="treadle.backends.mega.cuda", hint="plan for fewer workers",
+            )  # fmt: skip
+        cubin, self.log = build(program.text)
+        self.kernel = Kernel(cubin)
+        attn = next(s for s in plan.sites if s.kv_heads)
+        self.state_bytes = pages * attn.kv_heads * 2 * PAGE * attn.head * 2
+        starts, ranges = cuda_pack.starts(program), cuda_pack.ranges(program)
+        self.stream, self.kv = Memory(int(starts[-1])), Memory(len(plan.states) * self.state_bytes)
+        self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)
+        self._starts.put(starts)
+        self._ranges.put(ranges)
+        self.pool, self.embed = (
+            Memory(program.floats * 4),
+            Memory(plan.shape.vocab * plan.sites[0].n * 2),
+        )
+        self._packets = Memory(program.packets * 16)
+        self._packets.fill()
+        self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
+        self._begin, self._claimed = Memory(plan.shape.rows * 8), Memory(16)
+        self._claimed.fill()
+        self.trace = Memory(plan.workers * program.phases_a_step * 9 * 32)
+        self._width = plan.shape.context // PAGE
+        self._pages = Memory(plan.shape.rows * self._width * 4)
+        self._tokens, self._error = Shared((STEPS, plan.shape.rows, 4)), Shared((8,))
+        self.epoch = 0
+
+    def load(
+        self, matrix: Callable[[str], NDArray[np.uint16]], vector: Callable[[str], NDArray[Any]]
+    ) -> None:
+        """Packs the weights. matrix(name): bf16 as uint16 [rows, k]; vector(name): float32 [n]."""
+        names = self.program.plan.params
+        blob = np.zeros(self.stream.size // 2, np.uint16)
+        cuda_pack.fill(blob, self.program, lambda i: matrix(names[i]))
+        self.stream.put(blob)
+        self.pool.put(cuda_pack.pool(self.program, lambda i: vector(names[i])))
+        self.embed.put(matrix(names[self.program.embed]))
+
+    def start(
+        self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int,
+        mute: tuple[int, int] = (NEVER, NEVER),
+    ) -> None:  # fmt: skip
+        """Launches so many steps. begin: (token, position) of each row; table [rows, pages], whose
+        pages hold the positions before and have room for the steps. Raises LimitExceeded."""
+        shape = self.program.plan.shape
+        last = max(position for _, position in begin) + steps
+        if steps > STEPS or last > min(shape.context, table.shape[1] * PAGE):
+            raise LimitExceeded(
+                "positions of a row", last, min(shape.context, table.shape[1] * PAGE)
+            )
+        whole = np.zeros((shape.rows, self._width), np.int32)
+        whole[:, : table.shape[1]] = table[:, : self._width]
+        self._pages.put(whole)
+        self._begin.put(np.array(begin, np.int32))
+        args = Args(
+            self.stream.at, self._starts.at, self._ranges.at, self.pool.at, self.embed.at,
+            self.kv.at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
+            self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
+            self.epoch, steps, self._width, *mute,
+        )  # fmt: skip
+        self.device.launch(self.kernel, self.program.plan.workers, args)
+        self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
+
+    def wait(self) -> None:
+        """Until the launch is over. Raises EngineDead with the error record of a hung worker."""
+        try:
+            self.device.wait()
+        except KernelError as error:
+            raise EngineDead(f"{error}; {self.record()}", hint="start the process again") from None
+
+    def record(self) -> str:
+        """The first wait that was in vain, in words."""
+        code, worker, row, counter, seen, need, epoch, _ = self._error.array.tolist()
+        if not code:
+            return "no worker left an error record"
+        return (
+            f"worker {worker} waited for {CODES.get(code, code)} in phase {row}: "
+            f"counter {counter}, seen {seen}, needed {need}, launch epoch {epoch}"
+        )
+
+    def tokens(self, steps: int) -> NDArray[np.int32]:
+        """[steps, rows] of the last launch, which is over."""
+        return self._tokens.array[:steps, :, 0].astype(np.int32)
+
+    def logits(self) -> NDArray[np.float32]:
+        """[rows, V] of the last step."""
+        shape = self.program.plan.shape
+        return self._logits.get(np.empty((shape.rows, shape.vocab), np.float32))

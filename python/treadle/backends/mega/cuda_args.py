@@ -1,0 +1,27 @@
+"""Arguments of the persistent kernel: the same table as `Args` in `cuda/mega/types.cuh`."""
+
+from __future__ import annotations
+
+from ctypes import Structure, c_uint32, c_uint64
+
+POINTERS = (
+    "stream", "starts", "ranges", "pool", "embed", "kv", "pages", "packets", "logits", "begin",
+    "tokens", "error", "claimed", "trace", "state_bytes",
+)  # fmt: skip
+NUMBERS = ("epoch", "steps", "row_pages", "mute_worker", "mute_epoch")
+NEVER = 0xFFFFFFFF
+
+CODES = {
+    1: "a packet", 2: "a tile to land", 3: "a free slot of the ring", 4: "the window of the ring",
+    5: "the step",
+}  # fmt: skip
+"""What a worker waited for in vain, by the first word of the error record."""
+
+
+class Args(Structure):
+    """Addresses on the device (`tokens` and `error`: of the host's memory as the device sees it)."""
+
+    _fields_ = [
+        *((name, c_uint64) for name in POINTERS),
+        *((name, c_uint32) for name in NUMBERS),
+    ]

@@ -1,0 +1,417 @@
+"""A plan for Hopper to one CUDA source: constants of its phases, and the data a worker's lists become.
+
+The source holds what is the same for all workers; what differs by worker (which strips, which share)
+is a small table beside it. Of the plan's protocol the kernel keeps the order: every phase reads what
+the phase before wrote, as packets that carry its number. Three things every worker repeats instead of
+waiting for them: the embedded row, the residual sum (which it keeps), and the draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import gcd
+
+from treadle.errors import Unsupported
+from treadle.mega import lanes
+from treadle.mega.codegen_text import Names, render
+from treadle.mega.plan import Plan
+from treadle.mega.records import NONE, STRIP, Code, Site, SiteFlag, Task
+
+SHARED = 232_448
+"""Bytes of shared memory that a block may have on Hopper."""
+
+TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What measurement decides, not the plan. Tiles: `window` issued and not landed (0 = the ring),
+    `behind` of phases that have not begun,
+    `ahead` asked into the second-level cache while the ring is full, one in `pace` cycles, at most `ring` in shared memory. evict_first: weights
+    leave the cache before activations do. sparse: a poll that
+    misses packets asks for one of them until it comes. trace: workers note when they pass marks."""
+
+    window: int = 4
+    behind: int = 2
+    ahead: int = 0
+    pace: int = 900
+    evict_first: bool = True
+    ring: int = 16
+    trace: bool = False
+    sparse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Floats of the pool: params one after the other, `None` so many zeros. at: where they begin."""
+
+    at: int
+    params: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a worker streams for one task: strips of a site, tiles of k."""
+
+    site: int
+    strip0: int
+    strips: int
+    k0: int
+    klen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
+    [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
+    phases_a_step: by how much a step moves the epoch. embed, freq: params."""
+
+    text: str
+    plan: Plan
+    ranges: tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]
+    pieces: tuple[tuple[Piece, ...], ...]
+    vectors: tuple[Vector, ...]
+    floats: int
+    packets: int
+    phases_a_step: int
+    embed: int
+    freq: int
+
+
+def generate(plan: Plan, knobs: Knobs | None = None) -> Program:
+    """The program of a decode plan. Raises Unsupported naming what the kernel does not cover yet."""
+    return _Maker(plan, knobs or Knobs()).program()
+
+
+def _refuse(message: str, hint: str = "use the torch backend for this model") -> Unsupported:
+    return Unsupported(f"mega on CUDA {message}", at="treadle.mega.codegen", hint=hint)
+
+
+class _Maker:
+    """Goes through the phases of the segments' first repeats; `row` is a phase's table row."""
+
+    def __init__(self, plan: Plan, knobs: Knobs) -> None:
+        self.plan, self.knobs = plan, knobs
+        self.first = [self._tasks(site) for site in self._order()]
+        self.vectors: list[Vector] = []
+        self.at: dict[tuple[int, str], int] = {}
+        self.packets = 0
+        self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
+
+    def _order(self) -> list[int]:
+        """Sites of the phases that the source names: templates once."""
+        found: list[int] = []
+        for segment, bounds in zip(self.plan.segments, self.plan.index, strict=True):
+            del segment
+            found += sorted({t.p0 for t in self.plan.tasks[bounds[0] : bounds[-1]]})
+        return found
+
+    def _tasks(self, site: int) -> list[list[Task]]:
+        """Tasks of a phase by worker."""
+        made: list[list[Task]] = [[] for _ in range(self.plan.workers)]
+        for bounds in self.plan.index:
+            for worker in range(self.plan.workers):
+                made[worker] += [
+                    t for t in self.plan.tasks[bounds[worker] : bounds[worker + 1]] if t.p0 == site
+                ]
+        return made
+
+    def program(self) -> Program:
+        plan, order = self.plan, self._order()
+        self._check()
+        self._pool()
+        names: list[Names] = []
+        before: Site | None = None
+        for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
+            names.append(self._phase(row, site, tasks, before))
+            before = plan.sites[site]
+        embed, freq = plan.sites[0].w[0], self._one(lambda s: s.freq, Code.ATTN)
+        text = render(plan, self.knobs, self._model(names), names, self._walk(order))
+        return Program(
+            text,
+            plan,
+            self._ranges(order),
+            tuple(self._pieces(w) for w in range(plan.workers)),
+            tuple(self.vectors),
+            max(v.at + sum(v.sizes) for v in self.vectors),
+            self.packets,
+            len(plan.sites) - 1,
+            embed,
+            freq,
+        )
+
+    # -- what is covered --------------------------------------------------------------------
+
+    def _check(self) -> None:
+        shape = self.plan.shape
+        if shape.ranks > 1:
+            raise _refuse("runs on one GPU only so far")
+        if shape.page != PAGE or shape.tile_k != COLUMNS or shape.segment % PAGE:
+            raise _refuse(f"needs pages of {PAGE} positions", "build the graph with page=64")
+        if shape.rows > 16:
+            raise _refuse("covers decode buckets of at most 16 rows")
+        for site in self.plan.sites:
+            code = Code(site.op)
+            if code not in (Code.EMBED, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
+                raise _refuse(f"has no body for {code.name}")
+            if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
+                raise _refuse("has no post norms, windows or soft caps yet")
+            if site.flags & (SiteFlag.ADD | SiteFlag.FOLD | SiteFlag.STAGED):
+                raise _refuse("needs a plan for the target h200", "compile with mega.H200")
+            if code is Code.LINEAR:
+                step = 8 if site.act else STRIP
+                if site.k % PAIR or any(n % step for n in site.rows[: site.parts]):
+                    raise _refuse(f"needs widths in multiples of {PAIR} and {step}")
+            if code is Code.ATTN and site.heads > 8 * site.kv_heads:
+                raise _refuse("has more than eight query heads a KV head")
+            if code is Code.ATTN and (site.head % 32 or site.turned * 2 != site.head):
+                raise _refuse("needs heads of a multiple of 32, turned as a whole")
+        for worker in range(self.plan.workers):
+            every = {t.p0 for t in self.plan.list_of(worker) if Code(t.op) is Code.LINEAR}
+            for number, site in enumerate(self.plan.sites):
+                if (site.act or number == len(self.plan.sites) - 2) and number not in every:
+                    raise _refuse(
+                        f"has {self.plan.workers} workers, more than strips of site {number}",
+                        "plan for fewer workers",
+                    )
+
+    def _one(self, of: Callable[[Site], int | float], code: Code) -> int:
+        """A constant that all sites of an op share."""
+        found = {of(site) for site in self.plan.sites if Code(site.op) is code}
+        if len(found) != 1:
+            raise _refuse(f"has {len(found)} variants of {code.name} in one model")
+        return int(found.pop())
+
+    # -- the pool of vectors ----------------------------------------------------------------
+
+    def _pool(self) -> None:
+        plan, at = self.plan, 0
+
+        def put(key: tuple[int, str], params: list[int], sizes: list[int]) -> None:
+            nonlocal at
+            self.vectors.append(Vector(at, tuple(params), tuple(sizes)))
+            self.at[key] = at
+            at += -(-sum(sizes) // 4) * 4
+
+        put((-1, "freq"), [self._one(lambda s: s.freq, Code.ATTN)],
+            [self._one(lambda s: s.turned, Code.ATTN)])  # fmt: skip
+        for number, site in enumerate(plan.sites):
+            if site.norm != NONE:
+                put((number, "norm"), [site.norm], [site.k])
+            if any(b != NONE for b in site.b[: site.parts]):
+                put((number, "bias"), list(site.b[: site.parts]), list(site.rows[: site.parts]))
+            for name, param in (("q_norm", site.q_norm), ("k_norm", site.k_norm)):
+                if param != NONE:
+                    put((number, name), [param], [site.head])
+
+    def _vector(self, site: int, name: str) -> tuple[int, int]:
+        """Where a site's vector lies, and how much further a layer on it does."""
+        if (site, name) not in self.at:
+            return -1, 0
+        here = self.at[site, name]
+        stride, repeat = self._repeats(site)
+        steps = {
+            self.at[site + (r + 1) * stride, name] - self.at[site + r * stride, name]
+            for r in range(repeat - 1)
+        }
+        if len(steps) > 1:
+            raise _refuse("has layers of different make in one template")
+        return here, steps.pop() if steps else 0
+
+    def _repeats(self, site: int) -> tuple[int, int]:
+        for segment, bounds in zip(self.plan.segments, self.plan.index, strict=True):
+            if site in {t.p0 for t in self.plan.tasks[bounds[0] : bounds[-1]]}:
+                return segment.site_stride, segment.repeat
+        raise AssertionError(site)
+
+    # -- phases -----------------------------------------------------------------------------
+
+    def _phase(self, row: int, number: int, tasks: list[list[Task]], before: Site | None) -> Names:
+        site, code = self.plan.sites[number], Code(self.plan.sites[number].op)
+        every = [t for mine in tasks for t in mine]
+        made = Names(f"P{row}", code, {"index": row, "k": site.k, "n": site.n})
+        put = made.put
+        if code is Code.LINEAR:
+            put("eps", site.norm_eps, 0.0)
+            put("scale", site.scale, 1.0)
+            put("act", site.act, 0)
+            put("norm", self._vector(number, "norm")[0], -1)
+            put("norm_step", self._vector(number, "norm")[1], 0)
+            put("bias", self._vector(number, "bias")[0], -1)
+            put("bias_step", self._vector(number, "bias")[1], 0)
+            if site.parts > 1 and not site.act:
+                put("parts", site.parts, 1)
+                for i in range(3):
+                    put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
+                    put(f"column{i}", site.col[i], 0)
+            first = before is not None and Code(before.op) is Code.EMBED
+            put("first", first, False)
+            put("sum", first or site.terms > 0, False)
+            if site.terms and site.norm == NONE:
+                raise _refuse("needs a norm behind every sum")
+            source = site.terms_off if site.terms else every[0].in_off
+            if not first:
+                self._read(made, source)
+            if number == len(self.plan.sites) - 2:
+                put("logits", True, False)
+            else:
+                self._write(made, site, every, packets=self._unit(site, every))
+        elif code is Code.ATTN:
+            put("state", site.state, 0)
+            stride, repeat = self._repeats(number)
+            if any(
+                self.plan.sites[number + r * stride].state != site.state + r for r in range(repeat)
+            ):
+                raise _refuse("has layers whose KV states are not in order")
+            put("scale", site.scale, 1.0)
+            for name in ("q_norm", "k_norm"):
+                put(name, self._vector(number, name)[0], -1)
+                put("head_step", self._vector(number, name)[1], 0)
+            put("q_eps", site.q_eps, 0.0)
+            put("k_eps", site.k_eps, 0.0)
+            self._read(made, every[0].in_off)
+            self._write(made, site, every, packets=0)
+        elif code is Code.FOLD:
+            self._read(made, every[0].in_off)
+            self._write(made, site, every, packets=16)
+        elif code is Code.SAMPLE:
+            made.fields["out"] = self._take(self.plan.shape.rows * self.plan.workers)
+        return made
+
+    def _unit(self, site: Site, every: list[Task]) -> int:
+        """Columns that stand together in packets: what every task makes whole numbers of."""
+        if not site.act:
+            return 16
+        return 16 if gcd(*(t.w_tiles for t in every), *(t.w_tile0 for t in every)) % 2 == 0 else 8
+
+    def _take(self, packets: int) -> int:
+        at, self.packets = self.packets, self.packets + packets
+        return at
+
+    def _write(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
+        shape, base = self.plan.shape, min(t.out_off for t in every)
+        terms = 1
+        if packets:
+            offsets = {t.out_off - base for t in every}
+            terms = 1 + max(offsets) // (shape.rows * site.out_stride)
+            count = terms * shape.rows * (site.n // packets) * _packets(packets)
+        else:  # (m, l, o) of every head, row and segment
+            record = -(-(site.head + 2) // 3)
+            count = shape.context // shape.segment * shape.rows * site.heads * record
+        if base not in self.buffers:
+            self.buffers[base] = self._take(count), packets, terms
+        if self.buffers[base][1:] != (packets, terms):
+            raise _refuse("has a buffer in two layouts")
+        made.fields["out"] = self.buffers[base][0]
+        made.put("out_unit", packets or 16, 16)
+
+    def _read(self, made: Names, base: int) -> None:
+        if base not in self.buffers:
+            raise _refuse("reads a buffer that the phase before did not write")
+        at, unit, terms = self.buffers[base]
+        made.fields["in"] = at
+        made.put("in_unit", unit or 16, 16)
+        made.put("in_terms", terms, 1)
+
+    # -- what differs by worker -------------------------------------------------------------
+
+    def _ranges(self, order: list[int]) -> tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]:
+        none = (0, 0, 0, 0)
+        found: list[tuple[tuple[tuple[int, ...], ...], ...]] = []
+        for worker in range(self.plan.workers):
+            rows: list[tuple[tuple[int, ...], ...]] = []
+            for site, tasks in zip(order, self.first, strict=True):
+                mine = [self._range(self.plan.sites[site], tasks, t) for t in tasks[worker]]
+                if len(mine) > 2:
+                    raise _refuse("has workers with three tasks of one phase")
+                rows.append(tuple([*mine, none, none][:2]))
+            found.append(tuple(rows))
+        return tuple(found)
+
+    def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
+        if Code(site.op) in (Code.ATTN, Code.FOLD):
+            return *task.pair, *task.share
+        base = min(t.out_off for mine in tasks for t in mine)
+        step = self.plan.shape.rows * site.out_stride
+        term = (task.out_off - base) // step if step else 0
+        return task.w_tile0, task.w_tiles, task.k0 | task.klen << 16, term
+
+    def _pieces(self, worker: int) -> tuple[Piece, ...]:
+        return tuple(
+            Piece(t.p0, t.w_tile0, t.w_tiles, t.k0, t.klen)
+            for t in self.plan.list_of(worker)
+            if Code(t.op) is Code.LINEAR
+        )
+
+    # -- sizes ------------------------------------------------------------------------------
+
+    def _walk(self, order: list[int]) -> list[tuple[int, list[int]]]:
+        """(repeats, rows of the table) of each segment, EMBED left out."""
+        found: list[tuple[int, list[int]]] = []
+        at = 0
+        for segment, bounds in zip(self.plan.segments, self.plan.index, strict=True):
+            count = len({t.p0 for t in self.plan.tasks[bounds[0] : bounds[-1]]})
+            rows = [at + i for i in range(count) if self.plan.sites[order[at + i]].op != Code.EMBED]
+            found.append((segment.repeat, rows))
+            at += count
+        return found
+
+    def _model(self, names: list[Names]) -> dict[str, int | float | bool]:
+        plan, shape, knobs = self.plan, self.plan.shape, self.knobs
+        attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
+        rows, group = shape.rows, attn.heads // attn.kv_heads
+        pages = -(-shape.context // PAGE)
+        segments = pages // (shape.segment // PAGE)
+        widest = max(s.k for s in plan.sites if Code(s.op) is Code.LINEAR)
+        stride = widest + (32 if widest * 2 % 128 == 0 else 0)
+        attention = group * attn.head + 2 * attn.head + WARPS * group * (2 + attn.head)
+        fold = segments * -(-(attn.head + 2) // 3) * 3 + attn.head
+        first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
+        heads, parts = first.pair[1], first.share[1]
+        model: dict[str, int | float | bool] = {
+            "Rows": rows,
+            "Workers": plan.workers,
+            "Phases": len(names),
+            "Width": plan.sites[0].n,
+            "ActStride": stride,
+            "Heads": attn.heads,
+            "KvHeads": attn.kv_heads,
+            "Head": attn.head,
+            "Turned": attn.turned,
+            "Mscale": attn.mscale,
+            "Pages": pages,
+            "SegmentPages": shape.segment // PAGE,
+            "Items": rows * heads * segments // parts + rows * heads + 2,
+            "Scratch": max(attention, fold),
+            "Chunk": max(8 // rows, 2),
+            "EmbedScale": plan.sites[0].scale,
+            "Window": knobs.window,
+            "Behind": knobs.behind,
+            "Ahead": knobs.ahead,
+            "Pace": knobs.pace,
+            "EvictFirst": knobs.evict_first,
+            "Trace": knobs.trace,
+            "Sparse": knobs.sparse,
+            "StepPhases": len(plan.sites) - 1,
+        }
+        fixed = (
+            max(rows * stride * 2, int(model["Scratch"]) * 4)
+            + rows * plan.sites[0].n * 4
+            + 2 * int(model["Chunk"]) * WARPS * rows * 64
+            + rows * attn.turned * 8
+            + int(model["Items"]) * 12
+            + len(names) * 32
+            + 2 * WARPS * rows * (4 + 8)
+            + rows * 8
+            + 1024
+        )
+        ring = min((SHARED - fixed) // TILE, knobs.ring)
+        if ring <= max(2, knobs.window, knobs.behind):
+            raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
+        return {**model, "Ring": ring}
+
+
+def _packets(unit: int) -> int:
+    return -(-unit // 6)

@@ -1,0 +1,91 @@
+"""The CUDA text of a plan: constants and calls, nothing that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from treadle.mega.records import Code
+
+if TYPE_CHECKING:
+    from treadle.mega.codegen import Knobs
+    from treadle.mega.plan import Plan
+
+Value = int | float | bool
+
+_CALLS = {
+    Code.LINEAR: "linear",
+    Code.ATTN: "attend",
+    Code.FOLD: "fold",
+    Code.SAMPLE: "draw",
+}
+_BODIES = ("wait", "ring", "load", "linear", "attend", "fold", "draw")
+
+
+@dataclass(slots=True)
+class Names:
+    """A phase as the source knows it."""
+
+    name: str
+    code: Code
+    fields: dict[str, Value] = field(default_factory=dict[str, Value])
+
+    def put(self, name: str, value: Value, default: Value) -> None:
+        """Sets a constant that differs from the default in `types.cuh`."""
+        if value != default:
+            self.fields[name] = value
+
+
+def render(
+    plan: Plan,
+    knobs: Knobs,
+    model: Mapping[str, int | float | bool],
+    phases: Sequence[Names],
+    walk: Sequence[tuple[int, Sequence[int]]],
+) -> str:
+    """The source. Equal plans and knobs give equal text."""
+    lines = [
+        f"// Generated from plan {plan.graph[:16]} for {plan.target}: do not edit.",
+        "#ifdef TREADLE_HOST",
+        '#include "mega/port_host.cuh"',
+        "#else",
+        '#include "mega/port_cuda.cuh"',
+        "#endif",
+        "",
+        "struct Model {",
+    ]
+    lines += [f"  {_constant(f'k{name}', value)}" for name, value in model.items()]
+    lines += ["};", '#include "mega/types.cuh"', "", "namespace treadle::mega {"]
+    attend = next(p for p in phases if p.code is Code.ATTN)
+    for phase in phases:
+        if phase.code in _CALLS:
+            body = " ".join(_constant(name, value) for name, value in phase.fields.items())
+            lines.append(f"struct {phase.name} : Phase {{ {body} }};  // {phase.code.name}")
+    lines += [f"using Attend = {attend.name};", "}  // namespace treadle::mega", ""]
+    lines += [f'#include "mega/{body}.cuh"' for body in _BODIES]
+    lines += [
+        "",
+        "namespace treadle::mega {",
+        "template <class R>",
+        "TM_DEVICE void phases(R& r) {",
+    ]
+    for repeat, rows in walk:
+        calls = [(_CALLS[phases[row].code], phases[row].name) for row in rows]
+        at, space = ("0", "  ") if repeat == 1 else ("i", "    ")
+        if repeat > 1:
+            lines += ["#pragma unroll 1", f"  for (int i = 0; i < {repeat}; i++) {{"]
+        lines += [f"{space}r.template {call}<{name}>({at});" for call, name in calls]
+        if repeat > 1:
+            lines.append("  }")
+    lines += ["}", "}  // namespace treadle::mega", '#include "mega/persist.cuh"', ""]
+    return "\n".join(lines)
+
+
+def _constant(name: str, value: Value) -> str:
+    if isinstance(value, bool):
+        return f"static constexpr bool {name} = {str(value).lower()};"
+    if isinstance(value, float):
+        text = repr(value) if "." in repr(value) or "e" in repr(value) else f"{value}.0"
+        return f"static constexpr float {name} = {text}f;"
+    return f"static constexpr int {name} = {value};"

@@ -1,0 +1,146 @@
+"""Runs a generated kernel on this machine: every CUDA thread a fiber (cuda/mega/port_host.cuh)."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from treadle.backends.mega.cuda_args import NEVER, Args
+from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, starts, widened
+from treadle.graph import OPS, Graph
+from treadle.mega import H200, compile
+from treadle.mega.codegen import Knobs, Program, generate
+
+ROOT = Path(__file__).parents[2]
+PAGE = 64
+
+
+def compiler() -> str | None:
+    return shutil.which("g++") or shutil.which("clang++")
+
+
+def program(
+    graph: Graph, workers: int, rows: int, context: int, knobs: Knobs | None = None
+) -> Program:
+    target = replace(H200, workers=workers)
+    plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
+    return generate(plan, knobs)
+
+
+def built(made: Program, folder: Path) -> ctypes.CDLL:
+    source, out = folder / "step.cu", folder / "step.so"
+    source.write_text(made.text)
+    subprocess.run(
+        [str(compiler()), "-std=c++20", "-O1", "-DTREADLE_HOST", "-U_FORTIFY_SOURCE", "-Wall",
+         "-Wno-unknown-pragmas", "-Werror", f"-I{ROOT / 'cuda'}", "-x", "c++", str(source),
+         "-shared", "-fPIC", "-o", str(out)],
+        check=True,
+    )  # fmt: skip
+    return ctypes.CDLL(str(out))
+
+
+def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
+    """Params with matrices rounded to bf16, as float64: what kernel and reference both mean."""
+    return {
+        name: widened(bf16(x)).astype(np.float64)
+        if x.ndim > 1
+        else x.astype(np.float32).astype(np.float64)
+        for name, x in params.items()
+    }
+
+
+def rounding(patch: Any) -> None:
+    """Makes the references round to bf16 where the kernel does: what a linear reads, what q, k, v and
+    branches of the residual stream carry from worker to worker, and what KV pages hold."""
+
+    def bf(x: Any) -> Any:
+        return widened(bf16(np.asarray(x))).astype(np.float64)
+
+    carried: dict[int, Any] = {}  # outputs of linears, by identity, kept alive
+
+    def settled(x: Any) -> Any:
+        return bf(x) if id(x) in carried else x
+
+    plain = {name: OPS[name]._reference for name in ("linear", "add", "view", "kv_write")}
+
+    def linear(xp: Any, x: Any, *rest: Any, **attrs: Any) -> Any:
+        y = plain["linear"](xp, bf(x), *rest, **attrs)
+        carried[id(y)] = y
+        return y
+
+    def add(xp: Any, x: Any, y: Any) -> Any:
+        return plain["add"](xp, settled(x), settled(y))
+
+    def view(xp: Any, x: Any, **attrs: Any) -> Any:
+        return plain["view"](xp, settled(x), **attrs)
+
+    def kv_write(xp: Any, kv: Any, k: Any, v: Any, *rest: Any, **attrs: Any) -> Any:
+        return plain["kv_write"](xp, kv, bf(k), bf(v), *rest, **attrs)
+
+    for function in (linear, add, view, kv_write):
+        patch.setattr(OPS[function.__name__], "_reference", function)
+
+
+@dataclass
+class Machine:
+    """Memory of one kernel: weights packed, KV and packets as a launch leaves them."""
+
+    made: Program
+    library: ctypes.CDLL
+    params: dict[str, Any]
+    pages: np.ndarray
+    kv: np.ndarray
+
+    def __post_init__(self) -> None:
+        made, names = self.made, self.made.plan.params
+        self.stream = np.zeros(int(starts(made)[-1]) // 2, np.uint16)
+        fill(self.stream, made, lambda i: bf16(self.params[names[i]]))
+        self.pool = pool(made, lambda i: self.params[names[i]])
+        self.embed = bf16(self.params[names[made.embed]])
+        self.packets = np.zeros((made.packets, 4), np.uint32)
+        self.epoch = 0
+        self.error = np.zeros(8, np.uint32)
+
+    def run(
+        self,
+        begin: list[tuple[int, int]],
+        steps: int,
+        seed: int = 0,
+        mute: tuple[int, int] = (NEVER, NEVER),
+    ) -> tuple[bool, np.ndarray, np.ndarray]:
+        """(whole, tokens [steps, rows], logits [rows, V] of the last step)."""
+        rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
+        tokens = np.zeros((steps, rows, 4), np.uint32)
+        logits = np.full((rows, vocab), np.nan, np.float32)
+        first = np.array(begin, np.int32)
+        claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
+        trace = np.zeros(8, np.uint32)
+        arrays = (
+            self.stream,
+            at,
+            table,
+            self.pool,
+            self.embed,
+            self.kv,
+            self.pages,
+            self.packets,
+            logits,
+            first,
+            tokens,
+            self.error,
+            claimed,
+            trace,
+        )
+        state = self.kv[0].nbytes
+        args = Args(
+            *(a.ctypes.data for a in arrays), state, self.epoch, steps, self.pages.shape[1], *mute
+        )
+        whole = self.library.treadle_mega_host(ctypes.byref(args), ctypes.c_uint64(seed)) == 0
+        self.epoch += steps * self.made.phases_a_step
+        return whole, tokens[..., 0], logits

@@ -1,0 +1,122 @@
+"""The generated kernel on fibers against the graph's reference: indices, sums, protocol, faults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_host import PAGE, Machine, built, compiler, program, rounded, rounding
+from tiny_models import weights
+
+from treadle.backends.mega.cuda_pack import bf16, widened
+from treadle.graph import Graph, run
+from treadle.models import llama, qwen2, qwen3
+from treadle.models.rope import Rope
+from treadle.models.shape import Shape
+from treadle.types import Batch
+
+CONTEXT, POOL = 256, 16
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+
+
+def shape(**changes: Any) -> Shape:
+    sizes: dict[str, Any] = {
+        "layers": 3, "D": 64, "H": 4, "K": 2, "d": 32, "F": 128, "V": 96, "eps": 1e-5,
+        "context": CONTEXT, "tied": False,
+    }  # fmt: skip
+    return Shape(**(sizes | changes))
+
+
+def rope(d: int = 32) -> Rope:
+    return Rope(d, 100.0)
+
+
+MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
+    "llama": (llama.build(llama.Config(shape(), rope()), page=PAGE), 4, 1),
+    "llama-ungrouped": (
+        llama.build(llama.Config(shape(H=3, K=1, D=96, F=192, layers=2, tied=True), rope()), page=PAGE), 5, 1),
+    "llama-cut": (  # D = 576: a short last tile, sums of two terms
+        llama.build(llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE), 18, 1),
+    "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
+    "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
+}  # fmt: skip
+
+
+def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
+    graph, workers, rows = MODELS[name]
+    params = rounded(graph, weights(graph))
+    made = program(graph, workers, rows, CONTEXT)
+    d, heads = graph.size("d"), graph.size("K")
+    table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
+    kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
+    return graph, params, Machine(made, built(made, folder), params, table, kv)
+
+
+def batch(m: Machine, tokens: list[int], position: int) -> Batch:
+    rows = len(tokens)
+    i32 = lambda x: np.array(x, np.int32)  # noqa: E731
+    slots = [int(m.pages[r, position // PAGE]) * PAGE + position % PAGE for r in range(rows)]
+    return Batch(
+        i32(tokens), i32([position] * rows), i32(slots), i32(range(rows + 1)),
+        i32([position + 1] * rows), m.pages, i32(range(rows)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_equal_the_reference(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Launches of several steps that cross a page, against the reference rounded where the kernel
+    rounds: what is left is the order of sums, and roundings that it tips."""
+    rounding(monkeypatch)
+    graph, params, m = machine(name, tmp_path)
+    rows = m.made.plan.shape.rows
+    state = {
+        n: np.full([POOL if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)
+        for n, v in graph.state.items()
+    }
+    now = [7 + r for r in range(rows)]
+    rng = np.random.default_rng(1)
+    position = 62
+    for layer, old in enumerate(state.values()):  # [P, 2, B, K, d]
+        for r, at in np.ndindex(rows, position):
+            page, row = int(m.pages[r, at // PAGE]), at % PAGE
+            x = bf16(rng.standard_normal(old[page, :, row].shape))
+            old[page, :, row] = widened(x)
+            m.kv[layer, page, :, :, row] = x.swapaxes(0, 1)
+    for steps in (1, 3, 2):
+        whole, tokens, logits = m.run([(t, position) for t in now], steps, seed=position)
+        assert whole, m.error
+        for step in range(steps):
+            inputs = batch(m, now, position)
+            out, state = run(graph, {n: getattr(inputs, n) for n in Batch.__slots__}, params, state)
+            wanted = out[graph.outputs[0]]
+            now, position = [int(t) for t in tokens[step]], position + 1
+            for r in range(rows):  # teacher-forced by the kernel's own tokens
+                assert wanted[r, now[r]] > wanted[r].max() - 0.02 * np.abs(wanted[r]).max()
+        error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
+        print(name, position, error)
+        assert error < 5e-3, error
+
+
+def test_a_silent_worker_ends_in_a_record(tmp_path: Path) -> None:
+    """A packet that never comes is named by worker, phase, place, what was seen and needed."""
+    _, _, m = machine("llama", tmp_path)
+    m.kv[:] = 0
+    whole, _, _ = m.run([(3, 0)], 1, mute=(2, 6))
+    assert not whole
+    code, worker, phase, place, seen, need, _, _ = m.error.tolist()
+    assert (code, need, seen) == (1, 6, 6 ^ 0x80000000)
+    assert worker < 4 and phase == 7 and 0 <= place < m.made.packets
+
+
+def test_text_is_deterministic() -> None:
+    graph, workers, rows = MODELS["llama"]
+    first, second = (program(graph, workers, rows, CONTEXT).text for _ in range(2))
+    assert first == second
+    assert first != program(graph, workers, rows, 2 * CONTEXT).text
+    assert replace(program(graph, workers, rows, CONTEXT)).text == first
