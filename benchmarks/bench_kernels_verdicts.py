@@ -3,18 +3,26 @@
 Simulated: rounds with noise, drift and spikes, as a machine has them. Real: two processes running
 the same kernel on this CPU, and one doing 5 % less work, through referee, rings and sandbox.
 
-    python benchmarks/bench_kernels_verdicts.py [--pairs 600] [--real 0]
+    python benchmarks/bench_kernels_verdicts.py [--pairs 600] [--real 0] [--at-once 1] [--minutes 5]
 
-The real part wants a quiet machine with two cores; `--real 500` takes about half an hour.
+The real part wants a quiet machine with two cores for each pair at a time: referee on one, both
+kernels in turn on the other. `--minutes` is what all real pairs together may take; a pair gets its
+share of it, at most 20 s and at least one. On two cores `--real 500 --minutes 30` does, on sixteen
+`--real 500 --at-once 7 --minutes 5`.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from machine import machine, versions, write
@@ -79,38 +87,106 @@ def shares(found: list[Verdict]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def real(pairs: int) -> dict[str, Any]:
-    """A/A and a true gain on this CPU; the referee and the harness take one core each."""
+class Share(NamedTuple):
+    """What one process measures: this many pairs of each case, on its own two cores."""
+
+    cores: list[int]
+    pairs: int
+    seconds: float
+    cache: Path
+
+
+CHUNK = 10
+"""Verdicts on one pair of processes; the next ones are on new processes, at other addresses."""
+ROUNDS = (30, 60, 120, 240)
+OVERHEAD = 0.3
+"""Share of a real pair's time that starting, trials and audits take beside its rounds."""
+
+
+def side(name: str, times: int, cache: Path) -> Side:
+    """A kernel that adds so many times."""
+    body = (
+        f"import numpy as np\n\n\ndef run(x, y, z):\n    for _ in range({times}):\n"
+        "        np.add(x, y, out=z)\n"
+    )
+    one = Solution(
+        name=name, definition=ADD.name, author="treadle",
+        spec=Spec(language="python", target_hardware=["cpu"], entry_point="main.py::run",
+                  treadle={"array": "numpy"}),
+        sources=[Source(path="main.py", content=body)],
+    )  # fmt: skip
+    return Side(one, build(one, ADD, device=Cpu().name, cache=cache).folder)
+
+
+def measured(share: Share) -> dict[str, list[tuple[str, float, int, float]]]:
+    """(verdict, ratio, rounds, half width) of each pair, the cases in turn."""
+    if share.cores:
+        os.sched_setaffinity(0, share.cores)
+    workload = Workload(uuid="aa", axes={"T": 16}, inputs=dict.fromkeys("xy", RandomInput()))
+    settings = Settings(seconds=share.seconds, looks=ROUNDS)
+    sides = {n: side(n, t, share.cache) for n, t in
+             (("equal", BASE), ("gain_5", round(BASE / 1.05)))}  # fmt: skip
+    found: dict[str, list[tuple[str, float, int, float]]] = {name: [] for name in sides}
+    while any(len(rows) < share.pairs for rows in found.values()):
+        match = Match(ADD, workload, side("base", BASE, share.cache), Cpu(), settings)
+        try:
+            for name, other in sides.items():
+                wanted = min(CHUNK, share.pairs - len(found[name]))
+                for row in match.repeat(other, wanted):
+                    found[name].append(
+                        (str(row.verdict), row.ratio, row.n, (row.high - row.low) / 2)
+                    )
+        finally:
+            match.close()
+        if share.cores:  # the match pinned this process to the referee's core
+            os.sched_setaffinity(0, share.cores)
+    return found
+
+
+def core_pairs(count: int) -> Iterator[list[int]]:
+    """Disjoint pairs of processors, two threads of a core together where there are such."""
+
+    def place(cpu: int) -> tuple[int, int, int]:
+        base = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        try:
+            package, core = (int((base / f).read_text()) for f in
+                             ("physical_package_id", "core_id"))  # fmt: skip
+        except (OSError, ValueError):
+            return 0, cpu, cpu
+        return package, core, cpu
+
+    cpus = sorted(os.sched_getaffinity(0), key=place)
+    if 2 * count > len(cpus):
+        raise SystemExit(f"--at-once {count} wants {2 * count} cores, there are {len(cpus)}")
+    for i in range(count):
+        yield cpus[2 * i : 2 * i + 2]
+
+
+def real(pairs: int, at_once: int, minutes: float) -> dict[str, Any]:
+    """A/A and a true gain on this CPU, several pairs of processes at a time."""
     cache = Path(tempfile.mkdtemp(prefix="treadle-verdicts-"))
     device = Cpu()
-
-    def side(name: str, times: int) -> Side:
-        body = (
-            f"import numpy as np\n\n\ndef run(x, y, z):\n    for _ in range({times}):\n"
-            "        np.add(x, y, out=z)\n"
-        )
-        one = Solution(
-            name=name, definition=ADD.name, author="treadle",
-            spec=Spec(language="python", target_hardware=["cpu"], entry_point="main.py::run",
-                      treadle={"array": "numpy"}),
-            sources=[Source(path="main.py", content=body)],
-        )  # fmt: skip
-        return Side(one, build(one, ADD, device=device.name, cache=cache).folder)
-
-    workload = Workload(uuid="aa", axes={"T": 16}, inputs=dict.fromkeys("xy", RandomInput()))
-    out: dict[str, Any] = {"device": device.name, "timer": device.timer}
-    match = Match(ADD, workload, side("base", BASE), device, Settings(seconds=20.0))
-    try:
-        for name, times in (("equal", BASE), ("gain_5", round(BASE / 1.05))):
-            rows = list(match.repeat(side(name, times), pairs))
-            out[name] = {
-                **shares([row.verdict for row in rows]),
-                "ratio_median": float(np.median([row.ratio for row in rows])),
-                "rounds_median": float(np.median([row.n for row in rows])),
-                "half_width_median": float(np.median([(r.high - r.low) / 2 for r in rows])),
-            }
-    finally:
-        match.close()
+    each = 60 * minutes * at_once / (2 * pairs)
+    seconds = min(max(each * (1 - OVERHEAD), 1.0), 20.0)
+    side("base", BASE, cache)  # built once, before anybody measures
+    counts = [pairs // at_once + (i < pairs % at_once) for i in range(at_once)]
+    shares_ = [Share(cores, count, seconds, cache) for cores, count in
+               zip(core_pairs(at_once), counts, strict=True)]  # fmt: skip
+    begun = time.monotonic()
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(measured, shares_))
+    out: dict[str, Any] = {
+        "device": device.name, "timer": device.timer, "at_once": at_once,
+        "seconds_a_pair": round(seconds, 2), "seconds": round(time.monotonic() - begun, 1),
+    }  # fmt: skip
+    for name in parts[0]:
+        rows = [row for part in parts for row in part[name]]
+        out[name] = {
+            **shares([Verdict(row[0]) for row in rows]),
+            "ratio_median": float(np.median([row[1] for row in rows])),
+            "rounds_median": float(np.median([row[2] for row in rows])),
+            "half_width_median": float(np.median([row[3] for row in rows])),
+        }
     return out
 
 
@@ -118,6 +194,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=600, help="simulated runs of each case")
     parser.add_argument("--real", type=int, default=0, help="real verdicts of each case")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="real pairs at a time, two cores each"
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="for all real pairs")
     args = parser.parse_args()
     figures: dict[str, Any] = {
         "machine": machine(), "versions": versions("numpy"), "simulated": {},
@@ -129,7 +209,7 @@ def main() -> None:
         figures["simulated"][f"noise {noise:.0%}, gain {gain - 1:.0%}"] = row
         print(f"noise {noise:.0%} gain {gain - 1:.0%}: {row['verdicts']}", flush=True)
     if args.real:
-        figures["real"] = real(args.real)
+        figures["real"] = real(args.real, args.at_once, args.minutes)
         print(figures["real"])
     print(write("kernels_verdicts", figures))
 

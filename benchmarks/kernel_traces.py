@@ -2,13 +2,15 @@
 
     python benchmarks/kernel_traces.py --device cuda --group decode [--seconds 2] [--minutes 9]
     python benchmarks/kernel_traces.py --device cpu --group cpu
+    python benchmarks/kernel_traces.py --device cuda --missing --unclear   # what has no verdict yet
     python benchmarks/kernel_traces.py --device cuda --table      # only the table of what is there
 
 Baseline is torch's solution of the same definition; workloads are those of 1 and 16 rows. The table
 (definition, solution, rows, microseconds, ratio to torch with its interval, share of the roofline)
 is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json, with a
 picture beside it. A run that is out of time ends after the measurement in hand and goes on where it
-stopped the next time.
+stopped the next time. `--unclear` measures rows again whose newest verdict on this very device is
+UNCLEAR, or which failed (give more --seconds); `--missing` rows without a trace; together both.
 """
 
 from __future__ import annotations
@@ -85,15 +87,33 @@ def chosen(data: Dataset, names: tuple[str, ...], rows: set[int]) -> list[str]:
     return found
 
 
+def newest(data: Dataset, name: str, device: str) -> dict[tuple[str, str], Trace]:
+    """(solution, workload) → its newest trace on devices whose name begins so."""
+    found: dict[tuple[str, str], Trace] = {}
+    for trace in data.traces(name):
+        run = trace.evaluation
+        if run is not None and trace.solution and run.environment.hardware.startswith(device):
+            found[trace.solution, trace.workload.uuid] = trace
+    return found
+
+
+def wanted(trace: Trace | None, given: argparse.Namespace) -> bool:
+    """Whether a row is one of those that were asked for."""
+    if trace is None:
+        return given.missing
+    run = trace.evaluation
+    if not given.unclear or run is None:
+        return False
+    if run.status != "PASSED" or run.correctness is None:
+        return True
+    return (run.correctness.extra or {}).get("treadle", {}).get("verdict") == "UNCLEAR"
+
+
 def table(data: Dataset, kind: str) -> Iterator[dict[str, Any]]:
     """A line for the newest trace of each solution and workload."""
     for name, definition in data.definitions().items():
-        newest: dict[tuple[str, str], Trace] = {}
-        for trace in data.traces(name):
-            run = trace.evaluation
-            if run is not None and trace.solution and run.environment.hardware.startswith(kind):
-                newest[trace.solution, trace.workload.uuid] = trace
-        order = sorted(newest.items(), key=lambda one: (one[0][0], rows_of(definition, one[1])))
+        found = newest(data, name, kind)
+        order = sorted(found.items(), key=lambda one: (one[0][0], rows_of(definition, one[1])))
         for (solution, _), trace in order:
             run = trace.evaluation
             assert run is not None
@@ -131,6 +151,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/treadle/kernels")
     parser.add_argument("--definition", action="append", default=[], help="besides the groups")
     parser.add_argument("--jobs", type=int, default=1, help="builds at once, before measuring")
+    parser.add_argument("--missing", action="store_true", help="only rows without a trace")
+    parser.add_argument("--unclear", action="store_true", help="only rows UNCLEAR or failed")
+    parser.add_argument("--list", action="store_true", help="only say what would be measured")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     data = Dataset(ROOT)
@@ -138,6 +161,8 @@ def main() -> None:
     if not given.table:
         names = tuple(n for group in given.group for n in GROUPS[group]) + tuple(given.definition)
         faults = measure(data, names or tuple(n for g in sorted(GROUPS) for n in GROUPS[g]), given)
+    if given.list:
+        return
     kind = given.device.partition(":")[0]
     lines = list(table(data, kind))
     figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults}
@@ -163,7 +188,15 @@ def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) ->
     tasks = coordinator.plan(
         data, names, baseline="treadle_torch_{definition}", workloads=uuids, device=given.device
     )
-    todo, _ = coordinator.begun(tasks, open_device(given.device).name, data)
+    here = open_device(given.device).name
+    todo, _ = coordinator.begun(tasks, here, data)
+    if given.missing or given.unclear:
+        done = {(s, u): t for name in names for (s, u), t in newest(data, name, here).items()}
+        todo = [t for t in tasks if wanted(done.get((t.candidate.name, t.workload.uuid)), given)]
+    if given.list:
+        for task in todo:
+            print(task.candidate.name, dict(task.workload.axes))
+        return []
     built_ahead(todo, given)
     begun = time.monotonic()
 
@@ -184,7 +217,7 @@ def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) ->
     settings = Settings(seconds=given.seconds, level=given.isolation, calls=calls)
     report = coordinator.bench(
         todo, given.device, settings, data=data,
-        cache=given.cache, seen=seen, until=stop,
+        cache=given.cache, seen=seen, until=stop, again=given.missing or given.unclear,
     )  # fmt: skip
     left = [f"out of time: {report.unbegun} of {len(todo)} left"] if report.unbegun else []
     return report.faults + left

@@ -1,8 +1,10 @@
+#include "bind/python_dispatch.h"
+
+// Needs Python.h before it.
 #include <structmember.h>
 
 #include <string>
 
-#include "bind/python_dispatch.h"
 #include "bind/python_dispatch_object.h"
 #include "bind/python_error.h"
 

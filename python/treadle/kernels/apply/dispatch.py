@@ -289,8 +289,8 @@ class _Writer:
         return shorten(
             d, self.core.space, self.device, ways,
             bound={n: values[self.names[n]] for n in self.bound}, host=self.host,
-            steady=frozenset(steady - self.trusted), unheld=frozenset(self.unheld),
-            shadow=self.shadow,
+            trusted=self.trusted, steady=frozenset(steady - self.trusted),
+            unheld=frozenset(self.unheld), shadow=self.shadow,
         )  # fmt: skip
 
     def _refused(self) -> Callable[..., Any]:

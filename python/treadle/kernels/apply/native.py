@@ -45,14 +45,16 @@ def shorten(
     *,
     bound: Mapping[str, Any],
     host: Mapping[str, list[int]],
+    trusted: frozenset[str],
     steady: frozenset[str],
     unheld: frozenset[str],
     shadow: int,
 ) -> Callable[..., Any]:
     """The dispatcher of a definition, or `ways.slow` where there can be none.
 
-    bound: input → what a call passes for it. steady: inputs that may be parameters. unheld:
-    constraints that no call can check.
+    bound: input → what a call passes for it. trusted: inputs that want no gradient for sure.
+    steady: inputs that may be parameters, and are remembered. unheld: constraints that no call can
+    check.
     """
     import torch
 
@@ -81,8 +83,8 @@ def shorten(
             known.add(axis)
         like = torch.empty((), dtype=torch_dtype(tensor.dtype))
         guards.append(
-            (position, name in steady, like.is_floating_point(), like, _KINDS[device.kind],
-             device.ordinal, dims)
+            (position, name in steady, like.is_floating_point() and name not in trusted, like,
+             _KINDS[device.kind], device.ordinal, dims)
         )  # fmt: skip
     known |= set(host)
     wanted = {c.size.axis for c in space.coordinates} | {a for r in relations for a in r[:2]}

@@ -36,7 +36,7 @@ class _Patch(NamedTuple):
     mine: Any
 
 
-_current: list[Resolver] = []
+_current: list[Any] = []  # resolvers, the last one counts
 
 
 @contextlib.contextmanager
@@ -76,13 +76,10 @@ def apply(name: str, *operands: Any, fallback: Callable[..., Any]) -> Any:
     """
     if not _current:
         return fallback(*operands)
-    table = _current[-1]
-    kept = _handles(table)
-    found = kept.get((name, fallback))
-    if found is None:
-        if len(kept) >= MAX_HANDLES:
-            kept.clear()
-        found = kept[name, fallback] = table.resolve(name, fallback)
+    try:
+        found = _current[-1].handles[name, fallback]
+    except (KeyError, AttributeError):
+        found = _resolved(_current[-1], name, fallback)
     return found(*operands)
 
 
@@ -90,10 +87,13 @@ MAX_HANDLES = 4096
 """A caller that makes a new fallback at every call must not grow memory without end."""
 
 
-def _handles(table: Resolver) -> dict[tuple[str, Callable[..., Any]], Callable[..., Any]]:
-    found: Any = getattr(table, "handles", None)
-    if found is None:
+def _resolved(table: Any, name: str, fallback: Callable[..., Any]) -> Callable[..., Any]:
+    kept = getattr(table, "handles", None)
+    if kept is None:
         raise InvalidRequest("this resolver keeps no handles", hint="give it a dict `handles`")
+    if len(kept) >= MAX_HANDLES:
+        kept.clear()
+    found = kept[name, fallback] = table.resolve(name, fallback)
     return found
 
 

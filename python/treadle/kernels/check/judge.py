@@ -13,10 +13,12 @@ from treadle.kernels.check.oracle import Oracle, Values
 from treadle.kernels.check.tolerance import (
     ELEMENT,
     ROW,
+    SHAKE,
     Difference,
     Tolerance,
     compare,
     exact,
+    wide,
 )
 from treadle.kernels.schema import Definition
 
@@ -97,7 +99,7 @@ class Judge:
             return Judgement(found, "w, i")
         worst, name = Difference(), next(iter(outputs))
         for key, value in outputs.items():
-            found = self._one(key, value, expected)
+            found = self._one(key, value, inputs, expected)
             if not found.ok:
                 return Judgement(found, key)
             if found.ratio >= worst.ratio:
@@ -118,7 +120,9 @@ class Judge:
                 return False
         return True
 
-    def _one(self, name: str, value: Any, expected: Expected) -> Difference:
+    def _one(
+        self, name: str, value: Any, inputs: Mapping[str, Any], expected: Expected
+    ) -> Difference:
         tensor = self.definition.outputs[name]
         wanted = expected.high[name]
         if value.shape != wanted.shape:
@@ -126,8 +130,14 @@ class Judge:
             return Difference(text, np.inf, np.inf, np.inf, np.inf)
         if not dtypes.is_float(tensor.dtype):
             return exact(value, wanted)
-        wide = dtypes.widen(value, tensor.dtype)
-        return compare(wide, wanted, expected.low[name], tensor.dtype, self.rule)
+        given, low = dtypes.widen(value, tensor.dtype), expected.low[name]
+        found = compare(given, wanted, low, tensor.dtype, self.rule)
+        if found.ok or not wide(tensor.dtype) or not np.isfinite(found.absolute):
+            return found
+        shaken = self.oracle.shaken(inputs, expected.high, SHAKE)
+        if shaken is None:
+            return found
+        return compare(given, wanted, low, tensor.dtype, self.rule, shaken[name])
 
     def _draws(
         self, inputs: Mapping[str, Any], draws: NDArray[Any], rng: np.random.Generator

@@ -61,18 +61,44 @@ class Oracle:
             made = self._written(inputs, wide=False)
         return {name: self.rounded(name, value) for name, value in made.items()}
 
+    def shaken(
+        self, inputs: Mapping[str, Any], high: Mapping[str, Any], step: float, tries: int = 3
+    ) -> Values | None:
+        """How far outputs move where every float input moves by `step` of itself, up or down.
+
+        The largest of a few tries; None on the rungs that cannot tell.
+        """
+        if self._attrs is None:
+            return None
+        rng = np.random.default_rng(0)
+        found: Values = {}
+        for _ in range(tries):
+            for name, value in self._op(inputs, np.float64, lambda v: _moved(v, step, rng)).items():
+                if dtypes.is_float(self._definition.outputs[name].dtype):
+                    with np.errstate(invalid="ignore"):
+                        off = np.nan_to_num(np.abs(value - high[name]), posinf=0.0)
+                    found[name] = np.maximum(found[name], off) if name in found else off
+        return found
+
     def rounded(self, name: str, value: Any) -> Any:
         """A value on the grid of an output's dtype."""
         dtype = self._definition.outputs[name].dtype
         return dtypes.widen(dtypes.narrow(value, dtype), dtype)
 
-    def _op(self, inputs: Mapping[str, Any], inner: type[Any]) -> Values:
+    def _op(
+        self,
+        inputs: Mapping[str, Any],
+        inner: type[Any],
+        change: Callable[[Any], Any] | None = None,
+    ) -> Values:
         ours = self._definition.treadle or {}
         declared = lookup(ours["op"])
         over = {declared.in_names.index(name) for name in declared.writes.values()}
         given = [self._operand(name, value, inner) for name, value in inputs.items()]
         for i in over:  # the op writes there, and the ring and what is kept stay as they are
             given[i] = given[i].clone() if self._device else given[i].copy()
+        if change is not None:
+            given = [change(value) for value in given]
         assert self._attrs is not None
         space: Any = np
         if self._device:
@@ -137,6 +163,18 @@ class Oracle:
             floating = dtypes.is_float(self._definition.outputs[name].dtype)
             out[name] = array.astype(np.float64) if floating else array
         return out
+
+
+def _moved(value: Any, step: float, rng: np.random.Generator) -> Any:
+    """Floats of an array or tensor by `step` of themselves, up or down."""
+    if not hasattr(value, "shape") or "float" not in str(value.dtype):
+        return value
+    factor: Any = 1.0 + step * (2.0 * rng.integers(0, 2, tuple(value.shape)) - 1.0)
+    if not isinstance(value, np.ndarray):
+        import torch
+
+        factor = torch.asarray(factor, device=value.device)
+    return value * factor
 
 
 def _attrs(definition: Definition) -> dict[str, Any] | None:

@@ -5,6 +5,10 @@ element lies within 3 ulp of max(|oracle|, row RMS); NaN and infinities stand ex
 oracle has them. Where the twin happens to be exact, half a unit of the dtype counts as its error.
 Outputs of float32 and wider are not rounded much more than their sums, so that 64 units of float32
 are granted: reordering 10^4 terms stays below, a 16-bit or TF32 step inside is 30 times above.
+
+The twin is one way to compute in float32; where an output hangs on differences of large numbers
+(a softmax of scores in the hundreds), another honest way may by chance be much further off. So a
+float32 output that fails is judged once more by what 8 ulp of float32 in the inputs change.
 """
 
 # numpy's own annotations leave element types open; what strict mode cannot see is tested.
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 ROW = 3.0
 ELEMENT = 3.0
 WIDE_UNITS = 64.0
+SHAKE = 2.0**-20
+"""Relative change of inputs in the second judgement: 8 ulp of float32, 1/512 of a TF32 step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,17 @@ class Difference:
 
 
 def compare(
-    found: Any, high: Any, low: Any, dtype: str, rule: Tolerance | None = None
+    found: Any,
+    high: Any,
+    low: Any,
+    dtype: str,
+    rule: Tolerance | None = None,
+    shaken: Any = None,
 ) -> Difference:
-    """Judges one float output; all arrays float64 of one shape, `low` on the dtype's grid."""
+    """Judges one float output; all arrays float64 of one shape, `low` on the dtype's grid.
+
+    shaken: how much `SHAKE` in the inputs changes each element.
+    """
     rule = rule or Tolerance()
     if found.size == 0:
         return Difference()
@@ -78,6 +92,8 @@ def compare(
     size = np.linalg.norm(exact, axis=-1)
     units = _units(dtype)
     twin = np.abs(np.where(np.isfinite(low), low, exact) - exact)
+    if shaken is not None:
+        twin = np.maximum(twin, _rows(np.where(odd, 0.0, shaken)))
     least = units * 2.0 ** -(dtypes.bits(dtype) + 1) * size / rule.row
     floor = dtypes.smallest(dtype) * np.sqrt(exact.shape[-1])
     yard = np.maximum(np.maximum(np.linalg.norm(twin, axis=-1), least), floor / rule.row)
@@ -119,8 +135,13 @@ def _rows(values: Any) -> Any:
     return values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
 
 
+def wide(dtype: str) -> bool:
+    """Whether float32 sums show in an output of this dtype."""
+    return dtypes.bits(dtype) >= 23
+
+
 def _units(dtype: str) -> float:
     """Half units that float32 sums may cost beyond the twin's error, in the dtype's own units."""
-    if dtypes.bits(dtype) < 23:
+    if not wide(dtype):
         return 1.0
     return WIDE_UNITS * 2.0 ** (dtypes.bits(dtype) - 23)
