@@ -131,3 +131,28 @@ def test_lengths_that_a_pattern_keeps_by_itself_change_nothing(pattern: str) -> 
             expected = spelled in texts and bare.is_valid(text)
             found = not isinstance(language, str) and spelled in language
             assert found == expected, (schema, text)
+
+
+def test_a_key_that_tells_alternatives_apart_keeps_them_from_multiplying() -> None:
+    """Alternatives that share a base and need not have the key: each may hold beside the others."""
+
+    def alternative(number: int) -> dict[str, Any]:
+        own: dict[str, Any] = {f"n{number % 3}": {"type": "integer"}} if number > 1 else {}
+        own["kind"] = {"type": "string", "enum": [f"k{number}", f"K{number}"]}
+        return {"allOf": [{"$ref": "#/$defs/base"}, {"properties": own}]}
+
+    base = {"type": "object", "properties": {"on": {"type": "boolean"}, "n": {"enum": ["a"]}}}
+    schema = {"$defs": {"base": base}, "oneOf": [alternative(number) for number in range(12)]}
+    language = Language(Grammar.json_schema(schema))  # products would pass `branches`
+    validator = jsonschema.Draft202012Validator(schema)
+    rng = random.Random(5)
+    values = {"kind": ["k0", "K1", "k7", "K11", "x", 3], "on": [True, 0], "n": ["a", "b"]}
+    values |= {f"n{number}": [1, "s"] for number in range(3)}
+    seen = {True: 0, False: 0}
+    for _ in range(400):
+        keys = rng.sample(list(values), rng.randrange(1, 5))
+        value = {key: rng.choice(values[key]) for key in keys}
+        expected = validator.is_valid(value)
+        seen[expected] += 1
+        assert (json.dumps(value) in language) == expected, value
+    assert min(seen.values()) > 40, seen

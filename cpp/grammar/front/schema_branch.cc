@@ -223,7 +223,87 @@ Status apply_schema(Store& store, Source& source, Branch& branch, Sub sub, bool 
   return ok_status();
 }
 
+// The strings that the schema of a member lists; none where its values may be others.
+std::vector<std::string_view> listed(const Source& source, json::Value member) {
+  constexpr uint32_t kFewValues = 64;
+  if (!member.is_object() || source.ref_hides(member)) return {};
+  std::vector<std::string_view> out;
+  if (const json::Value only = member.get("const"); only && !source.ignored(only)) {
+    if (only.is_string()) out.push_back(only.text());
+    return out;
+  }
+  const json::Value list = member.get("enum");
+  if (!list || source.ignored(list) || !list.is_array() || list.size() > kFewValues) return {};
+  for (const json::Value value : list) {
+    if (!value.is_string()) return {};
+    out.push_back(value.text());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// Whether two schemas are spelled alike, and so mean the same wherever they stand.
+bool alike(json::Value one, json::Value two, uint64_t& looked) {
+  constexpr size_t kSmall = 200;  // nodes
+  std::vector<std::pair<json::Value, json::Value>> open{{one, two}};
+  for (size_t seen = 0; !open.empty(); ++seen) {
+    const auto [a, b] = open.back();
+    open.pop_back();
+    ++looked;
+    if (seen == kSmall || a.kind() != b.kind() || a.size() != b.size()) return false;
+    if (a.is_boolean() && a.truth() != b.truth()) return false;
+    if ((a.is_string() || a.is_number()) && a.text() != b.text()) return false;
+    for (json::Value x = a.first(), y = b.first(); x; x = x.next(), y = y.next()) {
+      if (x.key() != y.key() || x.key().starts_with('$')) return false;
+      open.push_back({x, y});
+    }
+  }
+  return true;
+}
+
+// What the branch asks of the member called `key`, one call a schema.
+template <class Visit>
+void each_member(const Source& source, const Branch& branch, std::string_view key, Visit visit) {
+  for (const Sub part : branch.form.objects) {
+    if (part.as != As::schema) continue;
+    const json::Value members = source.at(part.node).get("properties");
+    if (!members || source.ignored(members)) continue;
+    if (const json::Value member = source.member(members, key)) visit(member);
+  }
+}
+
+bool is_property(json::Value member) {
+  return member.parent() && member.parent().is_object();
+}
+
+bool requires_key(const Branch& branch, std::string_view key) {
+  const auto& required = branch.form.required;
+  return (branch.form.types & ~kObject) == 0 &&
+         std::find(required.begin(), required.end(), key) != required.end();
+}
+
 }  // namespace
+
+std::optional<bool> fails_surely(const Source& source, const Branch& branch, json::Value member,
+                                 uint64_t& looked) {
+  if (!is_property(member)) return std::nullopt;
+  const std::vector<std::string_view> values = listed(source, member);
+  const bool there = !values.empty() && requires_key(branch, member.key());
+  std::optional<bool> out;
+  each_member(source, branch, member.key(), [&](json::Value own) {
+    const bool same = own.index() == member.index();
+    if (same || (!source.options.lenient && alike(own, member, looked))) out = false;
+    if (out || !there) return;
+    const std::vector<std::string_view> allowed = listed(source, own);
+    looked += allowed.size();
+    const auto shared = [&](std::string_view value) {
+      return std::binary_search(values.begin(), values.end(), value);
+    };
+    if (!allowed.empty() && std::ranges::none_of(allowed, shared)) out = true;
+  });
+  looked += branch.form.objects.size() + values.size();
+  return out;
+}
 
 bool Branch::has(Sub sub) const {
   return std::binary_search(done.begin(), done.end(), sub);

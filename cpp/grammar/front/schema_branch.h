@@ -21,6 +21,11 @@ struct Branch {
 // Takes up one condition: narrows the form, adds conditions, or adds a choice.
 Status apply(Store& store, Source& source, Branch& branch, Sub sub, bool loose);
 
+// What the branch says of the value of a member that must be there and fail: true if it does, false
+// if it cannot, none if that is open. `looked` counts what was looked at.
+std::optional<bool> fails_surely(const Source& source, const Branch& branch, json::Value member,
+                                 uint64_t& looked);
+
 // Fills the scopes of `unevaluated...` once no choice is open (schema_uneval.cc).
 void close_scopes(const Source& source, Branch& branch);
 

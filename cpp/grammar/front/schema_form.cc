@@ -275,8 +275,15 @@ void open_needs(const Source& source, Branch& branch) {
 
 enum class Truth : uint8_t { open, holds, fails };
 
+// Whether the branch holds the opposite of what is said of a schema as a whole.
+Truth truth_of_schema(const Branch& branch, Sub sub) {
+  if (sub.as != As::schema && sub.as != As::refuted) return Truth::open;
+  const As opposite = sub.as == As::schema ? As::refuted : As::schema;
+  return branch.has({sub.node, opposite}) ? Truth::fails : Truth::open;
+}
+
 // What the branch says already about a condition.
-Truth truth_of(const Source& source, const Branch& branch, Sub sub) {
+Truth truth_of(const Source& source, const Branch& branch, Sub sub, uint64_t& looked) {
   if (branch.has(sub)) return Truth::holds;
   const bool object = (branch.form.types & ~kObject) == 0;
   const auto listed = [&](const std::vector<std::string_view>& keys) {
@@ -284,9 +291,8 @@ Truth truth_of(const Source& source, const Branch& branch, Sub sub) {
   };
   switch (sub.as) {
     case As::schema:
-      return branch.has({sub.node, As::refuted}) ? Truth::fails : Truth::open;
     case As::refuted:
-      return branch.has({sub.node, As::schema}) ? Truth::fails : Truth::open;
+      return truth_of_schema(branch, sub);
     case As::present:
       if (listed(branch.form.absent)) return Truth::fails;
       return object && listed(branch.form.required) ? Truth::holds : Truth::open;
@@ -297,7 +303,12 @@ Truth truth_of(const Source& source, const Branch& branch, Sub sub) {
     case As::violated:
     case As::changed:
       if (source.at(sub.node).parent().is_array()) return Truth::open;
-      return listed(branch.form.absent) ? Truth::fails : Truth::open;
+      if (listed(branch.form.absent)) return Truth::fails;
+      if (sub.as == As::violated) {
+        const auto fails = fails_surely(source, branch, source.at(sub.node), looked);
+        if (fails) return *fails ? Truth::holds : Truth::fails;
+      }
+      return Truth::open;
     default:
       return Truth::open;
   }
@@ -312,7 +323,7 @@ bool prune(const Source& source, Branch& branch, Fuel& fuel) {
       bool holds = true;
       for (const Sub sub : choice) {
         ++looked;
-        const Truth truth = truth_of(source, branch, sub);
+        const Truth truth = truth_of(source, branch, sub, looked);
         if (truth == Truth::fails) return true;
         holds &= truth == Truth::holds;
       }
@@ -337,6 +348,7 @@ Result<std::vector<Form>> forms_of(Store& store, Source& source, const Conj& con
       const Sub sub = branch.pending.back();
       branch.pending.pop_back();
       if (!branch.enter(sub)) continue;
+      if (truth_of_schema(branch, sub) == Truth::fails) branch.form.types = 0;
       if (Status status = apply(store, source, branch, sub, loose); !status.ok()) return status;
     }
     if (branch.form.types == 0) continue;
