@@ -182,11 +182,15 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Result<ReachRef> found = reaches_.of(unrecorded(states_.store(), config.residual), fuel);
   if (!found.ok()) return found.status();
   const Reach& reach = **found;
-  reach.inner().add_to(out);
+  reach.add_to(out);
   if (config.cell == kBottom || reach.next_bytes().empty()) return true;
   Behind behind = states_.behind(config.cell, fuel);
   if (behind.state == kFault) return states_.take_fault();
   ByteSet bytes = behind.first & reach.next_bytes();
+  if (reach.many_next(bytes, kFewNext)) {
+    Result<bool> added = add_behind(*found, config.cell, out, fuel);
+    if (!added.ok() || *added) return added;
+  }
   for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
     auto byte = static_cast<uint8_t>(bytes.lowest());
     reach.next(byte, vocab_->trie(), children_);

@@ -23,19 +23,42 @@ namespace treadle {
 //
 // Source of the split: context-independent and context-dependent tokens of Y. Dong et al., XGrammar
 // (2024), section 3.1, taken here on residuals, on demand and without an "uncertain" rest.
+// Most keys of an object may be any text but a few names: such a reach is that of any text and what
+// is different about it, some tokens and trie nodes.
 class Reach {
  public:
-  // `ends`: trie nodes, ascending, after which the residual may end.
-  Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie);
+  struct Change {
+    std::vector<uint32_t> without, with;  // tokens
+    std::vector<uint32_t> gone, come;     // ends, ascending
+    size_t size() const { return without.size() + with.size() + gone.size() + come.size(); }
+  };
 
-  const TokenMask& inner() const { return inner_; }
-  std::vector<uint32_t> ends() const;
-  // The bytes that some token may go on with behind an end, and the trie nodes of one of them.
+  // `ends`: trie nodes, ascending, after which the residual may end. `digest`: of what the reach is
+  // of; unknown: nothing is remembered of what stands behind it.
+  Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie,
+        const Digest& digest);
+  // That of `base`, itself no changed one, but for the change.
+  Reach(std::shared_ptr<const Reach> base, Change change, const TokenTrie& trie);
+
+  const Digest& digest() const { return digest_; }
+  const std::shared_ptr<const Reach>& base() const { return base_; }  // null: not changed
+  const Change& change() const { return change_; }
+  // Adds the tokens that the residual takes to their end.
+  void add_to(MaskBits& bits) const;
+  bool has_end(uint32_t node) const;
+  // Appends all ends, in no order.
+  void ends(std::vector<uint32_t>& out) const;
+  // The bytes that some token may go on with behind an end, a superset, and the trie nodes of one.
   const ByteSet& next_bytes() const { return next_bytes_; }
   void next(uint8_t byte, const TokenTrie& trie, std::vector<uint32_t>& out) const;
+  // Whether more than `few` trie nodes may go on with one of these bytes.
+  bool many_next(const ByteSet& bytes, size_t few) const;
   uint64_t memory() const;
 
  private:
+  Digest digest_;
+  std::shared_ptr<const Reach> base_;
+  Change change_;
   TokenMask inner_;
   bool wide_ = false;           // free text may end nearly everywhere: then nothing is listed,
   std::vector<uint32_t> ends_;  // and this is one bit a trie node
@@ -45,6 +68,7 @@ class Reach {
 };
 
 using ReachRef = std::shared_ptr<const Reach>;
+inline constexpr size_t kFewNext = 64;  // trie nodes that are read on with rather than looked up
 
 // The reaches of one vocabulary by the digest of their residual, bounded in bytes; the least
 // recently used half goes when the budget is spent. Thread-safe.
@@ -83,6 +107,9 @@ class Reaches {
 
   // Of a regular residual, from the memo or by a walk over the trie.
   Result<ReachRef> of(NodeRef residual, Fuel& fuel);
+  // What `residual` says of the tokens that go on with it behind an end of `before`, which has a
+  // known digest.
+  Result<ReachRef> behind(const Reach& before, NodeRef residual, Fuel& fuel);
   uint64_t memory() const { return own_bytes_; }
   void clear();
 
@@ -94,10 +121,10 @@ class Reaches {
   void walk_narrow(uint32_t root, ResidualId from, MaskBits& bits, std::vector<uint32_t>& ends,
                    Fuel& fuel);
   SliceRef slice_of(NodeRef residual, MaskBits& bits);
-  Status walk_apart(NodeRef from, const Beside& beside, MaskBits& bits, std::vector<uint32_t>& ends,
+  Status walk_apart(NodeRef from, const Beside& beside, const Reach& base, Reach::Change& change,
                     Fuel& fuel);
-  Result<bool> walk_beside(NodeRef residual, MaskBits& bits, std::vector<uint32_t>& ends,
-                           Fuel& fuel);
+  Result<ReachRef> walk_beside(NodeRef residual, const Digest& digest, Fuel& fuel);
+  Status walk_behind(const Reach& before, ResidualId id, std::vector<uint32_t>& ends, Fuel& fuel);
 
   Store& store_;
   Residuals& residuals_;
