@@ -10,7 +10,7 @@ QUESTION := Invent a sailor: who is she, how old is she, and what can she do?
 LINT := python tests scripts benchmarks cpp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo core wasm page check test test-core test-web bench size fuzz clean format
+.PHONY: help setup demo core wasm page check check-types check-text test test-core test-web bench size fuzz clean format
 
 help:            ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -51,14 +51,19 @@ demo: $(VENV)/.base  ## a real model answers as JSON; the last line is the JSON
 	@$(VENV)/bin/treadle run "$(QUESTION)" --schema examples/person.schema.json --seed 8
 
 check: $(VENV)/.dev  ## format, lint, types, layers, in under a minute
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-types check-text
+	@echo "check passed"
+
+check-types:
+	@$(VENV)/bin/pyright --warnings
+
+check-text:
 	@$(VENV)/bin/ruff format --check -q $(LINT)
 	@$(VENV)/bin/ruff check -q $(LINT)
 	@git ls-files --cached --others --exclude-standard -- 'cpp/*.cc' 'cpp/*.h' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 	@PYTHONPATH=python $(VENV)/bin/lint-imports --no-cache | tail -n 8
-	@$(VENV)/bin/pyright --warnings
 	@$(PY) scripts/size.py >/dev/null
 	@$(PY) scripts/write_docs.py --check
-	@echo "check passed"
 
 test-core: $(VENV)/.dev  ## the C++ unit tests, against the very core that Python loads
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/core -DTREADLE_TESTS=ON >/dev/null

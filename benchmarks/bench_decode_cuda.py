@@ -5,9 +5,10 @@ show what that gains.
 
 Random weights in the shape of Llama-3.2-1B, bfloat16, contexts filled by real prefill; greedy,
 through the `Executable`, without the engine. All variants live in one process and take turns in
-rounds. `step_ms` waits for every token before it queues the next step; `queued_ms` is the time a
-step when the next one is queued first, as the engine does it. The limit is weight and KV bytes over
-the bandwidth of a device-to-device copy, both directions counted.
+rounds; what apply gains is the median of the ratios within rounds. `step_ms` waits for every token
+before it queues the next step; `queued_ms` is the time a step when the next one is queued first, as
+the engine does it. The limit is weight and KV bytes over the bandwidth of a device-to-device copy,
+both directions counted.
 
     python benchmarks/bench_decode_cuda.py [--batches 1,16] [--context 1024] [--rounds 9]
         [--baseline FILE]
@@ -22,8 +23,8 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,36 +40,26 @@ CHUNK = 512
 
 
 @contextmanager
-def torch_operations():
-    """Hides the backend's own Triton kernels."""
+def replaced(name: str, value: Any) -> Iterator[None]:
+    """Another value of something of the backend's own kernels."""
     from treadle.backends.torch import own
 
-    before, own.fits = own.fits, lambda device: False
+    before = getattr(own, name)
+    setattr(own, name, value)
     try:
         yield
     finally:
-        own.fits = before
+        setattr(own, name, before)
+
+
+def torch_operations() -> Any:
+    """Hides the backend's own Triton kernels."""
+    return replaced("fits", lambda device: False)
 
 
 def overlapping(when: int) -> Callable[[], Any]:
     """Has the backend's Triton kernels start after another (0), or before its end (1, 2)."""
-
-    @contextmanager
-    def patched():
-        from treadle.backends.torch import own
-
-        before, own.overlap = own.overlap, lambda device: when
-        try:
-            yield
-        finally:
-            own.overlap = before
-
-    return patched
-
-
-@contextmanager
-def as_it_is():
-    yield
+    return lambda: replaced("overlap", lambda device: when)
 
 
 def prefill(exe: Any, sequences: int, length: int, seed: int) -> None:
@@ -210,11 +201,11 @@ def main() -> None:
         made: dict[str, tuple[Any, Any]] = {}
         for name, around, options in (
             ("eager, torch operations", torch_operations, {"graphs": False}),
-            ("eager", as_it_is, {"graphs": False}),
+            ("eager", nullcontext, {"graphs": False}),
             ("graphs, one after another", overlapping(0), {}),
             ("graphs, released late", overlapping(2), {}),
-            ("graphs", as_it_is, {}),
-            ("graphs and apply", as_it_is, {"kernels": table}),
+            ("graphs", nullcontext, {}),
+            ("graphs and apply", nullcontext, {"kernels": table}),
         ):
             with around():
                 exe = backend("torch", device="cuda", dtype="bf16", **options).compile(
@@ -252,7 +243,9 @@ def measure(
     args: Any, made: dict[str, Any], n: int, params: Any, spread: Any, graph: Any,
     bandwidth: float, shape: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """All variants at one batch size, in turns."""
+    """All variants at one batch size, in random order each round."""
+    from treadle.kernels import stats
+
     steps = batches_of(n, args.context)
     first: dict[str, Any] = {}
     runs: dict[str, Callable[[], dict[str, float]]] = {}
@@ -272,11 +265,12 @@ def measure(
         for name, call in peer(args.baseline, n, args.context + STEPS // 2).items():
             runs[name] = lambda call=call: {"queued_ms": call()}
     times: dict[str, dict[str, list[float]]] = {name: {} for name in runs}
+    order = np.random.default_rng(args.seed)
     for turn in range(args.rounds + 1):
-        for name, run in runs.items():
-            for key, value in run().items():
+        for name in order.permutation(list(runs)):
+            for key, value in runs[str(name)]().items():
                 if turn:
-                    times[name].setdefault(key, []).append(value)
+                    times[str(name)].setdefault(key, []).append(value)
     weights = sum(2 * int(np.prod([graph.size(a) for a in p.shape])) for p in graph.params.values())
     kv = n * (args.context + STEPS // 2) * shape.layers * 2 * shape.K * shape.d * 2
     limit = (weights + kv) / bandwidth * 1e3
@@ -291,8 +285,12 @@ def measure(
             off = (first[name] - wanted).norm() / wanted.norm()
             found[name]["difference"] = round(float(off), 5)
         print(n, name, found[name], flush=True)
+    pairs = zip(*(times[name]["queued_ms"] for name in ("graphs", "graphs and apply")), strict=True)
+    gain = stats.compare(list(pairs))
+    gains = {"ratio": round(gain.ratio, 4), "ci99": [round(gain.low, 4), round(gain.high, 4)]}
+    print(n, "apply over none, in pairs of rounds", gains, flush=True)
     exe, _ = made["graphs and apply"]
-    return {"batch": n, "limit_ms": round(limit, 4), "variants": found,
+    return {"batch": n, "limit_ms": round(limit, 4), "variants": found, "apply": gains,
             "profile": profiled(exe, steps, params)}  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from cpu_decode import Peer
 from machine import machine, spread, versions, write
 
 from treadle import _core
-from treadle.backends.mega.plans import plans
+from treadle.backends.mega.plans import buckets
 from treadle.backends.mega.weights import packed_bytes
 from treadle.backends.params import tensor_of
 from treadle.limits import Limits
@@ -32,11 +32,11 @@ from treadle.models import load
 def bytes_a_token(source: str) -> int:
     """Packed bytes of every weight that a step of one token multiplies with."""
     model = load(source, act="f32", page=16, limits=Limits(), progress=False)
-    (plan,) = plans(model.graph, threads=1, tokens=1, slots=1, context=512)
+    (bucket,) = buckets(model.graph, threads=1, tokens=1, slots=1, context=512)
     names = [*model.graph.params]
     used = {
         weight
-        for site in plan.sites
+        for site in bucket.plan.sites
         if site.op in (Code.LINEAR, Code.EXPERTS_UP, Code.EXPERTS_DOWN)
         for weight in site.w
         if weight != NONE

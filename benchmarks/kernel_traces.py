@@ -6,28 +6,37 @@
 
 Baseline is torch's solution of the same definition; workloads are those of 1 and 16 rows. The table
 (definition, solution, rows, microseconds, ratio to torch with its interval, share of the roofline)
-is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json. A run
-that is out of time ends after the measurement in hand and goes on where it stopped the next time.
+is made of the newest trace of each; it goes to benchmarks/results/kernel_traces_KIND.json, with a
+picture beside it. A run that is out of time ends after the measurement in hand and goes on where it
+stopped the next time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import trace_bars
 from machine import machine, versions, write
 
+from treadle.errors import TreadleError
+from treadle.kernels.build import build
 from treadle.kernels.run import coordinator
+from treadle.kernels.run.referee import open_device
 from treadle.kernels.run.stage import Settings
-from treadle.kernels.schema import AxisVar, Definition, Trace
+from treadle.kernels.schema import AxisVar, Definition, Solution, Trace
 from treadle.kernels.store import Dataset
 
 ROOT = Path(__file__).parents[1] / "kernels"
+RESULTS = Path(__file__).parent / "results"
 LLAMA = (
     "gemm_n3072_k2048_bf16", "gemm_n2048_k2048_bf16", "gemm_n16384_k2048_bf16",
     "gemm_n2048_k8192_bf16", "gemm_n128256_k2048_bf16", "gate_up_glu_silu_h2048_f8192_bf16",
@@ -84,7 +93,8 @@ def table(data: Dataset, kind: str) -> Iterator[dict[str, Any]]:
             run = trace.evaluation
             if run is not None and trace.solution and run.environment.hardware.startswith(kind):
                 newest[trace.solution, trace.workload.uuid] = trace
-        for (solution, _), trace in sorted(newest.items()):
+        order = sorted(newest.items(), key=lambda one: (one[0][0], rows_of(definition, one[1])))
+        for (solution, _), trace in order:
             run = trace.evaluation
             assert run is not None
             extra = (run.correctness.extra or {}).get("treadle", {}) if run.correctness else {}
@@ -100,7 +110,9 @@ def table(data: Dataset, kind: str) -> Iterator[dict[str, Any]]:
                     "vs_torch": round(run.performance.speedup_factor, 3),
                     "ci": [round(x, 3) for x in extra.get("ci", [])],
                     "verdict": extra.get("verdict"), "isolation": extra.get("isolation"),
-                    "roofline": round(extra.get("floor_ms", 0.0) * 1e3 / us, 3),
+                    "marginal_us": round(extra.get("marginal_ms", 0.0) * 1e3, 2),
+                    "roofline_us": round(extra.get("roofline_ms", 0.0) * 1e3, 2),
+                    "roofline": round(extra.get("roofline_ms", 0.0) * 1e3 / us, 3),
                 }  # fmt: skip
             else:
                 line["log"] = run.log[-200:]
@@ -117,42 +129,81 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="no measurement begins later")
     parser.add_argument("--isolation", type=int, default=4)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/treadle/kernels")
+    parser.add_argument("--definition", action="append", default=[], help="besides the groups")
+    parser.add_argument("--jobs", type=int, default=1, help="builds at once, before measuring")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     data = Dataset(ROOT)
     faults: list[str] = []
     if not given.table:
-        names = tuple(n for group in given.group or sorted(GROUPS) for n in GROUPS[group])
-        uuids = chosen(data, names, {int(text) for text in given.rows.split(",")})
-        tasks = coordinator.plan(
-            data, names, baseline="treadle_torch_{definition}", workloads=uuids,
-            device=given.device,
-        )  # fmt: skip
-        stop = time.monotonic() + 60 * given.minutes
-        settings = Settings(seconds=given.seconds, level=given.isolation)
-        with coordinator.Referee() as referee:
-            for number, task in enumerate(tasks):
-                if time.monotonic() > stop:
-                    faults.append(f"out of time: {len(tasks) - number} of {len(tasks)} left")
-                    break
-                report = coordinator.bench(
-                    [task], given.device, settings, data=data, cache=given.cache, referee=referee
-                )
-                faults += report.faults
-                for trace in report.done:
-                    run = trace.evaluation
-                    ratio = run.performance.speedup_factor if run and run.performance else 0.0
-                    status = run.status if run else ""
-                    print(f"{number + 1}/{len(tasks)} {trace.solution} {trace.workload.axes} "
-                          f"{status} {ratio:.3f}", flush=True)  # fmt: skip
+        names = tuple(n for group in given.group for n in GROUPS[group]) + tuple(given.definition)
+        faults = measure(data, names or tuple(n for g in sorted(GROUPS) for n in GROUPS[g]), given)
     kind = given.device.partition(":")[0]
     lines = list(table(data, kind))
-    installed = (name for name in ("torch", "triton", "numpy") if find_spec(name))
-    figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults,
-               "machine": machine(), "versions": versions(*installed)}  # fmt: skip
+    figures = {"what": "traces of the dataset on one device", "traces": lines, "faults": faults}
+    name = f"kernel_traces_{kind}"
+    before = RESULTS / f"{name}.json"
+    if given.table and before.exists():  # of the machine that measured, not of this one
+        kept = json.loads(before.read_text())
+        figures |= {key: kept[key] for key in ("machine", "versions")}
+    else:
+        installed = (name for name in ("torch", "triton", "numpy") if find_spec(name))
+        figures |= {"machine": machine(), "versions": versions(*installed)}
     for fault in faults:
         print(fault, file=sys.stderr)
-    print(write(f"kernel_traces_{kind}", figures), len(lines), "traces")
+    devices = ", ".join(sorted({line["device"] for line in lines}))
+    trace_bars.write(RESULTS / f"{name}.svg", f"Solutions of the dataset on {devices}", lines)
+    print(write(name, figures), len(lines), "traces")
+
+
+def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) -> list[str]:
+    """Builds, then measures what time allows; what went wrong."""
+    stop = time.monotonic() + 60 * given.minutes
+    uuids = chosen(data, names, {int(text) for text in given.rows.split(",")})
+    tasks = coordinator.plan(
+        data, names, baseline="treadle_torch_{definition}", workloads=uuids, device=given.device
+    )
+    todo, _ = coordinator.begun(tasks, open_device(given.device).name, data)
+    built_ahead(todo, given)
+    begun = time.monotonic()
+
+    def seen(trace: Trace) -> None:
+        run = trace.evaluation
+        assert run is not None
+        ours = (run.correctness.extra or {}).get("treadle", {}) if run.correctness else {}
+        ratio = run.performance.speedup_factor if run.performance else 0.0
+        refused = run.environment.libs.get("treadle.refused", "")
+        print(f"{time.monotonic() - begun:.1f} s {trace.solution} {trace.workload.axes} "
+              f"{run.status} {refused} {ratio:.3f} n={ours.get('n')} x{ours.get('calls')} "
+              f"{1e3 * ours.get('e2e_ms', 0):.2f} / {1e3 * ours.get('marginal_ms', 0):.2f} us, "
+              f"limit {1e3 * ours.get('roofline_ms', 0):.2f} {ours.get('spent')} "
+              f"{run.log[-300:]}", flush=True)  # fmt: skip
+
+    # Behind a GPU's queue a batch must be long for what reveals it to be short.
+    calls = 128 if given.device.startswith("cuda") else 64
+    settings = Settings(seconds=given.seconds, level=given.isolation, calls=calls)
+    report = coordinator.bench(
+        todo, given.device, settings, data=data,
+        cache=given.cache, seen=seen, until=stop,
+    )  # fmt: skip
+    left = [f"out of time: {report.unbegun} of {len(todo)} left"] if report.unbegun else []
+    return report.faults + left
+
+
+def built_ahead(tasks: list[coordinator.Task], given: argparse.Namespace) -> None:
+    """Fills the cache of artefacts, several compilers at a time."""
+    begun = time.monotonic()
+    device = open_device(given.device).name
+
+    def one(pair: tuple[Solution, Definition]) -> None:
+        with contextlib.suppress(TreadleError):  # said again where it is measured
+            build(*pair, device=device, cache=given.cache)
+
+    pairs = {(t.definition.name, s.name): (s, t.definition)
+             for t in tasks for s in (t.baseline, t.candidate)}  # fmt: skip
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(one, pairs.values()))
+    print(f"{len(pairs)} built after {time.monotonic() - begun:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ LINK = [
 # Weights and KV pages: all that 32-bit addresses reach, less a page.
 CPU_MEMORY = (1 << 32) - (1 << 16)
 KERNELS = "dot_"  # compiled for speed, with the instructions of their module
-CPU_NOT = ("pool.cc", "wait.cc")  # threads and futexes; bind/wasm_cpu_memory.cc stands in
+CPU_NOT = ("pool.cc", "wait.cc")  # threads and futexes; bind/wasm_cpu_host.cc stands in
 
 
 def sources(without: list[str]) -> list[Path]:
@@ -69,7 +69,8 @@ def sources(without: list[str]) -> list[Path]:
 def cpu_sources() -> list[Path]:
     """All files of the CPU modules."""
     files = [path for path in (CPP / "cpu").glob("*.cc") if path.name not in CPU_NOT]
-    return sorted([*files, *(CPP / "bind").glob("wasm_cpu*.cc"), CPP / "support" / "result.cc"])
+    files += [CPP / "bind" / "wasm_heap.cc", CPP / "support" / "result.cc"]
+    return sorted([*files, *(CPP / "bind").glob("wasm_cpu*.cc")])
 
 
 def _belongs(path: Path, front_end: str) -> bool:

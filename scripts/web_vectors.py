@@ -23,24 +23,8 @@ from treadle.types import Message, Tool
 ROOT = Path(__file__).parents[1]
 TEXT = ROOT / "tests" / "text"
 DATA = ROOT / "web" / "test" / "data"
-TOOLS = (
-    Tool(
-        "get_weather",
-        "The weather of a city",
-        {
-            "type": "object",
-            "properties": {
-                "city": {"type": "string"},
-                "days": {"type": "integer"},
-                "tags": {"type": "array", "items": {"type": "string"}},
-                "deep": {"type": "object", "properties": {"a": {"type": "string"}}},
-            },
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    ),
-    Tool("stop"),
-)
+GOLDEN = tomllib.loads((TEXT / "golden_calls.toml").read_text("utf-8"))
+TOOLS = tuple(Tool(**tool) for tool in GOLDEN["tool"])
 CALL = {
     "id": "call_1",
     "type": "function",
@@ -164,8 +148,7 @@ def _tags(entry: ToolFormat) -> dict[str, Any]:
 def _turns() -> list[dict[str, Any]]:
     """What models of each family write, and the reader's events, with and without reasoning."""
     found: list[dict[str, Any]] = []
-    turns = tomllib.loads((TEXT / "golden_calls.toml").read_text("utf-8"))["turn"]
-    for turn in turns:
+    for turn in GOLDEN["turn"]:
         entry, text = format_named(turn["format"]), turn["text"]
         # Cut off in the middle, and with something that is no call after all.
         for said in (text, text[: len(text) * 2 // 3], entry.call.trigger + " no call " + text):

@@ -104,6 +104,7 @@ void bind_schema_options(nb::module_& module) {
           [](Options& o, bool on) { o.numbers = on ? Spelling::plain : Spelling::any; })
       .def_rw("lenient", &Options::lenient)
       .def_rw("assert_formats", &Options::assert_formats)
+      .def_rw("exact_formats", &Options::exact_formats)
       .def_rw("closed", &Options::closed)
       .def_rw("resources", &Options::resources)
       .def_rw("at", &Options::at);
@@ -196,6 +197,24 @@ void bind_compiler(nb::module_& module) {
            nb::arg("vocab"), nb::arg("limits"))
       .def("compile", &compile, nb::arg("grammar"))
       .def("clear", &Compiler::clear, nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "recall",
+          [](Compiler& self, const nb::bytes& block, const std::string& build) {
+            std::string copy(block.c_str(), block.size());
+            nb::gil_scoped_release release;
+            return self.recall(std::move(copy), build);
+          },
+          nb::arg("block"), nb::arg("build"))
+      .def(
+          "remember",
+          [](Compiler& self, const std::string& build, uint64_t most) {
+            const std::string block = [&] {
+              nb::gil_scoped_release release;
+              return self.remember(build, most);
+            }();
+            return nb::bytes(block.data(), block.size());
+          },
+          nb::arg("build"), nb::arg("most"))
       .def_prop_ro("memory", &Compiler::memory, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("cached", &Compiler::cached, nb::call_guard<nb::gil_scoped_release>());
 }

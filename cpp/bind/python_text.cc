@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind/python_merges.h"
 #include "tokens/detok.h"
 #include "tokens/stop.h"
 
@@ -112,6 +113,7 @@ void bind_stop(nb::module_& module) {
 void bind_text(nb::module_& module) {
   bind_detok(module);
   bind_stop(module);
+  bind_merges(module);
 }
 
 }  // namespace treadle

@@ -104,7 +104,10 @@ Status read_schema(json::Value value, SchemaOptions& out) {
   std::string_view name = value.key();
   if (name == "order") return read_either(value, "any", "declared", out.declared_order);
   if (name == "lenient") return read_flag(value, out.lenient);
-  if (name == "formats") return read_flag(value, out.assert_formats);
+  if (name == "formats") {
+    out.exact_formats = value.is_string() && value.text() == "exact";
+    return out.exact_formats ? ok_status() : read_flag(value, out.assert_formats);
+  }
   if (name == "at") return read_text(value, out.at);
   return read_spelling(value, out);
 }

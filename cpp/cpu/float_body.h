@@ -144,13 +144,11 @@ template <class L>
 static void quantise(const float* x, size_t columns, uint8_t* row) {
   constexpr int32_t least = 0x0DA24260;     // 1e-30: below it a block counts as zero
   constexpr int32_t infinite = 0x7F800000;  // and above it as not a number
-  const QuantRow at = QuantRow::of(columns);
+  using Q = QuantRow;
   const auto positive = L::set_i(0x7FFFFFFF), offset = L::set_i(0x4B400000);
   const auto magic = L::set(12582912.0f);
-  const auto put = [](uint8_t* plane, size_t index, auto value) {
-    __builtin_memcpy(plane + index * sizeof value, &value, sizeof value);
-  };
-  for (size_t b = 0; b < at.blocks; ++b) {
+  const auto put = [](uint8_t* to, auto value) { __builtin_memcpy(to, &value, sizeof value); };
+  for (size_t b = 0; b < Q::of(columns).blocks; ++b, row += Q::record) {
     float scale = 0.0f, inverse = 0.0f;
     int32_t sums[2] = {0, 0};
     if (b * 32 < columns) {
@@ -169,17 +167,19 @@ static void quantise(const float* x, size_t columns, uint8_t* row) {
         const auto by = L::set(inverse);
         const auto p = L::sub_i(L::bits(L::fma(first, by, magic)), offset);
         const auto q = L::sub_i(L::bits(L::fma(second, by, magic)), offset);
-        L::store_s8(row + b * 32, p);
-        L::store_s8(row + b * 32 + 16, q);
+        L::store_s8(row, p);
+        L::store_s8(row + 16, q);
         L::sums_i(p, q, sums);
       }
     }
-    if (inverse == 0.0f) __builtin_memset(row + b * 32, 0, 32);
-    put(row + at.scale(), b, scale);
-    put(row + at.scaled_sum(), b, scale * static_cast<float>(sums[0] + sums[1]));
-    put(row + at.sum32(), b, sums[0] + sums[1]);
-    put(row + at.sum16(), 2 * b, sums[0]);
-    put(row + at.sum16(), 2 * b + 1, sums[1]);
+    if (inverse == 0.0f) __builtin_memset(row, 0, 32);
+    const int32_t sum = sums[0] + sums[1];
+    put(row + Q::scale, scale);
+    put(row + Q::scaled_sum, scale * static_cast<float>(sum));
+    put(row + Q::less8, -8 * sum);
+    put(row + Q::less128, -128 * sum);
+    put(row + Q::less32, -32 * sums[0]);
+    put(row + Q::less32 + 4, -32 * sums[1]);
   }
 }
 

@@ -24,22 +24,25 @@ template <class Weights>
                        wasm_u8x16_splat(mask));
 }
 
+[[gnu::always_inline]] inline Simd128Lanes::F factor_at(const uint8_t* x) {
+  const v128_t all = wasm_v128_load32_splat(x);
+  return {{all, all, all, all}};
+}
+
 // Columns 32 sub .. of a group: y += (d scale) (w x) - (dmin min) sum(x), each times x's scale.
 template <Kind K>
 [[gnu::always_inline]] inline void affine_block(const uint8_t* group, size_t sub,
-                                                const uint8_t* row, const QuantRow& at,
-                                                size_t block, Simd128Lanes::F& y) {
+                                                const uint8_t* row, Simd128Lanes::F& y) {
   using L = Simd128Lanes;
   const uint8_t* factors = group + (K == Kind::q5_k ? 2560 : 2048);
   v128_t sum[4] = {};
-  sum_lines(8, row + block * 32, sum, [&](size_t i, size_t r) {
+  sum_lines(8, row, sum, [&](size_t i, size_t r) {
     const v128_t w = bits_of(group + (sub / 2 * 8 + i) * kLine + 16 * r, sub % 2 * 4, 15);
     if constexpr (K == Kind::q4_k) return w;
     const v128_t top = bits_of(group + 2048 + i * kLine + 16 * r, sub, 1);
     return wasm_v128_or(w, wasm_i16x8_shl(top, 4));
   });
-  const L::F x = L::set(word_at<float>(row + at.scale(), block));
-  const L::F x_sum = L::set(word_at<float>(row + at.scaled_sum(), block));
+  const L::F x = factor_at(row + QuantRow::scale), x_sum = factor_at(row + QuantRow::scaled_sum);
   const auto times = [&](size_t plane, size_t by) {
     const auto* halves = reinterpret_cast<const uint16_t*>(factors + plane);
     return L::mul(L::half(halves), L::from_int(L::from_u8(factors + by + sub * 16)));
@@ -50,19 +53,17 @@ template <Kind K>
 
 // The same of q6_k: two runs of 16 columns, each with a signed scale; weights are stored + 32.
 [[gnu::always_inline]] inline void six_bit_block(const uint8_t* group, size_t sub,
-                                                 const uint8_t* row, const QuantRow& at,
-                                                 size_t block, Simd128Lanes::F& y) {
+                                                 const uint8_t* row, Simd128Lanes::F& y) {
   using L = Simd128Lanes;
   const size_t half = sub / 4, plane = sub % 4;
   const uint8_t* low = group + (half * 16 + plane % 2 * 8) * kLine;
   const uint8_t* high = group + 2048 + half * 8 * kLine;
-  const L::F x = L::set(word_at<float>(row + at.scale(), block));
+  const L::F x = factor_at(row + QuantRow::scale);
   const L::F factor = L::half(reinterpret_cast<const uint16_t*>(group + 3328));
   for (size_t part = 0; part < 2; ++part) {
     v128_t sum[4];
-    const int32_t offset = -32 * word_at<int32_t>(row + at.sum16(), 2 * block + part);
-    for (v128_t& s : sum) s = wasm_i32x4_splat(offset);
-    sum_lines(4, row + block * 32 + part * 16, sum, [&](size_t i, size_t r) {
+    for (v128_t& s : sum) s = wasm_v128_load32_splat(row + QuantRow::less32 + 4 * part);
+    sum_lines(4, row + part * 16, sum, [&](size_t i, size_t r) {
       const size_t line = (part * 4 + i) * kLine + 16 * r;
       const v128_t top = bits_of(high + line, 2 * plane, 3);
       return wasm_v128_or(bits_of(low + line, plane / 2 * 4, 15), wasm_i16x8_shl(top, 4));
@@ -76,7 +77,6 @@ template <Kind K>
 template <Kind K>
 void large_matmul(const Shape& shape, const uint8_t* packed, size_t first, size_t count,
                   const Activations& x, float* y, size_t stride) {
-  const QuantRow at = QuantRow::of(shape.columns);
   const size_t group_bytes = shape.strip_bytes / shape.groups;
   for (size_t s = first; s < first + count; ++s) {
     const uint8_t* strip = packed + s * shape.strip_bytes;
@@ -84,12 +84,12 @@ void large_matmul(const Shape& shape, const uint8_t* packed, size_t first, size_
       const uint8_t* row = x.data + t * x.stride;
       Simd128Lanes::F sum = Simd128Lanes::set(0.0f);
 #pragma clang loop unroll(disable)
-      for (size_t block = 0; block < 8 * shape.groups; ++block) {
+      for (size_t block = 0; block < 8 * shape.groups; ++block, row += QuantRow::record) {
         const uint8_t* group = strip + block / 8 * group_bytes;
         if constexpr (K == Kind::q6_k) {
-          six_bit_block(group, block % 8, row, at, block, sum);
+          six_bit_block(group, block % 8, row, sum);
         } else {
-          affine_block<K>(group, block % 8, row, at, block, sum);
+          affine_block<K>(group, block % 8, row, sum);
         }
       }
       put_rows(sum, shape.rows - s * kStripRows, y + t * stride + s * kStripRows);

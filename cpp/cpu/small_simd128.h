@@ -61,13 +61,6 @@ struct WideDots {
   return wasm_f32x4_mul(bits, wasm_f32x4_const_splat(0x1p112f));
 }
 
-template <class T>
-[[gnu::always_inline]] inline T word_at(const uint8_t* plane, size_t index) {
-  T out;
-  __builtin_memcpy(&out, plane + index * sizeof(T), sizeof(T));
-  return out;
-}
-
 // One strip times T rows, `stride` bytes apart.
 template <class Dots, Kind K, int T>
 inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t* data,
@@ -75,7 +68,6 @@ inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t*
   constexpr size_t quants = K == Kind::q8_0 ? 512 : 256;
   constexpr size_t factor = K == Kind::q4_1 ? 64 : 32;
   constexpr size_t group_bytes = 2 * quants + 2 * factor;
-  const QuantRow at = QuantRow::of(shape.columns);
   const uint8_t* row[T];
 #pragma GCC unroll 2
   for (int t = 0; t < T; ++t) {
@@ -90,28 +82,27 @@ inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t*
     if constexpr (K == Kind::q8_0) {
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) {
-        const v128_t offset = wasm_i32x4_splat(-128 * word_at<int32_t>(row[t] + at.sum32(), block));
+        const v128_t offset = wasm_v128_load32_splat(row[t] + QuantRow::less128);
         for (v128_t& s : sum[t]) s = offset;
       }
 #pragma clang loop unroll_count(2)
       for (size_t i = 0; i < 32; i += 4) {
 #pragma GCC unroll 2
-        for (int t = 0; t < T; ++t) bytes(q + 16 * i, row[t] + block * 32 + i, sum[t]);
+        for (int t = 0; t < T; ++t) bytes(q + 16 * i, row[t] + i, sum[t]);
       }
     } else {
       Dots dots[T];
 #pragma clang loop unroll(disable)
       for (size_t i = 0; i < 16; i += 4) {
-        Dots::template nibbles<T>(q + 16 * i, row, block * 32 + i, dots);
+        Dots::template nibbles<T>(q + 16 * i, row, i, dots);
       }
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) {
-        const int32_t x = K == Kind::q4_0 ? word_at<int32_t>(row[t] + at.sum32(), block) : 0;
 #pragma GCC unroll 4
         for (int r = 0; r < 4; ++r) {
           sum[t][r] = dots[t].total(r);
           if constexpr (K == Kind::q4_0) {
-            sum[t][r] = wasm_i32x4_add(sum[t][r], wasm_i32x4_splat(-8 * x));
+            sum[t][r] = wasm_i32x4_add(sum[t][r], wasm_v128_load32_splat(row[t] + QuantRow::less8));
           }
         }
       }
@@ -121,16 +112,17 @@ inline void small_strip(const Shape& shape, const uint8_t* strip, const uint8_t*
       const v128_t by = scales(d + 8 * r);
 #pragma GCC unroll 2
       for (int t = 0; t < T; ++t) {
-        const v128_t scale = wasm_v128_load32_splat(row[t] + at.scale() + block * 4);
+        const v128_t scale = wasm_v128_load32_splat(row[t] + QuantRow::scale);
         const v128_t wide = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sum[t][r]), scale);
         out[t].v[r] = wasm_f32x4_add(wasm_f32x4_mul(wide, by), out[t].v[r]);
         if constexpr (K == Kind::q4_1) {
-          const v128_t x_sum = wasm_v128_load32_splat(row[t] + at.scaled_sum() + block * 4);
+          const v128_t x_sum = wasm_v128_load32_splat(row[t] + QuantRow::scaled_sum);
           const v128_t low = wasm_f32x4_mul(scales(d + 32 + 8 * r), x_sum);
           out[t].v[r] = wasm_f32x4_add(low, out[t].v[r]);
         }
       }
     }
+    for (const uint8_t*& x : row) x += QuantRow::record;
   }
 }
 

@@ -28,7 +28,7 @@ class ByteRows {
     made_ = 0;
   }
   uint64_t size() const { return made_; }
-  uint64_t memory() const { return made_ * kWidth * sizeof(uint32_t); }
+  uint64_t memory() const { return blocks_.size() * kBlock * kWidth * sizeof(uint32_t); }
 
  private:
   static constexpr uint64_t kWidth = 256;

@@ -12,6 +12,8 @@ namespace treadle {
 // A key that no input can choose: drawn once a process, so that nobody can prepare two structures
 // with one digest.
 uint64_t digest_key();
+// Makes digests those of an earlier process. False when there are others here already.
+bool adopt_digest_key(uint64_t key);
 
 // Two independent 64-bit mixes. Collisions are taken as impossible: a memo holds some 10^5 keys, so
 // one would need 10^28 tries. Default: unknown.

@@ -113,9 +113,11 @@ void dots(const std::vector<const Kernels*>& all, Kind kind, size_t rows, size_t
         if (kind_info(kind).integer) {
           const uint8_t* row = reference_x.view.data + t * reference_x.view.stride;
           float scale;
-          std::memcpy(&scale, row + QuantRow::of(columns).scale() + c / 32 * 4, 4);
-          check(std::fabs(value - scale * static_cast<int8_t>(row[c])) <= scale * 0.5001, name);
-          value = static_cast<double>(scale) * static_cast<int8_t>(row[c]);
+          const uint8_t* record = row + c / 32 * QuantRow::record;
+          std::memcpy(&scale, record + QuantRow::scale, 4);
+          const auto q = static_cast<int8_t>(record[c % 32]);
+          check(std::fabs(value - scale * q) <= scale * 0.5001, name);
+          value = static_cast<double>(scale) * q;
         }
         sum += wide[c] * value;
         size += std::fabs(wide[c] * value);
@@ -333,9 +335,10 @@ int main() {
   for (const Kernels* k : all) {
     std::vector<uint8_t> q(QuantRow::of(64).bytes());
     k->quantise(row.data(), 64, q.data());
-    float scale[2];
-    std::memcpy(scale, &q[QuantRow::of(64).scale()], 8);
-    check(scale[0] == 1.0f / 127 && std::isnan(scale[1]), "a NaN stays one");
+    float first, second;
+    std::memcpy(&first, &q[QuantRow::scale], 4);
+    std::memcpy(&second, &q[QuantRow::record + QuantRow::scale], 4);
+    check(first == 1.0f / 127 && std::isnan(second), "a NaN stays one");
   }
   check(!make_shape(Kind::q4_k, 16, 576).ok() && !make_shape(Kind::f32, 0, 4).ok(), "refused");
   check(!kind_of("q9").ok() && kind_of("q6_k").ok(), "kinds");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "support/hash.h"
+#include "support/heap.h"
 
 namespace treadle {
 
@@ -58,6 +59,7 @@ Result<VocabRef> Vocab::build(std::span<const TokenSpec> specs, const VocabOptio
   vocab->trie_.index();
   vocab->compute_hash();
   vocab->slices_.prebuild(*vocab);
+  give_back_heap();  // mostly what a tokenizer's JSON took just before
   return VocabRef(std::move(vocab));
 }
 

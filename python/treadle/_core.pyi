@@ -481,6 +481,10 @@ class SchemaOptions:
     @assert_formats.setter
     def assert_formats(self, arg: bool, /) -> None: ...
     @property
+    def exact_formats(self) -> bool: ...
+    @exact_formats.setter
+    def exact_formats(self, arg: bool, /) -> None: ...
+    @property
     def closed(self) -> bool: ...
     @closed.setter
     def closed(self, arg: bool, /) -> None: ...
@@ -549,6 +553,8 @@ class Compiler:
     def __init__(self, vocab: Vocab, limits: Limits) -> None: ...
     def compile(self, grammar: Grammar) -> Compiled: ...
     def clear(self) -> None: ...
+    def recall(self, block: bytes, build: str) -> int: ...
+    def remember(self, build: str, most: int) -> bytes: ...
     @property
     def memory(self) -> int: ...
     @property
@@ -638,6 +644,36 @@ class StopSearch:
     @property
     def stopped(self) -> bool: ...
     def fork(self) -> StopSearch: ...
+
+class Merges:
+    """The merges of a byte-pair vocabulary."""
+
+    def __init__(
+        self,
+        rows: Annotated[
+            NDArray[numpy.uint32],
+            dict(shape=(None, 4), order="C", device="cpu", writable=False),
+        ],
+        ids: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def apply(self, ids: Sequence[int], words: Sequence[int]) -> list[int]:
+        """
+        Merges symbols; neighbours with the same number in `words` are of one word.
+        """
+
+def strings_end(
+    data: Annotated[
+        NDArray[numpy.uint8],
+        dict(shape=(None,), order="C", device="cpu", writable=False),
+    ],
+    at: int,
+    count: int,
+    most: int,
+) -> int | None:
+    """
+    Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.
+    """
 
 def clock_ns() -> int:
     """Monotonic nanoseconds."""

@@ -14,6 +14,13 @@ import jsonschema
 
 DATA = Path(__file__).parent / "data"
 SUITE = DATA / "json_schema_test_suite"
+# The documents that the suite serves, by URI.
+REMOTES = {
+    f"http://localhost:1234/draft2020-12/{path.relative_to(SUITE / 'remotes').as_posix()}": (
+        path.read_text(encoding="utf-8")
+    )
+    for path in (SUITE / "remotes").rglob("*.json")
+}
 
 
 def load(path: Path) -> Any:

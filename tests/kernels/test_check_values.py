@@ -123,6 +123,24 @@ def test_every_oracle_agrees_with_the_text_of_its_definition() -> None:
     assert compared >= 10
 
 
+def test_the_oracle_leaves_inputs_alone_where_an_op_writes_them() -> None:
+    """The next call of a batch shares its pool: it once saw the rows that the oracle had written
+    for the call before, and an honest kernel was refused."""
+    definition = next(d for d in shipped() if d.op_type == "kv_write" and d.inputs["kv"].dtype
+                      == "float32")  # fmt: skip
+    axes = {n: {"T": 5, "P": 9}.get(n, 4) for n, a in definition.axes.items()
+            if not isinstance(a, AxisConst)}  # fmt: skip
+    made = inputs.make(definition, workload(definition, axes), axes, RNG(3))
+    before, judge = made["kv"].copy(), Judge(definition)
+    judge.oracle.keep(frozenset({"kv"}))
+    first, second = judge.expect(made), judge.expect(made | {"slots": made["slots"][::-1].copy()})
+    assert np.array_equal(made["kv"], before)
+    fresh = Judge(definition).expect(made | {"slots": made["slots"][::-1].copy()})
+    for name, value in fresh.high.items():
+        assert np.array_equal(second.high[name], value)
+        assert not np.array_equal(first.high[name], value)
+
+
 def test_foreign_text_runs_in_float64() -> None:
     pytest.importorskip("torch")
     definition = gqa_decode(4, 2, 1)
@@ -242,6 +260,29 @@ def test_inputs_are_legal_at_every_edge() -> None:
             except InvalidRequest:
                 continue
     assert edges > 40
+
+
+def test_bounds_and_rows_fit_what_they_point_into() -> None:
+    """Edges once gave `starts` of other sequences than `lens`, and rows of no rows: an honest
+    kernel refuses those, and was refused for it."""
+    found = {d.op_type: d for d in shipped() if d.op_type in ("attention", "take_norm_linear")}
+    assert set(found) == {"attention", "take_norm_linear"}
+    given = {"T": 5, "P": 30, "S": 4, "S_plus_1": 5, "L": 4, "R": 4}
+    seen = 0
+    for definition in found.values():
+        base = {n: given[n] for n, a in definition.axes.items() if not isinstance(a, AxisConst)}
+        kept = {n: np.zeros(0) for n in definition.inputs if n in ("w", "kv")}
+        for axes in sizes.edges(definition, base, RNG(5)):
+            try:
+                made = inputs.make(definition, workload(definition, axes), axes, RNG(1), kept=kept)
+            except InvalidRequest:
+                continue
+            if "lens" in made:
+                assert len(made["starts"]) == len(made["lens"]) + 1
+                seen += axes["S"] != base["S"]
+            else:
+                assert all(0 <= row < axes["T"] for row in made["rows"])
+    assert seen >= 1
 
 
 def test_a_tensor_that_constraints_contradict_is_refused(tmp_path: Path) -> None:

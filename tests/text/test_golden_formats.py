@@ -15,27 +15,9 @@ from treadle.text import CallEvent
 from treadle.text.formats import ToolFormat, format_named, tool_formats
 from treadle.types import Tool
 
-TURNS: list[dict[str, Any]] = tomllib.loads(
-    (Path(__file__).parent / "golden_calls.toml").read_text("utf-8")
-)["turn"]
-TOOLS = (
-    Tool(
-        "get_weather",
-        "The weather of a city",
-        {
-            "type": "object",
-            "properties": {
-                "city": {"type": "string"},
-                "days": {"type": "integer"},
-                "tags": {"type": "array", "items": {"type": "string"}},
-                "deep": {"type": "object", "properties": {"a": {"type": "string"}}},
-            },
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    ),
-    Tool("stop"),
-)
+GOLDEN = tomllib.loads((Path(__file__).parent / "golden_calls.toml").read_text("utf-8"))
+TURNS: list[dict[str, Any]] = GOLDEN["turn"]
+TOOLS = tuple(Tool(**tool) for tool in GOLDEN["tool"])
 NAMES = [f"{turn['format']}-{i}" for i, turn in enumerate(TURNS)]
 
 

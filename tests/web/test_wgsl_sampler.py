@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -34,47 +34,67 @@ def plain(R: int, **changes: Any) -> SampleBatch:
     return SampleBatch(**(fields | changes))
 
 
-def drawn(logits: np.ndarray, params: SampleBatch, mask: Mask | None = None) -> np.ndarray:
+class Drawn(NamedTuple):
+    """What the kernels say: -1 and -2 instead of a status."""
+
+    ids: np.ndarray
+    logprobs: np.ndarray
+    top_ids: np.ndarray  # [R, 20]
+    top_logprobs: np.ndarray
+
+
+def drawn(logits: np.ndarray, params: SampleBatch, mask: Mask | None = None) -> Drawn:
     """Tokens of the kernels."""
     R, V = logits.shape
-    words = np.zeros((R, 8), np.uint32)
+    held = entries(params)
+    words = np.zeros((R, 16), np.uint32)
     words[:, 0] = params.temperature.view(np.uint32)
     words[:, 1:3] = params.key[:, None].view(np.uint32)
     words[:, 3], words[:, 5] = params.step, np.arange(R)
     words[:, 4] = 0xFFFFFFFF
     if mask is not None:
         words[mask.rows, 4] = np.arange(len(mask.rows))
-    tile, pick, adjust = kernels.sampler(V)
+    share = np.round(params.top_p.astype(np.float64) * (1 << 24)).astype(np.uint32)
+    words[:, 6], words[:, 7] = params.top_k, np.where(params.top_p < 1, share, 0)
+    with np.errstate(divide="ignore"):
+        least = np.maximum(np.log(params.min_p.astype(np.float64)), -3.4e38).astype(F32)
+    words[:, 8] = least.view(np.uint32)
+    for at, name in enumerate(("repetition", "frequency", "presence"), 9):
+        words[:, at] = getattr(params, name).view(np.uint32)
+    words[:, 12] = np.cumsum([0, *map(len, held[:-1])])
+    words[:, 13] = [len(rows) for rows in held]
+    words[:, 14] = params.logprobs.view(np.uint32)
+    tile, pick = kernels.sampler(V)
     count = kernels.tiles(V)
     given: dict[str, Any] = {
-        "logits": logits, "draws": words, "tiles": np.zeros((R, count, 4), np.uint32),
+        "logits": logits, "draws": words, "tiles": np.zeros((R, count, 8), np.uint32),
         "mask": np.zeros(4, np.int32) if mask is None else mask.bits,
-        "drawn": np.zeros(R, np.int32),
+        "entries": np.array([e for rows in held for e in rows] or [[0] * 3], np.uint32),
+        "scores": np.zeros((R, V), np.uint32), "drawn": np.zeros(R, np.int32),
+        "told": np.zeros((R, 48), np.uint32),
     }  # fmt: skip
-    changed = entries(params)
-    if changed[0]:
-        penalties = np.zeros((R, 4), F32)
-        penalties[:, 0], penalties[:, 1] = params.repetition, params.frequency
-        penalties[:, 2] = params.presence
-        given |= {"entries": changed, "penalties": penalties}
-        given |= launch(adjust, given, (-(-int(changed[0]) // kernels.WG),))
     given |= launch(tile, given, (count, R))
-    return read(launch(pick, given, (R,))["drawn"], np.int32, R)
+    made = launch(pick, given, (R,))
+    told = read(made["told"], np.uint32, R * 48).reshape(R, 48)
+    pairs = told[:, 2:42].reshape(R, 20, 2)
+    return Drawn(
+        read(made["drawn"], np.int32, R), told[:, 0].copy().view(F32),
+        pairs[:, :, 0].view(np.int32), pairs[:, :, 1].copy().view(F32),
+    )  # fmt: skip
 
 
-def entries(params: SampleBatch) -> np.ndarray:
+def entries(params: SampleBatch) -> list[list[tuple[int, int, int]]]:
     """One entry a named token of a row: bias and penalty of the same token share it."""
-    found: dict[tuple[int, int], list[float]] = {}
+    out: list[list[tuple[int, int, int]]] = []
     for r in range(len(params.temperature)):
+        found: dict[int, tuple[float, int]] = {}
         for i in range(params.bias_ptr[r], params.bias_ptr[r + 1]):
-            found.setdefault((r, int(params.bias_ids[i])), [0.0, 0])[0] += params.bias_values[i]
+            found[int(params.bias_ids[i])] = float(params.bias_values[i]), 0
         for i in range(params.pen_ptr[r], params.pen_ptr[r + 1]):
-            found.setdefault((r, int(params.pen_ids[i])), [0.0, 0])[1] = 1 + 2 * params.pen_out[i]
-    out = np.zeros((len(found) + 1, 4), np.uint32)
-    out[0, 0] = len(found)
-    for i, ((row, token), (bias, flags)) in enumerate(found.items(), 1):
-        out[i] = row, token, np.float32(bias).view(np.uint32), flags
-    return out.reshape(-1)
+            bias = found.get(int(params.pen_ids[i]), (0.0, 0))[0]
+            found[int(params.pen_ids[i])] = bias, 1 + 2 * int(params.pen_out[i])
+        out.append([(t, int(F32(b).view(np.uint32)), f) for t, (b, f) in found.items()])
+    return out
 
 
 @pytest.mark.parametrize("vocab", [1, 31, 33, 517, 49_152, 100_003])
@@ -96,7 +116,7 @@ def test_draws_are_those_of_the_host(vocab: int) -> None:
     mask = Mask(bits, rows)
     for given in (None, mask):
         wanted = sample(logits, given, params)
-        got = drawn(logits, params, given)
+        got = drawn(logits, params, given).ids
         np.testing.assert_array_equal(got, wanted.ids)
     assert got[2] == -1
     assert wanted.status[2] == NO_LEGAL_TOKEN
@@ -122,10 +142,51 @@ def test_draws_after_bias_and_penalties_and_of_broken_logits() -> None:
         pen_out=(np.arange(80) % 3).astype(np.int32),
     )
     wanted = sample(logits, None, params)
-    got = drawn(logits, params)
+    got = drawn(logits, params).ids
     assert got.tolist() == np.where(wanted.status == NOT_FINITE, -2, wanted.ids).tolist()
     assert got[0] == 5
     assert got[2] == -2
+
+
+@pytest.mark.parametrize("vocab", [2, 40, 1027, 49_152])
+def test_truncated_draws_and_log_probabilities_are_those_of_the_host(vocab: int) -> None:
+    rng = np.random.default_rng(vocab)
+    R = 48
+    logits = (rng.uniform(0.5, 4, (R, 1)) * rng.standard_normal((R, vocab))).astype(F32)
+    logits[:6] = np.round(logits[:6])  # many equals
+    logits[6:8] = -2.0  # nothing but equals
+    named = [rng.choice(vocab, min(vocab, 9), replace=False).astype(np.int32) for _ in range(R)]
+    ids = np.concatenate(named)
+    ends = np.cumsum([0, *map(len, named)]).astype(np.int32)
+    params = plain(
+        R,
+        temperature=rng.choice([0, 0.01, 0.7, 1, 1.5], R).astype(F32),
+        top_k=rng.choice([0, 1, 2, 5, 40, 700], R).astype(np.int32),
+        top_p=rng.choice([1, 0.01, 0.5, 0.9, 0.999], R).astype(F32),
+        min_p=rng.choice([0, 0, 0.05, 0.5], R).astype(F32),
+        logprobs=rng.choice([-1, 0, 1, 5, 20], R).astype(np.int32),
+        repetition=rng.choice([1, 1.25], R).astype(F32),
+        frequency=rng.choice([0, 0.25], R).astype(F32),
+        presence=rng.choice([0, 0.5], R).astype(F32),
+        key=rng.integers(0, 1 << 63, R).astype(np.uint64), step=np.arange(R, dtype=np.int32),
+        bias_ptr=ends, bias_ids=ids, bias_values=(rng.integers(-8, 9, len(ids)) / 2).astype(F32),
+        pen_ptr=ends, pen_ids=ids, pen_out=rng.integers(0, 3, len(ids)).astype(np.int32),
+    )  # fmt: skip
+    rows = np.arange(0, R, 3, dtype=np.int32)
+    bits = rng.integers(-(1 << 31), 1 << 31, (len(rows), -(-vocab // 32))).astype(np.int32)
+    bits[:, 0] |= 1
+    mask = Mask(bits, rows)
+    wanted = sample(logits, mask, params)
+    got = drawn(logits, params, mask)
+    np.testing.assert_array_equal(got.ids, wanted.ids)
+    for r in np.flatnonzero(params.logprobs >= 0):
+        told = int(params.logprobs[r])
+        assert abs(got.logprobs[r] - wanted.logprobs[r]) < 2e-5 * max(1, abs(wanted.logprobs[r]))
+        few = min(told, vocab)
+        np.testing.assert_array_equal(got.top_ids[r, :few], wanted.top_ids[r, :few])
+        np.testing.assert_allclose(
+            got.top_logprobs[r, :few], wanted.top_logprobs[r, :few], 2e-5, 2e-5
+        )
 
 
 def test_frequencies_are_those_of_the_softmax() -> None:
@@ -137,7 +198,7 @@ def test_frequencies_are_those_of_the_softmax() -> None:
             R, temperature=np.ones(R, F32), key=np.arange(R, dtype=np.uint64) + np.uint64(1 << 40),
             step=np.full(R, step, np.int32),
         )  # fmt: skip
-        counts += np.bincount(drawn(logits, params), minlength=V)
+        counts += np.bincount(drawn(logits, params).ids, minlength=V)
     p = np.exp(logits[0].astype(np.float64))
     expected = p / p.sum() * R * rounds
     chi = float(((counts - expected) ** 2 / expected).sum())

@@ -35,7 +35,7 @@ export interface StepPlan {
   readonly grid: readonly [Expression, Expression, Expression];
 }
 
-export const LISTS = ["decode", "batch", "prefill", "sample", "adjust"] as const;
+export const LISTS = ["decode", "batch", "prefill", "sample"] as const;
 export type ListName = (typeof LISTS)[number];
 
 export interface Plan {
@@ -80,7 +80,7 @@ export function readPlan(record: unknown, kernels: string): Plan {
       stepPlan(step, `steps.${name}.${i}`, buffers, table),
     );
   }
-  for (const name of ["batch", "draws", "mask", "drawn", "entries", "penalties", "logits"]) {
+  for (const name of ["batch", "draws", "mask", "drawn", "told", "entries", "logits"]) {
     if (!buffers.has(name)) throw bad("buffers", `has no ${name}`);
   }
   return { vocab: count(root["vocab"], "vocab"), page: count(root["page"], "page"), buffers, kernels: table, lists };

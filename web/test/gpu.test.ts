@@ -40,9 +40,9 @@ test("weights reach their buffers from pieces, padded and widened", async () => 
   const buffers = {
     a: { size: "64", weights: [part("m", 0, 3, 8)] },
     b: { size: "16", weights: [part("v", 0, 1, 0, "bf16"), part("h", 0, 1, 8, "f16")] },
-    ...Object.fromEntries(["batch", "draws", "mask", "drawn", "entries", "penalties", "logits"].map((name) => [name, { size: "4 * R" }])),
+    ...Object.fromEntries(["batch", "draws", "mask", "drawn", "told", "entries", "logits"].map((name) => [name, { size: "4 * R" }])),
   };
-  const lists = { decode: [], batch: [], prefill: [], sample: [], adjust: [] };
+  const lists = { decode: [], batch: [], prefill: [], sample: [] };
   const plan = readPlan({ vocab: 2, page: 16, buffers, kernels: {}, steps: lists }, "");
   const memory = new Map([["a", new Uint8Array(64)], ["b", new Uint8Array(16)]]); // prettier-ignore
   const queue = {

@@ -98,7 +98,27 @@ for (let i = 0; i < 3; i += 1) await step(exe, [one], { mask });
 assert.deepEqual(counts, { made: 0, submits: 6, maps: 0 });
 await step(exe, [one], { mask: new Uint32Array(mask.length) });
 assert.equal(one.ids.at(-1), -1); // no token is legal
+const { dispatches } = exe.counts;
+await step(exe, [one]);
+assert.ok(exe.counts.dispatches - dispatches <= 5 * 2 + 4, "two layers");
 console.log("counts right");
+
+// Truncation leaves what it must, and log-probabilities are the host's: still nothing is made.
+const told = new Sequence(short.prompt, [7, 8]);
+exe.forward([told.row()]);
+const logits = await exe.logits();
+const order = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b);
+const total = Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));
+Object.assign(counts, { made: 0, submits: 0 });
+for (const change of [{ topK: 1 }, { topP: 1e-6 }, { minP: 0.9999 }]) {
+  const [one] = await exe.sample([{ ...plain, temperature: 1.5, seed: 3n, logprobs: 4, ...change }]);
+  assert.equal(one!.token, order[0]);
+  assert.deepEqual(one!.top!.map(([id]) => id), order.slice(0, 4));
+  for (const [id, logprob] of one!.top!) assert.ok(Math.abs(logprob - (logits[id]! - total)) < 1e-4);
+  assert.equal(one!.logprob, one!.top![0]![1]);
+}
+assert.deepEqual(counts, { made: 0, submits: 3, maps: 0 });
+console.log("truncation and log-probabilities right");
 
 // Neighbours, chunks and noise: a batch of three is each alone; bias and penalties apply.
 const shared = [new Sequence(short.prompt, [9, 10, 4]), new Sequence(long.prompt, [11, 12, 13, 14]), new Sequence([7], [15, 16])];
@@ -128,7 +148,7 @@ for (const bad of [
   row({ pages: Int32Array.of(24) }), row({ pages: Int32Array.of(-1) }), row({ start: 16 }),
 ]) assert.throws(() => exe.forward([bad]), { code: "invalid_request" }); // prettier-ignore
 exe.forward([row({})]);
-await assert.rejects(exe.sample([{ ...plain, topK: 3, temperature: 1 }]), { code: "unsupported" });
+await assert.rejects(exe.sample([{ ...plain, row: 1 }]));
 const [record] = await exe.sample([plain]);
 assert.ok(record!.token >= 0);
 

@@ -8,6 +8,7 @@
 #include "grammar/front/schema_index.h"
 #include "grammar/front/schema_resource.h"
 #include "grammar/front/schema_source.h"
+#include "grammar/front/schema_vocabulary.h"
 #include "grammar/front/styles.h"
 #include "grammar/typed/dispatch.h"
 #include "grammar/typed/members.h"
@@ -19,10 +20,8 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
                                const Limits& limits, Notes& notes) {
   FuelScope scope(store, limits);
   const auto source = std::make_shared<schema::Source>(std::move(document), options, store.size());
-  const json::Value root = source->root();
-  if (const json::Value uri = root.get("$schema"); uri && uri.is_string()) {
-    bool known = false;
-    source->dialect = schema::dialect_of(uri.text(), known);
+  if (source->root().is_object()) {
+    if (Status status = schema::read_dialect(*source, limits); !status.ok()) return status;
   }
   if (Status status = schema::add_resources(*source, limits); !status.ok()) return status;
   const schema::Index index(*source);

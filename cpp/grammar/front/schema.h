@@ -41,6 +41,8 @@ struct SchemaOptions {
   Spelling numbers = Spelling::any;
   bool lenient = false;        // drop what cannot be enforced and say so in the notes
   bool assert_formats = true;  // false: `format` is an annotation
+  // Formats of which only a subset can be offered are refused.
+  bool exact_formats = false;
   // Keys and items that no schema for the same value mentions are forbidden where some are
   // mentioned: by `properties`, `patternProperties`, `required` or a list of items. A schema that
   // says what others are (`additionalProperties`, `items`, `unevaluated...`) is taken at its word.

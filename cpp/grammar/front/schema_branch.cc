@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "grammar/front/formats.h"
+
 namespace treadle::schema {
 namespace {
 
@@ -174,8 +176,11 @@ Status apply_keyword(Store& store, Source& source, Branch& branch, json::Value s
     case Keyword::exclusive_maximum:
     case Keyword::multiple_of:
       return apply_number(form, keyword, source, argument);
-    case Keyword::pattern:
     case Keyword::format:
+      // A proof that nothing is shared with it must think of the whole format.
+      if (loose && format_kind(argument.text()) == FormatKind::subset) break;
+      [[fallthrough]];
+    case Keyword::pattern:
       if (const auto text = source.text_at(store, argument)) form.texts.push_back(*text);
       break;
     case Keyword::contains: {

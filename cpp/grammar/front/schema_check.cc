@@ -5,6 +5,7 @@
 #include "grammar/front/formats.h"
 #include "grammar/front/regex.h"
 #include "grammar/front/schema_branch.h"
+#include "grammar/front/schema_vocabulary.h"
 #include "grammar/front/schema_words.h"
 #include "grammar/typed/decimal.h"
 
@@ -131,6 +132,7 @@ Status Checker::visit(const Task& task) {
 
 // Keywords that the dialect of the document does not know.
 bool Checker::foreign(Keyword keyword) const {
+  if (vocabulary_of(keyword) & source_->left_out) return true;
   const Dialect dialect = source_->dialect;
   switch (keyword) {
     case Keyword::const_:
@@ -204,7 +206,10 @@ Status Checker::read_keyword(json::Value argument) {
     case Keyword::schema: {
       bool known = argument.is_string();
       if (known) dialect_of(argument.text(), known);
-      if (!known) note(argument, "unknown dialect, read as 2020-12 with older spellings");
+      // One that is not known was refused, but for `lenient` and for resources that say more.
+      if (!known && source_->dialect == Dialect::any) {
+        note(argument, "unknown dialect, read as 2020-12 with older spellings");
+      }
       return ok_status();
     }
     default:
@@ -430,7 +435,12 @@ Status Checker::read_format(json::Value argument) {
     note(argument, "unknown format \"" + name.substr(0, 80) + "\", taken as an annotation");
     return ok_status();
   }
-  if (kind == FormatKind::subset) note(argument, "a subset of the format " + name + " is offered");
+  if (kind == FormatKind::subset) {
+    if (source_->options.exact_formats) {
+      return refuse(argument, "only a part of the format " + name + " can be offered");
+    }
+    note(argument, "a subset of the format " + name + " is offered");
+  }
   source_->texts[argument.index()] = Source::kLater;
   return ok_status();
 }

@@ -2,6 +2,7 @@
 // go in circles.
 #include <algorithm>
 
+#include "grammar/front/formats.h"
 #include "grammar/front/schema_check.h"
 #include "grammar/front/schema_form.h"
 #include "grammar/front/schema_words.h"
@@ -24,6 +25,9 @@ Result<bool> Checker::has_dual(json::Value argument, Keyword keyword) {
   switch (keyword) {
     case Keyword::max_properties:
       return count_of(argument) == 0;
+    case Keyword::format:
+      // What is outside of a subset may be of the format all the same.
+      return !source_->options.assert_formats || format_kind(argument.text()) != FormatKind::subset;
     case Keyword::pattern_properties:
       for (const json::Value member : argument) {
         const auto pattern = source_->key_patterns.find(member.index());

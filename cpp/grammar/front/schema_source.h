@@ -115,7 +115,8 @@ class Source {
   SchemaOptions options;
   const uint32_t serial;
   Dialect dialect = Dialect::any;
-  NodeRef barred = 0;  // texts without options.excludes; empty() if there are none
+  uint8_t left_out = 0;  // vocabularies that the meta-schema leaves out (schema_vocabulary.h)
+  NodeRef barred = 0;    // texts without options.excludes; empty() if there are none
   std::map<uint32_t, std::string> resources;  // roots of documents that references led to -> URI
   std::vector<uint32_t> originals;  // of the nodes that were copied for another dynamic scope
   std::unordered_map<uint32_t, uint32_t> refs;         // argument of $ref -> target

@@ -174,11 +174,11 @@ NodeRef Store::typed(std::unique_ptr<Typed> node) {
 
 uint64_t Store::memory() const {
   constexpr uint64_t kMapEntry = 40;  // a node of std::unordered_map with its share of buckets
-  return nodes_.size() * sizeof(Node) + (hashes_.size() + walked_.size()) * 4 +
-         digests_.size() * sizeof(Digest) + table_.size() * 4 + text_.size() + lists_.size() * 4 +
-         sets_.size() * (sizeof(ByteSet) + kMapEntry) + typed_bytes_ + token_bytes_ +
-         rules_.size() * sizeof(Rule) + derived_.memory() +
-         kMapEntry * (bodies_.size() + nullables_.size());
+  return nodes_.capacity() * sizeof(Node) + (hashes_.capacity() + walked_.capacity()) * 4 +
+         digests_.capacity() * sizeof(Digest) + table_.capacity() * 4 + text_.capacity() +
+         lists_.capacity() * 4 + sets_.size() * (sizeof(ByteSet) + 2 * kMapEntry) + typed_bytes_ +
+         typed_.capacity() * sizeof(typed_[0]) + token_bytes_ + rules_.capacity() * sizeof(Rule) +
+         derived_.memory() + kMapEntry * (bodies_.size() + nullables_.size());
 }
 
 }  // namespace treadle

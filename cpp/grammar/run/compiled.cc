@@ -33,7 +33,9 @@ Result<CompiledRef> Compiled::build(std::unique_ptr<Store> store, NodeRef root, 
 }
 
 uint64_t Compiled::memory() const {
-  return states_.memory() + residuals_.memory() + slots_.size() * sizeof(MaskSlot);
+  constexpr uint64_t kScratch = 4;  // a row of bits for each of two walks, and their stacks
+  return states_.memory() + residuals_.memory() + slots_.capacity() * sizeof(MaskSlot) +
+         kScratch * (vocab_->size() / 8);
 }
 
 }  // namespace treadle

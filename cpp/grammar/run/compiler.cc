@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <iterator>
 
+#include "grammar/run/disk.h"
+#include "support/heap.h"
+
 namespace treadle {
 
 namespace {
 
 constexpr size_t kMaxEntries = 4'096;
-constexpr size_t kLooks = 16;  // at grammars, each time one is compiled
+constexpr uint64_t kSourceBytes = 4;  // for one of the source: it is the key, and read it is a tree
+constexpr size_t kLooks = 16;         // at grammars, each time one is compiled
 
 }  // namespace
 
@@ -64,7 +68,7 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
 void Compiler::look(Entry& entry) {
   Guard guard(entry.compiled->lock);
   bytes_ -= entry.bytes;
-  entry.bytes = entry.compiled->memory();
+  entry.bytes = entry.compiled->memory() + kSourceBytes * entry.key.size();
   bytes_ += entry.bytes;
 }
 
@@ -100,6 +104,18 @@ uint64_t Compiler::cached() {
   return entries_.size();
 }
 
+uint64_t Compiler::recall(std::string block, std::string_view build) {
+  const auto stored = StoredReaches::open(std::move(block), vocab_, build);
+  if (!stored || !adopt_digest_key(stored->key())) return 0;
+  memos_.reaches->rely_on(stored);
+  return stored->size();
+}
+
+std::string Compiler::remember(std::string_view build, uint64_t most) {
+  return store_reaches(memos_.reaches->recent(), memos_.reaches->stored().get(), *vocab_, build,
+                       most);
+}
+
 void Compiler::clear() {
   Guard guard(lock_);
   index_.clear();
@@ -108,6 +124,7 @@ void Compiler::clear() {
   bytes_ = 0;
   memos_.masks->clear();
   memos_.reaches->clear();
+  give_back_heap();
 }
 
 }  // namespace treadle

@@ -35,6 +35,13 @@ class Compiler {
   uint64_t cached();  // how many there are
   void clear();
 
+  // Masks of an earlier process, from what remember() gave there. How many; 0 when they cannot be
+  // used: see StoredReaches, and digests of this process must not have been made yet. `build` names
+  // the library's build.
+  uint64_t recall(std::string block, std::string_view build);
+  // A block of at most `most` bytes.
+  std::string remember(std::string_view build, uint64_t most);
+
  private:
   struct Entry {
     std::string key;

@@ -4,6 +4,8 @@
 #include <bit>
 #include <utility>
 
+#include "grammar/run/disk.h"
+
 namespace treadle {
 
 namespace {
@@ -135,13 +137,41 @@ uint64_t Reach::memory() const {
 ReachRef ReachMemo::find(const Digest& digest) {
   Guard guard(lock_);
   auto found = entries_.find(digest);
-  if (found == entries_.end()) return nullptr;
+  if (found == entries_.end()) {
+    ReachRef reach = stored_ ? stored_->find(digest) : nullptr;
+    if (reach) add(digest, reach);
+    return reach;
+  }
   found->second.used = ++clock_;
   return found->second.reach;
 }
 
+void ReachMemo::rely_on(std::shared_ptr<const StoredReaches> stored) {
+  Guard guard(lock_);
+  stored_ = std::move(stored);
+}
+
+std::shared_ptr<const StoredReaches> ReachMemo::stored() {
+  Guard guard(lock_);
+  return stored_;
+}
+
+std::vector<std::pair<Digest, ReachRef>> ReachMemo::recent() {
+  std::vector<std::pair<uint64_t, Digest>> order;
+  Guard guard(lock_);
+  for (const auto& [digest, entry] : entries_) order.push_back({entry.used, digest});
+  std::sort(order.rbegin(), order.rend());
+  std::vector<std::pair<Digest, ReachRef>> out;
+  for (const auto& [used, digest] : order) out.push_back({digest, entries_[digest].reach});
+  return out;
+}
+
 void ReachMemo::put(const Digest& digest, ReachRef reach) {
   Guard guard(lock_);
+  add(digest, std::move(reach));
+}
+
+void ReachMemo::add(const Digest& digest, ReachRef reach) {
   uint64_t bytes = reach->memory();
   if (!entries_.try_emplace(digest, Entry{std::move(reach), ++clock_}).second) return;
   bytes_ += bytes;
@@ -163,12 +193,13 @@ void ReachMemo::sweep() {
 void ReachMemo::clear() {
   Guard guard(lock_);
   entries_.clear();
+  stored_.reset();
   bytes_ = 0;
 }
 
 uint64_t ReachMemo::memory() {
   Guard guard(lock_);
-  return bytes_;
+  return bytes_ + (stored_ ? stored_->memory() : 0);
 }
 
 void Reaches::clear() {

@@ -70,6 +70,8 @@ class Reach {
 using ReachRef = std::shared_ptr<const Reach>;
 inline constexpr size_t kFewNext = 64;  // trie nodes that are read on with rather than looked up
 
+class StoredReaches;
+
 // The reaches of one vocabulary by the digest of their residual, bounded in bytes; the least
 // recently used half goes when the budget is spent. Thread-safe.
 class ReachMemo {
@@ -78,6 +80,10 @@ class ReachMemo {
 
   ReachRef find(const Digest& digest);  // null: not here
   void put(const Digest& digest, ReachRef reach);
+  // What is not here is looked for among those of an earlier process.
+  void rely_on(std::shared_ptr<const StoredReaches> stored);
+  std::shared_ptr<const StoredReaches> stored();
+  std::vector<std::pair<Digest, ReachRef>> recent();  // all, the last used first
   void clear();
   uint64_t memory();
 
@@ -87,12 +93,14 @@ class ReachMemo {
     uint64_t used = 0;
   };
   void sweep();
+  void add(const Digest& digest, ReachRef reach);
 
   Lock lock_;
   uint64_t budget_;
   uint64_t bytes_ = 0;
   uint64_t clock_ = 0;
   std::unordered_map<Digest, Entry, Digest::Hash> entries_;
+  std::shared_ptr<const StoredReaches> stored_;  // or null
 };
 
 // Finds the reaches of one grammar's residuals. Not thread-safe: guarded like the store.

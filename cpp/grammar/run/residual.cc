@@ -66,7 +66,8 @@ void Residuals::trim() {
 }
 
 uint64_t Residuals::memory() const {
-  return table_.memory() + ids_.size() * sizeof(ResidualId) + nodes_.size() * 44;
+  return table_.memory() + (ids_.capacity() + nodes_.capacity()) * sizeof(uint32_t) +
+         rows_.capacity() * sizeof(rows_[0]) + firsts_.capacity() * sizeof(ByteSet);
 }
 
 }  // namespace treadle

@@ -14,7 +14,7 @@ namespace treadle {
 
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr std::string_view kGrammar = "treadle-grammar";
 constexpr std::string_view kCompiled = "treadle-compiled";
 constexpr std::string_view kHex = "0123456789abcdef";
@@ -92,8 +92,18 @@ std::string dump_one(const Source& source, std::span<const size_t> parts) {
     flag("plain_numbers", schema.numbers == Spelling::plain);
     flag("lenient", schema.lenient);
     flag("assert_formats", schema.assert_formats);
+    flag("exact_formats", schema.exact_formats);
+    flag("closed", schema.closed);
     out += ", \"whitespace\": " + std::to_string(schema.whitespace);
     if (!schema.at.empty()) out += text_member("at", schema.at);
+    if (!schema.resources.empty()) {
+      out += ", \"resources\": [";
+      for (size_t i = 0; i < schema.resources.size(); ++i) {
+        const auto& [uri, text] = schema.resources[i];
+        out += (i > 0 ? ", " : "") + quoted(uri) + ", " + quoted(text);
+      }
+      out += "]";
+    }
   }
   if (!parts.empty()) {
     out += ", \"parts\": [";
@@ -163,20 +173,31 @@ class Reader {
     return error == std::errc() && end == text.data() + text.size();
   }
 
+  static bool texts(json::Value list, std::vector<std::string>& out) {
+    if (!list.is_array()) return false;
+    for (json::Value text : list) {
+      if (!text.is_string()) return false;
+      out.emplace_back(text.text());
+    }
+    return true;
+  }
+
+  static bool resources(json::Value list, std::vector<std::pair<std::string, std::string>>& out) {
+    std::vector<std::string> both;  // URI, schema, URI, ...
+    if (!texts(list, both) || both.size() % 2 != 0) return false;
+    for (size_t i = 0; i < both.size(); i += 2) {
+      out.emplace_back(std::move(both[i]), std::move(both[i + 1]));
+    }
+    return true;
+  }
+
   bool take(Source& out, json::Value member) {
     std::string_view key = member.key();
     SchemaOptions& schema = out.schema;
     if (key == "kind") return true;
     if (key == "text" || key == "text_hex") return bytes(member, "text", out.text);
     if (key == "root" || key == "root_hex") return bytes(member, "root", out.root);
-    if (key == "strings") {
-      if (!member.is_array()) return false;
-      for (json::Value text : member) {
-        if (!text.is_string()) return false;
-        out.strings.emplace_back(text.text());
-      }
-      return true;
-    }
+    if (key == "strings") return texts(member, out.strings);
     if (key == "parts") {
       if (!member.is_array()) return false;
       for (json::Value part : member) {
@@ -189,11 +210,14 @@ class Reader {
     if (!has_options(out.kind)) return false;
     if (key == "whitespace") return number(member, schema.whitespace);
     if (key == "at" || key == "at_hex") return bytes(member, "at", schema.at);
+    if (key == "resources") return resources(member, schema.resources);
     if (!member.is_boolean()) return false;
     bool on = member.truth();
     if (key == "declared_order") return schema.declared_order = on, true;
     if (key == "lenient") return schema.lenient = on, true;
     if (key == "assert_formats") return schema.assert_formats = on, true;
+    if (key == "exact_formats") return schema.exact_formats = on, true;
+    if (key == "closed") return schema.closed = on, true;
     if (key == "minimal_escapes") {
       schema.escapes = on ? Escapes::minimal : Escapes::any;
       return true;

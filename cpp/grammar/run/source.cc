@@ -31,6 +31,7 @@ std::string own_key(const Source& source) {
           std::to_string(static_cast<int>(schema.numbers)) + std::to_string(schema.whitespace));
   put(out, schema.at);
   out += schema.closed ? 'c' : 'o';
+  out += schema.exact_formats ? 'e' : 's';
   out += std::to_string(schema.resources.size());
   for (const auto& [uri, text] : schema.resources) {
     put(out, uri);

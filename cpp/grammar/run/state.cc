@@ -39,9 +39,12 @@ Status States::start(NodeRef root) {
 }
 
 uint64_t States::memory() const {
-  return store_->memory() + cells_.memory() + behind_.size() * sizeof(Behind) +
-         configs_.size() * sizeof(Config) + list_.size() * (sizeof(State) + 24) +
-         made_rows_.memory();
+  return store_->memory() + cells_.memory() + behind_.capacity() * sizeof(Behind) +
+         configs_.capacity() * sizeof(Config) + list_.capacity() * sizeof(State) +
+         (hashes_.capacity() + table_.capacity() + clamped_.capacity() +
+          clamped_cells_.capacity()) *
+             sizeof(uint32_t) +
+         rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
 }
 
 bool States::worn() const {

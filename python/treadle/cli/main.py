@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+import gc
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
+from treadle.cli.collector import paused
 from treadle.errors import InvalidRequest, TreadleError
 from treadle.version import __version__
 
@@ -45,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # a bug of ours: the trace is what a report needs
+        import traceback  # here, like difflib: most commands end well
+
         traceback.print_exc()
         print("treadle: internal error; please report it with the lines above", file=sys.stderr)
         return TreadleError.exit_code
+    finally:
+        gc.unfreeze()  # what `paused` has set aside, for a process that goes on
 
 
 def _dispatch(given: list[str]) -> int:
@@ -59,13 +63,17 @@ def _dispatch(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
+        import difflib
+
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f'did you mean "{near[0]}"?' if near else f"use one of {', '.join(COMMANDS)}"
         raise InvalidRequest(f'no command "{name}"', hint=hint)
     above = VERBS.get((name, rest[0])) if rest else None
     if above is not None:
         return importlib.import_module(above).main(rest[1:])
-    return importlib.import_module(COMMANDS[name][0]).main(rest)
+    with paused():
+        module = importlib.import_module(COMMANDS[name][0])
+    return module.main(rest)
 
 
 def _usage() -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from treadle.cli.collector import paused
 from treadle.cli.options import (
     constraint_options,
     conversation,
@@ -45,11 +47,15 @@ def main(arguments: Sequence[str]) -> int:
     """Answers the prompt; with --json as one record instead of bare text."""
     config = parse(RunConfig, arguments, prog="treadle run")
     constraint = constraint_options(config)
-    sampling = sampling_of(config, seed=secrets.randbits(31))
+    sampling = sampling_of(config, seed=SystemRandom().getrandbits(31))
     prompt = sys.stdin.read() if config.prompt == "-" else config.prompt
-    from treadle.engine import LLM
+    if config.backend in ("auto", "mega"):  # no product is numpy's, so none of its threads work
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with paused():
+        from treadle.engine import LLM
 
-    with LLM(config.model, **engine_options(config)) as llm:
+        llm = LLM(config.model, **engine_options(config))
+    with llm:
         start = time.perf_counter()
         stream = _start(llm, config, prompt, {**constraint, "sampling": sampling})
         first = 0.0

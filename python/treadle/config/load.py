@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from treadle.config.commands import COMMANDS
 from treadle.config.option import Option, options_of
 from treadle.config.sources import (
     Given,
@@ -15,6 +14,7 @@ from treadle.config.sources import (
     from_environment,
     from_file,
     from_flags,
+    strangers,
 )
 from treadle.errors import InvalidRequest
 
@@ -37,9 +37,12 @@ def parse(
     options = options_of(command)
     variables = os.environ if environment is None else environment
     debug_switches(variables)
-    check_environment(
-        variables, (item.variable for kind in (command, *COMMANDS) for item in options_of(kind))
-    )
+    own = {item.variable for item in options}
+    if strangers(variables, own):  # of another command, or of none
+        from treadle.config.services import COMMANDS
+
+        others = {item.variable for kind in COMMANDS for item in options_of(kind)}
+        check_environment(variables, own | others)
     flags, space = from_flags(options, arguments, prog, (command.__doc__ or "").strip())
     path = space.config or variables.get("TREADLE_CONFIG")
     given = {

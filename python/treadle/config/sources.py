@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,13 +72,20 @@ def from_environment(
     }
 
 
+def strangers(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """`TREADLE_*` variables beside the known ones."""
+    accepted = OTHER_VARIABLES.union(known)
+    return sorted(
+        name for name in environment if name.startswith("TREADLE_") and name not in accepted
+    )
+
+
 def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> None:
     """Raises InvalidRequest for a `TREADLE_*` variable that no command has: a spelling mistake
     there would otherwise go unnoticed."""
-    accepted = OTHER_VARIABLES.union(known)
-    for name in sorted(environment):
-        if name.startswith("TREADLE_") and name not in accepted:
-            raise InvalidRequest("unknown option", at=name, hint=_nearest(name, sorted(accepted)))
+    for name in strangers(environment, known := {*known}):
+        accepted = sorted(OTHER_VARIABLES | known)
+        raise InvalidRequest("unknown option", at=name, hint=_nearest(name, accepted))
 
 
 def from_file(options: Sequence[Option], path: str) -> dict[str, Given]:
@@ -137,6 +143,8 @@ def _refuse_unknown(word: str, options: Sequence[Option], prog: str) -> NoReturn
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f"did you mean {near[0]}?" if near else "see --help"
 

@@ -213,6 +213,7 @@ class AsyncEngine:
             watchdog=self._watchdog,
         )
         intake = Intake(loaded, self.limits, engine.stats)
+        intake.warm()
         return _Running(loaded, engine, intake, threads, loop)
 
     def _parts(self) -> _Running:

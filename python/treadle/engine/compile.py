@@ -32,9 +32,20 @@ class Constraints:
     def __init__(self, loaded: Loaded, limits: Limits) -> None:
         self._format = loaded.tool_format
         self._limits = limits.grammar
-        self._compiler = Compiler(Vocab(loaded.table, loaded.exe.vocab), limits.grammar)
+        self._loaded = loaded
+        self._compiler: Compiler | None = None
         self._kept: OrderedDict[str, tuple[Compiled, tuple[str, ...]]] = OrderedDict()
         self._lock = threading.Lock()
+        self._building = threading.Lock()
+
+    def compiler(self) -> Compiler:
+        """Of the model's vocabulary, whose trie is built when first asked for: free text needs
+        none, and it takes a twentieth of a second."""
+        with self._building:
+            if self._compiler is None:
+                vocab = Vocab(self._loaded.table, self._loaded.exe.vocab)
+                self._compiler = Compiler(vocab, self._limits)
+            return self._compiler
 
     def of(self, request: Generate) -> tuple[Compiled | None, tuple[str, ...]]:
         """The compiled grammar of a request (None = unconstrained) and its notes.
@@ -58,7 +69,7 @@ class Constraints:
             grammar = calls if grammar is None else calls | grammar
         assert grammar is not None
         found = (
-            self._compiler.compile(grammar),
+            self.compiler().compile(grammar),
             tuple(f"{note.at}: {note.text}" for note in grammar.notes),
         )
         with self._lock:

@@ -6,10 +6,10 @@ server and `LLM` share it. The result, `Prepared`, is numbers and a compiled gra
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,6 +54,10 @@ class Intake:
         self._constraints = Constraints(loaded, limits)
         markers = (loaded.tokenizer.token_id(text) for text in loaded.tool_format.markers)
         self._markers = frozenset(token for token in markers if token is not None)
+
+    def warm(self) -> None:
+        """Builds now what the first constrained request would wait for."""
+        self._constraints.compiler()
 
     def prepare(self, request: Generate) -> Prepared:
         """Renders, tokenises, checks and compiles.
@@ -164,5 +168,5 @@ class Intake:
             raise InvalidRequest(
                 f"is {sampling.min_tokens}, more than max_tokens {most}", at="min_tokens"
             )
-        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        seed = SystemRandom().getrandbits(63) if sampling.seed is None else sampling.seed
         return msgspec.structs.replace(sampling, max_tokens=most, seed=seed)

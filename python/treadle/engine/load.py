@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from treadle.errors import TreadleError
+from treadle.digest import blake2b
 from treadle.limits import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.backends.base import Executable
     from treadle.models import Model, TokenizerSource
     from treadle.text import ChatTemplate, Tokenizer, ToolFormat
@@ -75,27 +77,57 @@ def load(
     compiler = backend_named(name, device=device, dtype=act, threads=threads)
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
     debug_dump(model.graph)
-    tokenizer = _tokenizer(model.tokenizer_source, limits)
-    exe = compiler.compile(model.graph, model.weights, limits, pages=pages)
+    words = _Aside(lambda: _words(model, limits))
+    try:
+        exe = compiler.compile(model.graph, model.weights, limits, pages=pages)
+    finally:
+        words.join()
     try:
         chosen = Chosen(name, compiler.device, compiler.threads)
-        return _join(model, exe, tokenizer, chosen, context, limits)
-    except TreadleError:
+        return _join(model, exe, words.result(), chosen, context)
+    except BaseException:
         exe.close()
         raise
 
 
-def _join(
-    model: Model,
-    exe: Executable,
-    tokenizer: Tokenizer,
-    chosen: Chosen,
-    context: int | None,
-    limits: Limits,
-) -> Loaded:
-    from treadle.text import ChatTemplate, tool_format
-    from treadle.version import __version__
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What of a model turns texts into tokens."""
 
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    tool_format: ToolFormat
+
+
+class _Aside(threading.Thread):
+    """A call on a thread of its own, from now on: weights are packed without Python's lock."""
+
+    def __init__(self, call: Callable[[], _Words]) -> None:
+        super().__init__(name="treadle-words", daemon=True)
+        self._call = call
+        self._made: _Words | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._made = self._call()
+        except BaseException as error:  # whatever it is, `result` raises it
+            self._error = error
+
+    def result(self) -> _Words:
+        """What the call returned, or raises what it raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._made is not None
+        return self._made
+
+
+def _words(model: Model, limits: Limits) -> _Words:
+    from treadle.text import ChatTemplate, tool_format
+
+    tokenizer = _tokenizer(model.tokenizer_source, limits)
     template = None
     if model.chat_template:
         template = ChatTemplate(
@@ -104,15 +136,23 @@ def _join(
             eos_token=tokenizer.eos_token,
             limits=limits,
         )
-    identity = hashlib.blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
-    stamp = hashlib.blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
+    return _Words(tokenizer, template, tool_format(model.chat_template, model.graph.name))
+
+
+def _join(
+    model: Model, exe: Executable, words: _Words, chosen: Chosen, context: int | None
+) -> Loaded:
+    from treadle.version import __version__
+
+    identity = blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
+    stamp = blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
     most = min(context or model.context, model.context, exe.pages * exe.page_size)
     return Loaded(
         name=model.name,
         exe=exe,
-        tokenizer=tokenizer,
-        template=template,
-        tool_format=tool_format(model.chat_template, model.graph.name),
+        tokenizer=words.tokenizer,
+        template=words.template,
+        tool_format=words.tool_format,
         context=most,
         chosen=chosen,
         identity=identity,

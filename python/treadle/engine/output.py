@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ class Assembly:
             if kind == "text":
                 text += value
             elif kind == "call":
-                out.tool_calls.append(ToolCall(f"call-{secrets.token_hex(12)}", value, ""))
+                out.tool_calls.append(ToolCall(f"call-{os.urandom(12).hex()}", value, ""))
             elif kind == "arguments":
                 call = out.tool_calls[-1]
                 out.tool_calls[-1] = ToolCall(call.id, call.name, call.arguments + value)

@@ -8,11 +8,12 @@ process, so nobody outside can build two prompts that collide.
 
 from __future__ import annotations
 
-import secrets
+import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+
+from treadle.digest import blake2b
 
 
 class PagePool:
@@ -26,7 +27,7 @@ class PagePool:
     def __init__(self, count: int, size: int, *, secret: bytes | None = None) -> None:
         self.count = count
         self.size = size
-        self._secret = secrets.token_bytes(32) if secret is None else secret
+        self._secret = os.urandom(32) if secret is None else secret
         self._free = list(range(count - 1, -1, -1))
         self._idle: OrderedDict[int, None] = OrderedDict()
         self._refs = [0] * count

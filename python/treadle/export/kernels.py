@@ -21,6 +21,11 @@ GROUP_WORDS = 1024
 TILE = 512
 """Logits of a sampler tile, a multiple of 32; larger where TILES tiles would not be enough."""
 TILES = 96
+LARGEST_TILE = 3072
+"""Beyond it, more tiles: a tile lies in workgroup memory."""
+
+PICKERS = 256
+"""Threads of `sample_pick`; they divide its 1,024 bins."""
 
 
 def project(
@@ -166,29 +171,30 @@ def rmsnorm(columns: int, eps: float, *, add: bool) -> Kernel:
     return module("rmsnorm", bindings, {"WG": WG, "WIDTH": columns, "EPS": float(eps)})
 
 
-def sampler(vocab: int) -> tuple[Kernel, Kernel, Kernel]:
-    """sample_tile, sample_pick, sample_adjust."""
-    tile = TILE * -(-vocab // (TILE * TILES))
+def sampler(vocab: int) -> tuple[Kernel, Kernel]:
+    """sample_tile, sample_pick."""
+    count = tiles(vocab)
     consts: dict[str, int | float] = {
-        "WG": WG, "VOCAB": vocab, "TILE": tile, "TILES": tiles(vocab), "WORDS": -(-vocab // 32),
+        "VOCAB": vocab, "TILE": _tile(vocab), "TILES": count, "WORDS": -(-vocab // 32),
     }  # fmt: skip
     logits, draws = Binding("logits", "f32"), Binding("draws", "u32")
-    adjusted = [draws, Binding("entries", "u32"), Binding("penalties", "u32")]
-    picked = [logits, draws, Binding("tiles", "u32"), Binding("drawn", "i32", write=True)]
+    tiled = [logits, draws, Binding("mask", "u32"), Binding("entries", "u32")]
+    tiled += [Binding("tiles", "u32", write=True), Binding("scores", "u32", write=True)]
+    picked = [logits, draws, Binding("tiles", "u32"), Binding("scores", "u32")]
+    picked += [Binding("drawn", "i32", write=True), Binding("told", "u32", write=True)]
     return (
-        module(
-            "sample_tile",
-            [logits, draws, Binding("mask", "u32"), Binding("tiles", "u32", write=True)],
-            consts,
-        ),
-        module("sample_pick", picked, consts),
-        module("sample_adjust", [*adjusted, Binding("logits", "f32", write=True)], consts),
+        module("sample_tile", tiled, {"WG": WG} | consts),
+        module("sample_pick", picked, {"WG": PICKERS} | consts),
     )
 
 
 def tiles(vocab: int) -> int:
     """Tiles of the sampler."""
-    return -(-vocab // (TILE * -(-vocab // (TILE * TILES))))
+    return -(-vocab // _tile(vocab))
+
+
+def _tile(vocab: int) -> int:
+    return min(TILE * -(-vocab // (TILE * TILES)), LARGEST_TILE)
 
 
 def _tokens(many: bool) -> set[str]:

@@ -8,7 +8,7 @@ the residual. A prefill splits attention in two, because a token reads keys of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from treadle.errors import Unsupported
@@ -70,18 +70,18 @@ def _vocab(graph: Graph) -> int:
 
 
 def _sampler(plan: Plan, vocab: int) -> None:
-    tile, pick, adjust = kernels.sampler(vocab)
+    tile, pick = kernels.sampler(vocab)
     count = kernels.tiles(vocab)
     plan.buffers |= {
-        "draws": {"size": "32 * R"},
+        "draws": {"size": "64 * R"},
         "mask": {"size": f"{4 * -(-vocab // 32)} * R"},
-        "tiles": {"size": f"{16 * count} * R"},
+        "tiles": {"size": f"{32 * count} * R"},
+        "scores": {"size": f"{4 * vocab} * R"},
         "drawn": {"size": "4 * R"},
-        "entries": {"size": "16 * E + 16"},
-        "penalties": {"size": "16 * R"},
+        "told": {"size": "192 * R"},
+        "entries": {"size": "12 * E"},
     }
-    same = {b.name: b.name for kernel in (tile, pick, adjust) for b in kernel.bindings}
-    plan.step("adjust", adjust, same, [threads("E")])
+    same = {b.name: b.name for kernel in (tile, pick) for b in kernel.bindings}
     plan.step("sample", tile, same, [count, "R"])
     plan.step("sample", pick, same, ["R"])
 
@@ -393,3 +393,7 @@ class _Lowering:
             "take_norm_linear", self.matrices.stacked([declared["w"]]),
             self._width(declared["x"]), vocab, held, eps=eps, cap=cap,
         )  # fmt: skip
+
+
+GPU_TIERS: dict[str, Callable[[Graph, Mapping[str, Matrix]], Tier]] = {"t0": tier_t0}
+"""WebGPU's tiers by name."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from treadle import _core
 from treadle.grammar.grammar import Grammar
 from treadle.grammar.matcher import Matcher
-from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
-from treadle.limits import GrammarLimits
+from treadle.grammar.translate import core_limits, translate
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from treadle.limits import GrammarLimits
     from treadle.types import TokenTable
 
 
@@ -82,14 +84,45 @@ class Compiler:
 
     Compiling is parsing: states and masks are computed when a matcher first needs them. The cache
     keeps the most recently used grammars within `limits.cache_bytes`.
+
+    `masks`: a folder in which `save` keeps what the walks behind the masks found, for the next
+    process over the same vocabulary; safe to delete. It must belong to this user alone. What is
+    damaged, foreign or of another build is not read and overwritten. Such a compiler has to be the
+    first of its process: `recalled` says how many entries could be used, 0 if none.
     """
 
-    __slots__ = ("core", "limits", "vocab")
+    __slots__ = ("core", "limits", "masks", "recalled", "vocab")
 
-    def __init__(self, vocab: Vocab, limits: GrammarLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        vocab: Vocab,
+        limits: GrammarLimits | None = None,
+        *,
+        masks: str | PathLike[str] | None = None,
+    ) -> None:
         self.vocab = vocab
         self.limits = limits
         self.core = _core.Compiler(vocab.core, core_limits(limits))
+        self.masks = masks
+        self.recalled = 0
+        if masks is not None:
+            from treadle.grammar import kept
+
+            block = kept.read(masks, vocab.hash)
+            self.recalled = self.core.recall(block, kept.build()) if block else 0
+
+    def save(self, most: int = 16 << 20) -> int:
+        """Writes the file of this vocabulary, at once and whole: the entries used last, in
+        at most `most` bytes. Returns its size; 0 without a folder. Raises OSError.
+        """
+        if self.masks is None:
+            return 0
+        from treadle.grammar import kept
+
+        block = self.core.remember(kept.build(), most)
+        if block:
+            kept.write(self.masks, self.vocab.hash, block)
+        return len(block)
 
     def compile(self, grammar: Grammar) -> Compiled:
         """Raises `GrammarError` (reason `unsatisfiable` if nothing matches) or `LimitExceeded`."""

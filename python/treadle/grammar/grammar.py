@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from treadle import _core
 from treadle.grammar.schema import SchemaOptions, Spelling, add_drafts, core_options, dump
-from treadle.grammar.translate import DEFAULT_LIMITS, core_limits, translate
-from treadle.limits import GrammarLimits
+from treadle.grammar.translate import core_limits, translate
+
+if TYPE_CHECKING:
+    from treadle.limits import GrammarLimits
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Something that was dropped, narrowed or taken as an annotation. `at` is a JSON pointer."""
 
     at: str
@@ -37,7 +37,7 @@ class Grammar:
     def json_schema(
         schema: dict[str, Any] | bool | str,
         *,
-        limits: GrammarLimits = DEFAULT_LIMITS,
+        limits: GrammarLimits | None = None,
         **options: Unpack[SchemaOptions],
     ) -> Grammar:
         """JSON texts that satisfy `schema` (a dict, a bool, or JSON text, whose errors have lines).
@@ -52,26 +52,26 @@ class Grammar:
         return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
 
     @staticmethod
-    def json(*, limits: GrammarLimits = DEFAULT_LIMITS, **spelling: Unpack[Spelling]) -> Grammar:
+    def json(*, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]) -> Grammar:
         """Any JSON value (RFC 8259). Options: whitespace, escapes, numbers; see `Spelling`."""
         core = core_options(**spelling)
         return _made(lambda: _core.Grammar.json("", core, core_limits(limits)))
 
     @staticmethod
     def json_object(
-        *, limits: GrammarLimits = DEFAULT_LIMITS, **spelling: Unpack[Spelling]
+        *, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]
     ) -> Grammar:
         """Any JSON object. Options: whitespace, escapes, numbers; see `Spelling`."""
         core = core_options(**spelling)
         return _made(lambda: _core.Grammar.json_object("", core, core_limits(limits)))
 
     @staticmethod
-    def regex(pattern: str, *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def regex(pattern: str, *, limits: GrammarLimits | None = None) -> Grammar:
         """Texts that match `pattern` as a whole. Source: ECMA-262 syntax, Unicode mode."""
         return _made(lambda: _core.Grammar.regex(pattern, core_limits(limits)))
 
     @staticmethod
-    def ebnf(text: str, root: str = "root", *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def ebnf(text: str, root: str = "root", *, limits: GrammarLimits | None = None) -> Grammar:
         """Texts derived from the rule `root` of an EBNF (GBNF) grammar."""
         return _made(lambda: _core.Grammar.ebnf(text, root, core_limits(limits)))
 
@@ -81,7 +81,7 @@ class Grammar:
         start: str = "start",
         *,
         grammars: Mapping[str, str | dict[str, Any]] | None = None,
-        limits: GrammarLimits = DEFAULT_LIMITS,
+        limits: GrammarLimits | None = None,
     ) -> Grammar:
         """Texts derived from the rule `start` of a Lark grammar; terminals match in place.
 
@@ -95,18 +95,18 @@ class Grammar:
         return _made(lambda: _core.Grammar.lark(text, start, named, core_limits(limits)))
 
     @staticmethod
-    def choice(strings: Sequence[str], *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def choice(strings: Sequence[str], *, limits: GrammarLimits | None = None) -> Grammar:
         """Exactly one of `strings`."""
         return _made(lambda: _core.Grammar.choice(list(strings), core_limits(limits)))
 
     @staticmethod
-    def tag(tag: dict[str, Any], *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def tag(tag: dict[str, Any], *, limits: GrammarLimits | None = None) -> Grammar:
         """A structural tag: `{"type": "structural_tag", "format": {...}}` or a bare format."""
         text = dump(tag, "")
         return _made(lambda: _core.Grammar.tag(text, core_limits(limits)))
 
     @staticmethod
-    def literal(text: str | bytes, *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def literal(text: str | bytes, *, limits: GrammarLimits | None = None) -> Grammar:
         """This text and nothing else."""
         data = text.encode() if isinstance(text, str) else text
         return _made(lambda: _core.Grammar.literal(data, core_limits(limits)))
@@ -116,7 +116,7 @@ class Grammar:
         return self.core.dump()
 
     @staticmethod
-    def loads(text: str, *, limits: GrammarLimits = DEFAULT_LIMITS) -> Grammar:
+    def loads(text: str, *, limits: GrammarLimits | None = None) -> Grammar:
         """The grammar of `dumps`. Raises `GrammarError` with reason `format` for another text."""
         return _made(lambda: _core.Grammar.load(text, core_limits(limits)))
 

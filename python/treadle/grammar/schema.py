@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +13,7 @@ from treadle.errors import InvalidRequest
 Order = Literal["any", "declared"]
 Escapes = Literal["any", "minimal"]
 Numbers = Literal["any", "plain"]
+Formats = Literal["assert", "annotate", "exact"]
 
 
 class Spelling(TypedDict, total=False):
@@ -35,15 +35,17 @@ class SchemaOptions(Spelling, total=False):
 
     order: keys in any order (default), or as declared; either way declared keys occur once, while
     keys that the schema does not name may repeat. lenient: drop what cannot be enforced and list
-    it in `notes`. formats: enforce `format` (default). closed: forbid the keys and items of an
-    object or array that no schema for it mentions, where some are mentioned and nothing says what
-    others are. resources: schemas by URI, for references to them; the meta-schemas of drafts 4 to
-    2020-12 are known. at: prefix of JSON pointers in errors.
+    it in `notes`. formats: "assert" (or True, the default) enforces `format`, of some formats by a
+    subset, which a note says; "exact" refuses those; "annotate" (or False) enforces none. closed:
+    forbid the keys and items of an object or array that no schema for it mentions, where some are
+    mentioned and nothing says what others are. resources: schemas by URI, for references to them
+    and for `$schema`; the meta-schemas of drafts 4 to 2020-12 are known. at: prefix of JSON
+    pointers in errors.
     """
 
     order: Order
     lenient: bool
-    formats: bool
+    formats: bool | Formats
     closed: bool
     resources: Mapping[str, dict[str, Any] | bool | str]
     at: str
@@ -57,7 +59,12 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     out.minimal_escapes = _one_of("escapes", options.get("escapes", "any"), "any", "minimal")
     out.plain_numbers = _one_of("numbers", options.get("numbers", "any"), "any", "plain")
     out.lenient = options.get("lenient", False)
-    out.assert_formats = options.get("formats", True)
+    formats = options.get("formats", True)
+    if formats not in (True, False, "assert", "annotate", "exact"):
+        hint = 'give "assert", "annotate" or "exact"'
+        raise InvalidRequest(f"got {formats!r}", at="formats", hint=hint)
+    out.assert_formats = formats not in (False, "annotate")
+    out.exact_formats = formats == "exact"
     out.closed = options.get("closed", False)
     given = options.get("resources", {})
     texts = {uri: v if isinstance(v, str) else dump(v, uri) for uri, v in given.items()}
@@ -66,13 +73,13 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     return out
 
 
-# A schema that may refer to a meta-schema; most never do, and need not carry them.
-_REFERS = re.compile(r'"(?:\$ref|\$dynamicRef|\$id|id)"\s*:\s*"[^"]*json-schema\.org')
+# Most schemas never refer to a meta-schema, and need not carry them.
+_REFERS = r'"(?:\$ref|\$dynamicRef|\$id|id)"\s*:\s*"[^"]*json-schema\.org'
 
 
 def add_drafts(options: _core.SchemaOptions, text: str) -> None:
     """Gives a schema that names json-schema.org the published meta-schemas as resources."""
-    if _REFERS.search(text):
+    if "json-schema.org" in text and re.search(_REFERS, text):
         known = {uri for uri, _ in options.resources}
         options.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
 
@@ -80,6 +87,7 @@ def add_drafts(options: _core.SchemaOptions, text: str) -> None:
 @cache
 def _drafts() -> tuple[tuple[str, str], ...]:
     """The meta-schemas by URI. Source: json-schema.org, drafts 4, 6, 7, 2019-09 and 2020-12."""
+    import json
     from importlib.resources import files  # a fifth of the time that importing us would take
 
     out: list[tuple[str, str]] = []
@@ -92,6 +100,8 @@ def _drafts() -> tuple[tuple[str, str], ...]:
 
 def dump(value: object, at: str) -> str:
     """A schema or tag as JSON text. Raises InvalidRequest where it is no JSON value."""
+    import json  # with its decoder, half as long to import as all of ours
+
     # The core limits depth by itself; Python's encoder signals it by RecursionError.
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)

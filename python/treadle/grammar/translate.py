@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from treadle import _core
 from treadle.errors import GrammarError, InvalidRequest, LimitExceeded, TreadleError
-from treadle.limits import GrammarLimits
 
-DEFAULT_LIMITS = GrammarLimits()
+if TYPE_CHECKING:  # at run time a third of what importing treadle.grammar would take
+    from treadle.limits import GrammarLimits
 
 
 def translate(error: _core.CoreError) -> TreadleError:
@@ -37,9 +37,9 @@ def _whole(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def core_limits(limits: GrammarLimits) -> _core.Limits:
-    """The core's copy of `limits`."""
+def core_limits(limits: GrammarLimits | None) -> _core.Limits:
+    """The core's copy of `limits`; None: its own defaults, which are the same."""
     out = _core.Limits()
-    for field in fields(limits):
-        setattr(out, field.name, getattr(limits, field.name))
+    for name in limits.__slots__ if limits else ():
+        setattr(out, name, getattr(limits, name))
     return out

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
+from treadle.digest import sha256
 from treadle.errors import GraphError
 from treadle.graph.declared import Declared, lookup
 from treadle.graph.dims import Dims, Shape, Size
@@ -126,11 +127,9 @@ class Graph:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical text: the graph's identity."""
-        import hashlib  # here, because only caches and bundles ask for it
-
         from treadle.graph.store import dumps
 
-        return hashlib.sha256(dumps(self).encode()).hexdigest()
+        return sha256(dumps(self).encode()).hexdigest()
 
     def size(self, name: str, run: Mapping[str, int] | None = None) -> int:
         """The number behind a dim. Raises GraphError for a run-time dim that `run` lacks."""

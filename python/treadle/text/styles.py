@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 SPACE = " \t\r\n"
@@ -163,7 +163,7 @@ class Style:
 @cache
 def styles() -> dict[str, Style]:
     """Every style by name, `json` excepted."""
-    rows = tomllib.loads(files("treadle.text").joinpath("styles.toml").read_text("utf-8"))
+    rows = tomllib.loads(Path(__file__).with_name("styles.toml").read_text("utf-8"))
     return {name: _row(row) for name, row in rows.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any
 
 import tokenizers
 
+from treadle.digest import sha256
 from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
 from treadle.text import kept
-from treadle.text.gguf import gguf_spec
+from treadle.text.merged import Words
 from treadle.text.spec import Spec, added_tokens, json_spec
-from treadle.text.table import token_table
 from treadle.types import TokenKind, TokenTable
+
+_CONTROL = int(TokenKind.CONTROL)  # plain, for loops over whole vocabularies
 
 
 class Tokenizer:
@@ -32,19 +33,24 @@ class Tokenizer:
     hash: str
 
     def __init__(self, spec: Spec, made: kept.Kept | None = None) -> None:
-        self.table = token_table(spec) if made is None else made.table()
+        if made is None:
+            from treadle.text.table import token_table
+
+            self.table = token_table(spec)
+        else:
+            self.table = made.table()
         self.bos_id = spec.bos_id
         self.adds_bos = spec.adds_bos
-        self._control = frozenset(
-            i for i, kind in enumerate(self.table.kinds) if kind is TokenKind.CONTROL
-        )
+        kinds = bytes(self.table.kinds)
+        self._control = frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
+        self._words = None if made is None or not made.merges else Words(made.merges, spec.size)
         self._parsing = _load(spec)
         self._plain = _without_special(self._parsing)
         if made is not None:
             self.hash = made.hash
             return
         identity = f"{spec.text}\0{self.table.stop_ids}\0{spec.bos_id}\0{spec.adds_bos}"
-        self.hash = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+        self.hash = sha256(identity.encode("utf-8", "replace")).hexdigest()
 
     @classmethod
     def from_json(
@@ -77,6 +83,8 @@ class Tokenizer:
         key = kept.key_of(metadata, limits) if folder is not None else ""
         if folder is not None and (found := kept.read(folder, key)) is not None:
             return cls(found.spec(), found)
+        from treadle.text.gguf import gguf_spec  # which a start that found one does not need
+
         spec = gguf_spec(metadata, limits)
         made = cls(spec)
         if folder is not None:
@@ -112,11 +120,12 @@ class Tokenizer:
         """
         engine = self._parsing if special else self._plain
         try:
-            ids: list[int] = engine.encode(text, add_special_tokens=False).ids
+            found = engine.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError):
             raise InvalidRequest(
                 "the text holds a lone surrogate", at="prompt", hint="send valid Unicode"
             ) from None
+        ids: list[int] = found.ids if self._words is None else self._words.ids(found)
         if not special and not self._control.isdisjoint(ids):
             ids = [part for i in ids for part in (self._spelled(i) if i in self._control else [i])]
         if bos:

@@ -29,6 +29,7 @@ export interface Loading {
   readonly signal?: AbortSignal | undefined;
 }
 
+const DEPTH = 4; // draws that may wait to be read
 const UNIFORM = 12; // words: T S R L P, then where ids pos slots starts lens rows table begin
 
 export class GpuExecutor implements Executor {
@@ -70,7 +71,7 @@ export class GpuExecutor implements Executor {
     this.#lists = made.lists;
     this.#run = made.run;
     this.#drawing = new Drawing(device.gpu.queue, made.buffers, plan.vocab, capacity.rows);
-    this.#records = new Records(device.gpu, capacity.rows);
+    this.#records = new Records(device.gpu, capacity.rows, DEPTH);
     this.#words = new Int32Array(made.buffers.get("batch")!.size / 4);
     void device.lost.then((error) => (this.#lost = error));
   }
@@ -121,21 +122,17 @@ export class GpuExecutor implements Executor {
     const packed = this.#drawing.write(draws);
     const encoder = this.#pending ?? this.#gpu.createCommandEncoder();
     this.#pending = encoder;
-    const sizes = { T: 0, S: 0, L: 0, P: 0, R: packed.draws, E: packed.entries };
-    if (packed.entries) this.#encode(encoder, "adjust", sizes);
-    this.#encode(encoder, "sample", sizes);
-    const record = this.#records.take();
-    encoder.copyBufferToBuffer(this.#buffers.get("drawn")!, 0, record, 0, packed.draws * 4);
+    this.#encode(encoder, "sample", { T: 0, S: 0, L: 0, P: 0, R: packed.draws, E: 0 });
+    const record = this.#records.copy(encoder, this.#buffers, packed);
     this.#flush();
-    let tokens: Int32Array;
+    const asked = draws.map(({ logprobs }) => ({ logprobs: Math.min(logprobs, this.vocab) }));
     try {
-      tokens = await this.#records.read(record, packed.draws);
+      return await this.#records.read(record, asked, packed.told);
     } catch (cause) {
       await Promise.resolve(); // the reason for a lost device arrives with the rejection
       const text = "the GPU took back its memory";
       throw this.#lost ?? new TreadleError("device_lost", text, { at: "sample", cause });
     }
-    return Array.from(tokens, (token) => ({ token }));
   }
 
   free(): void {

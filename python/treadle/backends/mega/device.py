@@ -9,17 +9,17 @@ import numpy as np
 
 from treadle import _core
 from treadle.backends.capacity import choose_pages, page_size
-from treadle.backends.mega.plans import plans
+from treadle.backends.mega.plans import buckets
 from treadle.backends.mega.weights import bound
 from treadle.backends.params import one_device, size_of, vocab_of
 from treadle.errors import Unsupported
-from treadle.mega import to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from treadle.graph import Graph
     from treadle.limits import Limits
+    from treadle.mega import Plan
     from treadle.types import Weights
 
 PAGE = 16
@@ -48,14 +48,14 @@ class MegaDevice:
             )  # fmt: skip
         self.vocab = vocab_of(graph)
         self.pages = choose_pages(graph, limits, pages, item=2)
-        self.plans = plans(
+        self._made = buckets(
             graph, threads=threads, tokens=limits.batch_tokens, slots=limits.sequences,
             context=self.pages * self.page_size,
         )  # fmt: skip
-        self._buckets = [plan.shape.rows for plan in self.plans]
-        params = bound(graph, weights, self.plans, threads)
+        self._buckets = [made.rows for made in self._made]
+        params = bound(graph, weights, self._made, threads)
         states = [_pages(graph, name, self.pages) for name in graph.state]
-        data = [to_bytes(plan) for plan in self.plans]
+        data = [made.data for made in self._made]
         try:
             self.runner = _core.CpuRunner(data, params, states, isa, trace)
         except _core.CoreError as error:  # a head size that no kernel takes, say
@@ -68,6 +68,11 @@ class MegaDevice:
     def bucket(self, tokens: int) -> int:
         """The plan that a step of so many tokens runs on."""
         return bisect_left(self._buckets, tokens)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """What the workers execute, a bucket each."""
+        return [made.plan for made in self._made]
 
     def trace(self) -> list[bytes]:
         """Records of each worker and of the host, as `treadle.mega.timeline` reads them; to be

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from treadle.backends.mega.device import MegaDevice
     from treadle.limits import Limits
+    from treadle.mega import Plan
     from treadle.types import Batch, SampleBatch
 
 
@@ -76,13 +77,18 @@ class MegaExecutable:
 
     def __init__(self, device: MegaDevice, limits: Limits) -> None:
         self.pages, self.page_size, self.vocab = device.pages, device.page_size, device.vocab
-        self.plans, self.trace = device.plans, device.trace
+        self.trace = device.trace
         self._device: MegaDevice | None = device
         self._limits = limits
         self._latest: StepLogits | None = None  # of the last step posted
         self._open = False  # whether that step still waits for its draw
         self._last: StepTokens | None = None  # what ids below 0 name
         self._flying: list[StepTokens] = []  # whose tokens still lie with the workers
+
+    @property
+    def plans(self) -> list[Plan]:
+        """What the workers execute, by number of rows. Raises EngineDead after a close."""
+        return self._live().plans
 
     def forward(self, batch: Batch) -> StepLogits:
         """Gives the workers a step."""

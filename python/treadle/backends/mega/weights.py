@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -11,66 +11,100 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from treadle import _core
-from treadle.backends.params import tensor_of
-from treadle.mega.records import NONE, STRIP, Code
+from treadle.backends.params import size_of, tensor_of
 from treadle.models.quant import dequantise
 from treadle.types import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from treadle.backends.mega.plans import Bucket
     from treadle.graph import Graph
-    from treadle.mega import Plan
     from treadle.types import Weights
 
+_STRIP = 16  # rows, as treadle.mega.records says, which takes long to import
 _AT_ONCE = 1 << 20  # bytes packed before their pages are given back
-_MATRIX = (Code.EMBED, Code.LINEAR, Code.EXPERTS_UP, Code.EXPERTS_DOWN)
+_WHOLE = 1 << 62
+_AROUND = 1 << 16  # bytes that Linux maps around a page it reads from a file
 
 
-def bound(graph: Graph, weights: Weights, plans: Iterable[Plan], threads: int) -> list[Any]:
+def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int) -> list[Any]:
     """Params in the plans' order: (kind, rows, columns, packed[, experts]), float32 [n], or None
     for one that no plan reads. Packs on so many threads.
 
     Raises ModelFormatError for a tensor that is missing or has another shape.
     """
-    matrices, values = used(plans)
-    tensors = {
-        number: tensor_of(graph, weights, name)
-        for number, name in enumerate(graph.params)
-        if number in matrices | values
-    }
-    sizes = {number: packed_bytes(tensors[number]) for number in sorted(matrices)}
+    matrices = {number for plan in plans for number in plan.matrices}
+    values = {number for plan in plans for number in plan.vectors}
+    names = [*graph.params]
+    sizes = {number: _size(graph, weights, names[number]) for number in sorted(matrices)}
     starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
     memory = _core.cpu_buffer(sum(sizes.values()))  # one, because large pages are
 
     def one(number: int) -> Any:
+        if number not in matrices | values:
+            return None
+        tensor = tensor_of(graph, weights, names[number])  # which may be a copy: one at a time
         if number in matrices:
             start = starts[number]
-            return packed(tensors[number], memory[start : start + sizes[number]])
-        return dequantise(tensors[number]).reshape(-1) if number in values else None
+            return packed(tensor, memory[start : start + sizes[number]])
+        vector = dequantise(tensor).reshape(-1)
+        _give_back(tensor.data)
+        mapped.append(tensor.data)
+        return vector
 
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(len(graph.params))))
+    mapped: list[NDArray[Any]] = []
+    made = _side_by_side(one, len(graph.params), threads)
+    for data in mapped[:1]:  # the head of the file too, which was read before
+        _give_back(data, _WHOLE)
+    return made
 
 
-def used(plans: Iterable[Plan]) -> tuple[set[int], set[int]]:
-    """Numbers of the params that plans multiply with, and of those they read as vectors."""
-    matrices: set[int] = set()
-    values: set[int] = set()
-    for plan in plans:
-        for site in plan.sites:
-            if site.op in _MATRIX:
-                matrices |= {*site.w}
-            values |= {*site.b, site.norm, site.post, site.q_norm, site.k_norm, site.freq}
-    return matrices - {NONE}, values - {NONE}
+def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[Any]:
+    """make(0) … make(count - 1), on so many threads of which the caller's is one."""
+    out: list[Any] = [None] * count
+    work = iter(range(count))  # next() on it is atomic
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            for number in work:
+                out[number] = make(number)
+        except BaseException as error:  # whatever it is, the caller raises it
+            errors.append(error)
+            for _ in work:  # nobody begins another
+                pass
+
+    others = [threading.Thread(target=run, daemon=True) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    run()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return out
+
+
+def _size(graph: Graph, weights: Weights, name: str) -> int:
+    """Bytes of a param when packed; looks at its data only where nothing else knows its format."""
+    formats: Mapping[str, str] = getattr(weights, "formats", {})
+    if name not in formats:
+        return packed_bytes(tensor_of(graph, weights, name))
+    shape = tuple(size_of(graph, entry) for entry in graph.params[name].shape)
+    return _packed_bytes(formats[name], shape)
 
 
 def packed_bytes(tensor: Tensor) -> int:
     """Bytes of `packed`, whole cache lines."""
-    *experts, rows, columns = tensor.shape
-    kind = tensor.format if has_kernel(tensor.format) else "f32"
+    return _packed_bytes(tensor.format, tensor.shape)
+
+
+def _packed_bytes(format: str, shape: tuple[int, ...]) -> int:
+    *experts, rows, columns = shape
+    kind = format if has_kernel(format) else "f32"
     return _core.cpu_packed_bytes(kind, rows, columns) * (experts[0] if experts else 1)
 
 
@@ -85,18 +119,19 @@ def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
     *experts, rows, columns = tensor.shape
     count = experts[0] if experts else 1
     data = np.ascontiguousarray(tensor.data).reshape(count, -1).view(np.uint8)
-    each = data.shape[1] // rows * STRIP  # bytes of a strip in the file
+    each = data.shape[1] // rows * _STRIP  # bytes of a strip in the file
     strips = max(1, _AT_ONCE // each)
     for source, target in zip(data, out.reshape(count, -1), strict=True):
-        for first in range(0, -(-rows // STRIP), strips):
+        for first in range(0, -(-rows // _STRIP), strips):
             _core.cpu_pack(tensor.format, rows, columns, source, target, first, strips)
             _give_back(source[first * each : (first + strips) * each])
     return (tensor.format, rows, columns, out, *experts)
 
 
-def _give_back(data: NDArray[np.uint8]) -> None:
-    """Tells the system that the pages behind part of a mapped file are not needed for now; they
-    are read again if they are. Memory of any other kind is left alone."""
+def _give_back(data: NDArray[Any], around: int = _AROUND) -> None:
+    """Tells the system that the pages behind part of a mapped file are not needed for now, those
+    around it included that a fault brings along; they are read again if they are. Memory of any
+    other kind is left alone."""
     base: Any = data
     while isinstance(base, np.ndarray):
         base = base.base
@@ -105,8 +140,9 @@ def _give_back(data: NDArray[np.uint8]) -> None:
     if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return
     begin = data.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    start = begin // mmap.PAGESIZE * mmap.PAGESIZE
-    base.madvise(mmap.MADV_DONTNEED, start, begin + len(data) - start)
+    start = max(0, begin - around) // mmap.PAGESIZE * mmap.PAGESIZE
+    end = min(begin + data.nbytes + around, len(base))
+    base.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
 @cache

@@ -43,7 +43,8 @@ class Core:
         points = evidence.points
         self.evidence = evidence
         self.choices = [point.winner() for point in points]
-        self.names = regions.tree([p.key for p in points], self.choices, self._crossing)
+        keys = [p.key for p in points]
+        self.names = regions.tree(keys, self.choices, self._crossing, self.depth)
 
     @property
     def depth(self) -> int:

@@ -23,15 +23,23 @@ Node: TypeAlias = "tuple[tuple[float, ...], tuple[Any, ...]]"
 Crossing: TypeAlias = Callable[[int, int], "float | None"]
 
 
-def tree(keys: Sequence[tuple[float, ...]], choices: Sequence[str | None], cross: Crossing) -> Node:
-    """The tree of `choices[i]` at `keys[i]`; all coordinates are positive.
+def tree(
+    keys: Sequence[tuple[float, ...]],
+    choices: Sequence[str | None],
+    cross: Crossing,
+    depth: int = 1,
+) -> Node:
+    """The tree of `choices[i]` at `keys[i]`; all coordinates are positive. depth: coordinates that
+    a key would have, where there is none.
 
     cross(i, j): for keys of one coordinate, where between points i and j (in log2) the choice of
     the first gives way to that of the second; None for the middle. Keys without coordinates are
     one coordinate whose value does not matter.
     """
-    if not keys or not keys[0]:
-        return (), (choices[0] if choices else None,)
+    if not keys:
+        return _empty(depth)
+    if not keys[0]:
+        return (), (choices[0],)
     return _Grower(keys, choices, cross).level(0, range(len(keys)), ())
 
 

@@ -100,7 +100,7 @@ class Facts:
             return 0, 0.0
         try:
             known = sizes.all_axes(one, axes)
-            return work.moved(one, known), work.flops(one, known)
+            return work.touched(one, known), work.flops(one, known)
         except (InvalidRequest, KeyError, ValueError):
             return 0, 0.0
 

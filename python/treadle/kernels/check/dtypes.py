@@ -64,10 +64,15 @@ def widen(values: Stored, dtype: str) -> Any:
         return values
     if dtype == "bfloat16":
         with np.errstate(invalid="ignore"):  # signalling NaN
-            return (values.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+            return single(values).astype(np.float64)
     if dtype in ("float8_e4m3fn", "float8_e5m2"):
         return _table(dtype)[values]
     return values.astype(np.float64)
+
+
+def single(values: Stored) -> Any:
+    """Exact float32 of bfloat16."""
+    return (values.astype(np.uint32) << 16).view(np.float32)
 
 
 def narrow(values: Any, dtype: str) -> Stored:

@@ -84,11 +84,23 @@ def tensor(value: Any, dtype: str) -> Any:
     return plain.view(getattr(torch, dtype)) if plain.dtype != _torch(dtype) else plain
 
 
+def placed(value: Any, dtype: str, device: str, inner: type[Any]) -> Any:
+    """A tensor on a device, floats as float32 or float64."""
+    made = tensor(value, dtype).to(device)
+    return made.to(getattr(torch, inner.__name__)) if made.is_floating_point() else made
+
+
 def run(
-    function: Callable[..., Any], inputs: Mapping[str, Any], kinds: Mapping[str, str], *, wide: bool
+    function: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    *,
+    wide: bool,
+    device: str = "cpu",
 ) -> tuple[Any, ...]:
     """Outputs as float64 or integer numpy arrays. wide: under `Float64`, inputs widened too."""
     given = [tensor(value, kinds[name]) for name, value in inputs.items()]
+    given = [g.to(device) if isinstance(g, torch.Tensor) else g for g in given]
     with torch.no_grad():
         if wide:
             given = [

@@ -180,6 +180,8 @@ class _Maker:
             case "ids":
                 return rng.integers(0, self._first_axis("table"), shape)
             case "rows":
+                if not self._first_axis("x") and math.prod(shape):
+                    raise self._wrong(name, "no rows to take")
                 return rng.integers(0, max(self._first_axis("x"), 1), shape)
             case "pos" | "positions":
                 return rng.integers(0, known.get("max_seq_len", 4096), shape)
@@ -194,6 +196,8 @@ class _Maker:
                     raise self._wrong(name, "no pages")
                 return rng.integers(0, max(pages, 1), shape)
             case "lens":
+                if self._lengths is not None and len(self._lengths) != shape[0]:
+                    raise self._wrong(name, f"{len(self._lengths)} sequences, {shape[0]} lengths")
                 lengths = self._queries(shape[0])
                 room = known["L"] * known["B"]
                 if (lengths > room).any():
@@ -236,7 +240,7 @@ class _Maker:
         return np.concatenate([[0], np.cumsum(lengths)])
 
     def _queries(self, count: int) -> NDArray[np.int64]:
-        if self._lengths is None or len(self._lengths) != count:
+        if self._lengths is None:
             return np.ones(count, np.int64)
         return self._lengths
 

@@ -56,9 +56,10 @@ class Judgement:
 class Judge:
     """Oracle and tolerance of one definition."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, device: str = "") -> None:
+        """device: torch's name of the one that runs the oracle; numpy if ""."""
         self.definition = definition
-        self.oracle = Oracle(definition)
+        self.oracle = Oracle(definition, device)
         ours = definition.treadle or {}
         self.sampler = bool(ours.get("sampler"))
         self._route = ours.get("op") == "route" and list(definition.outputs) == ["w", "i"]

@@ -24,12 +24,23 @@ Values = dict[str, Any]
 class Oracle:
     """The best oracle that a definition has. `rung` names it: op, raised or written."""
 
-    def __init__(self, definition: Definition) -> None:
-        self._definition = definition
+    def __init__(self, definition: Definition, device: str = "") -> None:
+        """device: where torch computes; numpy on this processor if ""."""
+        self._definition, self._device = definition, device
+        self._kept: frozenset[str] = frozenset()
+        self._wide: dict[tuple[str, str], Any] = {}
         self._kinds = {name: t.dtype for name, t in definition.inputs.items()}
         self._attrs: dict[str, Any] | None = _attrs(definition)
         self._text: Callable[..., Any] | None = None
         self.rung = "op" if self._attrs is not None else "raised"
+
+    def keep(self, names: frozenset[str]) -> None:
+        """Inputs that are the same for all calls until `forget`: widened once."""
+        self._kept = names
+
+    def forget(self) -> None:
+        """Inputs have changed."""
+        self._wide.clear()
 
     def high(self, inputs: Mapping[str, Any]) -> Values:
         """Outputs in float64. Raises KernelError where no oracle answers."""
@@ -57,15 +68,40 @@ class Oracle:
 
     def _op(self, inputs: Mapping[str, Any], inner: type[Any]) -> Values:
         ours = self._definition.treadle or {}
-        given: list[Any] = []
-        for name, value in inputs.items():
-            dtype = self._kinds[name]
-            wide = dtypes.is_float(dtype) and isinstance(value, np.ndarray)
-            given.append(dtypes.widen(cast("Any", value), dtype).astype(inner) if wide else value)
+        declared = lookup(ours["op"])
+        over = {declared.in_names.index(name) for name in declared.writes.values()}
+        given = [self._operand(name, value, inner) for name, value in inputs.items()]
+        for i in over:  # the op writes there, and the ring and what is kept stay as they are
+            given[i] = given[i].clone() if self._device else given[i].copy()
         assert self._attrs is not None
+        space: Any = np
+        if self._device:
+            import torch as space
         with np.errstate(all="ignore"):
-            made: Any = lookup(ours["op"]).compute(np, *given, **self._attrs)
+            made: Any = declared.compute(space, *given, **self._attrs)
         return self._named(cast("tuple[Any, ...]", made) if isinstance(made, tuple) else (made,))
+
+    def _operand(self, name: str, value: Any, inner: type[Any]) -> Any:
+        """An input as the reference takes it: floats of the type it computes in."""
+        if not isinstance(value, np.ndarray):
+            return value
+        key = (name, inner.__name__)
+        if key in self._wide:
+            return self._wide[key]
+        array, dtype = cast("Any", value), self._kinds[name]
+        if self._device:
+            from treadle.kernels.check import float64
+
+            made = float64.placed(array, dtype, self._device, inner)
+        elif not dtypes.is_float(dtype):
+            made = array
+        elif inner is np.float32 and dtype in ("bfloat16", "float16", "float32"):
+            made = dtypes.single(array) if dtype == "bfloat16" else array.astype(inner, copy=False)
+        else:
+            made = dtypes.widen(array, dtype).astype(inner, copy=False)
+        if name in self._kept:
+            self._wide[key] = made
+        return made
 
     def _written(self, inputs: Mapping[str, Any], *, wide: bool) -> Values:
         from treadle.kernels.check import float64
@@ -73,7 +109,11 @@ class Oracle:
         if self._text is None:
             self._text = float64.load(self._definition.reference, self._definition.name)
         try:
-            return self._named(float64.run(self._text, inputs, self._kinds, wide=wide))
+            return self._named(
+                float64.run(
+                    self._text, inputs, self._kinds, wide=wide, device=self._device or "cpu"
+                )
+            )
         except TreadleError:
             raise
         except Exception as problem:
@@ -93,7 +133,7 @@ class Oracle:
             )
         out: Values = {}
         for name, value in zip(names, made, strict=True):
-            array = np.asarray(value)
+            array = np.asarray(value.cpu() if self._device and hasattr(value, "cpu") else value)
             floating = dtypes.is_float(self._definition.outputs[name].dtype)
             out[name] = array.astype(np.float64) if floating else array
         return out

@@ -105,7 +105,7 @@ class _Axes:
     def __init__(self, dims: Dims, names: Mapping[str, str]) -> None:
         self._dims, self._names = dims, names
         self.found: dict[str, Any] = {}
-        self.constraints: list[str] = []
+        self._bounds: dict[str, str] = {}  # axis of one more entry → axis
 
     def tensor(self, shape: Shape, dtype: str) -> Tensor:
         return Tensor(shape=[self._axis(entry) for entry in shape], dtype=DTYPES[dtype])
@@ -122,9 +122,15 @@ class _Axes:
             self.found.setdefault(name, AxisVar() if size is None else AxisConst(value=size))
             return name
         self.found.setdefault(f"{name}_plus_1", AxisVar())
-        if name in self.found and f"{name}_plus_1 == {name} + 1" not in self.constraints:
-            self.constraints.append(f"{name}_plus_1 == {name} + 1")
+        self._bounds[f"{name}_plus_1"] = name
         return f"{name}_plus_1"
+
+    @property
+    def constraints(self) -> list[str]:
+        """What ties axes to each other, once all operands are named."""
+        return [
+            f"{more} == {name} + 1" for more, name in self._bounds.items() if name in self.found
+        ]
 
 
 def _json(value: Attr) -> object:

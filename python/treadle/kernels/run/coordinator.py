@@ -7,6 +7,7 @@ run that was killed goes on where it stopped: what has its resume key already is
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -45,10 +46,12 @@ class Task:
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. faults: jobs without a verdict, each with its reason."""
+    """What a run did. faults: jobs without a verdict, each with its reason; unbegun: those that
+    time did not allow."""
 
     done: list[Trace] = field(default_factory=list[Trace])
     left_out: int = 0
+    unbegun: int = 0
     faults: list[str] = field(default_factory=list[str])
 
 
@@ -150,15 +153,18 @@ def bench(
     again: bool = False,
     share: bool = False,
     progress: Progress | None = None,
+    seen: Callable[[Trace], None] | None = None,
+    until: float = math.inf,
     wait: float = 0.0,
     referee: Referee | None = None,
 ) -> Report:
     """Measures tasks on one device; appends to `data` where given.
 
     root: folder of inputs kept as files, that of `data` if None.
-    again: also what has been measured. share: leave processes unpinned. wait: seconds for the
-    lease. referee: one that goes on living, with `share` of its own. Raises Timeout where another
-    process holds the device.
+    again: also what has been measured. share: leave processes unpinned. seen: is told each trace.
+    until: of the monotonic clock, when no more measurements begin. wait: seconds for the lease.
+    referee: one that goes on living, with `share` of its own. Raises Timeout where another process
+    holds the device.
     """
     root = data.root if root is None and data is not None else root
     opened = open_device(device, share=share)
@@ -166,6 +172,9 @@ def bench(
     own = Referee(share) if referee is None else contextlib.nullcontext(referee)
     with lease(opened.name, wait), own as referee:
         for number, task in enumerate(todo):
+            if time.monotonic() > until:
+                report.unbegun = len(todo) - number
+                break
             if progress is not None:
                 progress(number, len(todo), f"{task.candidate.name} on {task.workload.uuid[:8]}")
             try:
@@ -178,6 +187,8 @@ def bench(
             report.done.append(made)
             if data is not None:
                 data.append(made, task.candidate.author)
+            if seen is not None:
+                seen(made)
         if progress is not None:
             progress(len(todo), len(todo), "")
     return report

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SLACK = 1.25
+MOST_COPIES = 64
 _PINNED, _ON_DEVICE, _POSIX_FD, _READ_WRITE = 1, 1, 1, 3
 _NAME_BYTES = 128
 _L2_BYTES, _MAJOR, _MINOR, _MULTIPROCESSORS, _CLOCK_KHZ = 38, 75, 76, 16, 13
@@ -130,11 +131,16 @@ class Range:
 
 
 class DeviceMemory:
-    """A ring in device memory with its host copy: the face of `ring.Memory`."""
+    """A ring in device memory with its host copy: the face of `ring.Memory`.
 
-    def __init__(self, size: int) -> None:
+    Devices do not grant read-only mappings, so inputs have a twin that is never shared: `restore`
+    copies it over the ring, `changed` compares the two.
+    """
+
+    def __init__(self, size: int, *, read_only: bool = False) -> None:
         self._range = Range(size)
         self.size = self._range.size
+        self._twin = Range(self.size) if read_only else None
         self._host = bytearray(self.size)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._host, np.uint8)
 
@@ -146,11 +152,41 @@ class DeviceMemory:
         """An array over a slot of the host copy."""
         return np.ndarray(shape, stored, self._host, offset)
 
-    def push(self) -> None:
+    def push(self, spans: Sequence[tuple[int, int]] | None = None) -> None:
         """Host to device."""
-        at = ctypes.c_uint64(self._range.pointer)
-        host, span = ctypes.c_void_p(self.bytes.ctypes.data), ctypes.c_size_t(self.size)
-        _done(driver().cuMemcpyHtoD_v2(at, host, span), "push")
+        target = (self._twin or self._range).pointer
+        for offset, size in [(0, self.size)] if spans is None else spans:
+            at, host = ctypes.c_uint64(target + offset), self.bytes.ctypes.data + offset
+            _done(
+                driver().cuMemcpyHtoD_v2(at, ctypes.c_void_p(host), ctypes.c_size_t(size)), "push"
+            )
+
+    def repeat(self, offset: int, size: int, count: int) -> None:
+        """Device to device, before `restore`."""
+        base = (self._twin or self._range).pointer + offset
+        for slot in range(1, count):
+            to, source = ctypes.c_uint64(base + slot * size), ctypes.c_uint64(base)
+            _done(driver().cuMemcpyDtoDAsync_v2(to, source, ctypes.c_size_t(size), None), "repeat")
+
+    def restore(self) -> None:
+        """Device to device."""
+        if self._twin is not None:
+            to, source = ctypes.c_uint64(self._range.pointer), ctypes.c_uint64(self._twin.pointer)
+            span = ctypes.c_size_t(self.size)
+            _done(driver().cuMemcpyDtoDAsync_v2(to, source, span, None), "restore")
+            _done(driver().cuCtxSynchronize(), "restore")
+
+    def changed(self) -> bool:
+        """Compares on the device."""
+        if self._twin is None:
+            return False
+        import torch
+
+        words = [
+            torch.as_tensor(_Interface(part.pointer, (self.size // 8,), "<i8"), device="cuda")
+            for part in (self._range, self._twin)
+        ]
+        return not torch.equal(*words)
 
     def pull(self) -> None:
         """Device to host."""
@@ -161,12 +197,18 @@ class DeviceMemory:
     def close(self) -> None:
         """Frees the allocation."""
         self._range.close()
+        if self._twin is not None:
+            self._twin.close()
 
 
 class Cuda:
     """The first CUDA device."""
 
     kind = "cuda"
+    shared = 1 << 20
+    oracle = "cuda"
+    ahead = True
+    slack = SLACK
 
     def __init__(self) -> None:
         from treadle import _core
@@ -181,9 +223,12 @@ class Cuda:
         self._bandwidth = self._measured()
 
     def allocate(self, size: int, *, read_only: bool) -> DeviceMemory:
-        """A ring; read_only is wanted, but no device grants it."""
-        del read_only
-        return DeviceMemory(size)
+        """A ring; read_only is wanted, but no device grants it, so it can be put back."""
+        return DeviceMemory(size, read_only=read_only)
+
+    def copies(self, size: int) -> int:
+        """As many as take twice the L2."""
+        return max(1, min(MOST_COPIES, -(-2 * _attribute(_L2_BYTES) // max(size, 1))))
 
     def flush(self, memories: Sequence[Any]) -> bool:
         """Drains the device, takes back pinned lines, and fills the L2 with something else."""
@@ -238,11 +283,12 @@ class CudaViews(Views):
     def __init__(self, inputs: int, outputs: int, sizes: tuple[int, int], torch: Any) -> None:
         self._torch = torch
         torch.cuda.init()
-        torch.zeros(1, device="cuda")  # the context that the ranges are mapped into
+        torch.zeros(1, device="cuda")  # makes the context that the ranges are mapped into
         self._ranges = {
             Place.INPUT: Range(sizes[0], inputs),
             Place.OUTPUT: Range(sizes[1], outputs),
         }
+        self._mark = torch.zeros(1, device="cuda")
         first = self._ranges[Place.INPUT]
         self._inputs = (first.pointer, first.pointer + first.size)
         self.inputs = np.zeros(0, np.uint8)
@@ -265,6 +311,11 @@ class CudaViews(Views):
         tensor = self._torch.as_tensor(_Interface(pointer, shape, plain), device="cuda")
         return tensor if tensor.dtype == wanted else tensor.view(wanted)
 
+    def wake(self) -> None:
+        """A device that another process used last takes its time to change over."""
+        self._mark.add_(1)
+        self._torch.cuda.synchronize()
+
     def planned(self, run: Callable[[], None]) -> Callable[[], None]:
         """A batch as a captured graph: capture itself refuses unjoined streams and host waits.
 
@@ -275,9 +326,15 @@ class CudaViews(Views):
             with torch.cuda.stream(torch.cuda.Stream()):
                 run()  # first calls compile and allocate
             torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                run()
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+            with torch.cuda.stream(stream):
+                graph.capture_begin()
+                try:
+                    run()
+                finally:
+                    graph.capture_end()
+            graph.replay()  # a graph's first launch uploads it
+            torch.cuda.synchronize()
         except Exception:
             torch.cuda.synchronize()
             return lambda: (run(), torch.cuda.synchronize())[1]

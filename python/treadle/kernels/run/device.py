@@ -24,8 +24,20 @@ class Ring(Protocol):
         """An array over a slot."""
         ...
 
-    def push(self) -> None:
-        """Makes what was written here visible to the device."""
+    def push(self, spans: Sequence[tuple[int, int]] | None = None) -> None:
+        """Makes what was written here, in (offset, bytes) or anywhere, visible to the device."""
+        ...
+
+    def repeat(self, offset: int, size: int, count: int) -> None:
+        """On the device, writes what was pushed to a slot to the `count` - 1 slots behind it."""
+        ...
+
+    def restore(self) -> None:
+        """Puts back what was pushed, whatever others wrote there since."""
+        ...
+
+    def changed(self) -> bool:
+        """Whether others wrote there since, where they can."""
         ...
 
     def pull(self) -> None:
@@ -43,9 +55,17 @@ class Device(Protocol):
     kind: str
     name: str  # `kind:model`
     timer: str  # stands in every record, and never changes silently
+    shared: int  # inputs of more bytes have `copies` slots, not one a call
+    ahead: bool  # harnesses run a batch once, unseen, before its inputs are revealed
+    slack: float  # how far `floor` lies below what was measured of this device
+    oracle: str  # torch's name of the device that computes what outputs should be; "": numpy
 
     def allocate(self, size: int, *, read_only: bool) -> Ring:
         """A ring; read_only: for whom it is shared with, where the device grants it."""
+        ...
+
+    def copies(self, size: int) -> int:
+        """Slots of inputs of so many bytes, so that calls do not find them in a cache."""
         ...
 
     def flush(self, memories: Sequence[Ring]) -> bool:

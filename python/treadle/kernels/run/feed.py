@@ -2,7 +2,8 @@
 
 Every call of a batch has contents of its own, from HMAC(run key, workload, epoch, slot); one slot
 in eight is a near twin of another. Inputs too large for a slot a call are shared by the calls of a
-batch, changed in part before each and made anew every few epochs.
+batch, changed in part before each and made anew every few epochs; where a device's cache would keep
+them, several slots hold the same, and calls take turns.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from treadle.kernels.schema import Definition, Workload
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SHARED = 4 << 20
-"""Inputs of more bytes than this have one slot."""
 BUDGET = 256 << 20
 RENEW = 8
 TWINS = 0.125
-PATCH = 4096
+PATCH, PATCHES = 4096, 8
+GAP = 1 << 16
+"""Bytes between two written slots that are rather sent along than sent for."""
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Call:
     axes: Mapping[str, int]
     profile: Profile = Profile.NORMAL
     again: int | None = None  # the same contents as this call of the batch
+    slot: int = 0
     known: dict[str, int] = field(default_factory=dict[str, int])
     offsets: dict[str, int] = field(default_factory=dict[str, int])
     values: dict[str, Any] = field(default_factory=dict[str, Any])  # views of the ring, numbers
@@ -63,10 +65,13 @@ class Feed:
         allocate: Callable[[int], Ring],
         batches: Sequence[Sequence[Call]],
         calls: int,
+        shared: int = 4 << 20,
+        copies: Callable[[int], int] = lambda size: 1,
         root: Path | None = None,
     ) -> None:
-        """batches: trials that must fit too; calls: of a timed batch, at most. Raises
-        InvalidRequest where the workload has no legal inputs."""
+        """batches: trials that must fit too; calls: of a timed batch, at most. shared: inputs of
+        more bytes have `copies` slots, by the bytes of them all. Raises InvalidRequest where the
+        workload has no legal inputs."""
         self._definition, self._workload, self._key, self._root = definition, workload, key, root
         self._epoch = 0
         self._order = np.random.default_rng(list(hmac.digest(key, b"order", "sha256")))
@@ -75,7 +80,7 @@ class Feed:
         self._shared = {
             name: self._bytes(name, known)
             for name in self._tensors
-            if self._bytes(name, known) > SHARED
+            if self._bytes(name, known) > shared
         }
         own = self._own(known)
         self.calls = max(1, min(calls, MAX_CALLS, BUDGET // max(own, 1)))
@@ -84,7 +89,9 @@ class Feed:
         need = self.calls * own
         for batch in batches:
             need = max(need, sum(self._own(self._sizes(call)) for call in batch))
-        self._start = sum(self._shared.values())
+        self._copies = copies(sum(self._shared.values())) if self._shared else 1
+        self._start = sum(self._shared.values()) * self._copies
+        self._dirty: list[tuple[int, int]] = []
         self.memory = allocate(self._start + need + need // 4 + (1 << 16))
         self._arena = Arena(self.memory, self._order)
         self._large = self._lay_shared(known)
@@ -101,14 +108,24 @@ class Feed:
     def place(self, batch: Sequence[Call]) -> list[list[Operand]]:
         """Gives each call its slots and describes its inputs; nothing is written yet."""
         names: list[tuple[Call, str]] = []
-        for call in batch:
-            call.known = self._sizes(call)
+        for slot, call in enumerate(batch):
+            call.slot, call.known = slot, self._sizes(call)
             names += [(call, name) for name in self._tensors if name not in self._shared]
         spans = [self._bytes(name, call.known) for call, name in names]
         places = self._arena.place(spans, after=self._start)
         for (call, name), offset in zip(names, places, strict=True):
             call.offsets[name] = offset
         return [self._describe(call) for call in batch]
+
+    def blank(self, batch: Sequence[Call]) -> None:
+        """Zeros in the indices of a placed batch: what lay there before may point anywhere."""
+        for call in batch:
+            for name, at in call.offsets.items():
+                tensor = self._tensors[name]
+                if not dtypes.is_float(tensor.dtype):
+                    shape, kind = sizes.shape(tensor, call.known), dtypes.stored(tensor.dtype)
+                    self.memory.view(at, shape, kind)[...] = 0
+                    self._dirty.append((at, self._bytes(name, call.known)))
 
     def fill(self, batch: Sequence[Call]) -> None:
         """Writes the inputs of a placed batch. Raises InvalidRequest for sizes without any."""
@@ -132,7 +149,28 @@ class Feed:
                 )  # fmt: skip
                 call.values = self._store(call, made)
             call.expected = None
+            self._dirty += [(at, self._bytes(n, call.known)) for n, at in call.offsets.items()]
         self._epoch += 1
+
+    @property
+    def large(self) -> frozenset[str]:
+        """Inputs that calls of a batch share."""
+        return frozenset(self._shared)
+
+    def push(self) -> None:
+        """Sends what was written since the last time to the device."""
+        spans: list[tuple[int, int]] = []
+        for at, size in sorted(span for span in self._dirty if span[1]):
+            if spans and at - sum(spans[-1]) < GAP:
+                first = spans[-1][0]
+                spans[-1] = (first, max(sum(spans[-1]), at + size) - first)
+            else:
+                spans.append((at, size))
+        self.memory.push(spans)
+        if self._copies > 1:
+            for name, size in self._shared.items():
+                self.memory.repeat(self._starts[name], size, self._copies)
+        self._dirty = []
 
     def expect(self, call: Call, judge: Judge) -> Expected:
         """What a filled call should give; computed once, from the ring itself."""
@@ -178,7 +216,9 @@ class Feed:
         return sum(self._bytes(name, known) for name in self._tensors if name not in self._shared)
 
     def _offset_of(self, name: str, call: Call) -> int:
-        return call.offsets[name] if name not in self._shared else self._starts[name]
+        if name not in self._shared:
+            return call.offsets[name]
+        return self._starts[name] + call.slot % self._copies * self._shared[name]
 
     def _lay_shared(self, known: Mapping[str, int]) -> dict[str, Any]:
         """Views of the inputs that have one slot; they are filled at the first epoch."""
@@ -186,7 +226,7 @@ class Feed:
         at = 0
         for name, size in self._shared.items():
             self._starts[name] = at
-            at += size
+            at += size * self._copies
         return {
             name: self.memory.view(
                 self._starts[name],
@@ -208,16 +248,32 @@ class Feed:
         )
         for name, view in self._large.items():
             view[...] = made[name]
+            self._dirty.append((self._starts[name], self._shared[name]))
 
     def _patch(self) -> None:
-        """Other numbers in some places of every large input of floats."""
+        """Other numbers in some places of every large input; what is legal stays so."""
+        weights = (self._definition.treadle or {}).get("weights", ())
         for name, view in self._large.items():
-            tensor, flat = self._tensors[name], view.reshape(-1)
-            if not dtypes.is_float(tensor.dtype) or not len(flat):
+            tensor, rng = self._tensors[name], self._order
+            rows: NDArray[Any] = view.reshape(-1, view.shape[-1])
+            width: int = rows.shape[1]
+            packed = name in weights and not dtypes.is_float(tensor.dtype)
+            if name == "cos_sin_cache" or not (packed or dtypes.is_float(tensor.dtype)):
                 continue
-            count = min(PATCH, len(flat))
-            for at in self._order.integers(0, len(flat) - count + 1, 8):
-                flat[at : at + count] = inputs.normal(self._order, count, tensor.dtype)
+            count = min(PATCH, width * 8 // 9 if packed else width)
+            rewritten = max(PATCHES, PATCHES * PATCH // max(count, 1))
+            for row in rng.integers(0, len(rows), rewritten):
+                at: Any = rng.integers(0, (width * 8 // 9 if packed else width) - count + 1)
+                part: Any = rows[row, at : at + count]
+                if packed:  # codes come before scales
+                    part[...] = rng.integers(0, 256, count, dtype=np.uint8).view(part.dtype)
+                elif name == "probs":  # a row goes on to add up to one
+                    part[...] = rng.permutation(part)
+                else:
+                    part[...] = inputs.normal(rng, count, tensor.dtype)
+                self._dirty.append(
+                    (self._starts[name] + (int(row) * width + int(at)) * part.itemsize, part.nbytes)
+                )
 
     def _twin(self, batch: Sequence[Call], slot: int) -> int | None:
         """An earlier call of the same kind, now and then, and at least once a batch."""

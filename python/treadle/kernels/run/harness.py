@@ -1,9 +1,8 @@
 """The process that runs a solution: nothing in here is trusted once the solution is loaded.
 
-    python -m treadle.kernels.run.harness CONFIG
-
-It raises the walls, maps the rings, loads the artefact, and then answers batches: views are made
-when a batch is described, calls run when `GO` moves, `DONE` moves when every output is written.
+Forked from the nursery, it maps the rings, raises all walls, says how high they are, waits until
+that is known, loads the artefact, and then answers batches: views are made when a batch is
+described, calls run when `GO` moves, `DONE` moves when every output is written.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ import errno
 import functools
 import mmap
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from treadle.kernels.run import layout, sandbox
+from treadle.kernels.run import compilers, layout, sandbox
 from treadle.kernels.run.layout import State, Word
 
 
@@ -27,12 +25,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a harness needs to know, and no more.
 
     inputs, outputs: (numpy type, dtype) of each operand in call order; "" for numbers. Descriptors:
-    control, input and output memory. artefact: a folder below `readable`. core: where `_core` lies,
-    which in an editable install is not beside the sources.
+    control, input and output memory. artefact: a folder below `readable`. scratch: a folder to
+    compile in, for a solution that does so while it runs; "" for others.
     """
 
     artefact: str
-    core: str
+    scratch: str
     inputs: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
     destination_passing: bool
@@ -52,22 +50,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 WAIT_NS = 60_000_000_000
 
 
+def prepare() -> None:
+    """Imports what every harness needs, before any is forked."""
+    from treadle.kernels.build import load
+    from treadle.kernels.run import tamper, views
+
+    assert load
+    assert tamper
+    assert views
+
+
+def begin(raw: bytes, descriptors: tuple[int, ...]) -> None:
+    """Becomes the harness that a configuration describes."""
+    control, source, target = descriptors
+    config = msgspec.json.decode(raw, type=Config)
+    main(msgspec.structs.replace(config, descriptors=(control, source, target)))
+
+
 def main(config: Config) -> None:
     """Serves batches until told to leave. Never returns: it ends the process."""
-    if config.cpus:
-        os.sched_setaffinity(0, set(config.cpus))
-    level = sandbox.enter(
-        config.level, [Path(p) for p in config.readable], config.memory, config.seconds,
-        reserves=config.device == "cuda",
-    )  # fmt: skip
-    import treadle
-
-    if config.core not in treadle.__path__:
-        treadle.__path__.append(config.core)
-    # Foreign code may come in with the libraries' own plug-ins, so they load behind the walls.
     from treadle import _core
     from treadle.kernels.run.views import Views
 
+    if config.cpus:
+        os.sched_setaffinity(0, set(config.cpus))
+    scratch = Path(config.scratch) if config.scratch else None
+    if scratch is not None:
+        os.environ.update(compilers.environment(config.scratch))
+    level = sandbox.enter(
+        config.level, [Path(p) for p in config.readable], config.memory, config.seconds,
+        reserves=config.device == "cuda", scratch=scratch,
+    )  # fmt: skip
+    line = compilers.start(scratch) if scratch is not None else None
     control, source, target = config.descriptors
     shared = mmap.MAP_SHARED | mmap.MAP_POPULATE
     page = mmap.mmap(control, layout.CONTROL, shared)
@@ -87,9 +101,11 @@ def main(config: Config) -> None:
     for descriptor in config.descriptors:
         os.close(descriptor)
     words.guard(Word.FAULT, Word.DETAIL, views.inputs)
-    server = _Server(config, words, memoryview(page), views)
-    server.load()
     words.post(Word.LEVEL, sandbox.lock(level, config.level) + 1)
+    while not words.load(Word.OPEN):
+        words.wait(Word.OPEN, 0, 0, WAIT_NS)
+    server = _Server(config, words, memoryview(page), views, line)
+    server.load()
     words.post(Word.READY, 1)
     server.serve()
 
@@ -97,8 +113,11 @@ def main(config: Config) -> None:
 class _Server:
     """The loop of one harness."""
 
-    def __init__(self, config: Config, words: Any, page: memoryview, views: Any) -> None:
+    def __init__(
+        self, config: Config, words: Any, page: memoryview, views: Any, line: Any = None
+    ) -> None:
         self._config, self._words, self._page, self._views = config, words, page, views
+        self._compilers = line  # closed when it leaves, which ends them
         self._call: Callable[..., Any] | None = None
         self._before: dict[str, dict[str, Any]] = {}
 
@@ -128,6 +147,9 @@ class _Server:
             batch = layout.read_batch(self._page)
             if batch is None:
                 self._look()
+                if self._compilers is not None:
+                    self._compilers.close()
+                    os.wait()
                 words.post(Word.READY, plan + 1)
                 os._exit(0)
             calls = [self._views_of(call) for call in batch]
@@ -135,6 +157,9 @@ class _Server:
             if config.device != "cpu":
                 run = self._views.planned(run)
             words.post(Word.READY, plan + 1)
+            while words.load(Word.WAKE) == done:
+                words.wait(Word.WAKE, done, 0, WAIT_NS)
+            self._views.wake()
             while words.load(Word.GO) == done:
                 words.wait(Word.GO, done, config.spin_ns, WAIT_NS)
             try:
@@ -190,7 +215,3 @@ class _Server:
 def _denied(problem: BaseException) -> bool:
     walls = (errno.EACCES, errno.EPERM, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
     return isinstance(problem, OSError) and problem.errno in walls
-
-
-if __name__ == "__main__":
-    main(msgspec.json.decode(sys.argv[1], type=Config))

@@ -16,7 +16,7 @@ TEXT_BYTES = 4096
 BATCH = 8192
 ALIGN = 256
 MAX_DIMS = 7
-MAX_CALLS = 64
+MAX_CALLS = 128
 
 _RECORD = struct.Struct(f"<{3 + MAX_DIMS}q")
 _HEAD = struct.Struct("<qq")
@@ -32,7 +32,9 @@ class Word(IntEnum):
     FAULT = 4  # harness's signal handler: `Fault` of the core
     DETAIL = 5
     STATE = 6  # harness: `State`
-    LEVEL = 7  # harness: isolation level reached
+    LEVEL = 7  # harness: isolation level reached, before anything foreign is loaded
+    OPEN = 8  # referee: the level is known, the solution may be loaded
+    WAKE = 9  # referee: get ready to see `GO` move
 
 
 class State(IntEnum):

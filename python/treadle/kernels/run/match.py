@@ -19,6 +19,7 @@ from treadle.kernels.check import sampler, sizes
 from treadle.kernels.run import work
 from treadle.kernels.run.device import Device
 from treadle.kernels.run.feed import Call
+from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Timing
 from treadle.kernels.run.refusal import Refused
 from treadle.kernels.run.stage import Seat, Settings, Side, Stage
@@ -44,7 +45,11 @@ LEAST = 5
 
 @dataclass(slots=True)
 class Outcome:
-    """A candidate that was right: how fast, how exact, and how it was measured."""
+    """A candidate that was right: how fast, how exact, and how it was measured.
+
+    Seconds: floor: less is impossible; roofline: the limit itself; marginal: what one more call of
+    a batch costs, where that was measured.
+    """
 
     comparison: stats.Comparison
     relative: float = 0.0
@@ -59,6 +64,8 @@ class Outcome:
     nondeterministic: bool = False
     left_out: int = 0
     floor: float = 0.0
+    roofline: float = 0.0
+    marginal: float = 0.0
 
 
 class Match:
@@ -78,13 +85,19 @@ class Match:
         *,
         key: bytes | None = None,
         root: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self._key = key or os.urandom(32)
-        self._stage = Stage(definition, workload, device, settings or Settings(), self._key, root)
+        begun = time.monotonic()
+        self._stage = Stage(
+            definition, workload, device, settings or Settings(), self._key, root, nursery
+        )
+        self._stage.spent["stage"] = time.monotonic() - begun
         self._base: Seat | None = None
         try:
-            self._base = self._stage.seat(baseline)
-            self._stage.check(self._base, [Call(workload.axes)], "baseline")
+            with self._stage.clock("baseline"):
+                self._base = self._stage.seat(baseline)
+                self._stage.check(self._base, [Call(workload.axes)], "baseline")
         except Refused as wrong:
             self.close()
             raise KernelError(
@@ -95,6 +108,12 @@ class Match:
         except BaseException:
             self.close()
             raise
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by what was done since the last time."""
+        found = {name: round(seconds, 3) for name, seconds in self._stage.spent.items()}
+        self._stage.spent.clear()
+        return found
 
     @property
     def key_id(self) -> str:
@@ -160,6 +179,7 @@ class _Run:
         self._uniform: list[NDArray[np.float64]] = []
         self._nondeterministic = False
         self._calls = 1
+        self._marginal = 0.0
         self._seen = self._left_out = self._rounds = 0
         self._first_linger = int(self._rng.integers(0, LEAST))
         self._busy: list[bool] = []
@@ -168,14 +188,16 @@ class _Run:
     def outcome(self) -> Outcome:
         """Trials, rounds, a last look. Raises Refused."""
         stage = self._stage
-        self.prepare()
-        comparison, pairs = self.race()
+        with stage.clock("trials"):
+            self.prepare()
+        with stage.clock("rounds"):
+            comparison, pairs = self.race()
         while self._busy:  # time was up before a doubt was settled
             self._round()
         if stage.judge.sampler:
             self._drawn()
         self._prompt(comparison.candidate * 1e9 * self._calls)
-        floor = self._floor()
+        floor, roofline = self._limits()
         if comparison.candidate < floor:
             text = f"{comparison.candidate * 1e6:.3g} us a call, at least {floor * 1e6:.3g} needed"
             raise Refused("RUNTIME_ERROR", text, code="impossible", phase="timed")
@@ -196,6 +218,8 @@ class _Run:
             nondeterministic=self._nondeterministic,
             left_out=self._left_out,
             floor=floor,
+            roofline=roofline,
+            marginal=self._marginal,
         )
 
     def _prompt(self, batch_ns: float) -> None:
@@ -264,11 +288,12 @@ class _Run:
         wanted, top = self._settings.batch_ns, self._stage.feed.calls
         one = self._least(1)
         self._calls = 1
-        if min(one) >= wanted or top == 1:
+        if top == 1 or (min(one) >= wanted and not self._stage.device.ahead):
             return
         several = min(top, SEVERAL)
-        more = (a - b for a, b in zip(self._least(several), one, strict=True))
-        each = max(1.0, min(more) / (several - 1))
+        more = [(a - b) / (several - 1) for a, b in zip(self._least(several), one, strict=True)]
+        self._marginal = max(0.0, more[1] * 1e-9)
+        each = max(1.0, min(more))
         self._calls = max(1, min(top, math.ceil(wanted / each)))
 
     def _least(self, calls: int) -> list[int]:
@@ -380,10 +405,12 @@ class _Run:
             self._uniform += [j.uniform for j in found]
         return sampler.even(np.concatenate([np.zeros(0), *self._uniform]))
 
-    def _floor(self) -> float:
+    def _limits(self) -> tuple[float, float]:
         stage = self._stage
         known = sizes.all_axes(stage.definition, stage.workload.axes)
         device = stage.device
-        return device.floor(
-            work.moved(stage.definition, known), work.flops(stage.definition, known)
+        flops = work.flops(stage.definition, known)
+        return (
+            device.floor(work.moved(stage.definition, known), flops),
+            device.floor(work.touched(stage.definition, known), flops) * device.slack,
         )

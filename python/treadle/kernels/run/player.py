@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ import msgspec
 
 from treadle import _core
 from treadle.errors import KernelError
-from treadle.kernels.run import layout, ring, seccomp
+from treadle.kernels.run import layout, ring, sandbox, seccomp
 from treadle.kernels.run.device import Ring
 from treadle.kernels.run.harness import Config
 from treadle.kernels.run.layout import Operand, Word
+from treadle.kernels.run.nursery import PLAIN, TORCH, TRITON, Child, Nursery
 from treadle.kernels.run.refusal import Refused, of_call, of_state
 
 SLICE_NS = 100_000_000
@@ -60,41 +62,46 @@ class Timing(NamedTuple):
 class Player:
     """A candidate or a baseline in its own process. `level` is the isolation reached."""
 
-    def __init__(self, config: Config, outputs: Ring, limits: Limits) -> None:
-        self._config, self._limits = config, limits
+    def __init__(self, config: Config, outputs: Ring, limits: Limits, nursery: Nursery) -> None:
+        self._config, self._limits, self._nursery = config, limits, nursery
         self.outputs = outputs
         self._control = ring.control()
         self._words = _core.Words(self._control.bytes[: layout.TEXT])
         self._page = memoryview(self._control.bytes)  # pyright: ignore[reportArgumentType]
         self._log: IO[bytes] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
+        self._scratch: Path | None = None
         self._plans = self._calls = 0
         self._stopped = False
         self.level = 0
 
-    def start(self, inputs: Ring, readable: Sequence[Path]) -> None:
-        """Spawns the harness and waits until it has loaded. Raises Refused."""
+    def start(self, inputs: Ring, readable: Sequence[Path], *, compiles: bool = False) -> None:
+        """Forks the harness and waits until it has loaded. Raises Refused.
+
+        compiles: the solution's library compiles while it runs, and gets a folder to do it in.
+        """
         shared = [self._control.share(), inputs.share(), self.outputs.share()]
+        if compiles:
+            self._scratch = Path(tempfile.mkdtemp(prefix="treadle-scratch-"))
+            if os.geteuid() == 0:
+                os.chown(self._scratch, sandbox.NOBODY, sandbox.NOBODY)
         config = msgspec.structs.replace(
-            self._config, descriptors=tuple(shared), readable=[str(p) for p in readable]
+            self._config, readable=[str(p) for p in readable], scratch=str(self._scratch or "")
         )
         self._log = os.fdopen(os.memfd_create("treadle-log"), "w+b")
-        command = [sys.executable, "-S", "-m", "treadle.kernels.run.harness"]
-        self._process = subprocess.Popen(  # noqa: S603 - no shell; the command is ours
-            [*command, msgspec.json.encode(config).decode()],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=shared,
-            env=environment(config.threads),
-            cwd="/",
-            start_new_session=True,
-        )
-        for descriptor in shared:
-            os.close(descriptor)
+        needed = TRITON if compiles else TORCH if config.array == "torch" else PLAIN
+        try:
+            self._process = self._nursery.fork(
+                needed, msgspec.json.encode(config), shared, self._log.fileno()
+            )
+        finally:
+            for descriptor in shared:
+                os.close(descriptor)
+        # What raises the level is over before anything that could lie about it is loaded.
+        self.level = self._await(Word.LEVEL, 0, self._limits.load, "start")[1] - 1
+        self._words.post(Word.OPEN, 1)
         self._await(Word.READY, 0, self._limits.load, "load")
         self._look()
-        self.level = self._words.load(Word.LEVEL) - 1
 
     def plan(self, calls: Sequence[Sequence[Operand]]) -> None:
         """Describes the next batch, waits until views are made, and stops the process."""
@@ -111,8 +118,10 @@ class Player:
         Raises Refused for a fault, a forged answer or a time-out.
         """
         words, limit = self._words, self._limits.first if first else self._limits.batch
+        before = self._calls
+        self._words.post(Word.WAKE, before + 1)
         self._resume(Word.GO)
-        before, waited = self._calls, self._waited()
+        waited = self._waited()
         start, end, value = words.call(
             Word.GO, before + 1, Word.DONE, before, spin_ns, min(SLICE_NS, int(limit * 1e9))
         )
@@ -174,6 +183,9 @@ class Player:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self._process = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -241,7 +253,7 @@ class Player:
         if state:
             raise of_state(state, layout.read_text(self._page))
 
-    def _alive(self) -> subprocess.Popen[bytes]:
+    def _alive(self) -> Child:
         if self._process is None:
             raise KernelError("the harness is closed", hint="start a new one")
         return self._process
@@ -256,8 +268,7 @@ class Player:
     def _death(self) -> Refused:
         """Why the process is gone, from what its signal handler wrote down, or its exit status."""
         process = self._alive()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(2.0)
+        process.wait(2.0)
         self._kill()
         fault, detail = self._words.load(Word.FAULT), self._words.load(Word.DETAIL)
         if fault == _INPUT_WRITTEN:
@@ -274,7 +285,7 @@ class Player:
         if status is not None and status >= 0:
             tail = self.log()[-400:]
             if self.level or status == 0:
-                text = f"left with status {status} and no answer"
+                text = f"left with status {status} and no answer: {tail}"
                 return Refused("RUNTIME_ERROR", text, code="result_forge")
             return Refused("RUNTIME_ERROR", f"harness status {status}: {tail}")
         if status == -signal.SIGSYS:
@@ -297,6 +308,11 @@ class Player:
         return found
 
 
+def nursery(threads: int) -> Nursery:
+    """Where harnesses of this many threads come from."""
+    return Nursery(environment(threads), str(Path(_core.__file__).parent))
+
+
 def environment(threads: int) -> dict[str, str]:
     """Variables of a harness: where modules lie, thread counts, and nothing of the caller's."""
     return {
@@ -306,6 +322,7 @@ def environment(threads: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(str(p) for p in libraries()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONSAFEPATH": "1",
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # plug-ins would load before the walls stand
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),

@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 
 from treadle.errors import TreadleError
-from treadle.kernels.run import traces
+from treadle.kernels.run import player, traces
 from treadle.kernels.run.device import Device
-from treadle.kernels.run.match import Match
+from treadle.kernels.run.match import Match, Outcome
+from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.refusal import Refused
 from treadle.kernels.run.stage import Settings, Side
 from treadle.kernels.schema import Definition, Solution, Trace, Workload
@@ -59,6 +60,7 @@ def main() -> None:
             answers.write(encoder.encode(table.answer(decoder.decode(line))) + b"\n")
     finally:
         table.close()
+        table.end()
 
 
 class _Table:
@@ -69,6 +71,7 @@ class _Table:
         self._key: Any = None
         self._devices: dict[str, Device] = {}
         self._floor: float | None = None  # of a device with itself, once a process
+        self._nursery: tuple[int, Nursery] | None = None
 
     def answer(self, job: Job) -> Reply:
         """Runs one job."""
@@ -83,9 +86,11 @@ class _Table:
         if self._floor is not None:
             extra["noise_floor"] = self._floor
         try:
-            found = match.run(Side(job.candidate, Path(job.artefacts[1])))
+            found: Outcome | Refused = match.run(Side(job.candidate, Path(job.artefacts[1])))
         except Refused as wrong:
             found = wrong
+        extra["spent"] = match.spent()
+        if isinstance(found, Refused):
             self.close()  # what it may have left behind meets no other candidate
         made = traces.trace(
             job.definition, job.workload, job.candidate, found, device.name, facts, extra
@@ -106,13 +111,27 @@ class _Table:
             root = Path(job.root) if job.root else None
             side = Side(job.baseline, Path(job.artefacts[0]))
             self._match = Match(
-                job.definition, job.workload, side, self._device(job), job.settings, root=root
-            )
+                job.definition, job.workload, side, self._device(job), job.settings, root=root,
+                nursery=self._born(job.settings.threads),
+            )  # fmt: skip
             self._key = key
             if self._floor is None and job.settings.noise_rounds:
                 with contextlib.suppress(Refused):
                     self._floor = self._match.spread(side, job.settings.noise_rounds)
         return self._match
+
+    def _born(self, threads: int) -> Nursery:
+        """One nursery for all matches."""
+        if self._nursery is None or self._nursery[0] != threads:
+            self.end()
+            self._nursery = (threads, player.nursery(threads))
+        return self._nursery[1]
+
+    def end(self) -> None:
+        """Ends the nursery."""
+        if self._nursery is not None:
+            self._nursery[1].close()
+            self._nursery = None
 
     def _device(self, job: Job) -> Device:
         if job.device not in self._devices:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +53,18 @@ class Memory:
         """An array over a slot."""
         return np.ndarray(shape, stored, self._map, offset)
 
-    def push(self) -> None:
+    def push(self, spans: Sequence[tuple[int, int]] | None = None) -> None:
         """Nothing to do: the harness sees the same bytes."""
+
+    def repeat(self, offset: int, size: int, count: int) -> None:
+        """Nothing to do: there is one slot."""
+
+    def restore(self) -> None:
+        """Nothing to do: who may not write here cannot."""
+
+    def changed(self) -> bool:
+        """Nobody can."""
+        return False
 
     def pull(self) -> None:
         """Nothing to do."""

@@ -43,12 +43,21 @@ def names() -> dict[int, str]:
     return {number: name for name, number in _NUMBERS.get(platform.machine(), {}).items()}
 
 
-def install() -> bool:
-    """Filters all threads of this process from now on; needs no_new_privs. False: not possible."""
+_STARTING = {"fork", "vfork", "execve", "execveat", "clone", "clone3"}
+
+
+def install(*, starting: bool = False) -> bool:
+    """Filters all threads of this process from now on; needs no_new_privs. False: not possible.
+
+    starting: other programs may be started, and are filtered too; leaving the session may not.
+    """
     machine = platform.machine()
     if machine not in _NUMBERS:
         return False
-    program = _program(_NUMBERS[machine], _ARCHITECTURE[machine], os.getpid())
+    numbers = _NUMBERS[machine]
+    if starting:
+        numbers = {name: number for name, number in numbers.items() if name not in _STARTING}
+    program = _program(numbers, _ARCHITECTURE[machine], os.getpid())
     data = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(data))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -71,15 +80,16 @@ def _program(numbers: dict[str, int], architecture: int, own: int) -> bytes:
     for name, number in numbers.items():
         if name not in special:
             out += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _TRAP)]
-    # glibc falls back to clone, whose flags a filter can see.
-    out += [(_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
-    out += [
-        (_EQUAL, 0, 4, numbers["clone"]),
-        (_LOAD, 0, 0, 16),
-        (_SET, 0, 1, _CLONE_THREAD),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _TRAP),
-    ]
+    if "clone" in numbers:
+        # glibc falls back to clone, whose flags a filter can see.
+        out += [(_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
+        out += [
+            (_EQUAL, 0, 4, numbers["clone"]),
+            (_LOAD, 0, 0, 16),
+            (_SET, 0, 1, _CLONE_THREAD),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _TRAP),
+        ]
     for name in ("kill", "tgkill"):  # a signal to itself only
         out += [
             (_EQUAL, 0, 4, numbers[name]),

@@ -9,28 +9,28 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
-import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from treadle import _core
 from treadle.errors import InvalidRequest
 from treadle.kernels import stats
 from treadle.kernels.check import Judge, dtypes, inputs, sizes
 from treadle.kernels.check.inputs import Profile
-from treadle.kernels.run import ring
+from treadle.kernels.run import player, ring
 from treadle.kernels.run.device import Device, Ring
 from treadle.kernels.run.feed import RENEW, Answers, Call, Feed, output_bytes
 from treadle.kernels.run.harness import Config
+from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Limits, Player, Timing, readable
 from treadle.kernels.run.refusal import Refused
-from treadle.kernels.schema import Definition, Solution, Workload
+from treadle.kernels.schema import Definition, Solution, Tensor, Workload
 
 MAX_TRIED = 1 << 24
 
@@ -82,19 +82,25 @@ class Stage:
         settings: Settings,
         key: bytes,
         root: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
+        """nursery: one that lives on; a match of its own has its own."""
         self.definition, self.workload = definition, workload
         self.device, self.settings = device, settings
         self.rng = np.random.default_rng(list(hmac.digest(key, b"referee", hashlib.sha256)))
-        self.judge = Judge(definition)
+        self.spent: dict[str, float] = {}
+        self.judge = Judge(definition, device.oracle)
+        self._lasting, self._nursery = nursery, nursery or player.nursery(settings.threads)
         mine, self._theirs = device.cores()
         if mine:
             os.sched_setaffinity(0, mine)
         self.trials = [batch for batch in self._planned() if self._legal(batch, root)]
         self.feed = Feed(
             definition, workload, key, batches=self.trials, calls=self.settings.calls,
-            root=root, allocate=lambda size: device.allocate(size, read_only=True),
+            shared=device.shared, copies=device.copies, root=root,
+            allocate=lambda size: device.allocate(size, read_only=True),
         )  # fmt: skip
+        self.judge.oracle.keep(self.feed.large)
         self.oracle_seconds = 0.0
         try:
             self._telling()
@@ -105,6 +111,8 @@ class Stage:
     def close(self) -> None:
         """Frees the input ring."""
         self.feed.memory.close()
+        if self._lasting is None:
+            self._nursery.close()
 
     def _planned(self) -> Iterator[list[Call]]:
         """Trials: the workload, its contents twice, other values, hidden edges."""
@@ -112,26 +120,74 @@ class Stage:
         yield [Call(axes), Call(axes), Call(axes, again=0)]
         if not self.settings.edges or self.judge.sampler:
             return
-        small = sizes.completed(
-            self.definition,
-            {n: min(v, 33) if n in sizes.free(self.definition) else v for n, v in axes.items()},
-        )
+        free = sizes.free(self.definition)
+        small = self._with_large({n: min(v, 33) if n in free else v for n, v in axes.items()})
         yield [Call(small, profile) for profile in Profile if profile is not Profile.NORMAL]
         for edge in sizes.edges(self.definition, axes, self.rng):
-            yield [Call(edge), Call(edge)]
+            kept = self._with_large(edge)
+            yield [Call(kept), Call(kept)]
+
+    def _with_large(self, axes: Mapping[str, int]) -> dict[str, int]:
+        """These axes, but those of the workload where they give a large input its one size."""
+        own = self.workload.axes
+        fixed = {n: own[n] for t in self._large(own) for n in t.shape or () if n in own}
+        return sizes.completed(self.definition, {**axes, **fixed})
+
+    def _known(self, axes: Mapping[str, int]) -> dict[str, int]:
+        return sizes.all_axes(self.definition, axes)
+
+    def _large(self, axes: Mapping[str, int]) -> list[Tensor]:
+        """Inputs that calls of a batch share."""
+        known = self._known(axes)
+        return [
+            tensor
+            for tensor in self.definition.inputs.values()
+            if tensor.shape is not None
+            and sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
+            > self.device.shared
+        ]
 
     def _legal(self, batch: list[Call], root: Path | None) -> bool:
         """Whether there are inputs of these sizes; the workload itself must have some."""
         rng = np.random.default_rng(0)
         for call in batch:
             try:
-                if math.prod(max(n, 1) for n in call.axes.values()) < MAX_TRIED:
-                    inputs.make(self.definition, self.workload, call.axes, rng, root=root)
+                blank, known = self._blank(call.axes), self._known(call.axes)
+                made = [t for n, t in self.definition.inputs.items() if n not in blank]
+                if sum(sizes.elements(t, known) for t in made) < MAX_TRIED:
+                    inputs.make(
+                        self.definition, self.workload, call.axes, rng, root=root, kept=blank
+                    )
             except InvalidRequest:
                 if call.axes == self.workload.axes:
                     raise
                 return False
         return True
+
+    def _blank(self, axes: Mapping[str, int]) -> dict[str, Any]:
+        """Stands for large inputs whose values make nothing legal or illegal."""
+        known, large = self._known(axes), self._large(axes)
+        weights = (self.definition.treadle or {}).get("weights", ())
+        return {
+            name: np.broadcast_to(
+                np.zeros((), dtypes.stored(tensor.dtype)), sizes.shape(tensor, known)
+            )
+            for name, tensor in self.definition.inputs.items()
+            if tensor in large and (dtypes.is_float(tensor.dtype) or name in weights)
+        }
+
+    @contextmanager
+    def clock(self, name: str) -> Generator[None]:
+        """Adds the seconds of a block to `spent`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - begun
+
+    def _fill(self, batch: list[Call]) -> None:
+        self.feed.fill(batch)
+        self.judge.oracle.forget()
 
     def _telling(self) -> None:
         """Raises InvalidRequest where two inputs cannot be told apart by their outputs."""
@@ -139,12 +195,12 @@ class Stage:
             return
         call = Call(self.workload.axes)
         self.feed.place([call])
-        self.feed.fill([call])
+        self._fill([call])
         first = copy.deepcopy(self._expected(call))  # an answer may be a view of the ring
         if not sum(np.size(v) for v in first.high.values()):
             return
         for _ in range(RENEW + 1):  # until even inputs that calls share are made anew
-            self.feed.fill([call])
+            self._fill([call])
             if not self.judge.same(first, self._expected(call)):
                 return
         raise InvalidRequest(
@@ -154,9 +210,10 @@ class Stage:
         )
 
     def _expected(self, call: Call) -> Any:
-        start = time.perf_counter()
-        found = self.feed.expect(call, self.judge)
-        self.oracle_seconds = max(time.perf_counter() - start, 0.5 * self.oracle_seconds)
+        before = self.spent.get("oracle", 0.0)
+        with self.clock("oracle"):
+            found = self.feed.expect(call, self.judge)
+        self.oracle_seconds = max(self.spent["oracle"] - before, 0.5 * self.oracle_seconds)
         return found
 
     def seat(self, side: Side) -> Seat:
@@ -168,9 +225,11 @@ class Stage:
             need = max(need, sum(output_bytes(self.definition, k) for k in each))
         memory = self.device.allocate(need + need // 4 + (1 << 16), read_only=False)
         config = self._config(side, memory)
-        player = Player(config, memory, self.settings.limits)
+        player = Player(config, memory, self.settings.limits, self._nursery)
+        compiles = side.solution.spec.language == "triton"
         try:
-            player.start(self.feed.memory, readable(side.artefact))
+            with self.clock("start"):
+                player.start(self.feed.memory, readable(side.artefact), compiles=compiles)
         except BaseException:
             player.close()
             raise
@@ -187,7 +246,7 @@ class Stage:
         rings = self.feed.memory.size + outputs.size
         return Config(
             artefact=str(side.artefact),
-            core=str(Path(_core.__file__).parent),
+            scratch="",
             inputs=kinds(self.definition.inputs),
             outputs=kinds(self.definition.outputs),
             destination_passing=spec.destination_passing_style,
@@ -209,20 +268,31 @@ class Stage:
         self, seats: Sequence[Seat], batch: list[Call], *, first: bool = False
     ) -> list[Timing]:
         """One batch on each seat in the given order, and how long each took."""
-        given = self.feed.place(batch)
-        for seat in seats:
-            slots = seat.answers.place(batch)
-            seat.player.plan([a + b for a, b in zip(given, slots, strict=True)])
-        self.feed.fill(batch)
-        for seat in seats:
-            ring.poison(seat.answers.memory)
-            seat.answers.memory.push()
-        self.feed.memory.push()
+        with self.clock("plan"):
+            given = self.feed.place(batch)
+            if self.device.ahead:
+                self.feed.blank(batch)
+                self.feed.push()
+                self.feed.memory.restore()
+            for seat in seats:
+                slots = seat.answers.place(batch)
+                seat.player.plan([a + b for a, b in zip(given, slots, strict=True)])
+        with self.clock("fill"):
+            self._fill(batch)
+        with self.clock("push"):
+            for seat in seats:
+                ring.poison(seat.answers.memory)
+                seat.answers.memory.push()
+            self.feed.push()
         times: list[Timing] = []
-        for seat in seats:
-            self.device.flush([self.feed.memory, seat.answers.memory])
-            times.append(seat.player.run(self.settings.spin_ns, first=first))
-            seat.answers.memory.pull()
+        with self.clock("play"):
+            for seat in seats:
+                self.feed.memory.restore()
+                self.device.flush([self.feed.memory, seat.answers.memory])
+                times.append(seat.player.run(self.settings.spin_ns, first=first))
+                if self.feed.memory.changed():
+                    raise Refused("RUNTIME_ERROR", "an input was written", code="mutate_input")
+                seat.answers.memory.pull()
         return times
 
     def check(self, seat: Seat, batch: list[Call], phase: str) -> Any:

@@ -89,6 +89,7 @@ def trace(
                 "nondeterministic": found.nondeterministic,
                 "seen": seen, "delegate": "delegate" in seen,
                 "e2e_ms": c.candidate * 1e3, "floor_ms": found.floor * 1e3,
+                "roofline_ms": found.roofline * 1e3, "marginal_ms": found.marginal * 1e3,
             }  # fmt: skip
             correctness = Correctness(
                 max_relative_error=wire_number(found.relative),

@@ -59,6 +59,9 @@ class Views:
         wanted = getattr(self._torch, dtype)
         return tensor if tensor.dtype == wanted else tensor.view(wanted)
 
+    def wake(self) -> None:
+        """Makes the device this process's own before a batch; a processor is."""
+
     def take(self, made: Any, slots: Sequence[Any], held: list[Any]) -> None:
         """Copies the results of a call into their slots. Raises Wrong.
 

@@ -1,4 +1,4 @@
-"""Bytes a call must move and operations it must do, at the least."""
+"""Bytes a call moves and operations it does: at the least, and as it is meant."""
 
 from __future__ import annotations
 
@@ -18,13 +18,35 @@ _DENSE = {
 
 
 def moved(definition: Definition, known: Mapping[str, int]) -> int:
-    """Bytes; a definition's own `bytes` formula wins."""
+    """Bytes that no call can do without; a definition's own `bytes` formula wins."""
     ours = definition.treadle or {}
-    if "bytes" in ours:
-        return int(expression.evaluate(str(ours["bytes"]), known, f"{definition.name} bytes"))
-    groups = [definition.outputs]
-    if ours.get("op") in _DENSE and "view" not in ours:
-        groups.append(definition.inputs)
+    dense = ours.get("op") in _DENSE and "view" not in ours
+    return _formula(definition, known) or _bytes(definition, known, inputs=dense)
+
+
+def touched(definition: Definition, known: Mapping[str, int]) -> int:
+    """Bytes of a call that reads all it is pointed to once, for figures: listed pages of a cache
+    may be shared and a draw may stop early, so less than this proves nothing."""
+    ours = definition.treadle or {}
+    listed = "num_pages" in known and "num_kv_indices" in known
+    if ours.get("op") == "sample" or (ours.get("op") == "attention" and "view" in ours):
+        if listed:
+            known = {**known, "num_pages": known["num_kv_indices"]}
+        return _formula(definition, known) or _bytes(definition, known, inputs=True)
+    return moved(definition, known)
+
+
+def _formula(definition: Definition, known: Mapping[str, int]) -> int:
+    text = (definition.treadle or {}).get("bytes")
+    return (
+        0
+        if text is None
+        else int(expression.evaluate(str(text), known, f"{definition.name} bytes"))
+    )
+
+
+def _bytes(definition: Definition, known: Mapping[str, int], *, inputs: bool) -> int:
+    groups = [definition.outputs, *([definition.inputs] if inputs else [])]
     return sum(
         sizes.elements(t, known) * dtypes.stored(t.dtype).itemsize
         for group in groups

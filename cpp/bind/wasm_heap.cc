@@ -1,9 +1,7 @@
-// What takes the place of an operating system in the CPU module: memory, clock, waiting.
-#include <chrono>
+// The heap of a module: what callers borrow, and what happens when there is none left.
+#include <cstdint>
 #include <cstdlib>
 #include <new>
-
-#include "cpu/wait.h"
 
 namespace {
 
@@ -43,32 +41,11 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
 }
 
 // A failed check of the library is a trap too; its own handler would bring a whole stdio along.
-// Nobody traces here, and a real clock would be an import.
 _LIBCPP_BEGIN_NAMESPACE_STD
 [[noreturn]] void __libcpp_verbose_abort(const char*, ...) noexcept {
   __builtin_trap();
 }
-namespace chrono {
-steady_clock::time_point steady_clock::now() noexcept {
-  return time_point();
-}
-}  // namespace chrono
 _LIBCPP_END_NAMESPACE_STD
-
-// One worker, which never waits: a counter that is not reached is a matter for the host.
-namespace treadle::cpu {
-
-void signal(Line& line) {
-  line.value.fetch_add(1, std::memory_order_relaxed);
-}
-
-void rouse(Line&) {}
-
-bool Patience::wait(Line& line, uint32_t target, const std::atomic<bool>&) {
-  return line.reached(target);
-}
-
-}  // namespace treadle::cpu
 
 extern "C" {
 

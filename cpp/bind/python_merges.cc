@@ -1,0 +1,68 @@
+#include "bind/python_merges.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bind/python_error.h"
+#include "tokens/merges.h"
+#include "tokens/packed_strings.h"
+
+namespace nb = nanobind;
+
+namespace treadle {
+
+namespace {
+
+using Rows = nb::ndarray<const uint32_t, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+Merges* merges_of(const Rows& rows, uint32_t ids) {
+  std::vector<Merge> read(rows.shape(0));
+  if (!read.empty()) std::memcpy(read.data(), rows.data(), read.size() * sizeof(Merge));
+  return new Merges(unwrap(Merges::make(std::move(read), ids)));
+}
+
+std::vector<uint32_t> apply(const Merges& self, const std::vector<uint32_t>& ids,
+                            const std::vector<uint32_t>& words) {
+  if (ids.size() != words.size()) {
+    raise(invalid_request("words", "must say of each id which word it is of"));
+  }
+  const nb::gil_scoped_release release;
+  std::vector<uint32_t> out;
+  for (size_t first = 0; first < ids.size();) {
+    size_t end = first + 1;
+    while (end < ids.size() && words[end] == words[first]) ++end;
+    self.apply(std::span(ids).subspan(first, end - first), out);
+    first = end;
+  }
+  return out;
+}
+
+std::optional<size_t> strings_end(const Bytes& data, size_t at, size_t count, size_t most) {
+  return packed_strings_end({reinterpret_cast<const char*>(data.data()), data.size()}, at, count,
+                            most);
+}
+
+}  // namespace
+
+void bind_merges(nb::module_& module) {
+  nb::class_<Merges>(module, "Merges", "The merges of a byte-pair vocabulary.")
+      .def(nb::new_([](const Rows& rows, uint32_t ids) { return merges_of(rows, ids); }),
+           nb::arg("rows"), nb::arg("ids"))
+      .def("__len__", &Merges::size)
+      .def("apply", &apply, nb::arg("ids"), nb::arg("words"),
+           "Merges symbols; neighbours with the same number in `words` are of one word.");
+  module.def("strings_end", &strings_end, nb::arg("data"), nb::arg("at"), nb::arg("count"),
+             nb::arg("most"),
+             "Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.");
+}
+
+}  // namespace treadle

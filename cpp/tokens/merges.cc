@@ -1,0 +1,99 @@
+#include "tokens/merges.h"
+
+#include <algorithm>
+#include <queue>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace treadle {
+
+namespace {
+
+constexpr uint32_t none = 0xFFFFFFFF;
+constexpr uint32_t most_ids = 1 << 26;  // a hundred times the largest vocabulary
+
+// A symbol of a word under way; one that was taken into its left neighbour has no id.
+struct Symbol {
+  uint32_t id;
+  uint32_t before;
+  uint32_t after;
+};
+
+// A join that was possible when it was queued.
+struct Chance {
+  uint32_t rank;
+  uint32_t at;
+  uint32_t joined;
+
+  bool operator>(const Chance& other) const {
+    return std::tie(rank, at) > std::tie(other.rank, other.at);
+  }
+};
+
+}  // namespace
+
+Result<Merges> Merges::make(std::vector<Merge> merges, uint32_t ids) {
+  if (ids > most_ids) return invalid_request("ids", "are more than any vocabulary has");
+  Merges out;
+  out.starts_.assign(size_t{ids} + 1, 0);
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const Merge& m = merges[i];
+    const bool known = m.left < ids && m.right < ids && m.joined < ids;
+    const bool ascends =
+        i == 0 || std::tie(merges[i - 1].left, merges[i - 1].right) < std::tie(m.left, m.right);
+    if (!known || !ascends) {
+      return invalid_request("merges[" + std::to_string(i) + "]",
+                             "must ascend and name ids of the vocabulary");
+    }
+    ++out.starts_[m.left + 1];
+  }
+  for (size_t id = 0; id < ids; ++id) out.starts_[id + 1] += out.starts_[id];
+  out.merges_ = std::move(merges);
+  return out;
+}
+
+const Merge* Merges::find(uint32_t left, uint32_t right) const {
+  if (size_t{left} + 1 >= starts_.size()) return nullptr;
+  const Merge* const end = merges_.data() + starts_[left + 1];
+  const Merge* const found =
+      std::lower_bound(merges_.data() + starts_[left], end, right,
+                       [](const Merge& m, uint32_t wanted) { return m.right < wanted; });
+  return found != end && found->right == right ? found : nullptr;
+}
+
+void Merges::apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) const {
+  std::vector<Symbol> symbols(word.size());
+  std::vector<Chance> first;
+  for (uint32_t i = 0; i < word.size(); ++i) {
+    const uint32_t after = i + 1 < word.size() ? i + 1 : none;
+    symbols[i] = {word[i], i - 1, after};  // before the first: none
+    const Merge* const m = after == none ? nullptr : find(word[i], word[after]);
+    if (m) first.push_back({m->rank, i, m->joined});
+  }
+  std::priority_queue chances(std::greater<Chance>(), std::move(first));
+  const auto offer = [&](uint32_t at, uint32_t next) {
+    const Merge* const m = find(symbols[at].id, symbols[next].id);
+    if (m) chances.push({m->rank, at, m->joined});
+  };
+  while (!chances.empty()) {
+    const Chance best = chances.top();
+    chances.pop();
+    Symbol& left = symbols[best.at];
+    if (left.id == none || left.after == none) continue;
+    Symbol& right = symbols[left.after];
+    const Merge* const still = find(left.id, right.id);
+    if (!still || still->joined != best.joined) continue;  // a neighbour has changed meanwhile
+    left.id = best.joined;
+    right.id = none;
+    left.after = right.after;
+    if (left.after != none) symbols[left.after].before = best.at;
+    if (left.before != none) offer(left.before, best.at);
+    if (left.after != none) offer(best.at, left.after);
+  }
+  for (const Symbol& symbol : symbols) {
+    if (symbol.id != none) out.push_back(symbol.id);
+  }
+}
+
+}  // namespace treadle

@@ -1,0 +1,41 @@
+// Byte-pair merging of words that somebody else has cut and spelled in single symbols.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "support/result.h"
+
+namespace treadle {
+
+// One way to join two neighbours; the lowest rank goes first.
+struct Merge {
+  uint32_t left;
+  uint32_t right;
+  uint32_t rank;
+  uint32_t joined;
+};
+static_assert(sizeof(Merge) == 16);
+
+// The merges of one vocabulary. Immutable, so threads may share it.
+class Merges {
+ public:
+  // `merges` ascending by (left, right), no pair twice, ids below `ids`.
+  static Result<Merges> make(std::vector<Merge> merges, uint32_t ids);
+
+  // Appends `word` merged as far as it goes. Order: rank, then place (Sennrich et al., ACL 2016).
+  // O(n log n) for n symbols.
+  void apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) const;
+
+  size_t size() const { return merges_.size(); }
+
+ private:
+  const Merge* find(uint32_t left, uint32_t right) const;
+
+  std::vector<Merge> merges_;
+  std::vector<uint32_t> starts_;  // by left id: its first merge
+};
+
+}  // namespace treadle
