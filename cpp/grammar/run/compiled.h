@@ -71,10 +71,16 @@ class Compiled {
   Status walk(StateId state, MaskBits& out);
   Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
-  Result<bool> add_behind(const ReachRef& reach, CellId cell, MaskBits& out, Fuel& fuel);
+  Result<bool> add_after(const ReachRef& reach, std::span<const Reading> entered, MaskBits& out,
+                         Fuel& fuel);
+  Result<bool> add_many(const ReachRef& reach, std::span<const Reading> entered,
+                        const ByteSet& first, MaskBits& out, Fuel& fuel);
+  Result<bool> read_on(const ReachRef& reach, const Reading& by, MaskBits& out, Fuel& fuel);
   Result<bool> add_links(MaskBits& out, Fuel& fuel);
   Status add_few(const Reach& reach, const Behind& behind, MaskBits& out, Fuel& fuel);
   bool bar(const Reach& reach, const ByteSet& bytes, std::vector<uint32_t>& tokens);
+  Status follow_by(const Reading& by, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
+                   Fuel& fuel);
   Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
                     Fuel& fuel);
   std::span<const Reading> readings(StateId state);

@@ -64,7 +64,25 @@ Status Compiled::add_few(const Reach& reach, const Behind& behind, MaskBits& out
   return ok_status();
 }
 
-// False when somebody has to look closer; then some tokens are missing.
+// What `by` says of the tokens that go on with it behind an end of `reach`. False when somebody has
+// to look closer.
+Result<bool> Compiled::read_on(const ReachRef& reach, const Reading& by, MaskBits& out,
+                               Fuel& fuel) {
+  residuals_.row(by.residual);
+  if ((residuals_.first(by.residual) & reach->next_bytes()).empty()) return true;
+  NodeRef residual = residuals_.node(by.residual);
+  if (by.doubt != Doubt::none || !states_.store().digest(residual).known()) return false;
+  Result<ReachRef> next = reaches_.behind(*reach, residual, fuel);
+  if (!next.ok()) return next.status();
+  (*next)->add_to(out);
+  if (by.cell == kBottom || (*next)->next_bytes().empty()) return true;
+  bool known = std::ranges::any_of(
+      links_, [&](const Link& other) { return other.reach == *next && other.cell == by.cell; });
+  if (!known) links_.push_back({*next, by.cell});
+  return true;
+}
+
+// Goes on behind links_. False when somebody has to look closer; then some tokens are missing.
 Result<bool> Compiled::add_links(MaskBits& out, Fuel& fuel) {
   for (size_t at = 0; at < links_.size(); ++at) {
     if (at == kMostLinks) return false;
@@ -77,42 +95,69 @@ Result<bool> Compiled::add_links(MaskBits& out, Fuel& fuel) {
       continue;
     }
     for (const Reading& by : readings(behind.state)) {
-      residuals_.row(by.residual);
-      if ((residuals_.first(by.residual) & link.reach->next_bytes()).empty()) continue;
-      NodeRef residual = residuals_.node(by.residual);
-      if (by.doubt != Doubt::none || !states_.store().digest(residual).known()) return false;
-      Result<ReachRef> next = reaches_.behind(*link.reach, residual, fuel);
-      if (!next.ok()) return next.status();
-      (*next)->add_to(out);
-      if (by.cell == kBottom || (*next)->next_bytes().empty()) continue;
-      bool known = std::ranges::any_of(
-          links_, [&](const Link& other) { return other.reach == *next && other.cell == by.cell; });
-      if (!known) links_.push_back({*next, by.cell});
+      Result<bool> added = read_on(link.reach, by, out, fuel);
+      if (!added.ok() || !*added) return added;
     }
   }
   return true;
 }
 
 // A changed reach goes on like its base, but for what is different about it.
-Result<bool> Compiled::add_behind(const ReachRef& reach, CellId cell, MaskBits& out, Fuel& fuel) {
-  const ReachRef& whole = reach->base() ? reach->base() : reach;
+Result<bool> Compiled::add_many(const ReachRef& reach, std::span<const Reading> entered,
+                                const ByteSet& first, MaskBits& out, Fuel& fuel) {
+  const ReachRef whole = reach->base() ? reach->base() : reach;
   if (!whole->digest().known()) return false;
-  const Behind behind = states_.behind(cell, fuel);
-  if (behind.state == kFault) return states_.take_fault();
   std::vector<uint32_t> tokens;
-  if (!bar(*reach, behind.first, tokens)) return false;
+  if (!bar(*reach, first, tokens)) return false;
   std::erase_if(tokens, [&](uint32_t token) { return out.has(token); });
-  links_.assign(1, {whole, cell});
-  Result<bool> added = add_links(out, fuel);
+  links_.clear();
+  Result<bool> added = true;
+  for (const Reading& by : entered) {
+    added = read_on(whole, by, out, fuel);
+    if (!added.ok() || !*added) break;
+  }
+  if (added.ok() && *added) added = add_links(out, fuel);
   links_.clear();
   for (uint32_t token : tokens) out.erase(token);
   if (!added.ok() || !*added) return added;
   for (uint32_t end : reach->change().come) {
-    below_.clear();
-    vocab_->trie().children(end, behind.first, below_);
-    for (uint32_t child : std::vector<uint32_t>(below_)) {
-      uint8_t byte = vocab_->trie().nodes()[child].byte();
-      Status status = follow_all(behind.state, byte, {&child, 1}, out, fuel);
+    children_.clear();
+    vocab_->trie().children(end, first, children_);
+    for (uint32_t child : children_) {
+      for (const Reading& by : entered) {
+        Status status = follow_by(by, vocab_->trie().nodes()[child].byte(), {&child, 1}, out, fuel);
+        if (!status.ok()) return status;
+      }
+    }
+  }
+  return true;
+}
+
+// The tokens that `entered` go on with where `reach` may end. False when those are too many to be
+// looked at one by one.
+Result<bool> Compiled::add_after(const ReachRef& reach, std::span<const Reading> entered,
+                                 MaskBits& out, Fuel& fuel) {
+  constexpr size_t kMostRoots = 20'000;
+  ByteSet first;
+  for (const Reading& by : entered) {
+    residuals_.row(by.residual);
+    first |= residuals_.first(by.residual);
+  }
+  ByteSet bytes = first & reach->next_bytes();
+  if (bytes.empty()) return true;
+  std::vector<Reading> kept;
+  if (reach->many_next(bytes, kFewNext)) {
+    kept.assign(entered.begin(), entered.end());  // readings() is asked for others meanwhile
+    entered = kept;
+    Result<bool> added = add_many(reach, entered, first, out, fuel);
+    if (!added.ok() || *added) return added;
+  }
+  for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
+    auto byte = static_cast<uint8_t>(bytes.lowest());
+    reach->next(byte, vocab_->trie(), children_);
+    if (children_.size() > kMostRoots) return false;
+    for (const Reading& by : entered) {
+      Status status = follow_by(by, byte, children_, out, fuel);
       if (!status.ok()) return status;
     }
   }

@@ -15,8 +15,8 @@ constexpr size_t kMostNext = 8'192;  // trie nodes behind ends that a reach list
 }  // namespace
 
 Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie,
-             const Digest& digest)
-    : digest_(digest), inner_(bits) {
+             const Digest& digest, bool all_ends)
+    : digest_(digest), inner_(bits), all_ends_(all_ends) {
   std::vector<uint32_t> children;
   for (uint32_t end : ends) {
     trie.children(end, ByteSet(), children);
@@ -45,7 +45,10 @@ Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTr
 }
 
 Reach::Reach(ReachRef base, Change change, const TokenTrie& trie)
-    : base_(std::move(base)), change_(std::move(change)), next_bytes_(base_->next_bytes()) {
+    : base_(std::move(base)),
+      change_(std::move(change)),
+      all_ends_(base_->all_ends_),
+      next_bytes_(base_->next_bytes()) {
   for (uint32_t end : change_.come) {
     std::span<const TrieNode> nodes = trie.nodes();
     uint32_t last = end + nodes[end].subtree();
@@ -204,6 +207,7 @@ uint64_t ReachMemo::memory() {
 
 void Reaches::clear() {
   own_.clear();
+  between_.clear();
   own_bytes_ = 0;
 }
 
@@ -220,13 +224,19 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
       if (!changed.ok()) return changed;
       reach = *changed;
     }
+    if (!slice && !reach) {
+      Result<ReachRef> between = walk_between(residual, digest, fuel);
+      if (!between.ok()) return between;
+      reach = *between;
+    }
     if (!reach) {
       std::vector<uint32_t> ends;
+      if (!slice) bits_.reset();  // looking for others used it
       Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
       if (!status.ok()) return status;
       std::sort(ends.begin(), ends.end());
       bits_.erase(vocab_.size());
-      reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest);
+      reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, !slice);
     }
     if (digest.known()) memo_->put(digest, reach);
   }

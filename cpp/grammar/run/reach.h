@@ -36,7 +36,7 @@ class Reach {
   // `ends`: trie nodes, ascending, after which the residual may end. `digest`: of what the reach is
   // of; unknown: nothing is remembered of what stands behind it.
   Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie,
-        const Digest& digest);
+        const Digest& digest, bool all_ends = false);
   // That of `base`, itself no changed one, but for the change.
   Reach(std::shared_ptr<const Reach> base, Change change, const TokenTrie& trie);
 
@@ -46,6 +46,8 @@ class Reach {
   // Adds the tokens that the residual takes to their end.
   void add_to(MaskBits& bits) const;
   bool has_end(uint32_t node) const;
+  // Otherwise those are missing below which a class of characters has decided all.
+  bool lists_all_ends() const { return all_ends_; }
   // Appends all ends, in no order.
   void ends(std::vector<uint32_t>& out) const;
   // The bytes that some token may go on with behind an end, a superset, and the trie nodes of one.
@@ -60,6 +62,7 @@ class Reach {
   std::shared_ptr<const Reach> base_;
   Change change_;
   TokenMask inner_;
+  bool all_ends_ = false;
   bool wide_ = false;           // free text may end nearly everywhere: then nothing is listed,
   std::vector<uint32_t> ends_;  // and this is one bit a trie node
   ByteSet next_bytes_;
@@ -123,6 +126,13 @@ class Reaches {
 
  private:
   static constexpr uint64_t kOwnBytes = 8u << 20;  // held beyond what the memo holds
+  static constexpr size_t kMostPairs = 256;
+  struct Between {  // two residuals with others between them; see reach_between.cc
+    uint32_t asked = 0;
+    bool useful = false;
+    ReachRef low;
+    std::vector<uint32_t> way;  // trie nodes, ascending
+  };
 
   Status walk(ResidualId from, const SliceRef& slice, MaskBits& bits, std::vector<uint32_t>& ends,
               Fuel& fuel);
@@ -132,6 +142,9 @@ class Reaches {
   Status walk_apart(NodeRef from, const Beside& beside, const Reach& base, Reach::Change& change,
                     Fuel& fuel);
   Result<ReachRef> walk_beside(NodeRef residual, const Digest& digest, Fuel& fuel);
+  ReachRef changed(const ReachRef& base, Reach::Change change, const Digest& digest);
+  Result<ReachRef> walk_between(NodeRef residual, const Digest& digest, Fuel& fuel);
+  Status compare(NodeRef low, NodeRef high, Between& out);
   Status walk_behind(const Reach& before, ResidualId id, std::vector<uint32_t>& ends, Fuel& fuel);
 
   Store& store_;
@@ -142,6 +155,7 @@ class Reaches {
   MaskBits bits_;  // scratch of one walk
   std::unordered_map<NodeRef, ReachRef> own_;
   uint64_t own_bytes_ = 0;
+  std::unordered_map<uint64_t, Between> between_;  // by both nodes
 };
 
 }  // namespace treadle

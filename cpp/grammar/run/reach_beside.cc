@@ -63,6 +63,19 @@ Status Reaches::walk_apart(NodeRef from, const Beside& beside, const Reach& base
   return ok_status();
 }
 
+// A change of a change, or a large one, is a reach of its own.
+ReachRef Reaches::changed(const ReachRef& base, Reach::Change change, const Digest& digest) {
+  bool all_ends = base->lists_all_ends();
+  ReachRef reach = std::make_shared<const Reach>(base, std::move(change), vocab_.trie());
+  if (!base->base() && reach->change().size() <= kMostChanges) return reach;
+  std::vector<uint32_t> ends;
+  bits_.reset();
+  reach->add_to(bits_);
+  reach->ends(ends);
+  std::sort(ends.begin(), ends.end());
+  return std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, all_ends);
+}
+
 // Null when the residual has nothing beside it.
 Result<ReachRef> Reaches::walk_beside(NodeRef residual, const Digest& digest, Fuel& fuel) {
   Beside beside = store_.beside(residual);
@@ -73,14 +86,7 @@ Result<ReachRef> Reaches::walk_beside(NodeRef residual, const Digest& digest, Fu
   Reach::Change change;
   Status status = walk_apart(residual, beside, **found, change, fuel);
   if (!status.ok()) return status;
-  ReachRef changed = std::make_shared<const Reach>(*found, std::move(change), vocab_.trie());
-  if (!(*found)->base() && changed->change().size() <= kMostChanges) return changed;
-  std::vector<uint32_t> ends;
-  bits_.reset();  // finding the other one used it
-  changed->add_to(bits_);
-  changed->ends(ends);
-  std::sort(ends.begin(), ends.end());
-  return std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest);
+  return changed(*found, std::move(change), digest);
 }
 
 // The tokens whose rest, from an end of `before` on, begins with `id`.
