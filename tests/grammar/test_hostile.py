@@ -19,7 +19,7 @@ MIB = 200.0
 OPEN = dict.fromkeys(
     ("tag: one trigger", "tag: triggers", "tag: at least one"),
     "on a busy machine reading 1e5 tags takes longer: 7 MB of JSON, before any fuel is spent",
-)
+) | {"schema: long pattern": "reading 960 KB of groups takes 0.8 s, and the masks' fuel 0.2 s"}
 
 
 def _run(*chosen: str) -> dict[str, dict[str, Any]]:
