@@ -28,6 +28,7 @@ def texts() -> list[bytes]:
     out |= {word + end for word in sorted(out)[:120] for end in rng.sample(ENDS, 3)}
     for run in (" ", "a", "ab ", "-", "a b", "日", "\\n"):
         out |= {run * n for n in (2, 5, 9, 13, 25, 26, 33, 49, 60, 97) if len(run) * n < 120}
+    out |= {"01" * n + end for n in (1, 2, 3) for end in ("", ",", "e1", ", ", "]", ",a,")}
     return sorted(text.encode() for text in out)
 
 
@@ -103,6 +104,19 @@ CASES: dict[str, tuple[Grammar, bytes]] = {
     "few words": (wordy(3, 60), b'"ab a-b  abc x'),
     "short": (wordy(9, 40), b'"a b c ab na x'),
     "bounded below": (wordy(12, 100, 30), b'"a b c ab na x ab'),
+    "a rest that may be empty": (
+        Grammar.json_schema({"items": {"type": "number"}}),
+        b"[0.43, 12e1,3",
+    ),
+    "text that must not come": (
+        Grammar.json_schema(
+            {
+                "type": "string",
+                "pattern": r"^(?!.*b a)(?=.{1,255}$)((.{1,63}\.){1,127}(?![0-9]*$)[a-z0-9-]+\.?)$",
+            }
+        ),
+        b'"a b.. ab.a',
+    ),
     "many short words": (
         Grammar.regex(r"(?=.{1,70}$)([a-z]{1,30}[ -]){1,40}(?!a)[a-b ]+x"),
         b"ab a-x a ab na x ",

@@ -111,6 +111,71 @@ bool Store::surely_live(NodeRef ref) const {
   return node.facts.nullable || node.facts.plain || node.live == kAlive;
 }
 
+// Whether every word of a small node is text: both are read side by side. False if it is not small.
+bool Store::reads_text(NodeRef ref) {
+  constexpr size_t kMostPairs = 24;
+  std::vector<std::pair<NodeRef, NodeRef>> pairs{{ref, any_text()}};
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    auto [word, text] = pairs[i];
+    if (nodes_[word].facts.nullable && !nodes_[text].facts.nullable) return false;
+    ByteSet todo = first(word);
+    while (!todo.empty()) {
+      auto byte = static_cast<uint8_t>(todo.lowest());
+      todo &= ~(same(word, byte) & same(text, byte));
+      todo.erase(byte);
+      const std::pair<NodeRef, NodeRef> next{derive(word, byte), derive(text, byte)};
+      if (next.first == empty() || std::ranges::find(pairs, next) != pairs.end()) continue;
+      if (next.second == empty() || !ok() || pairs.size() == kMostPairs) return false;
+      pairs.push_back(next);
+    }
+  }
+  return true;
+}
+
+bool Store::surely_text(NodeRef root) {
+  constexpr size_t kMostLooked = 64;
+  std::vector<NodeRef> todo{root};
+  for (size_t looked = 0; !todo.empty(); ++looked) {
+    if (looked == kMostLooked || !ok()) return false;
+    const NodeRef ref = todo.back();
+    todo.pop_back();
+    const Node node = nodes_[ref];
+    if (!node.facts.regular) return false;
+    if (node.kind == Kind::repeat) {
+      todo.push_back(node.a);
+    } else if (!reads_text(ref)) {
+      if (node.kind == Kind::concat) {
+        todo.insert(todo.end(), {node.a, node.b});
+      } else if (node.kind == Kind::any_of) {
+        todo.insert(todo.end(), children(ref).begin(), children(ref).end());
+      } else {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Text, but no text at all: what a pattern that must not be found leaves once it has been found.
+// Its derivatives are as many as those of its other parts, and each of them is dead.
+bool Store::surely_dead(NodeRef ref) {
+  if (nodes_[ref].kind != Kind::both) return false;
+  const NodeRef text = any_text();
+  const std::vector<NodeRef> parts(children(ref).begin(), children(ref).end());
+  for (NodeRef part : parts) {
+    if (nodes_[part].kind != Kind::invert) continue;
+    const NodeRef out = nodes_[part].a;
+    bool all = out == text;
+    if (nodes_[out].kind == Kind::any_of)
+      all = std::ranges::find(children(out), text) != children(out).end();
+    if (!all) continue;
+    for (NodeRef other : parts) {
+      if (nodes_[other].kind != Kind::invert && surely_text(other)) return true;
+    }
+  }
+  return false;
+}
+
 // What completed the nodes before mostly completes this one, their next derivative, as well.
 bool Store::completes(std::string_view text, NodeRef root, Fuel& fuel) {
   NodeRef ref = root;
@@ -139,7 +204,7 @@ Result<bool> Store::explore(NodeRef root, Fuel& fuel) {
   std::unordered_set<NodeRef> seen{root};
   for (size_t i = 0; i < queue.size(); ++i) {
     NodeRef ref = queue[i];
-    if (nodes_[ref].live == kDead) continue;
+    if (nodes_[ref].live == kDead || surely_dead(ref)) continue;
     ByteSet todo = first(ref);
     while (!todo.empty()) {
       auto byte = static_cast<uint8_t>(todo.lowest());

@@ -71,8 +71,8 @@ class Compiled {
   Status walk(StateId state, MaskBits& out);
   Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
-  Result<bool> add_after(const ReachRef& reach, std::span<const Reading> entered, MaskBits& out,
-                         Fuel& fuel);
+  Result<bool> add_after(const ReachRef& reach, std::span<const Reading> entered, bool shared,
+                         MaskBits& out, Fuel& fuel);
   Result<bool> add_many(const ReachRef& reach, std::span<const Reading> entered,
                         const ByteSet& first, MaskBits& out, Fuel& fuel);
   Result<bool> read_on(const ReachRef& reach, const Reading& by, MaskBits& out, Fuel& fuel);

@@ -183,22 +183,26 @@ Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_
 }
 
 // The tokens that `config` can begin: those its residual takes whole, and of the others those that
-// its continuation goes on with. A loop or a string and what stands behind it are taken apart, as
-// far as one is the same in most grammars and the other is not.
+// its continuation goes on with. A loop or a string and what stands behind it are taken apart where
+// one is the same in most grammars and the other is not.
 Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Store& store = states_.store();
   if (!store.regular(config.residual)) return true;  // a token terminal
   NodeRef residual = unrecorded(store, config.residual);
+  bool shared = false;
   for (;;) {
     const Node node = store.node(residual);
     if (node.kind != Kind::concat) break;
     const Node head = store.node(node.a);
     if (head.kind != Kind::repeat && head.kind != Kind::leaf) break;
+    // A rest that may be empty ends where the loop does, and its continuation begins there.
+    if (store.nullable(node.b) || !reaches_.common(node.a)) break;
+    shared = true;
     Result<ReachRef> found = reaches_.of(node.a, fuel);
     if (!found.ok()) return found.status();
     (*found)->add_to(out);
     const Reading tail{residuals_.of(node.b), config.cell, Doubt::none};
-    Result<bool> added = add_after(*found, {&tail, 1}, out, fuel);
+    Result<bool> added = add_after(*found, {&tail, 1}, true, out, fuel);
     if (!added.ok() || !*added || !head.facts.nullable) return added;
     residual = node.b;
   }
@@ -209,7 +213,7 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   const Behind behind = states_.behind(config.cell, fuel);
   if (behind.state == kFault) return states_.take_fault();
   if ((behind.first & (*found)->next_bytes()).empty()) return true;
-  return add_after(*found, readings(behind.state), out, fuel);
+  return add_after(*found, readings(behind.state), shared, out, fuel);
 }
 
 // The mask as the union of what each configuration begins. False when there are too many readings

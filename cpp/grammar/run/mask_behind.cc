@@ -133,10 +133,11 @@ Result<bool> Compiled::add_many(const ReachRef& reach, std::span<const Reading> 
   return true;
 }
 
-// The tokens that `entered` go on with where `reach` may end. False when those are too many to be
+// The tokens that `entered` go on with where `reach` may end. `shared`: others come by the same
+// reach, so what is found out is worth keeping. False when those are too many to be
 // looked at one by one.
 Result<bool> Compiled::add_after(const ReachRef& reach, std::span<const Reading> entered,
-                                 MaskBits& out, Fuel& fuel) {
+                                 bool shared, MaskBits& out, Fuel& fuel) {
   constexpr size_t kMostRoots = 20'000;
   ByteSet first;
   for (const Reading& by : entered) {
@@ -146,7 +147,7 @@ Result<bool> Compiled::add_after(const ReachRef& reach, std::span<const Reading>
   ByteSet bytes = first & reach->next_bytes();
   if (bytes.empty()) return true;
   std::vector<Reading> kept;
-  if (reach->many_next(bytes, kFewNext)) {
+  if (shared && reach->many_next(bytes, kFewNext)) {
     kept.assign(entered.begin(), entered.end());  // readings() is asked for others meanwhile
     entered = kept;
     Result<bool> added = add_many(reach, entered, first, out, fuel);

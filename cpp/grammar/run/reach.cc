@@ -207,6 +207,7 @@ uint64_t ReachMemo::memory() {
 
 void Reaches::clear() {
   own_.clear();
+  common_.clear();
   between_.clear();
   own_bytes_ = 0;
 }
@@ -234,7 +235,7 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
       if (!slice) bits_.reset();  // looking for others used it
       Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
       if (!status.ok()) return status;
-      std::sort(ends.begin(), ends.end());
+      if (!std::ranges::is_sorted(ends)) std::sort(ends.begin(), ends.end());
       bits_.erase(vocab_.size());
       reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, !slice);
     }
@@ -247,6 +248,16 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   }
   own_[residual] = reach;
   return reach;
+}
+
+// A loop over a class without a bound, or one with a few texts excluded.
+bool Reaches::common(NodeRef residual) {
+  auto [found, fresh] = common_.try_emplace(residual, false);
+  if (!fresh) return found->second;
+  NodeRef beside = store_.beside(residual).node;
+  Loop loop = loops_.find(store_, beside == store_.empty() ? residual : beside);
+  found->second = loop.units >= kSliceUnits;
+  return found->second;
 }
 
 // A loop of the residual over a class of characters gives a slice: its tokens are legal unseen, and

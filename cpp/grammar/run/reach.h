@@ -121,6 +121,8 @@ class Reaches {
   // What `residual` says of the tokens that go on with it behind an end of `before`, which has a
   // known digest.
   Result<ReachRef> behind(const Reach& before, NodeRef residual, Fuel& fuel);
+  // Whether the reach of a residual is much the same in most grammars.
+  bool common(NodeRef residual);
   uint64_t memory() const { return own_bytes_; }
   void clear();
 
@@ -154,6 +156,7 @@ class Reaches {
   Loops loops_;
   MaskBits bits_;  // scratch of one walk
   std::unordered_map<NodeRef, ReachRef> own_;
+  std::unordered_map<NodeRef, bool> common_;
   uint64_t own_bytes_ = 0;
   std::unordered_map<uint64_t, Between> between_;  // by both nodes
 };
