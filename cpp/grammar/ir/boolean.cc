@@ -1,25 +1,18 @@
 // Smart constructors for unions, intersections and complements.
 #include <algorithm>
+#include <tuple>
 
 #include "grammar/ir/store.h"
 
 namespace treadle {
 
-namespace {
-
 // One choice of a union as head then tail, the head counted: head{lo,hi} tail.
-struct Term {
+struct Store::Term {
   NodeRef head, tail;
   uint32_t lo, hi;
   bool counted;  // the head is a repeat
   NodeRef node;  // the choice itself
 };
-
-bool same_place(const Term& a, const Term& b) {
-  return a.head == b.head && a.tail == b.tail;
-}
-
-}  // namespace
 
 // The bytes of a node that matches exactly one byte; false for all others.
 bool Store::one_byte(NodeRef ref, ByteSet& out) const {
@@ -67,6 +60,62 @@ void Store::merge_sets(std::vector<NodeRef>& choices) {
   std::erase(choices, empty());
 }
 
+// x{a,b}y | x{c,d}y as one, wherever the two counts stand in otherwise equal sequences; empty()
+// when they are no such sequences.
+NodeRef Store::merge_chains(NodeRef x, NodeRef y) {
+  std::vector<NodeRef> links;  // that both begin with
+  while (x != y) {
+    const Node a = nodes_[x];
+    const Node b = nodes_[y];
+    bool chained = a.kind == Kind::concat && b.kind == Kind::concat;
+    if (chained && a.a == b.a) {
+      links.push_back(a.a);
+      x = a.b;
+      y = b.b;
+      continue;
+    }
+    if (chained && a.b != b.b) return empty();
+    const Node left = chained ? nodes_[a.a] : a;
+    const Node right = chained ? nodes_[b.a] : b;
+    if (left.kind != Kind::repeat || right.kind != Kind::repeat || left.a != right.a)
+      return empty();
+    const Node& low = left.lo <= right.lo ? left : right;
+    const Node& high = left.lo <= right.lo ? right : left;
+    if (low.hi != kOpen && high.lo > low.hi + 1) return empty();
+    x = y = repeat(left.a, low.lo, std::max(low.hi, high.hi));
+    if (chained) x = y = cat(x, a.b);
+  }
+  if (!spend(links.size() + 1)) return empty();
+  while (!links.empty()) {
+    x = cat(links.back(), x);
+    links.pop_back();
+  }
+  return x;
+}
+
+// The same behind equal heads. Without this, (.{1,63}a){1,127} would read a run of n `a` into n^2
+// choices: so much of each word, so many words.
+void Store::merge_tails(std::vector<Term>& terms) {
+  std::sort(terms.begin(), terms.end(), [](const Term& x, const Term& y) {
+    return std::tie(x.head, x.lo, x.hi, x.tail) < std::tie(y.head, y.lo, y.hi, y.tail);
+  });
+  size_t kept = 0;
+  for (size_t i = 1; i < terms.size(); ++i) {
+    Term& last = terms[kept];
+    const Term& term = terms[i];
+    bool alike = term.counted && last.counted && term.head == last.head && term.lo == last.lo &&
+                 term.hi == last.hi;
+    NodeRef tail = alike ? merge_chains(last.tail, term.tail) : empty();
+    if (tail == empty()) {
+      terms[++kept] = term;
+      continue;
+    }
+    last.tail = tail;
+    last.node = cat(repeat(last.head, last.lo, last.hi), tail);
+  }
+  terms.resize(kept + 1);
+}
+
 // x{a,b}y | x{c,d}y = x{min,max}y when the ranges touch. Without this, the derivatives of
 // [a-z]{0,100}[a-z0-9]{0,100} would be unions that grow with every byte.
 void Store::merge_repeats(std::vector<NodeRef>& choices) {
@@ -83,6 +132,7 @@ void Store::merge_repeats(std::vector<NodeRef>& choices) {
                      counted ? first.hi : 1, counted, choice});
   }
   if (!any_counted) return;
+  merge_tails(terms);
   std::sort(terms.begin(), terms.end(), [](const Term& x, const Term& y) {
     if (x.head != y.head) return x.head < y.head;
     if (x.tail != y.tail) return x.tail < y.tail;
@@ -92,7 +142,7 @@ void Store::merge_repeats(std::vector<NodeRef>& choices) {
   for (size_t i = 0; i < terms.size();) {
     Term merged = terms[i];
     size_t end = i + 1;
-    for (; end < terms.size() && same_place(terms[end], merged) &&
+    for (; end < terms.size() && terms[end].head == merged.head && terms[end].tail == merged.tail &&
            (merged.hi == kOpen || terms[end].lo <= merged.hi + 1);
          ++end) {
       merged.hi = std::max(merged.hi, terms[end].hi);

@@ -3,6 +3,7 @@
 // Both are least fixpoints of and/or equations over nodes and rules: a sequence needs all its
 // parts, a union any of them, a rule its body. The equations reachable from the question are laid
 // out once and solved by counting (Dowling and Gallier, 1984), in time linear in their size.
+#include <algorithm>
 #include <unordered_set>
 
 #include "grammar/ir/store.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr uint8_t kDead = 1;
 constexpr uint8_t kAlive = 2;
 constexpr uint64_t kExploreCost = 4;  // fuel for one derivative of an intersection
+constexpr size_t kLongestKept = 8;    // bytes of a completion worth trying again
 
 enum class Gate : uint8_t { all, any };
 
@@ -104,20 +106,105 @@ bool Store::nullable(NodeRef root) {
   return system.list.front().value;
 }
 
+bool Store::surely_live(NodeRef ref) const {
+  const Node& node = nodes_[ref];
+  return node.facts.nullable || node.facts.plain || node.live == kAlive;
+}
+
+// Whether every word of a small node is text: both are read side by side. False if it is not small.
+bool Store::reads_text(NodeRef ref) {
+  constexpr size_t kMostPairs = 24;
+  std::vector<std::pair<NodeRef, NodeRef>> pairs{{ref, any_text()}};
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    auto [word, text] = pairs[i];
+    if (nodes_[word].facts.nullable && !nodes_[text].facts.nullable) return false;
+    ByteSet todo = first(word);
+    while (!todo.empty()) {
+      auto byte = static_cast<uint8_t>(todo.lowest());
+      todo &= ~(same(word, byte) & same(text, byte));
+      todo.erase(byte);
+      const std::pair<NodeRef, NodeRef> next{derive(word, byte), derive(text, byte)};
+      if (next.first == empty() || std::ranges::find(pairs, next) != pairs.end()) continue;
+      if (next.second == empty() || !ok() || pairs.size() == kMostPairs) return false;
+      pairs.push_back(next);
+    }
+  }
+  return true;
+}
+
+bool Store::surely_text(NodeRef root) {
+  constexpr size_t kMostLooked = 64;
+  std::vector<NodeRef> todo{root};
+  for (size_t looked = 0; !todo.empty(); ++looked) {
+    if (looked == kMostLooked || !ok()) return false;
+    const NodeRef ref = todo.back();
+    todo.pop_back();
+    const Node node = nodes_[ref];
+    if (!node.facts.regular) return false;
+    if (node.kind == Kind::repeat) {
+      todo.push_back(node.a);
+    } else if (!reads_text(ref)) {
+      if (node.kind == Kind::concat) {
+        todo.insert(todo.end(), {node.a, node.b});
+      } else if (node.kind == Kind::any_of) {
+        todo.insert(todo.end(), children(ref).begin(), children(ref).end());
+      } else {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Text, but no text at all: what a pattern that must not be found leaves once it has been found.
+// Its derivatives are as many as those of its other parts, and each of them is dead.
+bool Store::surely_dead(NodeRef ref) {
+  if (nodes_[ref].kind != Kind::both) return false;
+  const NodeRef text = any_text();
+  const std::vector<NodeRef> parts(children(ref).begin(), children(ref).end());
+  for (NodeRef part : parts) {
+    if (nodes_[part].kind != Kind::invert) continue;
+    const NodeRef out = nodes_[part].a;
+    bool all = out == text;
+    if (nodes_[out].kind == Kind::any_of)
+      all = std::ranges::find(children(out), text) != children(out).end();
+    if (!all) continue;
+    for (NodeRef other : parts) {
+      if (nodes_[other].kind != Kind::invert && surely_text(other)) return true;
+    }
+  }
+  return false;
+}
+
+// What completed the nodes before mostly completes this one, their next derivative, as well.
+bool Store::completes(std::string_view text, NodeRef root, Fuel& fuel) {
+  NodeRef ref = root;
+  for (size_t i = 0; !surely_live(ref); ++i) {
+    if (i == text.size() || nodes_[ref].live == kDead) return false;
+    ref = derive(ref, static_cast<uint8_t>(text[i]));
+    if (!fuel.spend(kExploreCost) || !ok() || ref == empty()) return false;
+  }
+  nodes_[root].live = kAlive;
+  return true;
+}
+
 // Looks for a string of a both or invert node by walking its derivatives, shortest first.
 Result<bool> Store::explore(NodeRef root, Fuel& fuel) {
+  for (size_t i = 0; i < completions_.size(); ++i) {
+    if (!completes(completions_[i], root, fuel)) continue;
+    std::rotate(completions_.begin(), completions_.begin() + static_cast<std::ptrdiff_t>(i),
+                completions_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    return true;
+  }
+  if (fuel.exhausted()) return fuel.status();
+  if (!ok()) return fault();
   std::vector<NodeRef> queue{root};
   std::vector<size_t> parent{0};
+  std::string bytes(1, '\0');  // that led to each of the queue
   std::unordered_set<NodeRef> seen{root};
   for (size_t i = 0; i < queue.size(); ++i) {
     NodeRef ref = queue[i];
-    const Node& node = nodes_[ref];
-    if (node.facts.nullable || node.facts.plain || node.live == kAlive) {
-      nodes_[ref].live = kAlive;
-      for (; i != 0; i = parent[i]) nodes_[queue[parent[i]]].live = kAlive;
-      return true;
-    }
-    if (node.live == kDead) continue;
+    if (nodes_[ref].live == kDead || surely_dead(ref)) continue;
     ByteSet todo = first(ref);
     while (!todo.empty()) {
       auto byte = static_cast<uint8_t>(todo.lowest());
@@ -127,7 +214,19 @@ Result<bool> Store::explore(NodeRef root, Fuel& fuel) {
       if (!ok()) return fault();
       if (rest == empty() || !seen.insert(rest).second) continue;
       queue.push_back(rest);
+      bytes.push_back(static_cast<char>(byte));
       parent.push_back(i);
+      if (!surely_live(rest)) continue;
+      std::string text;
+      for (size_t at = queue.size() - 1; at != 0; at = parent[at]) {
+        nodes_[queue[at]].live = kAlive;
+        text.push_back(bytes[at]);
+      }
+      nodes_[root].live = kAlive;
+      if (text.size() > kLongestKept) return true;
+      std::rotate(completions_.begin(), completions_.end() - 1, completions_.end());
+      completions_.front().assign(text.rbegin(), text.rend());
+      return true;
     }
   }
   for (NodeRef ref : queue) nodes_[ref].live = kDead;

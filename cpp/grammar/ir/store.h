@@ -1,6 +1,7 @@
 // The store of one grammar: interns nodes, normalises them as they are made, derives them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -147,6 +148,9 @@ class Store {
   bool one_byte(NodeRef ref, ByteSet& out) const;
   void merge_sets(std::vector<NodeRef>& choices);
   void merge_repeats(std::vector<NodeRef>& choices);
+  struct Term;
+  NodeRef merge_chains(NodeRef x, NodeRef y);
+  void merge_tails(std::vector<Term>& terms);
   void absorb_eps(std::vector<NodeRef>& choices);
   void flatten(std::vector<NodeRef>& choices);
   bool meet_runs(NodeRef x, NodeRef y, NodeRef& met);
@@ -160,6 +164,11 @@ class Store {
   NodeRef best_part(NodeRef ref) const;
   Digest digest_of(NodeRef ref);
   Result<bool> explore(NodeRef root, Fuel& fuel);
+  bool surely_live(NodeRef ref) const;
+  bool surely_dead(NodeRef ref);
+  bool surely_text(NodeRef root);
+  bool reads_text(NodeRef ref);
+  bool completes(std::string_view text, NodeRef root, Fuel& fuel);
   Status live_equation(NodeRef ref, Fuel& fuel, std::vector<NodeRef>& inputs, bool& any,
                        bool& truth);
 
@@ -184,6 +193,7 @@ class Store {
   FlatMap derived_;                              // (node, byte) -> rest
   std::unordered_map<NodeRef, NodeRef> bodies_;  // typed rule -> body
   std::unordered_map<NodeRef, bool> nullables_;  // nodes with rules below
+  std::array<std::string, 3> completions_;       // of nodes explored, the latest first
   NodeRef any_char_ = 0;
   NodeRef spelled_[2] = {0, 0};
   uint32_t sealed_at_ = kUnsealed;

@@ -56,6 +56,10 @@ class Compiled {
     CellId cell;
     uint32_t node;
   };
+  struct Link {  // a continuation begins where a reach may end
+    ReachRef reach;
+    CellId cell;
+  };
   struct Reading {  // a configuration, ready to read bytes
     ResidualId residual;
     CellId cell;
@@ -67,6 +71,16 @@ class Compiled {
   Status walk(StateId state, MaskBits& out);
   Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
+  Result<bool> add_after(const ReachRef& reach, std::span<const Reading> entered, bool shared,
+                         MaskBits& out, Fuel& fuel);
+  Result<bool> add_many(const ReachRef& reach, std::span<const Reading> entered,
+                        const ByteSet& first, MaskBits& out, Fuel& fuel);
+  Result<bool> read_on(const ReachRef& reach, const Reading& by, MaskBits& out, Fuel& fuel);
+  Result<bool> add_links(MaskBits& out, Fuel& fuel);
+  Status add_few(const Reach& reach, const Behind& behind, MaskBits& out, Fuel& fuel);
+  bool bar(const Reach& reach, const ByteSet& bytes, std::vector<uint32_t>& tokens);
+  Status follow_by(const Reading& by, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
+                   Fuel& fuel);
   Status follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots, MaskBits& out,
                     Fuel& fuel);
   std::span<const Reading> readings(StateId state);
@@ -96,6 +110,8 @@ class Compiled {
   std::vector<Reading> readings_;
   StateId readings_of_ = kUnknown;  // the state that readings_ belong to
   FlatSet pending_seen_;
+  std::vector<Link> links_;
+  std::vector<std::pair<uint32_t, uint32_t>> barred_;  // trie nodes, from and to, ascending
   std::vector<uint32_t> doubtful_;  // trie nodes whose subtree is to be read byte by byte
 };
 

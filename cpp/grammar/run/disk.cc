@@ -105,10 +105,12 @@ bool read_set(std::string_view bytes, bool dense, uint64_t limit, std::vector<ui
 
 std::string entry_of(const Reach& reach, const Vocab& vocab, MaskBits& bits) {
   bits.reset();
-  reach.inner().add_to(bits);
+  reach.add_to(bits);
   std::vector<uint32_t> tokens;
   bits.each([&](uint32_t token) { tokens.push_back(token); });
-  const std::vector<uint32_t> ends = reach.ends();
+  std::vector<uint32_t> ends;
+  reach.ends(ends);
+  std::sort(ends.begin(), ends.end());
   const uint64_t nodes = vocab.trie().nodes().size();
   const bool dense_tokens = tokens.size() > kFewTokens, dense_ends = ends.size() > nodes / 32;
   std::string out;
@@ -181,7 +183,7 @@ ReachRef StoredReaches::find(const Digest& digest) const {
     if (!vocab_->is_text(token)) return nullptr;
     bits.set(token);
   }
-  return std::make_shared<const Reach>(bits, ends, trie);
+  return std::make_shared<const Reach>(bits, ends, trie, digest);
 }
 
 std::vector<Digest> StoredReaches::digests() const {

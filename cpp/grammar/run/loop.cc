@@ -69,11 +69,14 @@ const Loops::Unit& Loops::unit_of(Store& store, NodeRef node) {
     }
     left &= ~alike;
   }
-  chars.beyond = true;
-  for (unsigned lead = 0xC2; lead <= 0xF4 && chars.beyond; ++lead) {
-    auto byte = static_cast<uint8_t>(lead);
-    chars.beyond =
-        starts.contains(byte) && store.derive(node, byte) == store.derive(store.any_char(), byte);
+  const NodeRef any_char = store.any_char();
+  ByteSet leads = ByteSet::range(0xC2, 0xF4);
+  chars.beyond = (leads & ~starts).empty();
+  while (chars.beyond && !leads.empty()) {
+    auto byte = static_cast<uint8_t>(leads.lowest());
+    chars.beyond = store.derive(node, byte) == store.derive(any_char, byte);
+    leads &= ~(store.same(node, byte) & store.same(any_char, byte));
+    leads.erase(byte);
   }
   if (!store.ok()) return kNone;  // a spent budget makes every derivative look alike
   return units_[node] = out;

@@ -155,46 +155,65 @@ std::span<const Compiled::Reading> Compiled::readings(StateId state) {
   return readings_;
 }
 
-// Reads `byte` in every configuration of `state`, then the rest of the tokens below trie nodes that
-// are all of this byte.
+// Reads `byte`, then the rest of the tokens below trie nodes that are all of this byte.
+Status Compiled::follow_by(const Reading& by, uint8_t byte, std::span<const uint32_t> roots,
+                           MaskBits& out, Fuel& fuel) {
+  if (by.doubt == Doubt::all) {
+    doubtful_.insert(doubtful_.end(), roots.begin(), roots.end());
+    return ok_status();
+  }
+  uint32_t entry = residuals_.step(by.residual, byte, fuel);
+  if (entry == kDeadResidual) return ok_status();
+  if (entry == Residuals::kFault) return states_.take_fault();
+  for (uint32_t root : roots) {
+    Status status = follow(entry, by, root, out, fuel);
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+// The same in every configuration of `state`.
 Status Compiled::follow_all(StateId state, uint8_t byte, std::span<const uint32_t> roots,
                             MaskBits& out, Fuel& fuel) {
   for (const Reading& by : readings(state)) {
-    if (by.doubt == Doubt::all) {
-      doubtful_.insert(doubtful_.end(), roots.begin(), roots.end());
-      continue;
-    }
-    uint32_t entry = residuals_.step(by.residual, byte, fuel);
-    if (entry == kDeadResidual) continue;
-    if (entry == Residuals::kFault) return states_.take_fault();
-    for (uint32_t root : roots) {
-      Status status = follow(entry, by, root, out, fuel);
-      if (!status.ok()) return status;
-    }
+    Status status = follow_by(by, byte, roots, out, fuel);
+    if (!status.ok()) return status;
   }
   return ok_status();
 }
 
 // The tokens that `config` can begin: those its residual takes whole, and of the others those that
-// its continuation goes on with.
+// its continuation goes on with. A loop or a string and what stands behind it are taken apart where
+// one is the same in most grammars and the other is not.
 Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
-  if (!states_.store().regular(config.residual)) return true;  // a token terminal
-  Result<ReachRef> found = reaches_.of(unrecorded(states_.store(), config.residual), fuel);
-  if (!found.ok()) return found.status();
-  const Reach& reach = **found;
-  reach.inner().add_to(out);
-  if (config.cell == kBottom || reach.next_bytes().empty()) return true;
-  Behind behind = states_.behind(config.cell, fuel);
-  if (behind.state == kFault) return states_.take_fault();
-  ByteSet bytes = behind.first & reach.next_bytes();
-  for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
-    auto byte = static_cast<uint8_t>(bytes.lowest());
-    reach.next(byte, vocab_->trie(), children_);
-    if (children_.size() > kMostPending) return false;
-    Status status = follow_all(behind.state, byte, children_, out, fuel);
-    if (!status.ok()) return status;
+  Store& store = states_.store();
+  if (!store.regular(config.residual)) return true;  // a token terminal
+  NodeRef residual = unrecorded(store, config.residual);
+  bool shared = false;
+  for (;;) {
+    const Node node = store.node(residual);
+    if (node.kind != Kind::concat) break;
+    const Node head = store.node(node.a);
+    if (head.kind != Kind::repeat && head.kind != Kind::leaf) break;
+    // A rest that may be empty ends where the loop does, and its continuation begins there.
+    if (store.nullable(node.b) || !reaches_.common(node.a)) break;
+    shared = true;
+    Result<ReachRef> found = reaches_.of(node.a, fuel);
+    if (!found.ok()) return found.status();
+    (*found)->add_to(out);
+    const Reading tail{residuals_.of(node.b), config.cell, Doubt::none};
+    Result<bool> added = add_after(*found, {&tail, 1}, true, out, fuel);
+    if (!added.ok() || !*added || !head.facts.nullable) return added;
+    residual = node.b;
   }
-  return true;
+  Result<ReachRef> found = reaches_.of(residual, fuel);
+  if (!found.ok()) return found.status();
+  (*found)->add_to(out);
+  if (config.cell == kBottom || (*found)->next_bytes().empty()) return true;
+  const Behind behind = states_.behind(config.cell, fuel);
+  if (behind.state == kFault) return states_.take_fault();
+  if ((behind.first & (*found)->next_bytes()).empty()) return true;
+  return add_after(*found, readings(behind.state), shared, out, fuel);
 }
 
 // The mask as the union of what each configuration begins. False when there are too many readings

@@ -14,8 +14,9 @@ constexpr size_t kMostNext = 8'192;  // trie nodes behind ends that a reach list
 
 }  // namespace
 
-Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie)
-    : inner_(bits) {
+Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTrie& trie,
+             const Digest& digest, bool all_ends)
+    : digest_(digest), inner_(bits), all_ends_(all_ends) {
   std::vector<uint32_t> children;
   for (uint32_t end : ends) {
     trie.children(end, ByteSet(), children);
@@ -43,8 +44,44 @@ Reach::Reach(const MaskBits& bits, std::span<const uint32_t> ends, const TokenTr
   for (uint32_t i : children) nodes_[counts[trie.nodes()[i].byte()]++] = i;
 }
 
+Reach::Reach(ReachRef base, Change change, const TokenTrie& trie)
+    : base_(std::move(base)),
+      change_(std::move(change)),
+      all_ends_(base_->all_ends_),
+      next_bytes_(base_->next_bytes()) {
+  for (uint32_t end : change_.come) {
+    std::span<const TrieNode> nodes = trie.nodes();
+    uint32_t last = end + nodes[end].subtree();
+    for (uint32_t i = end + 1; i < last; i += nodes[i].subtree()) {
+      next_bytes_.insert(nodes[i].byte());
+    }
+  }
+}
+
+void Reach::add_to(MaskBits& bits) const {
+  if (!base_) return inner_.add_to(bits);
+  std::vector<uint32_t> there;  // what somebody else has allowed stays
+  for (uint32_t token : change_.without) {
+    if (bits.has(token)) there.push_back(token);
+  }
+  base_->add_to(bits);
+  for (uint32_t token : change_.without) bits.erase(token);
+  for (uint32_t token : there) bits.set(token);
+  for (uint32_t token : change_.with) bits.set(token);
+}
+
 void Reach::next(uint8_t byte, const TokenTrie& trie, std::vector<uint32_t>& out) const {
   out.clear();
+  if (base_) {
+    base_->next(byte, trie, out);
+    if (!change_.gone.empty()) {
+      std::erase_if(out, [&](uint32_t node) {
+        return std::ranges::binary_search(change_.gone, trie.parent(node));
+      });
+    }
+    for (uint32_t end : change_.come) trie.children(end, ByteSet::of(byte), out);
+    return;
+  }
   if (wide_) {
     for (uint32_t i : trie.of_byte(byte)) {
       uint32_t above = trie.parent(i);
@@ -57,20 +94,47 @@ void Reach::next(uint8_t byte, const TokenTrie& trie, std::vector<uint32_t>& out
   out.assign(nodes_.begin() + starts_[at], nodes_.begin() + starts_[at + 1]);
 }
 
-std::vector<uint32_t> Reach::ends() const {
-  if (!wide_) return ends_;
-  std::vector<uint32_t> out;
+bool Reach::many_next(const ByteSet& bytes, size_t few) const {
+  const Reach& whole = base_ ? *base_ : *this;
+  if (whole.wide_) return true;
+  size_t total = 0;
+  (bytes & whole.next_bytes_).each([&](uint8_t byte) {
+    size_t at = whole.next_bytes_.rank(byte);
+    total += whole.starts_[at + 1] - whole.starts_[at];
+  });
+  return total > few;
+}
+
+bool Reach::has_end(uint32_t node) const {
+  if (base_) {
+    if (std::ranges::binary_search(change_.come, node)) return true;
+    return !std::ranges::binary_search(change_.gone, node) && base_->has_end(node);
+  }
+  if (wide_) return ends_[node >> 5] >> (node & 31) & 1;
+  return std::ranges::binary_search(ends_, node);
+}
+
+void Reach::ends(std::vector<uint32_t>& out) const {
+  if (base_) {
+    base_->ends(out);
+    std::erase_if(out, [&](uint32_t end) { return std::ranges::binary_search(change_.gone, end); });
+    out.insert(out.end(), change_.come.begin(), change_.come.end());
+    return;
+  }
+  if (!wide_) {
+    out.insert(out.end(), ends_.begin(), ends_.end());
+    return;
+  }
   for (size_t i = 0; i < ends_.size(); ++i) {
     for (uint32_t word = ends_[i]; word; word &= word - 1) {
       out.push_back(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
     }
   }
-  return out;
 }
 
 uint64_t Reach::memory() const {
   return sizeof(Reach) + inner_.memory() +
-         4 * (ends_.capacity() + nodes_.capacity() + starts_.capacity());
+         4 * (ends_.capacity() + nodes_.capacity() + starts_.capacity() + change_.size());
 }
 
 ReachRef ReachMemo::find(const Digest& digest) {
@@ -143,6 +207,8 @@ uint64_t ReachMemo::memory() {
 
 void Reaches::clear() {
   own_.clear();
+  common_.clear();
+  between_.clear();
   own_bytes_ = 0;
 }
 
@@ -152,19 +218,27 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   Digest digest = store_.digest(residual);
   ReachRef reach = digest.known() ? memo_->find(digest) : nullptr;
   if (!reach) {
-    std::vector<uint32_t> ends;
     bits_.reset();
     SliceRef slice = slice_of(residual, bits_);
-    Result<bool> done = false;
-    if (!slice) done = walk_beside(residual, bits_, ends, fuel);
-    if (!done.ok()) return done.status();
-    if (!*done) {
+    if (!slice) {
+      Result<ReachRef> changed = walk_beside(residual, digest, fuel);
+      if (!changed.ok()) return changed;
+      reach = *changed;
+    }
+    if (!slice && !reach) {
+      Result<ReachRef> between = walk_between(residual, digest, fuel);
+      if (!between.ok()) return between;
+      reach = *between;
+    }
+    if (!reach) {
+      std::vector<uint32_t> ends;
+      if (!slice) bits_.reset();  // looking for others used it
       Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
       if (!status.ok()) return status;
+      if (!std::ranges::is_sorted(ends)) std::sort(ends.begin(), ends.end());
+      bits_.erase(vocab_.size());
+      reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, !slice);
     }
-    std::sort(ends.begin(), ends.end());
-    bits_.erase(vocab_.size());
-    reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie());
     if (digest.known()) memo_->put(digest, reach);
   }
   own_bytes_ += reach->memory();
@@ -174,6 +248,16 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   }
   own_[residual] = reach;
   return reach;
+}
+
+// A loop over a class without a bound, or one with a few texts excluded.
+bool Reaches::common(NodeRef residual) {
+  auto [found, fresh] = common_.try_emplace(residual, false);
+  if (!fresh) return found->second;
+  NodeRef beside = store_.beside(residual).node;
+  Loop loop = loops_.find(store_, beside == store_.empty() ? residual : beside);
+  found->second = loop.units >= kSliceUnits;
+  return found->second;
 }
 
 // A loop of the residual over a class of characters gives a slice: its tokens are legal unseen, and
@@ -261,76 +345,6 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, MaskBits& out,
   }
   if (!store_.ok()) return store_.take_fault();
   return fuel.spend(visited) ? ok_status() : fuel.status();
-}
-
-// Turns the reach of `beside` into that of `from` by following both through the trie, along the
-// bytes that may tell them apart: the tokens that begin like a name of the object. Where the two
-// meet, the rest of the subtree is right already. `ends`: those of `beside` before, of `from`
-// after.
-Status Reaches::walk_apart(NodeRef from, const Beside& beside, MaskBits& bits,
-                           std::vector<uint32_t>& ends, Fuel& fuel) {
-  struct Pair {
-    uint32_t node;  // of the trie; its children are still to be looked at
-    ResidualId here, there;
-    ByteSet differ;  // empty: every byte may
-  };
-  std::span<const TrieNode> nodes = vocab_.trie().nodes();
-  std::vector<Pair> stack;
-  stack.push_back(
-      {TokenTrie::kRoot, residuals_.of(from), residuals_.of(beside.node), beside.differ});
-  std::vector<uint32_t> gone;
-  std::vector<uint32_t> come;
-  std::vector<uint32_t> children;
-  while (!stack.empty()) {
-    Pair pair = stack.back();
-    stack.pop_back();
-    children.clear();
-    vocab_.trie().children(pair.node, pair.differ, children);
-    if (!fuel.spend(children.size() + 1)) return fuel.status();
-    for (uint32_t i : children) {
-      uint8_t byte = nodes[i].byte();
-      uint32_t here = residuals_.step(pair.here, byte, fuel);
-      uint32_t there = residuals_.step(pair.there, byte, fuel);
-      if (here == Residuals::kFault || there == Residuals::kFault) return store_.take_fault();
-      if (here == there) continue;
-      if (here == kDeadResidual) {
-        bits.erase(nodes[i].token());
-      } else {
-        bits.set(nodes[i].token());
-      }
-      if (nodes[i].subtree() == 1) continue;
-      if (there & Residuals::kEnds) gone.push_back(i);
-      if (here & Residuals::kEnds) come.push_back(i);
-      here &= ~Residuals::kEnds;
-      there &= ~Residuals::kEnds;
-      if (here == there) continue;
-      Beside next = store_.beside(residuals_.node(here));
-      bool alike = next.node != store_.empty() && next.node == residuals_.node(there);
-      if (alike && next.differ.empty()) continue;
-      stack.push_back({i, here, there, alike ? next.differ : ByteSet()});
-    }
-  }
-  std::sort(gone.begin(), gone.end());
-  std::erase_if(ends, [&](uint32_t end) { return std::ranges::binary_search(gone, end); });
-  ends.insert(ends.end(), come.begin(), come.end());
-  if (!store_.ok()) return store_.take_fault();
-  return ok_status();
-}
-
-// False when the residual has nothing beside it.
-Result<bool> Reaches::walk_beside(NodeRef residual, MaskBits& bits, std::vector<uint32_t>& ends,
-                                  Fuel& fuel) {
-  Beside beside = store_.beside(residual);
-  if (!store_.ok()) return store_.take_fault();
-  if (beside.node == store_.empty()) return false;
-  Result<ReachRef> reach = of(beside.node, fuel);
-  if (!reach.ok()) return reach.status();
-  bits.reset();  // finding that one used it
-  (*reach)->inner().add_to(bits);
-  ends = (*reach)->ends();
-  Status status = walk_apart(residual, beside, bits, ends, fuel);
-  if (!status.ok()) return status;
-  return true;
 }
 
 }  // namespace treadle

@@ -113,6 +113,17 @@ class FreeText final : public Typed {
     if (!alive(row, then)) return store.empty();
     return store.typed(std::make_unique<FreeText>(words_, row, then));
   }
+  // Text that is on its way into a word, and text that is not.
+  Beside beside(Store& store) const override {
+    if (row_ == 0) return {};
+    Beside out;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      const auto each = static_cast<uint8_t>(byte);
+      if (words_->next(row_, each) != words_->next(0, each)) out.differ.insert(each);
+    }
+    out.node = store.typed(std::make_unique<FreeText>(words_, 0, at_));
+    return out;
+  }
   bool at_root() const { return row_ == 0 && at_ == At::whole; }
   ByteSet loops() const {
     const ByteSet home = words_->bytes_to(0, 0);
