@@ -2,11 +2,14 @@
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -46,6 +49,21 @@ std::vector<uint32_t> apply(const Merges& self, const std::vector<uint32_t>& ids
   return out;
 }
 
+using Symbols = nb::ndarray<const uint32_t, nb::shape<128>, nb::c_contig, nb::device::cpu>;
+
+std::vector<uint32_t> encode_ascii(const Merges& self, std::string_view text, std::string_view cut,
+                                   const Symbols& symbols) {
+  const std::optional<AsciiCut> found = ascii_cut(cut);
+  if (!found) raise(invalid_request("cut", "has no pattern for ASCII: " + std::string(cut)));
+  std::array<uint32_t, 128> ids;
+  std::memcpy(ids.data(), symbols.data(), sizeof ids);
+  const nb::gil_scoped_release release;
+  std::vector<uint32_t> out;
+  out.reserve(text.size() / 4);
+  self.encode_ascii(text, *found, ids, out);
+  return out;
+}
+
 std::optional<size_t> strings_end(const Bytes& data, size_t at, size_t count, size_t most) {
   return packed_strings_end({reinterpret_cast<const char*>(data.data()), data.size()}, at, count,
                             most);
@@ -59,7 +77,9 @@ void bind_merges(nb::module_& module) {
            nb::arg("rows"), nb::arg("ids"))
       .def("__len__", &Merges::size)
       .def("apply", &apply, nb::arg("ids"), nb::arg("words"),
-           "Merges symbols; neighbours with the same number in `words` are of one word.");
+           "Merges symbols; neighbours with the same number in `words` are of one word.")
+      .def("encode_ascii", &encode_ascii, nb::arg("text"), nb::arg("cut"), nb::arg("symbols"),
+           "Ids of an ASCII text, cut as the pre-tokeniser of that name does; symbols [128].");
   module.def("strings_end", &strings_end, nb::arg("data"), nb::arg("at"), nb::arg("count"),
              nb::arg("most"),
              "Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "cpu/room.h"
 
 namespace treadle::cpu {
 
@@ -44,9 +45,9 @@ struct RowDraw {
   float logprob = std::numeric_limits<float>::quiet_NaN();  // natural, of the raw logits
 };
 
-// A worker's memory for rows of so many tokens, taken once.
+// A worker's memory for rows of so many tokens, taken once and set as it is used.
 struct SampleScratch {
-  std::vector<float> adjusted, scaled, weights;
+  Room<float> adjusted, scaled, weights;
   std::vector<std::pair<float, int32_t>> near;
 
   void grow(size_t vocab);

@@ -8,7 +8,7 @@ namespace treadle::cpu {
 namespace {
 
 template <class T>
-void at_least(std::vector<T>& values, size_t count) {
+void at_least(Room<T>& values, size_t count) {
   if (values.size() < count) values.resize(count);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/model.h"
+#include "cpu/room.h"
 #include "cpu/sample.h"
 
 namespace treadle::cpu {
@@ -41,19 +42,19 @@ struct DrawnRows {
   void set(size_t row, const RowDraw& drawn);
 };
 
-// Memory of one worker, taken once.
+// Memory of one worker, taken once; nothing in it is set before a body writes it.
 struct Scratch {
   static constexpr size_t block = 16384;  // outputs held at a time, unless one strip has more
 
-  std::vector<float> rows;            // loaded rows [most_loaded][widest], and one sum
-  std::vector<uint8_t> quants;        // the same as QuantRows
-  std::vector<float> out, gate;       // results of a block
-  std::vector<float> heads;           // q of an attention item and one key, or the keys of a row
-  std::vector<float> cosines, sines;  // [rotations][rows][pairs of the widest]
-  std::vector<float> weights, total;  // of experts: [rows][active]; sums [rows][columns of a block]
-  std::vector<int32_t> chosen;        // [rows][active]
-  std::vector<uint8_t> gathered;      // rows of one expert, QuantRows or f32
-  size_t pairs = 0;                   // of the widest rotation
+  Room<float> rows;            // loaded rows [most_loaded][widest], and one sum
+  Room<uint8_t> quants;        // the same as QuantRows
+  Room<float> out, gate;       // results of a block
+  Room<float> heads;           // q of an attention item and one key, or the keys of a row
+  Room<float> cosines, sines;  // [rotations][rows][pairs of the widest]
+  Room<float> weights, total;  // of experts: [rows][active]; sums [rows][columns of a block]
+  Room<int32_t> chosen;        // [rows][active]
+  Room<uint8_t> gathered;      // rows of one expert, QuantRows or f32
+  size_t pairs = 0;            // of the widest rotation
   SampleScratch sample;
 
   // Large enough for every one of the plans.

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t none = 0xFFFFFFFF;
 constexpr uint32_t most_ids = 1 << 26;  // a hundred times the largest vocabulary
+constexpr size_t short_word = 24;       // of which looking at all ranks is faster than a queue
 
 // A symbol of a word under way; one that was taken into its left neighbour has no id.
 struct Symbol {
@@ -62,7 +63,49 @@ const Merge* Merges::find(uint32_t left, uint32_t right) const {
   return found != end && found->right == right ? found : nullptr;
 }
 
+// As apply(), for at most short_word symbols, which it joins in place: the lowest rank, and of
+// equal ones the first, until there is none.
+void Merges::apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const {
+  const Merge* joins[short_word];  // of a symbol and the next
+  size_t count = word.size();
+  for (size_t i = 0; i + 1 < count; ++i) joins[i] = find(word[i], word[i + 1]);
+  while (count > 1) {
+    size_t best = count;
+    for (size_t i = 0; i + 1 < count; ++i) {
+      if (joins[i] && (best == count || joins[i]->rank < joins[best]->rank)) best = i;
+    }
+    if (best == count) break;
+    word[best] = joins[best]->joined;
+    for (size_t i = best + 1; i + 1 < count; ++i) {
+      word[i] = word[i + 1];
+      joins[i - 1] = joins[i];
+    }
+    // The joins behind moved with their symbols; the two beside the new one are others.
+    --count;
+    if (best > 0) joins[best - 1] = find(word[best - 1], word[best]);
+    if (best + 1 < count) joins[best] = find(word[best], word[best + 1]);
+  }
+  out.insert(out.end(), word.begin(), word.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+void Merges::encode_ascii(std::string_view text, AsciiCut cut,
+                          const std::array<uint32_t, 128>& symbols,
+                          std::vector<uint32_t>& out) const {
+  std::vector<uint32_t> word;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = ascii_word_end(cut, text, at);
+    word.clear();
+    for (; at < end; ++at) word.push_back(symbols[static_cast<uint8_t>(text[at]) & 127]);
+    apply(word, out);
+  }
+}
+
 void Merges::apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) const {
+  if (word.size() <= short_word) {
+    uint32_t joined[short_word];
+    std::copy(word.begin(), word.end(), joined);
+    return apply_short(std::span(joined, word.size()), out);
+  }
   std::vector<Symbol> symbols(word.size());
   std::vector<Chance> first;
   for (uint32_t i = 0; i < word.size(); ++i) {

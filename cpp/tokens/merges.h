@@ -1,12 +1,15 @@
 // Byte-pair merging of words that somebody else has cut and spelled in single symbols.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "support/result.h"
+#include "tokens/ascii_words.h"
 
 namespace treadle {
 
@@ -29,10 +32,16 @@ class Merges {
   // O(n log n) for n symbols.
   void apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) const;
 
+  // Appends the ids of a text of bytes below 128, cut into words and spelled by `symbols`, the id
+  // of each character alone.
+  void encode_ascii(std::string_view text, AsciiCut cut, const std::array<uint32_t, 128>& symbols,
+                    std::vector<uint32_t>& out) const;
+
   size_t size() const { return merges_.size(); }
 
  private:
   const Merge* find(uint32_t left, uint32_t right) const;
+  void apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const;
 
   std::vector<Merge> merges_;
   std::vector<uint32_t> starts_;  // by left id: its first merge

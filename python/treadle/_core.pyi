@@ -678,6 +678,19 @@ class Merges:
         Merges symbols; neighbours with the same number in `words` are of one word.
         """
 
+    def encode_ascii(
+        self,
+        text: str,
+        cut: str,
+        symbols: Annotated[
+            NDArray[numpy.uint32],
+            dict(shape=(128), order="C", device="cpu", writable=False),
+        ],
+    ) -> list[int]:
+        """
+        Ids of an ASCII text, cut as the pre-tokeniser of that name does; symbols [128].
+        """
+
 def strings_end(
     data: Annotated[
         NDArray[numpy.uint8],

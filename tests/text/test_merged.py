@@ -17,7 +17,9 @@ from treadle.limits import Limits
 from treadle.models.gguf import LONG, GgufFile
 from treadle.models.sources import locate
 from treadle.text import Tokenizer, kept
+from treadle.text.alphabet import LETTER_OF
 from treadle.text.merged import Words, apart
+from treadle.text.passages import passages
 from treadle.text.spec import Spec
 
 
@@ -68,6 +70,43 @@ def test_what_is_kept_encodes_alike(pre: str, tmp_path: Path) -> None:
     for text in tokens.texts(seed=17, count=120):
         for special in (False, True):
             assert again.encode(text, special) == fresh.encode(text, special), text
+
+
+_PLAIN = (
+    *map(chr, range(128)), " ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "'s", "'LL", "'Re",
+    "the", "Fox", "12", "3", "!?", ");\n", "{\n    ", "<|im_end|>", "<tool_call>", "<|im_",
+)  # fmt: skip
+_PIECES = (*_PLAIN, "é", "e\u0301", "漢字\n", "\u00a0", "\u2003\n", "🙂")
+
+
+@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "qwen2"])
+def test_passages_equal_the_library(pre: str, tmp_path: Path) -> None:
+    """Random texts of all ASCII, of what the patterns name, and of other characters between."""
+    metadata = tokens.gguf_of(tokens.byte_level(pre), pre)
+    fresh = Tokenizer.from_gguf(metadata, Limits(), tmp_path)
+    found = kept.read(tmp_path, kept.key_of(metadata, Limits()))
+    assert found is not None
+    spec, words = found.spec(), Words(found.merges, found.size)
+    data = json.loads(spec.text)
+    del data["model"]["vocab"][LETTER_OF[1]]  # as vocabularies do whose texts never held it
+    fast = passages(json.dumps(data), words.merges, found.added)
+    assert fast is not None
+    draw, parts = random.Random(23), [0]
+
+    def rest(part: str) -> list[int]:
+        assert not part.isascii() or "\x01" in part
+        parts[0] += 1
+        return fresh.encode(part, special)
+
+    for index in range(600):
+        pieces = _PIECES if index % 2 else _PLAIN
+        text = "".join(draw.choices(pieces, k=draw.randint(0, 60)))
+        for special in (False, True):
+            assert fast.encode(text, special, rest) == fresh.encode(text, special), text
+    assert parts[0] > 300
+    again = Tokenizer.from_gguf(metadata, Limits(), tmp_path)
+    text = "".join(draw.choices(_PIECES, k=3_000))
+    assert again.encode(text) == fresh.encode(text)
 
 
 def test_merges_that_cannot_be_are_refused() -> None:

@@ -50,9 +50,9 @@ class Words:
 
     def __init__(self, merges: bytes, size: int) -> None:
         rows = np.frombuffer(merges, "<u4").astype(np.uint32, copy=False).reshape(-1, 4)
-        self._merges = _core.Merges(rows, size)
+        self.merges = _core.Merges(rows, size)
 
     def ids(self, symbols: tokenizers.Encoding) -> list[int]:
         """Ids of a text whose symbols the library found."""
         words: Any = symbols.word_ids
-        return self._merges.apply(symbols.ids, words)
+        return self.merges.apply(symbols.ids, words)

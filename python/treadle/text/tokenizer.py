@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
@@ -17,7 +17,11 @@ from treadle.text.merged import Words
 from treadle.text.spec import Spec, added_tokens, json_spec
 from treadle.types import TokenKind, TokenTable
 
+if TYPE_CHECKING:
+    from treadle.text.passages import Passages
+
 _CONTROL = int(TokenKind.CONTROL)  # plain, for loops over whole vocabularies
+_LONG = 1_000  # characters of a text that is worth preparing for
 
 
 class Tokenizer:
@@ -44,6 +48,7 @@ class Tokenizer:
         kinds = bytes(self.table.kinds)
         self._control = frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
         self._words = None if made is None or not made.merges else Words(made.merges, spec.size)
+        self._parts = None if self._words is None else (spec.text, added_tokens(spec.data, spec.at))
         self._parsing = _load(spec)
         self._plain = _without_special(self._parsing)
         if made is not None:
@@ -118,14 +123,12 @@ class Tokenizer:
         Raises InvalidRequest when the text is not valid Unicode, or `bos` is asked of a
         vocabulary that has none.
         """
-        engine = self._parsing if special else self._plain
         try:
-            found = engine.encode(text, add_special_tokens=False)
+            ids = self._ids(text, special)
         except (TypeError, UnicodeEncodeError):
             raise InvalidRequest(
                 "the text holds a lone surrogate", at="prompt", hint="send valid Unicode"
             ) from None
-        ids: list[int] = found.ids if self._words is None else self._words.ids(found)
         if not special and not self._control.isdisjoint(ids):
             ids = [part for i in ids for part in (self._spelled(i) if i in self._control else [i])]
         if bos:
@@ -152,6 +155,25 @@ class Tokenizer:
         if self.table.strip_space and data.startswith(b" "):
             data = data[1:]
         return data.decode("utf-8", "replace")
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        engine, words = self._parsing if special else self._plain, self._words
+        if words is None:
+            return engine.encode(text, add_special_tokens=False).ids
+
+        def rest(part: str) -> list[int]:
+            return words.ids(engine.encode(part, add_special_tokens=False))
+
+        known = self._passages if len(text) >= _LONG else None
+        return rest(text) if known is None else known.encode(text, special, rest)
+
+    @cached_property
+    def _passages(self) -> Passages | None:
+        from treadle.text.passages import passages
+
+        assert self._words is not None
+        assert self._parts is not None
+        return passages(self._parts[0], self._words.merges, self._parts[1])
 
     @cached_property
     def _control_ids(self) -> dict[str, int]:
