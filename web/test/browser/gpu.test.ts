@@ -124,6 +124,29 @@ test("a cut download goes on where it stopped; one that hangs can be left; files
   assert.equal(count, 2);
   const [[path, from] = ["", 0]] = site.ranges;
   assert(path === "/bundle/weights-00000.bin" && from > 0 && from <= 30_000, `${path} from ${from}`);
+  const kept = await page.evaluate(async () => {
+    const { store } = (await import("/treadle.js" as string)) as typeof Treadle;
+    const { clear, list, verify } = await store();
+    const manifest = (await (await fetch("/bundle/manifest.json")).json()) as Treadle.BundleManifest;
+    const before = await verify(manifest);
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("treadle");
+    const [{ path, sha256 } = { path: "", sha256: "" }] = manifest.files;
+    const out = await (await folder.getFileHandle(sha256)).createWritable({ keepExistingData: true });
+    await out.write(new Uint8Array([1, 2, 3]));
+    await out.close();
+    const damaged = await verify(manifest);
+    const after = await verify(manifest);
+    const bytes = (await list()).reduce((sum, file) => sum + file.bytes, 0);
+    return [
+      [before.good.length, before.damaged.length, before.missing.length, manifest.files.length],
+      [damaged.damaged, after.missing, [path]],
+      [await clear(), bytes, (await list()).length],
+    ];
+  });
+  const [[good, ...bad], [damaged, missing, path1], [freed, bytes, left1]] = kept as [number[], string[][], number[]];
+  assert.deepEqual([good, ...bad], [bad[2], 0, 0, bad[2]]);
+  assert.deepEqual([damaged, missing, left1], [path1, path1, 0]);
+  assert(freed === bytes && bytes! > 1000);
   const fresh = await blank(); // with nothing kept
   site.cut.set("/bundle/weights-00000.bin", Infinity);
   const asked = fresh.waitForRequest(/weights-00000/);
