@@ -175,3 +175,21 @@ test("a cut download goes on where it stopped; one that hangs can be left; files
   await page.context().close();
   await fresh.context().close();
 });
+
+test("without room to keep a model it runs all the same, and says so", async () => {
+  const page = await blank();
+  const session = await page.context().newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(site.url).origin, quotaSize: 4096 });
+  const [notes, tokens, kept] = await page.evaluate(async () => {
+    const { createEngine, store } = (await import("/treadle.js" as string)) as typeof Treadle;
+    const engine = await createEngine("/bundle/", { tier: "wasm" });
+    const { usage } = await engine.completions.create({ prompt: "x", max_tokens: 2, ignore_eos: true });
+    const stats = await engine.stats();
+    await engine.close();
+    const { damaged } = await (await store()).verify(engine.manifest);
+    return [stats.notes, usage!.completion_tokens, damaged] as const;
+  });
+  assert.match(notes.join(), /no room left/);
+  assert.deepEqual([tokens, kept], [2, []], "what was cut off is not taken for a file");
+  await page.context().close();
+});
