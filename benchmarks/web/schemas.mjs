@@ -101,7 +101,7 @@ async function one(tab, name, number) {
     }
   }, body);
   const { error, choices, usage } = answer;
-  if (error && ["grammar_error", "unsupported"].includes(error.code)) return void (refused.engine += 1);
+  if (error && ["grammar_error", "unsupported", "limit_exceeded"].includes(error.code)) return void (refused.engine += 1);
   const text = choices?.[0]?.message.content ?? "";
   let verdict = error ? "failed" : choices[0].finish_reason === "length" ? "cut" : "valid";
   let why = error ? `${error.code}: ${error.message}` : "";
