@@ -5,7 +5,8 @@
 //   node benchmarks/web/schemas.mjs SCHEMAS --bundle BUNDLE [--count 200] [--seed 0] [--out FILE]
 //
 // SCHEMAS: a folder of JSON files, each a schema or an object with one at "schema". Exits with 1 if
-// any whole answer is invalid. --minutes ends a run early; one with --resume goes on where FILE ends.
+// any whole answer is invalid. --minutes ends a run early; one with --resume goes on where FILE ends,
+// and --from N begins later in the shuffle: several runs at a time.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -19,6 +20,7 @@ const { values: given, positionals } = parseArgs({
     seed: { type: "string", default: "0" },
     tokens: { type: "string", default: "256" },
     batch: { type: "string", default: "4" },
+    from: { type: "string", default: "0" },
     minutes: { type: "string", default: "Infinity" },
     resume: { type: "boolean", default: false },
     tier: { type: "string", default: "wasm" },
@@ -78,7 +80,7 @@ const rows = before.rows ?? [];
 for (const { verdict } of rows) found[verdict] += 1;
 const began = performance.now();
 const enough = () => rows.length >= count || performance.now() - began > Number(given.minutes) * 60_000;
-let next = before.next ?? 0;
+let next = before.next ?? Number(given.from);
 
 async function one(tab, name, number) {
   const read = JSON.parse(readFileSync(join(folder, name), "utf8"));
@@ -99,7 +101,7 @@ async function one(tab, name, number) {
     }
   }, body);
   const { error, choices, usage } = answer;
-  if (error && ["grammar_error", "unsupported"].includes(error.code)) return void (refused.engine += 1);
+  if (error && ["grammar_error", "unsupported", "limit_exceeded"].includes(error.code)) return void (refused.engine += 1);
   const text = choices?.[0]?.message.content ?? "";
   let verdict = error ? "failed" : choices[0].finish_reason === "length" ? "cut" : "valid";
   let why = error ? `${error.code}: ${error.message}` : "";

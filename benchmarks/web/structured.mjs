@@ -1,5 +1,6 @@
 // Decoding under a JSON Schema against decoding freely: the same model, tab and number of tokens,
-// alternating. Rates are tokens a second between the first token and the last.
+// alternating. Rates are tokens a second between the first token and the last, and tokens a second of
+// processor time that the tab's process used for the request, which other load does not change.
 //
 //   node benchmarks/web/structured.mjs --bundle BUNDLE [--rounds 9] [--tokens 96] [--out FILE]
 import { writeFileSync } from "node:fs";
@@ -27,7 +28,17 @@ const free = { messages, max_tokens: tokens, temperature: 0.7, ignore_eos: true 
 const bound = { ...free, response_format: { type: "json_schema", json_schema: { name: "story", schema } } };
 
 const result = await withEngine(given, async (tab, machine) => {
-  const run = (body) =>
+  const session = await tab.context().browser().newBrowserCDPSession();
+  const cpuSeconds = async () => {
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    return processInfo.filter(({ type }) => type === "renderer").reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+  };
+  const run = async (body) => {
+    const before = await cpuSeconds();
+    const told = await timed(body);
+    return { ...told, cpuRate: told.count / ((await cpuSeconds()) - before) };
+  };
+  const timed = (body) =>
     tab.evaluate(async (wanted) => {
       const before = await window.engine.stats();
       const times = [];
@@ -48,13 +59,17 @@ const result = await withEngine(given, async (tab, machine) => {
     const pair = {};
     for (const kind of order) pair[kind] = await run({ ...(kind === "free" ? free : bound), seed: round });
     pairs.push(pair);
-    const share = pair.bound.rate / pair.free.rate;
-    console.error(`free ${pair.free.rate.toFixed(1)}, bound ${pair.bound.rate.toFixed(1)} tokens/s: ${share.toFixed(3)}`);
+    const share = (key) => (pair.bound[key] / pair.free[key]).toFixed(3);
+    const rates = [pair.free.rate, pair.bound.rate].map((rate) => rate.toFixed(1));
+    console.error(`free ${rates[0]}, bound ${rates[1]} tokens/s: ${share("rate")}; by processor time ${share("cpuRate")}`);
   }
   return { ...machine, tokens, pairs };
 });
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
-const shares = result.pairs.map(({ bound: b, free: f }) => b.rate / f.rate);
-const share = { median: median(shares), min: Math.min(...shares), max: Math.max(...shares) };
-writeFileSync(given.out, `${JSON.stringify({ ...result, share }, null, 1)}\n`);
-console.log(JSON.stringify({ share, free: median(result.pairs.map(({ free: f }) => f.rate)) }));
+const shareOf = (key) => {
+  const shares = result.pairs.map(({ bound: b, free: f }) => b[key] / f[key]);
+  return { median: median(shares), min: Math.min(...shares), max: Math.max(...shares) };
+};
+const [share, cpuShare] = [shareOf("rate"), shareOf("cpuRate")];
+writeFileSync(given.out, `${JSON.stringify({ ...result, share, cpuShare }, null, 1)}\n`);
+console.log(JSON.stringify({ share, cpuShare, free: median(result.pairs.map(({ free: f }) => f.rate)) }));

@@ -27,8 +27,8 @@ function put(bytes) {
 
 call("tr_cpu_selftest");
 const tasks = readFileSync(join(bundle, tiers.cpu.file));
-for (const { offset, length } of tiers.cpu.plans) {
-  call("tr_cpu_plan", ...put(tasks.subarray(offset, offset + length)));
+for (const { workers, offset, length } of tiers.cpu.plans) {
+  if (workers === 1) call("tr_cpu_plan", ...put(tasks.subarray(offset, offset + length)));
 }
 const files = shards.map((path) => readFileSync(join(bundle, path)));
 tiers.cpu.params.forEach((param, number) => {

@@ -158,7 +158,7 @@ export class Chat {
       `first after ${duration(said.firstMs)}`,
       said.cached ? `${said.cached} reused` : "",
     ].filter(Boolean);
-    $("speed").textContent = `${line[1] ?? ""} · first ${duration(said.firstMs)}`;
+    $("speed").replaceChildren(line[1] ?? "", h("span", { class: "more" }, ` · first ${duration(said.firstMs)}`));
     $("spoken").textContent = `Answer: ${said.text}`;
     shown.foot(...(verdict ? [verdict] : []), h("span", {}, line.join(" · ")), ...this.#actions(said.text, mode, at));
     this.#follow();

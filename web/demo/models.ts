@@ -90,7 +90,10 @@ export class Models {
   #offer(source: Source, manifest: BundleManifest): void {
     const { model, files } = manifest;
     const size = files.reduce((sum, file) => sum + file.bytes, 0);
-    const about = [bytes(size), model.license, `${Math.round(manifest.limits.context / 1024)}k context`];
+    const { context } = manifest.limits;
+    const room = context < 1024 ? `${context} tokens` : `${Math.round(context / 1024)}k tokens`;
+    const license = model.license === "unknown" ? "" : model.license;
+    const about = [bytes(size), license, `context of ${room}`];
     const entry = { source, manifest, kept: 0, name: model.name, about: about.filter(Boolean).join(" · ") };
     this.#entries = [...this.#entries.filter((other) => other.source !== source), entry];
     this.#say("none", "No model yet");

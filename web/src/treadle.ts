@@ -16,7 +16,10 @@ export type { BundleManifest } from "./types.js";
 export { connect, type RemoteEngine, type RemoteOptions, type Target } from "./worker/client.js";
 export type { Source } from "./worker/host.js";
 
-/** What this browser keeps of models between visits: `(await store()).kept(manifest)`, `remove`, ... */
+/**
+ * What this browser keeps of models between visits: `(await store()).kept(manifest)`,
+ * `list`, `verify`, `remove`, `clear`, `room`, `persist`.
+ */
 export const store = () => import("./store/kept.js");
 
 export interface CreateOptions extends RemoteOptions {
