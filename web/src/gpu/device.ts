@@ -15,9 +15,6 @@ const RAISED = [
   "maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize",
 ] as const; // prettier-ignore
 
-/** Least lanes of a subgroup that reads a key together in tier t2. */
-const LANES = 8;
-
 /** Tiers of WebGPU and the features that each needs. */
 export const GPU_TIERS = {
   t2: ["shader-f16", "subgroups"],
@@ -40,8 +37,6 @@ export async function openDevice(
   if (!adapter) throw missing("WebGPU has no adapter here");
   const absent = features.find((name) => !adapter.features.has(name));
   if (absent) throw missing(`the adapter lacks ${absent}`);
-  const { subgroupMinSize: lanes } = adapter.info as { subgroupMinSize?: number };
-  if (tier === "t2" && lanes !== undefined && lanes < LANES) throw missing(`its subgroups may have ${lanes} lanes`);
   const requiredLimits: Record<string, number> = {};
   for (const name of RAISED) requiredLimits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({ requiredFeatures: [...features], requiredLimits });
