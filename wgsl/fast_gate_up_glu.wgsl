@@ -1,13 +1,24 @@
-// rmsnorm_gate_up_glu of tier T2: two outputs a subgroup, from two rows each; see lib/fast_rows.
+// rmsnorm_gate_up_glu of tier T2: one or two outputs a subgroup, from two rows each; see lib/fast_rows.
 //#use fast_rows
 
+//#if TWO
+const EACH: u32 = 1u;
+
+fn rows_of(first: u32) -> Rows {
+  let a = min(first, ROWS - 1u);
+  return Rows(a, ROWS + a);
+}
+//#else
 const EACH: u32 = 2u;
 
-fn rows_of(first: u32) -> vec4<u32> {
+fn rows_of(first: u32) -> Rows {
   let a = min(first, ROWS - 1u);
   let b = min(first + 1u, ROWS - 1u);
-  return vec4<u32>(a, b, ROWS + a, ROWS + b);
+  return Rows(a, b, ROWS + a, ROWS + b);
 }
+//#end
+
+fn added(t: u32, first: u32) -> Sums { return Sums(); }
 
 fn act(v: f32) -> f32 {
 //#if SILU
@@ -18,10 +29,14 @@ fn act(v: f32) -> f32 {
 //#end
 }
 
-fn emit(t: u32, first: u32, sum: vec4<f32>) {
+fn emit(t: u32, first: u32, sum: Sums) {
   let at = t * STRIDE + FIRST + first;
+//#if TWO
+  out[at] = act(sum.x) * sum.y;
+//#else
   out[at] = act(sum.x) * sum.z;
   if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
+//#end
 }
 
 @compute @workgroup_size(WG)

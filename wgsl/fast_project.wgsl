@@ -1,33 +1,58 @@
 // linear, rmsnorm_linear, linear_add and take_norm_linear of tier T2: see lib/fast_rows.
 //#use fast_rows
 
+//#if TWO
+const EACH: u32 = 2u;
+
+fn rows_of(first: u32) -> Rows { return min(Rows(first, first + 1u), Rows(ROWS - 1u)); }
+//#else
 const EACH: u32 = 4u;
 
-fn rows_of(first: u32) -> vec4<u32> {
-  return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(ROWS - 1u));
+fn rows_of(first: u32) -> Rows {
+  return min(Rows(first, first + 1u, first + 2u, first + 3u), Rows(ROWS - 1u));
+}
+//#end
+
+/// Bias and residual of the rows.
+fn added(t: u32, first: u32) -> Sums {
+  var sum = Sums();
+  let i = rows_of(first) + Rows(FIRST);
+  let j = i + Rows(t * STRIDE);
+//#if TWO
+//#if b
+  sum += Sums(b[i.x], b[i.y]);
+//#end
+//#if y
+  sum += Sums(y[j.x], y[j.y]);
+//#end
+//#else
+//#if b
+  sum += Sums(b[i.x], b[i.y], b[i.z], b[i.w]);
+//#end
+//#if y
+  sum += Sums(y[j.x], y[j.y], y[j.z], y[j.w]);
+//#end
+//#end
+  return sum;
 }
 
 fn store(t: u32, row: u32, value: f32) {
   if (row >= ROWS) { return; }
-  let at = t * STRIDE + FIRST + row;
   var v = value;
-//#if b
-  v += b[FIRST + row];
-//#end
-//#if y
-  v += y[at];
-//#end
 //#if CAP
   v = CAP * (1.0 - 2.0 / (exp(2.0 * v / CAP) + 1.0));
 //#end
-  out[at] = v;
+  out[t * STRIDE + FIRST + row] = v;
 }
 
-fn emit(t: u32, first: u32, sum: vec4<f32>) {
+fn emit(t: u32, first: u32, sum: Sums) {
   store(t, first, sum.x);
   store(t, first + 1u, sum.y);
+//#if TWO
+//#else
   store(t, first + 2u, sum.z);
   store(t, first + 3u, sum.w);
+//#end
 }
 
 @compute @workgroup_size(WG)

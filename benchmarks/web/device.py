@@ -12,6 +12,8 @@ import wgpu
 
 from treadle.export.wgsl import RUN
 
+WARM = 0.04
+"""Seconds of work before a measurement."""
 CHUNK = 18 << 20  # a whole number of 18-byte blocks and of words
 
 
@@ -116,6 +118,11 @@ class Gpu:
 
     def time(self, steps: Sequence[Step], rounds: int = 7) -> float:
         """Seconds of GPU time of one pass of steps, the median of rounds after two."""
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < WARM:  # clocks rise under load only
+            for _ in range(4):
+                self.queue.submit([self.encode(steps)])
+            self.wait()
         found: list[float] = []
         for _ in range(rounds + 2):
             self.queue.submit([self.encode(steps, stamped=True)])

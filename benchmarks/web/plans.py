@@ -83,9 +83,10 @@ class Decoder:
     """Buffers, pipelines and bind groups of a plan; one sequence."""
 
     def __init__(self, gpu: Gpu, graph: Graph, entries: Mapping[str, Any], context: int) -> None:
-        self.gpu = gpu
-        tier = tier_gpu("t2", graph, entries, dialect="naga")
-        record = tier.record
+        self.gpu, self._graph, self._entries = gpu, graph, entries
+        self._held: dict[str, Step] = {}
+        self.lower()
+        record = self._record
         pages = -(-context // PAGE) + 2
         self.sizes = {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 1}
         self.buffers: dict[str, Any] = {}
@@ -105,10 +106,15 @@ class Decoder:
             else:
                 gpu.fill(buffer, _blocks())
         self.run = gpu.uniform({})
-        texts = _modules(next(iter(tier.files.values())).decode())
         self.kernels = sorted({s["kernel"] for s in record["steps"]["decode"]})
-        self._record, self._texts, self._held = record, texts, {}
         self.dispatches = len(record["steps"]["decode"]) + len(record["steps"]["sample"])
+
+    def lower(self) -> None:
+        """Prints kernels and steps, in the forms of now; buffers stay."""
+        tier = tier_gpu("t2", self._graph, self._entries, dialect="naga")
+        self._record = tier.record
+        self._texts = _modules(next(iter(tier.files.values())).decode())
+        self._held.clear()
 
     def place(self, context: int) -> None:
         """The step that runs token `context - 1`, its keys before it."""
@@ -143,10 +149,15 @@ class Decoder:
         """By timestamps around the pass."""
         return round(self.gpu.time(self.steps, 15) * 1e3, 4)
 
+    def without(self, *kernels: str) -> float:
+        """GPU milliseconds of the steps whose kernels' names begin otherwise."""
+        names = zip(self.steps, self.names, strict=True)
+        return round(self.gpu.time([s for s, n in names if not n.startswith(kernels)], 9) * 1e3, 4)
+
     def queued_ms(self, count: int = 40) -> float:
         """Wall time a step, encoded and submitted ahead, one readback at the end."""
         times: list[float] = []
-        for _ in range(5):
+        for _ in range(2):
             start = time.perf_counter()
             for _ in range(count):
                 self.gpu.queue.submit([self.gpu.encode(self.steps)])

@@ -1,14 +1,15 @@
 """Decode on WebGPU beside native CUDA, on one GPU: the share of native speed.
 
-    python benchmarks/web/share.py [--parts read,rows,keys,pairs] [--shapes 8b,1b] [--lib FOLDER]
-        [--seconds 25] [--tiny] [--out FILE]
+    python benchmarks/web/share.py [--parts read,switch,tune,rows,keys,pairs] [--shapes 8b,1b]
+        [--lib FOLDER] [--seconds 25] [--tiny] [--out FILE]
 
-read: what plain WGSL reads. rows: forms of each q4_0 projection of the shape, many different
-matrices in one pass, by timestamps; the best ones go into the plan (variants.py; --seconds a
-shape). keys: attention likewise. pairs: tier T2's decode plan of a whole model, random weights,
-beside our CUDA kernels on 4-bit weights, one an operator, as a CUDA graph (native.py), at every
-context in turns: GPU time of a step by timestamps or events, wall time of steps queued ahead, wall
-time with a readback each. Shares are medians of the pairs' ratios, native over web.
+read: what plain WGSL reads. switch: what a dispatch costs. tune: forms of the q4_0 projections, one
+after another in the whole plan; the best ones stay (variants.py; --seconds a shape). rows: each of
+them alone, many different matrices in one pass, by timestamps. keys: forms of attention. pairs:
+tier T2's decode plan of a whole model, random weights, beside our CUDA kernels on 4-bit weights,
+one an operator, as a CUDA graph (native.py), at every context in turns: GPU time of a step by
+timestamps or events, wall time of steps queued ahead, wall time with a readback each. Shares are
+medians of the pairs' ratios, native over web.
 
 WebGPU is wgpu-py over Vulkan; timestamps are calibrated against wall time. --lib: compiled CUDA
 kernels, see bench_kernels_cuda.py; without it the web's times stand alone. --tiny: everything
@@ -34,7 +35,7 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 from device import Gpu
 from plans import Decoder, model
-from variants import keys, rows
+from variants import keys, rows, tune
 
 from treadle.export import fast
 
@@ -77,15 +78,34 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
     return found
 
 
-def pairs(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...], lib: Path | None) -> Any:
+def switch(gpu: Gpu) -> dict[str, float]:
+    """Microseconds of a small dispatch after the one before: of one pipeline, of two in turns."""
+    out, steps = gpu.storage(1 << 16), list[Any]()
+    for number in (1, 2):
+        text = f"""
+@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ out[id.x] = out[id.x] * {number}u; }}"""
+        steps.append(gpu.step(text, [out], (132, 1, 1)))
+    one, two = gpu.time([steps[0]] * 300), gpu.time(steps * 150)
+    found = {"one": round(one / 3e-4, 3), "two": round(two / 3e-4, 3)}
+    print("switch", found, flush=True)
+    return found
+
+
+def pairs(
+    gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...], lib: Path | None, seconds: float
+) -> Any:
     """Milliseconds a decode step of web and native, and the share."""
     graph, entries = model(shape)
     decoder = Decoder(gpu, graph, entries, max(contexts))
     print("plan", decoder.dispatches, "dispatches,", decoder.weights / 1e9, "GB", flush=True)
     found: dict[str, Any] = {
         "dispatches": decoder.dispatches, "kernels": decoder.kernels, "bytes": decoder.weights,
-        "forms": {f"{n}x{k}": form for (n, k), form in fast.TRIED.items()},
     }  # fmt: skip
+    if seconds:
+        found["tune"] = tune(decoder, shape, seconds)
+    found["forms"] = {f"{n}x{k}": form for (n, k), form in fast.TRIED.items()}
     native = _native(lib, shape, max(contexts)) if lib else None
     if native is not None:
         found |= {"native_bytes": native.bytes, "native_matvecs": native.matvecs()}
@@ -106,6 +126,10 @@ def pairs(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...], lib: Path 
             }
         one["tb_s"] = round(decoder.weights / one["web"]["gpu_ms"][1] / 1e9, 3)
         one["by_kernel_us"] = decoder.profile()
+        one["without_ms"] = {
+            name: decoder.without(*name.split())
+            for name in ("fast_attention", "fast_project", "fast_gate", "sample")
+        }
         found[str(context)] = one
         print(context, one, flush=True)
     decoder.free()
@@ -142,7 +166,7 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="read,rows,keys,pairs")
+    parser.add_argument("--parts", default="read,switch,tune,rows,keys,pairs")
     parser.add_argument("--shapes", default="8b,1b")
     parser.add_argument("--lib", type=Path)
     parser.add_argument("--seconds", type=float, default=25.0)
@@ -171,12 +195,17 @@ def main() -> None:
     gpu = Gpu()
     result["adapter"], result["tick_ns"] = gpu.name, gpu.tick
     print(gpu.name, "subgroup", gpu.subgroup, "tick", gpu.tick, flush=True)
+    part("switch", "switch_us", lambda: switch(gpu))
     part("read", "read_gb_s", lambda: read_rate(gpu, (1 << 24) if given.tiny else (1 << 30)))
     for name in names:
         shape, budget = shapes[name], (1 << 22) if given.tiny else (3 << 29)
-        part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b, given.seconds))
+        seconds = given.seconds if "tune" in parts else 0.0
         part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
-        part("pairs", f"pairs {name}", lambda s=shape: pairs(gpu, s, contexts, given.lib))
+        part(
+            "pairs", f"pairs {name}",
+            lambda s=shape, t=seconds: pairs(gpu, s, contexts, given.lib, t),
+        )  # fmt: skip
+        part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b))
 
 
 if __name__ == "__main__":

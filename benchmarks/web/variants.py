@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from device import Gpu, Step
+from plans import Decoder
 
 from treadle.export import fast
 from treadle.export.wgsl import Kernel
 
 PAGE = 16
-GROUPS = (264, 132, 528, 0)
-"""Workgroups of a projection; 0: as many as it has rows for."""
 OUTS = 12
 """Buffers that dispatches write in turn: those that write the same one wait for each other."""
 
@@ -28,17 +27,49 @@ def projections(shape: dict[str, int]) -> dict[str, tuple[str, int, int]]:
     }  # fmt: skip
 
 
-def rows(gpu: Gpu, shape: dict[str, int], budget: int, seconds: float) -> dict[str, Any]:
-    """GB/s of each projection over `budget` bytes of different matrices: all forms, best first.
+def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, Any]:
+    """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
+    best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
+
+    seconds: after so long no further form is tried; the likely ones come first.
+    """
+    begun, found = time.monotonic(), dict[str, Any]()
+
+    def taken() -> float:
+        decoder.lower()
+        decoder.place(128)
+        return decoder.gpu_ms()
+
+    best = taken()
+    found["before_ms"] = best
+    for name in ("gate_up", "down", "qkv", "o", "head"):
+        op, n, k = projections(shape)[name]
+        key = (n * (2 if op == "glu" else 1), k)
+        chosen, tried = fast.form_of(*key), dict[str, float]()
+        for form in _forms(*key):
+            if time.monotonic() - begun > seconds:
+                break
+            if form == chosen:
+                continue
+            fast.TRIED[key] = form
+            ms = tried["/".join(map(str, form))] = taken()
+            if ms < best:
+                best, chosen = ms, form
+        fast.TRIED[key] = chosen
+        found[name] = {"form": chosen, "ms": best, "tried": tried}
+        print("tune", name, found[name], flush=True)
+    decoder.lower()
+    return found
+
+
+def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
+    """GB/s of each projection in its form over `budget` bytes of different matrices.
 
     gb_s: dispatches that depend on nothing, so that the next begins while one ends; us: each after
-    the one before, as in a decode step, its launch included. seconds: after so long no further
-    form is tried; the likely ones come first. The best, by us, goes to `fast.TRIED`.
+    the one before, as in a decode step, its launch included.
     """
     found: dict[str, Any] = {}
-    jobs = projections(shape)
-    for name, (op, n, k) in jobs.items():
-        begun = time.monotonic()
+    for name, (op, n, k) in projections(shape).items():
         count = n * (2 if op == "glu" else 1)
         size = count * k // 32 * 18
         copies = max(2, min(24, budget // size))
@@ -52,12 +83,10 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int, seconds: float) -> dict[s
         outs = [gpu.storage(4 * n) for _ in range(OUTS)]
         buffers = {"x": x, "norm": norm, "y": y, "batch": gpu.storage(256)}
         run = gpu.uniform({"T": 1, "R": 1})
-        tried: list[dict[str, Any]] = []
-        for form in _forms(count, k):
-            if tried and time.monotonic() - begun > seconds / len(jobs):
-                break
-            kernel = _projection(op, n, k, form)
-            apart, chained = (
+        form = fast.form_of(count, k)
+        kernel = _projection(op, n, k, form)
+        free, after = (
+            gpu.time(
                 [
                     _step(
                         gpu, kernel, buffers | {"w": q, "scales": f, "out": outs[i % many]}, run,
@@ -65,18 +94,15 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int, seconds: float) -> dict[s
                     )
                     for i, (q, f) in enumerate(held)
                 ]
-                for many in (OUTS, 1)
-            )  # fmt: skip
-            free, after = gpu.time(apart, 5) / copies, gpu.time(chained, 5) / copies
-            rate = round(size / free / 1e9, 1)
-            tried.append({"gb_s": rate, "us": round(after * 1e6, 2), **form._asdict()})
-        tried.sort(key=lambda one: one["us"])
-        fast.TRIED[count, k] = fast.Form(*(tried[0][f] for f in fast.Form._fields))
+            )
+            / copies
+            for many in (OUTS, 1)
+        )  # fmt: skip
         found[name] = {
-            "rows": count, "columns": k, "bytes": size, "matrices": copies,
-            "best_gb_s": max(one["gb_s"] for one in tried), "forms": tried,
+            "rows": count, "columns": k, "bytes": size, "form": form,
+            "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
         }  # fmt: skip
-        print(name, len(tried), tried[:3], "best", found[name]["best_gb_s"], flush=True)
+        print(name, found[name], flush=True)
         for one in (*(b for pair in held for b in pair), *outs, *buffers.values()):
             one.destroy()
     return found
@@ -103,7 +129,7 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
         gpu.queue.write_buffer(batch, 0, np.array(data, np.int32))
         run = gpu.uniform({"T": 1, "S": 1, "R": 1, "L": L, "P": pages} | at)
         tried: list[dict[str, Any]] = []
-        for splits in (8, 16):
+        for splits in (8, 16, 32):
             fast.SPLITS = splits  # what a kernel is printed with
             z = min(splits, -(-L // fast.SHARE))
             for wg in (128, 256):
@@ -123,20 +149,20 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
 
 
 def _forms(count: int, columns: int) -> list[fast.Form]:
-    """Likely ones first: threads that fit a multiprocessor, no more loads than a row has."""
-    forms: list[fast.Form] = []
+    """Likely ones first, no more loads under way than a row has. Every device has 256 threads."""
     strips = max(1, columns // (32 * fast.SUBGROUP))
-    for wg, depths in ((256, (4, 2, 8)), (512, (2, 4)), (128, (4, 2)), (1024, (1, 2))):
-        most = -(-count // (wg // fast.SUBGROUP * 4))
-        groups = dict.fromkeys(min(n or most, most) for n in GROUPS)
-        forms += [
-            fast.Form(wg, n, depth)
-            for depth in dict.fromkeys(min(d, strips) for d in depths)
-            for n in groups
-            if wg * n <= 132 * 2048 or n == most
-        ]
-    chosen = fast.form_of(count, columns)
-    return [chosen, *(one for one in dict.fromkeys(forms) if one != chosen)]
+    tried = (
+        (256, 528, 1, 2), (256, 264, 1, 4), (256, 264, 1, 2), (256, 528, 2, 2), (128, 1056, 1, 2),
+        (256, 528, 1, 4), (128, 528, 1, 4), (256, 264, 2, 4), (256, 1056, 1, 2),
+    )  # fmt: skip
+    return list(
+        dict.fromkeys(
+            fast.Form(
+                wg, min(n, -(-count // (wg // fast.SUBGROUP * each))), min(depth, strips), each
+            )
+            for wg, n, depth, each in tried
+        )
+    )
 
 
 def _projection(op: str, n: int, k: int, form: fast.Form) -> Kernel:

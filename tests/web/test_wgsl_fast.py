@@ -42,18 +42,18 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
         "rmsnorm_linear": reference("rmsnorm_linear")(np, x, norm, wide, eps=1e-5),
         "take_norm_linear": reference("rmsnorm_linear")(np, x[::-1], norm, wide, eps=1e-5),
     }
-    form = fast.Form(64, 2, 2)
-    for op, result in wanted.items():
+    forms = (fast.Form(64, 2, 2), fast.Form(64, 3, 1, 2))
+    for i, (op, result) in enumerate(wanted.items()):
+        form = forms[(i + rows) % 2]
         eps = 1e-5 if "norm" in op else None
         kernel = fast.project(op, format, rows, columns, eps=eps, bias=op == "linear", form=form)
         held = given | {"batch": batch, "out": np.zeros((2, rows), F32)}
-        out = read(launch(kernel, held, (2, 2), {"rows": 0})["out"], F32, 2 * rows)
+        out = read(launch(kernel, held, (form.groups, 2), {"rows": 0})["out"], F32, 2 * rows)
         close(out, result)
     both = np.concatenate([w.data, wu.data])
     size = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
-    kernel = fast.gate_up_glu(
-        format, rows, columns, act="silu", eps=1e-5, form=fast.Form(256, 3, 1)
-    )
+    form = fast.Form(64, 3, 1, 2 if format == "q4_0" else 4)
+    kernel = fast.gate_up_glu(format, rows, columns, act="silu", eps=1e-5, form=form)
     held = given | {"w": size[0], "scales": size[1], "out": np.zeros((2, rows), F32)}
     out = read(launch(kernel, held, (3, 2))["out"], F32, 2 * rows)
     h = reference("rmsnorm")(np, x, norm, eps=1e-5)
@@ -61,8 +61,8 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
 
 
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
-    """Inputs are rounded to float16 on their way, and short sums too."""
-    assert off(got, wanted) < 2e-3
+    """Of a block of inputs 15 bits are kept."""
+    assert off(got, wanted) < 1e-4
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -86,7 +86,7 @@ def test_a_whole_decode_with_keys_in_shares(family: str, format: str) -> None:
         weights |= {n: t for n, t in weights_of(graph, "q4_1").items() if not n.endswith(".v")}
     tier = tier_gpu("t2", graph, table_of(weights))
     assert len(tier.record["steps"]["decode"]) == 5 * 2 + 2
-    pages = 20  # eight shares of the keys, of which the first steps leave most without any
+    pages = 20  # three shares of the keys, of which the first steps leave most without any
     plan = PlanExecutor(tier, weights, {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 8})
     params = {name: dequantise(tensor) for name, tensor in weights.items()}
     state: Any = {

@@ -1,6 +1,7 @@
-// Tier T2: rows of q4_0 or q4_1 weights in planes times one token, four at a time in a subgroup.
+// Tier T2: rows of q4_0 or q4_1 weights in planes times one token, four at a time in a subgroup,
+// or two with TWO: half the instructions, which lie cold when a dispatch begins, and more subgroups.
 // The quants of block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16
-// scale a block, with MINIMUM a scale and a minimum. A lane has DEPTH blocks of four rows under way
+// scale a block, with MINIMUM a scale and a minimum. A lane has DEPTH blocks of its rows under way
 // and asks for the next one as soon as one is used, the first ones before the token is staged: at
 // the start of a dispatch nothing else would be.
 // The token is staged as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b
@@ -17,19 +18,34 @@ var<private> lanes: u32;
 
 const MOST: f32 = 16256.0; // 127 * 128
 
-/// Block b of four rows on its way.
-struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec4<u32> }
-
-fn load(rows: vec4<u32>, block: u32) -> Load {
-  let b = min(block, BLOCKS - 1u);
-  let at = rows * BLOCKS + vec4<u32>(b);
-//#if MINIMUM
-  let f = vec4<u32>(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
+//#if TWO
+alias Rows = vec2<u32>;
+alias Sums = vec2<f32>;
 //#else
-  let i = at >> vec4<u32>(1u);
-  let f = vec4<u32>(scales[i.x], scales[i.y], scales[i.z], scales[i.w]);
+alias Rows = vec4<u32>;
+alias Sums = vec4<f32>;
 //#end
-  return Load(w[at.x], w[at.y], w[at.z], w[at.w], f);
+
+/// Block b of the rows on its way.
+//#if TWO
+struct Load { p: vec4<u32>, q: vec4<u32>, f: Rows }
+//#else
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: Rows }
+//#end
+
+fn load(rows: Rows, block: u32) -> Load {
+  let b = min(block, BLOCKS - 1u);
+  let at = rows * BLOCKS + Rows(b);
+//#if MINIMUM
+  let i = at;
+//#else
+  let i = at >> Rows(1u);
+//#end
+//#if TWO
+  return Load(w[at.x], w[at.y], Rows(scales[i.x], scales[i.y]));
+//#else
+  return Load(w[at.x], w[at.y], w[at.z], w[at.w], Rows(scales[i.x], scales[i.y], scales[i.z], scales[i.w]));
+//#end
 }
 
 fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, begun: i32) -> i32 {
@@ -54,8 +70,8 @@ fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, be
   return large * 128 + small;
 }
 
-/// Products of block b of four rows; none beyond the last block.
-fn product(k: Load, block: u32) -> vec4<f32> {
+/// Products of block b of the rows; none beyond the last block.
+fn product(k: Load, block: u32) -> Sums {
   let b = min(block, BLOCKS - 1u);
   let x = staged[b];
   let y = staged[BLOCKS + b];
@@ -67,17 +83,25 @@ fn product(k: Load, block: u32) -> vec4<f32> {
   let f = k.f;
 //#else
   let begun = bitcast<i32>(step.y);
-  let f = k.f >> vec4<u32>((b & 1u) * 16u);
+  let f = k.f >> Rows((b & 1u) * 16u);
 //#end
+  let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
+//#if TWO
+  let all = Sums(f32(dots(k.p, x, y, z, t, begun)), f32(dots(k.q, x, y, z, t, begun)));
+  let by = Sums(e.x, e.z);
+  let least = Sums(e.y, e.w);
+//#else
+  let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
   let all = vec4<f32>(vec4<i32>(dots(k.p, x, y, z, t, begun), dots(k.q, x, y, z, t, begun),
                                 dots(k.r, x, y, z, t, begun), dots(k.s, x, y, z, t, begun)));
-  let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-  let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
-  let by = vec4<f32>(e.x, e.z, g.x, g.z) * select(0.0, bitcast<f32>(step.x), block < BLOCKS);
+  let by = Sums(e.x, e.z, g.x, g.z);
+  let least = Sums(e.y, e.w, g.y, g.w);
+//#end
+  let sum = all * by * bitcast<f32>(step.x);
 //#if MINIMUM
-  return all * by + select(0.0, bitcast<f32>(step.y), block < BLOCKS) * vec4<f32>(e.y, e.w, g.y, g.w);
+  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < BLOCKS);
 //#else
-  return all * by;
+  return select(Sums(), sum, block < BLOCKS);
 //#end
 }
 
@@ -89,33 +113,31 @@ struct Half { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 fn half_of(t: u32, i: u32) -> Half {
   let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
   let head = i * 16u / HEAD;
-//#for s SPLITS
-  var p#s = vec4<u32>();
-  var q#s = vec4<u32>();
-  var m#s = vec2<f32>(-3.0e38, 0.0);
-  if (#su < count) {
-    p#s = x[#su * (WIDTH / 2u) + 2u * i];
-    q#s = x[#su * (WIDTH / 2u) + 2u * i + 1u];
-    let both = bitcast<vec4<f32>>(x[SPLITS * (WIDTH / 2u) + (#su * HEADS + head) / 2u]);
-    m#s = select(both.xy, both.zw, ((#su * HEADS + head) & 1u) == 1u);
-  }
-//#end
   var best = -3.0e38;
-//#for s SPLITS
-  best = max(best, m#s.x);
-//#end
   var mass = 0.0;
-//#for s SPLITS
-  let w#s = exp(m#s.x - best) * m#s.y;
-  mass += w#s;
-//#end
   var sum = Half();
-//#for s SPLITS
-  sum.a += w#s * vec4<f32>(unpack2x16float(p#s.x), unpack2x16float(p#s.y));
-  sum.b += w#s * vec4<f32>(unpack2x16float(p#s.z), unpack2x16float(p#s.w));
-  sum.c += w#s * vec4<f32>(unpack2x16float(q#s.x), unpack2x16float(q#s.y));
-  sum.d += w#s * vec4<f32>(unpack2x16float(q#s.z), unpack2x16float(q#s.w));
+  for (var base = 0u; base < count; base += SHARES) {
+    let before = best;
+//#for s SHARES
+    let at#s = min(base + #su, count - 1u);
+    let both#s = bitcast<vec4<f32>>(x[SPLITS * (WIDTH / 2u) + (at#s * HEADS + head) / 2u]);
+    let m#s = select(both#s.xy, both#s.zw, ((at#s * HEADS + head) & 1u) == 1u);
+    let p#s = x[at#s * (WIDTH / 2u) + 2u * i];
+    let q#s = x[at#s * (WIDTH / 2u) + 2u * i + 1u];
+    best = max(best, m#s.x);
 //#end
+    let shrink = exp(before - best);
+    mass *= shrink;
+    sum = Half(sum.a * shrink, sum.b * shrink, sum.c * shrink, sum.d * shrink);
+//#for s SHARES
+    let w#s = select(0.0, exp(m#s.x - best) * m#s.y, base + #su < count);
+    mass += w#s;
+    sum.a += w#s * vec4<f32>(unpack2x16float(p#s.x), unpack2x16float(p#s.y));
+    sum.b += w#s * vec4<f32>(unpack2x16float(p#s.z), unpack2x16float(p#s.w));
+    sum.c += w#s * vec4<f32>(unpack2x16float(q#s.x), unpack2x16float(q#s.y));
+    sum.d += w#s * vec4<f32>(unpack2x16float(q#s.z), unpack2x16float(q#s.w));
+//#end
+  }
   return Half(sum.a / mass, sum.b / mass, sum.c / mass, sum.d / mass);
 }
 //#else
@@ -182,8 +204,8 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
 //#end
 }
 
-/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the four rows of a turn,
-/// `emit` takes their sums.
+/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn,
+/// `added` what belongs to their sums, `emit` takes these.
 fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
   let strip = DEPTH * lanes;
   let chunks = (BLOCKS + strip - 1u) / strip;
@@ -196,7 +218,8 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
   let scale = stage(x_row, local, subgroup, groups);
   while (row < ROWS) {
     let following = rows_of(row + step);
-    var sum = vec4<f32>();
+    let others = added(t, row);
+    var sum = Sums();
     for (var c = 0u; c < chunks; c++) {
       let b = c * strip + lane;
       let last = c + 1u == chunks;
@@ -209,7 +232,7 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
 //#end
     }
     let all = subgroupAdd(sum) * scale;
-    if (lane == 0u) { emit(t, row, all); }
+    if (lane == 0u) { emit(t, row, all + others); }
     row += step;
   }
 }

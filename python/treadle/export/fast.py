@@ -19,8 +19,8 @@ WG = 256
 FORMATS = ("q4_0", "q4_1")
 """What T2 reads in planes; other formats stay with T0's kernels."""
 
-SPLITS = 8
-SHARE = 2
+SPLITS = 16
+SHARE = 8
 """Most workgroups that share the keys of a head, and pages of each before there are more."""
 
 MEMORY = 32 << 10
@@ -71,7 +71,7 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    flags = _flags(format)
+    flags = _flags(format, form or form_of(rows, columns))
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
@@ -79,7 +79,8 @@ def project(
     consts = _consts(rows, columns, eps, form or form_of(rows, columns))
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
-        consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "HEADS": heads[0], "HEAD": heads[1]}
+        consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "SHARES": 4}
+        consts |= {"HEADS": heads[0], "HEAD": heads[1]}
     return module("fast_project", bindings, consts, flags, enables=_enables(dialect))
 
 
@@ -89,7 +90,9 @@ def gate_up_glu(
 ) -> Kernel:  # fmt: skip
     """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
     bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
-    flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
+    flags = _flags(format, form or form_of(2 * rows, columns)) | (
+        {"SILU"} if act == "silu" else set[str]()
+    )
     consts = _consts(rows, columns, eps, form or form_of(2 * rows, columns))
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
@@ -123,16 +126,17 @@ def splits() -> str:
 
 class Form(NamedTuple):
     """How a projection is spread: threads of a workgroup; workgroups, each of which takes rows
-    until none is left; and blocks of four rows that a lane has under way."""
+    until none is left; blocks that a lane has under way of each row; and rows of a subgroup, two
+    or four. What is repeated by depth and rows is code, which a dispatch begins to read anew."""
 
     wg: int
     groups: int
-    depth: int
+    depth: int = 1
+    rows: int = 4
 
 
-MOST = 264
+MOST = 528
 """Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
-DEPTH = 4
 SUBGROUP = 32
 """Lanes that forms are chosen for; other numbers work."""
 TRIED: dict[tuple[int, int], Form] = {}
@@ -144,12 +148,12 @@ def form_of(rows: int, columns: int) -> Form:
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
     groups = -(-rows // (WG // SUBGROUP * 4))
-    depth = min(max(1, columns // (32 * SUBGROUP)), DEPTH)
-    return Form(WG, min(groups, MOST), depth)
+    return Form(WG, min(groups, MOST))
 
 
-def _flags(format: str) -> set[str]:
-    return {"MINIMUM"} if format == "q4_1" else set()
+def _flags(format: str, form: Form) -> set[str]:
+    least = {"MINIMUM"} if format == "q4_1" else set[str]()
+    return least | ({"TWO"} if form.rows == 2 else set[str]())
 
 
 def _operands(norm: bool, shares: bool = False) -> list[Binding]:

@@ -71,8 +71,8 @@ def _solution(d: Definition, made: _Made) -> Solution:
 
 
 def _size(d: Definition, operand: str, axis: int) -> int:
-    shape = d.inputs[operand].shape
-    found = d.axes[shape[axis]] if shape else None
+    shape = d.inputs[operand].shape or []
+    found = d.axes[shape[axis]]
     assert isinstance(found, AxisConst), f"{d.name}: {operand} has no constant axis {axis}"
     return found.value
 
