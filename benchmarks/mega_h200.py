@@ -1,12 +1,12 @@
 """One persistent kernel a decode loop against kernels an operator, on one H200.
 
     python benchmarks/mega_h200.py [--models Llama-3.2-1B ...] [--context 1024] [--rows 1]
-        [--steps 64] [--rounds 7] [--window 4 6] [--ahead 0 8] [--baseline FILE] [--seconds 500]
+        [--steps 64] [--rounds 7] [--window 4 5] [--behind 2] [--baseline FILE] [--seconds 500]
 
 For each model: random weights, the logits of teacher-forced steps against the float32 reference of
 the graph, two replays that must agree bit for bit, then the time of a step for every setting of the
-ring, beside the read bandwidth of the same run. --baseline: a script with a decoder of the same shape
-as one CUDA graph (variants `triton` and `gemv`), measured in the same rounds. --fault: a muted worker
+ring, beside the read bandwidth of the same run. --baseline: a script with a decoder of the same
+shape as one CUDA graph (variants `triton` and `gemv`), measured after it. --fault: a muted worker
 must end in an error record; the process ends with it. Writes benchmarks/results/mega-h200.json.
 """
 
@@ -31,7 +31,6 @@ from machine import machine, versions, write
 from treadle.backends.mega import cuda_pack
 from treadle.backends.mega.cuda import Decoder
 from treadle.backends.mega.cuda_build import build
-from treadle.backends.mega.cuda_driver import Memory
 from treadle.errors import EngineDead
 from treadle.graph import Graph, run
 from treadle.mega import H200, compile
@@ -181,7 +180,8 @@ def timed(model: Model, decoder: Decoder, steps: int) -> float:
 def script(path: Path) -> Any:
     """The baseline script as a module, loaded once."""
     spec = importlib.util.spec_from_file_location("decode_baseline", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module: Any = sys.modules.setdefault("decode_baseline", importlib.util.module_from_spec(spec))
     if not hasattr(module, "CONFIGS"):
         spec.loader.exec_module(module)
@@ -234,8 +234,24 @@ def read_bandwidth(path: Path | None) -> float:
     found = x.nbytes / statistics.median(times) / 1e6
     del x
     if path is not None:
-        found = max(found, script(path).ceilings(torch.device("cuda")).get("read_triton_GBs", 0.0))
+        found = max(found, *(read_by(script(path), *s) for s in READS))
     return found
+
+
+READS = ((4096, 16, 8), (4096, 64, 4), (8192, 16, 8), (2048, 64, 4), (8192, 64, 8))
+"""Words a block reads at once, how often, and its warps."""
+
+
+def read_by(module: Any, block: int, turns: int, warps: int) -> float:
+    """GB/s of the baseline's read-only kernel."""
+    x = torch.ones(1 << 31, dtype=torch.int32, device="cuda")
+    grid = x.numel() // (block * turns)
+    y = torch.empty(grid, dtype=torch.int32, device="cuda")
+    seconds, _ = module.bench(
+        lambda: module.k_read[(grid,)](x, y, x.numel(), ITERS=turns, BLOCK=block, num_warps=warps),
+        target_s=0.05, reps=3,
+    )  # fmt: skip
+    return x.nbytes / seconds / 1e9
 
 
 def fault(model: Model) -> None:
@@ -255,7 +271,7 @@ def fault(model: Model) -> None:
 def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> list[dict[str, Any]]:
     """Rows of one model, the fastest setting last."""
     model = Model(name, args.rows, args.context, args.seed)
-    settings = [Knobs(window=w, ahead=a) for w in args.window for a in args.ahead]
+    settings = [Knobs(window=w, behind=b) for w in args.window for b in args.behind]
     with ThreadPoolExecutor(8) as pool:
         logs = list(pool.map(lambda k: build(generate(model.plan, k).text)[1], settings))
     print(
@@ -277,24 +293,26 @@ def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> li
         rounds = [timed(model, decoder, args.steps) for _ in range(args.rounds)]
         times[knobs], spread[knobs] = statistics.median(rounds), (min(rounds), max(rounds))
         print(
-            f"{name} window {knobs.window} ahead {knobs.ahead}: {times[knobs]:.1f} us", flush=True
+            f"{name} window {knobs.window} behind {knobs.behind}: {times[knobs]:.1f} us",
+            flush=True,
         )
         del decoder
     peers: dict[str, float] = {}
     if args.baseline is not None and name != "tiny":
         for variant, call in baseline(args.baseline, model).items():
             peers[variant] = statistics.median([call() for _ in range(args.rounds)])
+        print(f"{name}: {peers} at {time.perf_counter() - begun:.0f} s", flush=True)
     floor = model.bytes_a_step() / gbs / 1e3
     best = min(peers, key=lambda v: peers[v]) if peers else ""
-    rows = [
+    return [
         {"model": name, "batch": args.rows, "context": args.context, "tp": 1, "quant": "bf16",
          "us_per_step": us, "floor_us": floor, "ratio_to_floor": us / floor,
          "best_kernel_per_op": best, "best_kernel_per_op_us": peers.get(best),
-         "speedup": peers[best] / us if best else None, "window": k.window, "ahead": k.ahead,
+         "speedup": peers[best] / us if best else None, "window": k.window, "behind": k.behind,
+         "peers_us": peers,
          "spread_us": spread[k], "steps_a_launch": args.steps, **checked}
         for k, us in sorted(times.items(), key=lambda item: -item[1])
     ]  # fmt: skip
-    return rows
 
 
 def main() -> None:
@@ -305,8 +323,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--window", type=int, nargs="+", default=[4])
-    parser.add_argument("--ahead", type=int, nargs="+", default=[0, 8])
+    parser.add_argument("--window", type=int, nargs="+", default=[5])
+    parser.add_argument("--behind", type=int, nargs="+", default=[2])
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--seed", type=int, default=1)

@@ -254,7 +254,8 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
         ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
             kRecord +
         p % kRecord;
-    store_packet(fresh(a.packets) + to, make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
+    store_packet(fresh(a.packets) + to,
+                 make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
   }
   bar_sync(1);
 }

@@ -58,7 +58,7 @@ TM_DEVICE void fold_head(const Args& a, Smem& s, int row, int head, int warp, in
       const int to =
           P::out + row * (P::n / 16 * kEach) + (head * d + from) / 16 * kEach + lane % kEach;
       store_packet(fresh(a.packets) + to, make_uint4(pair_of(x[0], x[1]), pair_of(x[2], x[3]),
-                                              pair_of(x[4], x[5]), epoch));
+                                                     pair_of(x[4], x[5]), epoch));
     }
   }
   bar_sync(1);

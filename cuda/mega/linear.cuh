@@ -19,50 +19,8 @@ TM_DEVICE float gate(int act, float g) {
 
 constexpr int kBlocks = (Model::kRows + 7) / 8;  // of eight rows: the columns of one mma
 
-constexpr int kPairsMine = kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
-
-/// One tile or two at once, so that loads of one overlap the products of another; then their slots go back.
-template <class P, int N>
-TM_DEVICE void multiply_tiles(const Args& a, Smem& s, Place& at, int warp, int lane, int tile,
-                              float (&sum)[kBlocks][2 * kPairsMine][4]) {
-  const int g = lane / 4, t = lane % 4, slot = at.slot;
-  const int other = N == 1 || slot + 1 < Model::kRing ? slot + N - 1 : 0;
-#pragma unroll 1
-  for (int n = 0; n < N; n++) {
-    mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-    at.next();
-  }
-  uint4 w[N][kPairsMine][2];
-#pragma unroll
-  for (int n = 0; n < N; n++) {
-    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[n ? other : slot]) + lane;
-#pragma unroll
-    for (int i = 0; i < kPairsMine; i++) {
-      const int pair = warp + kWarps * i;
-      w[n][i][0] = weights[pair * 64], w[n][i][1] = weights[pair * 64 + 32];
-    }
-  }
-#pragma unroll
-  for (int n = 0; n < N; n++) {
-    const int left = P::k / kPairColumns - (tile + n) * (kTileColumns / kPairColumns);
-#pragma unroll
-    for (int i = 0; i < kPairsMine; i++) {
-      const int pair = warp + kWarps * i;
-      if (P::k % kTileColumns != 0 && pair >= left) break;
-#pragma unroll
-      for (int b = 0; b < kBlocks; b++) {
-        uint4 x = make_uint4(0, 0, 0, 0);
-        if (g + 8 * b < Model::kRows)
-          x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][(tile + n) * kTileColumns + pair * kPairColumns + t * 8]);
-        mma(sum[b][2 * i], w[n][i][0], x.x, x.y);
-        mma(sum[b][2 * i + 1], w[n][i][1], x.z, x.w);
-      }
-    }
-  }
-  warp_sync();
-  if (lane < N) mb_arrive(&s.empty[lane ? other : slot]);
-}
+constexpr int kPairsMine =
+    kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
 
 /// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`.
 template <class P>
@@ -70,10 +28,30 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
                         float (*to)[16]) {
   float sum[kBlocks][2 * kPairsMine][4] = {};
   const int g = lane / 4, t = lane % 4, end = k0 + tiles;
-  int tile = k0;
 #pragma unroll 1
-  for (; tile + 2 <= end; tile += 2) multiply_tiles<P, 2>(a, s, at, warp, lane, tile, sum);
-  if (tile < end) multiply_tiles<P, 1>(a, s, at, warp, lane, tile, sum);
+  for (int tile = k0; tile < end; tile++) {
+    const int left = P::k / kPairColumns - tile * (kTileColumns / kPairColumns);
+    mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane;
+#pragma unroll
+    for (int i = 0; i < kPairsMine; i++) {
+      const int pair = warp + kWarps * i;
+      if (P::k % kTileColumns != 0 && pair >= left) break;
+      const uint4 w0 = weights[pair * 64], w1 = weights[pair * 64 + 32];
+#pragma unroll
+      for (int b = 0; b < kBlocks; b++) {
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (g + 8 * b < Model::kRows)
+          x = *reinterpret_cast<const uint4*>(
+              &s.act[g + 8 * b][tile * kTileColumns + pair * kPairColumns + t * 8]);
+        mma(sum[b][2 * i], w0, x.x, x.y);
+        mma(sum[b][2 * i + 1], w1, x.z, x.w);
+      }
+    }
+    warp_sync();
+    if (lane == 0) mb_arrive(&s.empty[at.slot]);
+    at.next();
+  }
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
@@ -136,26 +114,31 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int
       }
       if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
     } else {
-      warp_sync();  // all lanes have read the sums that these overwrite
-      if (mine && quad < kOut) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) s.partial[set][strip][0][row][quad + j] = y[j] * P::scale;
-      }
+      float* out = s.out[set];
+      if (row > 0) warp_sync();  // all lanes have read the row before
+      if (mine && quad < kOut)
+        *reinterpret_cast<uint4*>(out + strip * kOut + quad) =
+            make_uint4(bits_of(y[0] * P::scale), bits_of(y[1] * P::scale), bits_of(y[2] * P::scale),
+                       bits_of(y[3] * P::scale));
       warp_sync();
       constexpr int kEach = packets_of(P::out_unit);
       const int packets = strips * kOut / P::out_unit * kEach;
+#pragma unroll 1
       for (int p = lane; p < packets; p += kLanes) {
         const int from = p / kEach * P::out_unit + p % kEach * 6;  // output of this chunk
         const int n = P::out_unit - p % kEach * 6;
-        float o[6];
+        float o[6] = {};
 #pragma unroll
-        for (int e = 0; e < 6; e++)
-          o[e] = e < n ? s.partial[set][(from + e) / kOut][0][row][(from + e) % kOut] : 0.f;
+        for (int e = 0; e < 6; e += 2) {  // units are even
+          if (e >= n) continue;
+          const Two two = *reinterpret_cast<const Two*>(out + from + e);
+          o[e] = two.x, o[e + 1] = two.y;
+        }
         const int unit = column_of<P>(strip0 + from / kOut) / P::out_unit;
         const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
                           unit * kEach + p % kEach;
         store_packet(fresh(a.packets) + place, make_uint4(pair_of(o[0], o[1]), pair_of(o[2], o[3]),
-                                                   pair_of(o[4], o[5]), epoch));
+                                                          pair_of(o[4], o[5]), epoch));
       }
     }
   }

@@ -10,22 +10,25 @@ struct Share {
   static constexpr int kPairs = P::k / kPairColumns;
   static constexpr int kUnits = kPairColumns / P::in_unit, kEach = packets_of(P::in_unit);
   static constexpr int kPair = kUnits * kEach;  // packets of a pair of 16 columns
-  static constexpr int kMost = ((kPairs + kWarps - 1) / kWarps * kPair + 31) / 32;
+  static constexpr int kAtOnce = 32 / kPair;    // pairs that a warp asks for at once
+  static constexpr int kStep = kWarps * kAtOnce;
+  static constexpr int kMost = (kPairs + kStep - 1) / kStep;
   static constexpr int kRow = P::k / P::in_unit * kEach;  // packets of a row
   static_assert(P::k % kPairColumns == 0 && kMost <= 32);
 
-  int warp, lane;
-  TM_DEVICE bool has(int i) const { return warp + kWarps * ((lane + 32 * i) / kPair) < kPairs; }
-  TM_DEVICE int packet(int i) const {
-    const int q = lane + 32 * i;
-    return (warp + kWarps * (q / kPair)) * kPair + q % kPair;
-  }
+  // Places of the first packet; the others follow at constant distances.
+  int pair, piece;
+  TM_DEVICE Share(int warp, int lane)
+      : pair(lane < kAtOnce * kPair ? warp + kWarps * (lane / kPair) : kPairs),
+        piece(lane % kPair) {}
+  TM_DEVICE bool has(int i) const { return pair + kStep * i < kPairs; }
+  TM_DEVICE int packet(int i) const { return pair * kPair + piece + kStep * kPair * i; }
   TM_DEVICE int column(int i) const {
-    const int p = packet(i);
-    return p / kEach * P::in_unit + p % kEach * 6;
+    return pair * kPairColumns + piece / kEach * P::in_unit + piece % kEach * 6 +
+           kStep * kPairColumns * i;
   }
-  TM_DEVICE int columns(int i) const {  // of a packet: 6, fewer at a unit's end
-    const int left = P::in_unit - packet(i) % kEach * 6;
+  TM_DEVICE int columns(int) const {  // of a packet: 6, fewer at a unit's end
+    const int left = P::in_unit - piece % kEach * 6;
     return left < 6 ? left : 6;
   }
   TM_DEVICE uint32_t mask() const {
@@ -45,7 +48,7 @@ TM_DEVICE void widen(uint4 v, float (&x)[6]) {
 /// Rows as they come.
 template <class P>
 TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t epoch) {
-  const Share<P> share{warp, lane};
+  const Share<P> share(warp, lane);
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     uint4 v[Share<P>::kMost];
@@ -71,7 +74,7 @@ template <class P>
 TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
   using T = Share<P>;
   constexpr int set = P::act ? 1 : 0;  // a slow warp may still read the sums of the norm before
-  const T share{warp, lane};
+  const T share(warp, lane);
   float x[T::kMost][6], w[T::kMost][6];
   const uint64_t policy = evict_last();
   const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;

@@ -91,16 +91,6 @@ TM_DEVICE bool mb_try(uint64_t* b, uint32_t parity) {
       : "memory");
   return ok != 0;
 }
-TM_DEVICE bool mb_test(uint64_t* b, uint32_t parity) {  // does not sleep
-  uint32_t ok;
-  asm volatile(
-      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;"
-      " selp.u32 %0, 1, 0, p; }"
-      : "=r"(ok)
-      : "r"(address(b)), "r"(parity)
-      : "memory");
-  return ok != 0;
-}
 TM_DEVICE void bar_all() {
   __syncthreads();
 }
@@ -147,9 +137,6 @@ TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
                "r"(bytes), "l"(evict_last())
                : "memory");
 }
-TM_DEVICE void prefetch(const void* from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
 
 // Memory shared with other workers: 16 bytes arrive whole, L1 is passed by
 // -------------------------
@@ -192,8 +179,7 @@ TM_DEVICE T shfl(T v, int lane) {
 }
 /// c[16, 8] += a[16, 16] b[16, 8], bf16 in, float32 sums.
 TM_DEVICE void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"
       " {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));

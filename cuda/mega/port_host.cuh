@@ -247,9 +247,6 @@ inline void mb_arrive(uint64_t* b) {
 inline bool mb_try(uint64_t* b, uint32_t parity) {
   return host::read(b).phase != parity;
 }
-inline bool mb_test(uint64_t* b, uint32_t parity) {
-  return mb_try(b, parity);
-}
 inline void bar(int id, int count, bool wait) {
   host::Barrier& b = host::cta().bars[id];
   const uint32_t turn = b.turn;
@@ -278,7 +275,6 @@ inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
 inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b, uint64_t) {
   bulk(to, from, bytes, b);
 }
-inline void prefetch(const void*, uint32_t) {}
 inline void prefetch_kept(const void*, uint32_t) {}
 inline uint64_t evict_last() {
   return 0;

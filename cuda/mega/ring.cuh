@@ -22,7 +22,6 @@ struct Producer {
   Place at;
   int issued = 0;
   const unsigned char* source;
-  uint32_t warmed = 0;  // bytes behind `source` that the cache was asked for
   uint64_t policy = evict_first();
   uint32_t step = 0;
   bool ready = false;  // the step's KV may be read
@@ -34,34 +33,10 @@ struct Producer {
   TM_DEVICE const unsigned char* first() const { return a.stream + a.starts[worker()]; }
   TM_DEVICE const unsigned char* end() const { return a.stream + a.starts[worker() + 1]; }
 
-  /// Waits for a free slot. Meanwhile memory idles: the second-level cache is asked for the tiles
-  /// behind those of the ring, one at a time, so that they do not queue in front of packets.
-  TM_DEVICE void wait_free(int phase) {
-    uint64_t* slot = &s.empty[at.slot];
-    const uint32_t parity = at.turn ^ 1;
-    if (Model::kAhead == 0) return mb_wait(a, slot, parity, kEmpty, phase);
-    if (mb_test(slot, parity)) return;
-    const unsigned char* stop = end();
-    uint32_t last = clock_now() - Model::kPace / 2;
-    Spin spin;
-    while (!mb_test(slot, parity)) {
-      if (warmed < Model::kAhead * kTile && clock_now() - last > Model::kPace) {
-        const unsigned char* next = source + warmed;  // the stream goes round every step
-        if (next >= stop) next -= stop - first();
-        const uint64_t left = static_cast<uint64_t>(stop - next);
-        const uint32_t some = left < kTile ? static_cast<uint32_t>(left) : kTile;
-        prefetch(next, some);
-        warmed += some;
-        last = clock_now();
-      }
-      if (spin.late(kPatience * 5 / 4)) fail(a, kEmpty, phase, address_of(slot), parity, 0);
-    }
-  }
-
   /// Waits for a free slot and for the window, then fills the slot.
   template <bool kOnce>
   TM_DEVICE void put(const void* from, uint32_t bytes, int phase) {
-    wait_free(phase);
+    mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, phase);
     // Few tiles may be on their way where their phase has not begun: packets queue behind them, and
     // so do tiles of workers that are late.
     const bool begun = *const_cast<volatile uint32_t*>(&s.now) == epoch;
@@ -105,7 +80,6 @@ struct Producer {
           const uint32_t bytes = (columns < kTileColumns ? columns : kTileColumns) * 32;
           put<true>(source, bytes, P::index);
           source += bytes;
-          warmed = warmed > bytes ? warmed - bytes : 0;
           if (strip == 0 && tile == k0) stamp(a, epoch, kWarps, 0, 1);
         }
       }
@@ -144,9 +118,13 @@ struct Producer {
   }
 
   template <class P>
-  TM_DEVICE void fold(int) { epoch++; }
+  TM_DEVICE void fold(int) {
+    epoch++;
+  }
   template <class P>
-  TM_DEVICE void draw(int) { epoch++; }
+  TM_DEVICE void draw(int) {
+    epoch++;
+  }
 };
 
 }  // namespace treadle::mega

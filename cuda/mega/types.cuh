@@ -48,6 +48,7 @@ struct Smem {
   };
   alignas(16) float residual[Model::kRows][Model::kWidth];
   alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
+  alignas(16) float out[2][Model::kChunk * 16];  // of a chunk, before it becomes packets
   float sums[2][kWarps][Model::kRows];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go;

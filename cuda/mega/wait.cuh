@@ -5,7 +5,7 @@ namespace treadle::mega {
 
 /// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
 [[noreturn]] TM_COLD void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
-                                 uint32_t seen, uint32_t need) {
+                               uint32_t seen, uint32_t need) {
   if (claim(a.claimed)) {
     volatile uint32_t* r = a.error;
     r[1] = static_cast<uint32_t>(worker());
@@ -49,8 +49,8 @@ struct Spin {
   }
 };
 
-/// Waits inside a worker are more patient than those for another worker: a full ring is what a missing
-/// packet leads to, and the record shall name the cause.
+/// Waits inside a worker are more patient than those for another worker: a full ring is what a
+/// missing packet leads to, and the record shall name the cause.
 TM_DEVICE void mb_wait(const Args& a, uint64_t* b, uint32_t parity, uint32_t code, uint32_t phase) {
   if (mb_try(b, parity)) return;
   Spin spin;
@@ -66,18 +66,13 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
                     uint4 (&v)[N]) {
   const uint4* packets = fresh(a.packets);
   Spin spin;
-  bool again = false;  // all were asked for and some are missing: ask for one of them
   while (warp_any(mask != 0)) {
-    const uint32_t now = Model::kSparse && again ? mask & (0u - mask) : mask;
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if (now >> i & 1) v[i] = load_packet(packets + at(i));
-    uint32_t come = 0;
+      if (mask >> i & 1) v[i] = load_packet(packets + at(i));
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if ((now >> i & 1) && v[i].w == epoch) come |= 1u << i;
-    mask &= ~come;
-    again = !(again && come);
+      if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
     if (spin.late(kPatience) && mask) {
       int i = 0;
       while (!(mask >> i & 1)) i++;

@@ -1,9 +1,10 @@
-"""A plan for Hopper to one CUDA source: constants of its phases, and the data a worker's lists become.
+"""A plan for Hopper to one CUDA source: constants of its phases; a worker's lists become data.
 
-The source holds what is the same for all workers; what differs by worker (which strips, which share)
-is a small table beside it. Of the plan's protocol the kernel keeps the order: every phase reads what
-the phase before wrote, as packets that carry its number. Three things every worker repeats instead of
-waiting for them: the embedded row, the residual sum (which it keeps), and the draw.
+The source holds what is the same for all workers; what differs by worker (which strips, which
+share) is a small table beside it. Of the plan's protocol the kernel keeps the order: every phase
+reads what the phase before wrote, as packets that carry its number. Three things every worker
+repeats instead of waiting for them: the embedded row, the residual sum (which it keeps), and the
+draw.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
-from treadle.mega import lanes
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, STRIP, Code, Site, SiteFlag, Task
@@ -26,25 +26,21 @@ TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """What measurement decides, not the plan. Tiles: `window` issued and not landed (0 = the ring),
-    `behind` of phases that have not begun,
-    `ahead` asked into the second-level cache while the ring is full, one in `pace` cycles, at most `ring` in shared memory. evict_first: weights
-    leave the cache before activations do. sparse: a poll that
-    misses packets asks for one of them until it comes. trace: workers note when they pass marks."""
+    """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
+    phase that has begun, `behind` of phases that have not (0 = the ring); at most `ring` in it.
+    evict_first: weights leave the cache before activations do. trace: workers note when they pass
+    marks."""
 
-    window: int = 4
+    window: int = 5
     behind: int = 2
-    ahead: int = 0
-    pace: int = 900
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
-    sparse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Floats of the pool: params one after the other, `None` so many zeros. at: where they begin."""
+    """Floats of the pool: params one after the other, NONE so many zeros. at: where they begin."""
 
     at: int
     params: tuple[int, ...]
@@ -81,7 +77,7 @@ class Program:
 
 
 def generate(plan: Plan, knobs: Knobs | None = None) -> Program:
-    """The program of a decode plan. Raises Unsupported naming what the kernel does not cover yet."""
+    """The program of a decode plan. Raises Unsupported naming what the kernel does not cover."""
     return _Maker(plan, knobs or Knobs()).program()
 
 
@@ -389,11 +385,8 @@ class _Maker:
             "EmbedScale": plan.sites[0].scale,
             "Window": knobs.window,
             "Behind": knobs.behind,
-            "Ahead": knobs.ahead,
-            "Pace": knobs.pace,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
-            "Sparse": knobs.sparse,
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
@@ -401,6 +394,7 @@ class _Maker:
             + rows * plan.sites[0].n * 4
             + 2 * int(model["Chunk"]) * WARPS * rows * 64
             + rows * attn.turned * 8
+            + 2 * int(model["Chunk"]) * 64
             + int(model["Items"]) * 12
             + len(names) * 32
             + 2 * WARPS * rows * (4 + 8)

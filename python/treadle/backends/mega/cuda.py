@@ -25,8 +25,8 @@ STEPS = 1024
 class Decoder:
     """Device memory and kernel of one program.
 
-    pages: KV pages of the pool. `stream` and `kv` are written by the caller through `load` or, on the
-    device, at their addresses.
+    pages: KV pages of the pool. `stream` and `kv` are written by the caller through `load` or, on
+    the device, at their addresses.
     """
 
     def __init__(self, program: Program, *, pages: int, device: Device | None = None) -> None:
@@ -34,7 +34,7 @@ class Decoder:
         self.program, self.device = program, device or Device()
         if plan.workers > self.device.sms:
             raise KernelError(
-                f"{plan.workers} workers on {self.device.sms} SMs would wait for each other for ever",
+                f"{plan.workers} workers on {self.device.sms} SMs would wait for each other",
                 at="treadle.backends.mega.cuda", hint="plan for fewer workers",
             )  # fmt: skip
         cubin, self.log = build(program.text)

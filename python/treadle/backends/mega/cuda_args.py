@@ -19,7 +19,7 @@ CODES = {
 
 
 class Args(Structure):
-    """Addresses on the device (`tokens` and `error`: of the host's memory as the device sees it)."""
+    """Addresses on the device (`tokens`, `error`: of the host's memory as the device sees it)."""
 
     _fields_ = [
         *((name, c_uint64) for name in POINTERS),

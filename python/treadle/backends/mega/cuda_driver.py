@@ -74,7 +74,7 @@ class Memory:
 
 
 class Shared:
-    """Pinned memory of the host that the device writes; `array` is it, `at` the device's address."""
+    """Pinned memory of the host that the device writes, `array`; `at`: its address there."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         size = 4 * int(np.prod(shape))
@@ -83,7 +83,9 @@ class Shared:
         _call("cuMemHostGetDevicePointer_v2", byref(device), host, c_uint(0))
         assert host.value is not None
         words = (ctypes.c_uint32 * (size // 4)).from_address(host.value)
-        self.at, self.array = device.value, np.frombuffer(words, np.uint32).reshape(shape)
+        self.at = device.value
+        flat: NDArray[np.uint32] = np.ctypeslib.as_array(words)
+        self.array: NDArray[np.uint32] = flat.reshape(shape)
         self.array[:] = 0
 
 

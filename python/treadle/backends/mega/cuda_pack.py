@@ -1,7 +1,7 @@
 """Weights as the Hopper kernel streams them: register-ordered tiles, worker after worker.
 
 A tile is 16 packed rows by 512 columns of bf16. Within it, 32 columns make two fragments A of
-`mma.m16n8k16`; a lane's 16 bytes of one are contiguous, so that a warp reads them without conflicts.
+`mma.m16n8k16`; a lane's 16 bytes of one are contiguous: a warp reads them without conflicts.
 Columns of a fragment are permuted such that the same lane finds its 8 columns of the activations in
 one 16-byte word.
 """
@@ -71,7 +71,7 @@ def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice
 
 
 def fill(blob: Array, program: Program, weight: Callable[[int], Array]) -> None:
-    """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param) -> [rows, k], 16 bits."""
+    """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param) -> [rows, k]."""
     for number, places in placed(program):
         site = program.plan.sites[number]
         made = fragments(site, [weight(w) for w in site.w[: site.parts]])
@@ -102,7 +102,7 @@ def _columns(site: Site, k0: int, klen: int) -> int:
 
 
 def _permute(x: Array, axes: tuple[int, ...]) -> Array:
-    return x.transpose(axes) if isinstance(x, np.ndarray) else x.permute(axes)
+    return x.transpose(axes) if hasattr(x, "__array_interface__") else x.permute(axes)
 
 
 def _concatenate(parts: list[Array]) -> Array:
