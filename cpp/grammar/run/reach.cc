@@ -250,13 +250,14 @@ Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   return reach;
 }
 
-// A loop over a class without a bound, or one with a few texts excluded.
+// A loop over a class without a bound, but for a few texts: any key but the named ones. A loop
+// alone is not worth it: what it begins is looked up at once, and few bytes go on behind it.
 bool Reaches::common(NodeRef residual) {
   auto [found, fresh] = common_.try_emplace(residual, false);
   if (!fresh) return found->second;
   NodeRef beside = store_.beside(residual).node;
-  Loop loop = loops_.find(store_, beside == store_.empty() ? residual : beside);
-  found->second = loop.units >= kSliceUnits;
+  if (beside == store_.empty()) return false;
+  found->second = loops_.find(store_, beside).units >= kSliceUnits;
   return found->second;
 }
 

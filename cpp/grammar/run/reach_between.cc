@@ -30,6 +30,22 @@ bool two_bytes(Store& store, NodeRef ref) {
   return node.kind == Kind::concat && !store.nullable(node.a) && !store.nullable(node.b);
 }
 
+// Whether counts stand below an intersection: all others are clamped, and not worth two more walks.
+bool intersects(Store& store, NodeRef ref, int depth = 0) {
+  const Node node = store.node(ref);
+  if (depth > kDepth || node.kind == Kind::both) return node.kind == Kind::both;
+  if (node.kind == Kind::concat) {
+    return intersects(store, node.a, depth + 1) || intersects(store, node.b, depth + 1);
+  }
+  if (node.kind == Kind::any_of) {
+    return std::ranges::any_of(store.children(ref),
+                               [&](NodeRef child) { return intersects(store, child, depth + 1); });
+  }
+  if (node.kind != Kind::leaf) return false;
+  NodeRef text = raw_text(store, ref);
+  return text != store.empty() && intersects(store, text, depth + 1);
+}
+
 uint32_t rounded(std::span<const uint32_t> steps, const Node& node, bool up) {
   if (node.hi == kOpen) return kOpen;
   auto above = std::ranges::upper_bound(steps, node.hi);
@@ -121,6 +137,7 @@ Status Reaches::compare(NodeRef low, NodeRef high, Between& out) {
 
 // Null when the residual has no such bounds, or too much hangs on them.
 Result<ReachRef> Reaches::walk_between(NodeRef residual, const Digest& digest, Fuel& fuel) {
+  if (!intersects(store_, residual)) return ReachRef();
   NodeRef low = rounded(store_, residual, false);
   NodeRef high = low == residual ? low : rounded(store_, residual, true);
   if (!store_.ok()) return store_.take_fault();
