@@ -61,8 +61,8 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
 
 
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
-    """Of a block of inputs 15 bits are kept."""
-    assert off(got, wanted) < 1e-4
+    """Of a block of inputs 15 bits are kept; q4_1 takes large sums from one another."""
+    assert off(got, wanted) < 3e-4
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
