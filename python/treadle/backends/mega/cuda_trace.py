@@ -28,7 +28,7 @@ def words(decoder: Decoder) -> NDArray[np.uint32]:
 
 
 def aligned(raw: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """[workers, phases, warps, 5] in us since the step's first mark; NaN where no mark was passed.
+    """[workers, phases, warps, 5] in us since the consumers' first mark; NaN where none was passed.
 
     The clocks of SMs have no common zero: each is laid over the time of day by a line through all
     its pairs, which is finer than the 32 ns in which that time moves.
@@ -42,8 +42,9 @@ def aligned(raw: NDArray[np.uint32]) -> NDArray[np.float64]:
         since = _after(pairs[:, 0], clock), _after(pairs[:, 7], zero)
         rate, offset = np.polyfit(*since, 1)
         marks = mine[..., :MARKS]
-        found[worker] = np.where(marks != 0, _after(marks, clock) * rate + offset, np.nan)
-    return (found - np.nanmin(found)) / 1000
+        passed = (marks != 0) & (_after(marks, mine[..., :1]) >= 0)  # else of an earlier step
+        found[worker] = np.where(passed, _after(marks, clock) * rate + offset, np.nan)
+    return (found - np.nanmin(found[:, :, : WARPS - 1])) / 1000
 
 
 def phases(us: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,10 +55,12 @@ def phases(us: NDArray[np.float64]) -> NDArray[np.float64]:
     ends = np.nanmax(consumers[..., 4], axis=2)  # [workers, phases]
     whole = np.nanmax(ends, axis=0)
     before = np.concatenate(([0.0], whole[:-1]))
-    polled = np.nanmedian(np.nanmax(np.nan_to_num(consumers[..., 1], nan=-1), axis=2), axis=0)
+    polled = np.nan_to_num(consumers[..., 1], nan=-np.inf).max(axis=2)
+    polled[np.isinf(polled)] = np.nan  # had nothing to wait for
+    polled = np.array([np.nan if np.isnan(x).all() else np.nanmedian(x) for x in polled.T])
     return np.stack((whole - before, polled - before, whole - np.nanmedian(ends, axis=0)), axis=1)
 
 
-def _after(clock: NDArray[np.uint32], zero: np.uint32) -> NDArray[np.float64]:
+def _after(clock: NDArray[np.uint32], zero: NDArray[np.uint32] | np.uint32) -> NDArray[np.float64]:
     """Ticks since zero, before or after it, of a clock that wraps."""
     return (clock - zero).astype(np.uint32).view(np.int32).astype(np.float64)
