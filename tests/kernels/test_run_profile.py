@@ -10,13 +10,23 @@ from typing import Any
 
 import pytest
 
-from treadle.kernels.agent.profile import digest
+from treadle.kernels.agent.profile import digest, profile
 from treadle.kernels.build import Artefact, build
 from treadle.kernels.build.ptxas import MAX_KERNELS, MAX_NAME, used
 from treadle.kernels.definitions.derive import define
 from treadle.kernels.run import counters, roofline
 from treadle.kernels.run.counters import Counters
-from treadle.kernels.schema import Solution, Source, Spec
+from treadle.kernels.schema import (
+    Correctness,
+    Environment,
+    Evaluation,
+    Performance,
+    Solution,
+    Source,
+    Spec,
+    Trace,
+    Workload,
+)
 
 NORM = define("rmsnorm", "rmsnorm_h64", {"D": 64}, act="f32", attrs={"eps": 1e-5})
 PAGES = 200
@@ -127,3 +137,24 @@ def test_a_digest_of_nothing_says_what_is_absent() -> None:
     found = digest([])
     assert found["device_limits"] is None
     assert set(found["absent"]) == {"device_limits", "registers"}
+
+
+@pytest.mark.parametrize("flops", [0.0, 4000.0])
+def test_what_no_one_knows_is_no_zero(flops: float) -> None:
+    ours = {"bytes": 8000, "flops": flops, "roofline_ms": 0.001, "bound": "memory",
+            "alone_ms": 0.005, "marginal_ms": 0.0, "counters": {"cycles": 50.0,
+            "instructions": 100.0}}  # fmt: skip
+    run = Evaluation(
+        status="PASSED", environment=Environment(hardware="cpu:x", libs={}), log="",
+        timestamp="2026-01-01T00:00:00Z",
+        correctness=Correctness(max_relative_error=0.0, max_absolute_error=0.0,
+                                extra={"treadle": ours}),
+        performance=Performance(latency_ms=0.004, reference_latency_ms=0.008, speedup_factor=2.0),
+    )  # fmt: skip
+    found = profile(
+        Trace(definition="d", workload=Workload(uuid="w", axes={}, inputs={}), evaluation=run)
+    )
+    assert (found["roofline_share"], found["gb_per_second"]) == (0.25, 2.0)
+    assert found.get("gflop_per_second") == (1.0 if flops else None)
+    assert found["one_more_call_microseconds"] is None
+    assert found["counters_a_call"]["instructions_a_cycle"] == 2.0

@@ -64,12 +64,12 @@ def profile(trace: Trace) -> dict[str, Any]:
         found["roofline_microseconds"] = rounded(limit * 1e3)
         found["roofline_share"] = rounded(min(1.0, limit / latency))
         found["bound"] = ours.get("bound")
-    if latency > 0 and "bytes" in ours:
-        found |= {
-            "bytes": ours["bytes"], "flops": ours["flops"],
-            "gb_per_second": rounded(ours["bytes"] / latency * 1e-6),
-            "gflop_per_second": rounded(ours["flops"] / latency * 1e-6),
-        }  # fmt: skip
+    if latency > 0 and ours.get("bytes"):
+        found |= {"bytes": ours["bytes"],
+                  "gb_per_second": rounded(ours["bytes"] / latency * 1e-6)}  # fmt: skip
+    if latency > 0 and ours.get("flops"):  # 0: the definition does not say
+        found |= {"flops": ours["flops"],
+                  "gflop_per_second": rounded(ours["flops"] / latency * 1e-6)}  # fmt: skip
     counted = cast("Mapping[str, float]", ours.get("counters") or {})
     if counted:
         found["counters_a_call"] = {name: rounded(value) for name, value in counted.items()}
