@@ -22,7 +22,7 @@ from treadle.kernels.agent.feedback import masked
 from treadle.kernels.agent.final import divided
 from treadle.kernels.agent.proposal import SCHEMA, Malformed, parse
 from treadle.kernels.definitions.derive import define
-from treadle.kernels.run import traces
+from treadle.kernels.run import counters, traces
 from treadle.kernels.schema import RandomInput, Solution, Source, Spec, Trace, Workload
 from treadle.kernels.store import Dataset
 from treadle.types import TokenKind, TokenTable
@@ -113,6 +113,42 @@ def measured(data: Dataset) -> list[Any]:
     return [traces.resume_key(t) for t in data.traces(NORM.name)]
 
 
+def plausible(result: dict[str, Any]) -> None:
+    """The profile of SLOW, which loops some 3000 times a row of 64 numbers."""
+    limits, seconds = result["profile"]["device_limits"], result["profile"]["runner_seconds"]
+    assert 1 < limits["gb_per_second"] < 1e5
+    assert 1 < limits["gflop_per_second"] < 1e6
+    assert {"start", "plan", "fill", "play", "trials", "rounds"} <= set(seconds)
+    assert all(0 <= spent < 600 for spent in seconds.values())
+    assert seconds["rounds"] > 0 < seconds["play"] <= seconds["trials"] + seconds["rounds"] + 5
+    assert result["profile"]["gpu_kernels"] == []
+    assert result["profile"]["absent"]["registers"]
+    assert len(result["workloads"]) == len(SIZES) - 1
+    for row in result["workloads"]:
+        rows, (low, high) = row["axes"]["T"], row["interval"]
+        assert low <= row["speedup"] <= high
+        ratio = row["baseline_microseconds"] / row["microseconds"]
+        assert ratio == pytest.approx(row["speedup"], rel=0.5)
+        assert row["rounds"] >= 5 <= 5 * row["calls_a_batch"]
+        assert row["one_call_alone_microseconds"] > 0.5 * row["microseconds"]
+        assert row["bytes"] == 4 * (2 * rows * 64 + 64)
+        assert row["gb_per_second"] == pytest.approx(
+            row["bytes"] / row["microseconds"] * 1e-3, rel=1e-2
+        )
+        assert row["bound"] == ("memory" if row["flops"] / row["bytes"]
+                                < limits["gflop_per_second"] / limits["gb_per_second"]
+                                else "compute")  # fmt: skip
+        assert 0 < row["roofline_share"] < 0.2
+        counted = row.get("counters_a_call", {})
+        assert set(counted) - {"instructions_a_cycle"} == (
+            set(counters.EVENTS) - set(result["profile"]["absent"])
+        )
+        assert counted.get("page_faults", 0.0) < 10
+        if "instructions" in counted:
+            assert counted["instructions"] > 3000 * rows
+            assert 0.05 < counted["instructions_a_cycle"] < 10
+
+
 def test_the_loop_improves_a_kernel_and_refuses_what_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +183,7 @@ def test_the_loop_improves_a_kernel_and_refuses_what_is_none(
                  for r in p["result"].get("workloads", ())}  # fmt: skip
         assert not shown & {json.dumps(one.axes) for one in held}
     assert server.user(5)["improve"][0]["result"]["status"] == "PASSED"
-    assert "roofline_share" in server.user(5)["improve"][0]["result"]["workloads"][0]
+    plausible(server.user(5)["improve"][0]["result"])
 
     # Text inside sources, plans and logs is data: two messages, the first of them ours alone, and
     # the lure is a string in its place.

@@ -247,5 +247,7 @@ def test_an_artefact_is_plain_data(tmp_path: Path) -> None:
     made = build(python({"m.py": "def run(x, by):\n    return x\n"}), SCALE, device="cpu",
                  cache=tmp_path)  # fmt: skip
     record = msgspec.json.decode((made.folder / "artefact.json").read_bytes())
-    assert set(record) == {"entry", "symbol", "binding", "destination_passing", "key", "files"}
+    assert set(record) == {
+        "entry", "symbol", "binding", "destination_passing", "key", "files", "kernels"
+    }  # fmt: skip
     assert set(record["files"]) == {"src/m.py"}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle.kernels.agent.attempts import Attempt
+from treadle.kernels.agent.profile import digest, facts, profile, rounded
 from treadle.kernels.schema import Trace, Workload
 
 HEAD, TAIL = 3000, 1500
@@ -33,8 +34,9 @@ def feedback(attempt: Attempt, searched: Sequence[Workload]) -> dict[str, Any]:
         if run is not None and run.status != "PASSED":
             return _failure(trace)
     shown = {one.uuid for one in searched}
-    rows = [_speed(t) for uuid, t in sorted(attempt.traces.items()) if uuid in shown]
-    return {"status": "PASSED", "score": _round(attempt.score), "workloads": rows}
+    rows = [t for uuid, t in sorted(attempt.traces.items()) if uuid in shown]
+    return {"status": "PASSED", "score": rounded(attempt.score),
+            "workloads": [_speed(t) for t in rows], "profile": digest(rows)}  # fmt: skip
 
 
 def _failure(trace: Trace) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def _failure(trace: Trace) -> dict[str, Any]:
     if run.status == "COMPILE_ERROR":
         told["log"] = ends(_BUILD.sub("", run.log))
     elif run.correctness is not None:
-        told |= _wrong(trace, str(_extra(trace).get("reason", "")))
+        told |= _wrong(trace, str(facts(trace).get("reason", "")))
     else:
         told["said"] = masked(ends(run.log))
     return told
@@ -76,21 +78,19 @@ def _wrong(trace: Trace, reason: str) -> dict[str, Any]:
 
 
 def _speed(trace: Trace) -> dict[str, Any]:
-    run, ours = trace.evaluation, _extra(trace)
+    run, ours = trace.evaluation, facts(trace)
     assert run is not None
     assert run.performance is not None
     p = run.performance
-    found = {
+    return {
         "axes": trace.workload.axes,
-        "microseconds": _round(p.latency_ms * 1e3),
-        "baseline_microseconds": _round(p.reference_latency_ms * 1e3),
-        "speedup": _round(p.speedup_factor),
-        "interval": [_round(v) for v in ours.get("ci", ())],
+        "microseconds": rounded(p.latency_ms * 1e3),
+        "baseline_microseconds": rounded(p.reference_latency_ms * 1e3),
+        "speedup": rounded(p.speedup_factor),
+        "interval": [rounded(v) for v in ours.get("ci", ())],
         "verdict": ours.get("verdict"),
+        **profile(trace),
     }
-    if p.latency_ms > 0 and ours.get("floor_ms"):
-        found["roofline_share"] = _round(min(1.0, ours["floor_ms"] / p.latency_ms))
-    return found
 
 
 def ends(text: str) -> str:
@@ -107,13 +107,3 @@ def masked(text: str) -> str:
         out += _NUMBER.sub("#", text[at : match.start()]) + match[0]
         at = match.end()
     return out + _NUMBER.sub("#", text[at:])
-
-
-def _extra(trace: Trace) -> dict[str, Any]:
-    run = trace.evaluation
-    extra = run.correctness.extra if run is not None and run.correctness is not None else None
-    return (extra or {}).get("treadle") or {}
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")

@@ -28,7 +28,9 @@ Correctness comes first: outputs are compared with a float64 oracle, at the list
 others that are not told (no rows, one row, odd lengths), for values zero, large and tiny, and again
 inside the timed loop. Memory is new in every call; answers kept from earlier calls, work after the
 return, threads that stay and reads of other memory are refused. Then only speed against the
-baseline counts, on one device, as the geometric mean over the workloads.
+baseline counts, on one device, as the geometric mean over the workloads. The rows of a result and
+its `profile` say what limits an attempt: the share of the roofline and which bound that is, what a
+call costs alone and in a batch, what the device counted, and what could not be counted.
 """
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from treadle.errors import KernelError, Unsupported
 from treadle.kernels.apply.compare import outputs
 from treadle.kernels.apply.keys import POOLS, space
-from treadle.kernels.schema import AxisConst, AxisVar, Definition, Tensor
+from treadle.kernels.schema import AxisConst, AxisVar, Definition, Tensor, returned
 
 MAX_WARM = 256 << 20
 """Bytes of operands beyond which a solution is not warmed."""
@@ -42,17 +42,6 @@ def places(d: Definition) -> dict[str, tuple[int, int]]:
             if isinstance(d.axes[axis], AxisVar):
                 found.setdefault(axis, (i, dim))
     return found
-
-
-def written(d: Definition) -> dict[str, str]:
-    """Output → the input that it is written into: outputs named like an input."""
-    return {name: name for name in d.outputs if name in d.inputs}
-
-
-def returned(d: Definition) -> list[str]:
-    """Outputs that a call returns, in order."""
-    into = written(d)
-    return [name for name in d.outputs if name not in into]
 
 
 def value_returning(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from treadle.errors import KernelError
-from treadle.kernels.apply.calling import torch_dtype, written
+from treadle.kernels.apply.calling import torch_dtype
 from treadle.kernels.apply.compare import difference, outputs
 from treadle.kernels.apply.core import Core
 from treadle.kernels.apply.guards import (
@@ -27,7 +27,7 @@ from treadle.kernels.apply.guards import (
 )
 from treadle.kernels.apply.keys import Size
 from treadle.kernels.apply.native import Ways, shorten
-from treadle.kernels.schema import AxisConst, Definition, Tensor
+from treadle.kernels.schema import AxisConst, Definition, Tensor, written
 
 _compiled: dict[str, Callable[..., Any]] = {}
 

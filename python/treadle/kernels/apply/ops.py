@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.errors import InvalidRequest, Unsupported
-from treadle.kernels.apply.calling import places, returned, torch_dtype, written
+from treadle.kernels.apply.calling import places, torch_dtype
 from treadle.kernels.apply.table import Resolver
-from treadle.kernels.schema import AxisConst, Definition
+from treadle.kernels.schema import AxisConst, Definition, returned, written
 
 VIEWS = frozenset({"view", "split"})
 """Ops whose result shares its operand's memory, which a torch operator may not."""

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from treadle.errors import InvalidRequest, NotFound
-from treadle.kernels.apply.calling import capturable, value_returning, warm, written, zeros
+from treadle.kernels.apply.calling import capturable, value_returning, warm, zeros
 from treadle.kernels.apply.core import Core, Decision
 from treadle.kernels.apply.dispatch import Unfit, handle
 from treadle.kernels.apply.entry import FAILED, READY, WAITING, Entry
@@ -17,7 +17,7 @@ from treadle.kernels.apply.evidence import gather
 from treadle.kernels.apply.guards import Device
 from treadle.kernels.apply.keys import space
 from treadle.kernels.apply.policy import Policy
-from treadle.kernels.schema import Definition, Solution, sig, solution_id
+from treadle.kernels.schema import Definition, Solution, sig, solution_id, written
 from treadle.kernels.store import Dataset
 
 Build = Callable[[Solution, Definition], Callable[..., Any]]

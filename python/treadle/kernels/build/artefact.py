@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from treadle.errors import KernelError
+from treadle.kernels.build.ptxas import KernelUse
 
 Binding: TypeAlias = Literal["python", "torch", "tvm-ffi", "dlpack"]
 RECORD = "artefact.json"
@@ -39,7 +40,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """A built solution. The folder is complete when it exists and never changes afterwards.
 
     entry: file below the folder, a module or shared object; symbol: the name in it. files: path
-    below the folder → SHA-256. `Artefact.at(folder)` reads one back in another process.
+    below the folder → SHA-256. kernels: what the GPU's assembler said of each.
+    `Artefact.at(folder)` reads one back in another process.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     destination_passing: bool
     key: str
     files: dict[str, str]
+    kernels: list[KernelUse] = []
 
     @classmethod
     def at(cls, folder: Path) -> Artefact:
@@ -115,7 +118,7 @@ class Cache:
         """Seals a room: hashes, record, rename. Two builders of one key leave one folder."""
         files = {n: hashlib.sha256(_content(room / n)).hexdigest() for n in sorted(_walk(room))}
         sealed = msgspec.structs.replace(made, files=files)
-        record = {k: v for k, v in msgspec.structs.asdict(sealed).items() if k not in ("folder",)}
+        record = {k: v for k, v in msgspec.structs.asdict(sealed).items() if k != "folder"}
         (room / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
         folder = self._move(room, made.key)
         return msgspec.structs.replace(sealed, folder=folder)

@@ -13,6 +13,7 @@ from treadle.errors import InvalidRequest
 from treadle.kernels.build import confined
 from treadle.kernels.build.artefact import Artefact, BuildFailure, Cache
 from treadle.kernels.build.flags import checked
+from treadle.kernels.build.ptxas import used
 from treadle.kernels.build.toolchain import Recipe, recipe
 from treadle.kernels.schema import Definition, Solution, check_solution
 from treadle.kernels.schema.rules import check_path
@@ -118,6 +119,7 @@ def _make(solution: Solution, how: Recipe, room: Path, key: str) -> Artefact:
         destination_passing=solution.spec.destination_passing_style,
         key=key,
         files={},
+        kernels=used(said.log),
     )
 
 

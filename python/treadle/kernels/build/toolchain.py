@@ -98,7 +98,7 @@ def _host(flags: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _cuda(flags: Mapping[str, Sequence[str]], device: str) -> list[str]:
-    fixed = ["-shared", "-Xcompiler", "-fPIC", "-O3"]
+    fixed = ["-shared", "-Xcompiler", "-fPIC", "-O3", "-Xptxas=-v"]
     asked = list(flags["cuda_cflags"])
     if not any("arch" in flag for flag in asked):
         hopper = any(name in device for name in ("H100", "H200")) or ":" not in device

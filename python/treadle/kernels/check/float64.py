@@ -10,7 +10,7 @@ float8 casts stay, they carry meaning. Imported only where a definition has no r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,11 @@ def run(
     *,
     wide: bool,
     device: str = "cpu",
+    into: Sequence[int] = (),
 ) -> tuple[Any, ...]:
-    """Outputs as float64 or integer numpy arrays. wide: under `Float64`, inputs widened too."""
+    """Outputs as float64 or integer numpy arrays. wide: under `Float64`, inputs widened too. into:
+    of each output, the input that it is written into, -1 for one that is returned; a function may
+    return those it has written as well."""
     given = [tensor(value, kinds[name]) for name, value in inputs.items()]
     given = [g.to(device) if isinstance(g, torch.Tensor) else g for g in given]
     with torch.no_grad():
@@ -111,7 +114,10 @@ def run(
                 made = function(*given)
         else:
             made = function(*given)
-    parts = made if isinstance(made, tuple | list) else (made,)
+    parts = list(made) if isinstance(made, tuple | list) else [] if made is None else [made]
+    if len(parts) != len(into) and len(parts) == sum(i < 0 for i in into):
+        own = iter(parts)
+        parts = [given[i] if i >= 0 else next(own) for i in into]
     return tuple(_array(part) for part in parts)
 
 

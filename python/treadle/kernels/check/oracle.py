@@ -15,7 +15,7 @@ import numpy as np
 from treadle.errors import GraphError, KernelError, TreadleError
 from treadle.graph import FUSED, OPS, lookup
 from treadle.kernels.check import dtypes, sizes
-from treadle.kernels.schema import Definition
+from treadle.kernels.schema import Definition, places_written
 
 Values = dict[str, Any]
 """Output name → float64 or integer array."""
@@ -137,7 +137,12 @@ class Oracle:
         try:
             return self._named(
                 float64.run(
-                    self._text, inputs, self._kinds, wide=wide, device=self._device or "cpu"
+                    self._text,
+                    inputs,
+                    self._kinds,
+                    wide=wide,
+                    device=self._device or "cpu",
+                    into=places_written(self._definition),
                 )
             )
         except TreadleError:

@@ -221,6 +221,7 @@ def _measure(
         device=device,
         share=referee.share,
         root=str(root.resolve()) if root is not None else None,
+        kernels=own.kernels,
     )
     for attempt in range(RETRIES + 1):
         reply = referee.ask(job)

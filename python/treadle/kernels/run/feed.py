@@ -25,7 +25,7 @@ from treadle.kernels.check.inputs import Profile
 from treadle.kernels.run.device import Ring
 from treadle.kernels.run.layout import ALIGN, MAX_CALLS, Operand, Place, real_bits, room
 from treadle.kernels.run.ring import Arena
-from treadle.kernels.schema import Definition, Workload
+from treadle.kernels.schema import Definition, Workload, places_written, written
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +73,13 @@ class Feed:
         more bytes have `copies` slots, by the bytes of them all. Raises InvalidRequest where the
         workload has no legal inputs."""
         self._definition, self._workload, self._key, self._root = definition, workload, key, root
+        for name, given in written(definition).items():
+            was, now = definition.inputs[given], definition.outputs[name]
+            if (was.shape, was.dtype) != (now.shape, now.dtype) or was.shape is None:
+                raise InvalidRequest(
+                    f"{name} is written over an input of another kind", at=definition.name,
+                    hint="give both one shape and dtype",
+                )  # fmt: skip
         self._epoch = 0
         self._order = np.random.default_rng(list(hmac.digest(key, b"order", "sha256")))
         known = sizes.all_axes(definition, workload.axes)
@@ -338,9 +345,13 @@ class Answers:
     def __init__(self, definition: Definition, memory: Ring, rng: np.random.Generator) -> None:
         self._definition, self.memory, self._arena = definition, memory, Arena(memory, rng)
         self._places: list[list[tuple[str, int, tuple[int, ...]]]] = []
+        self._over, self._into = written(definition), places_written(definition)
 
-    def place(self, batch: Sequence[Call]) -> list[list[Operand]]:
-        """Describes the outputs of each call."""
+    def place(
+        self, batch: Sequence[Call], given: Sequence[Sequence[Operand]]
+    ) -> list[list[Operand]]:
+        """Gives each call its output slots and describes all its operands, of which `given` are the
+        inputs: one that is written over lies in the slot of its output."""
         names = [
             (slot, name, sizes.shape(t, call.known), dtypes.stored(t.dtype).itemsize)
             for slot, call in enumerate(batch)
@@ -350,7 +361,26 @@ class Answers:
         self._places = [[] for _ in batch]
         for (slot, name, shape, _), at in zip(names, self._arena.place(spans), strict=True):
             self._places[slot].append((name, at, shape))
-        return [[(Place.OUTPUT, at, shape) for _, at, shape in row] for row in self._places]
+        return [self._described(row, ins) for row, ins in zip(self._places, given, strict=True)]
+
+    def prefill(self, batch: Sequence[Call]) -> None:
+        """Writes the filled inputs that are written over to the slots of their outputs."""
+        for slot, call in enumerate(batch):
+            for name, at, shape in self._places[slot]:
+                if name in self._over:
+                    kind = dtypes.stored(self._definition.outputs[name].dtype)
+                    self.memory.view(at, shape, kind)[...] = call.values[self._over[name]]
+
+    def _described(
+        self, row: Sequence[tuple[str, int, tuple[int, ...]]], ins: Sequence[Operand]
+    ) -> list[Operand]:
+        operands, own = list(ins), list[Operand]()
+        for i, (_, at, shape) in zip(self._into, row, strict=True):
+            if i < 0:
+                own.append((Place.OUTPUT, at, shape))
+            else:
+                operands[i] = (Place.OUTPUT, at, shape)
+        return operands + own
 
     def read(self, slot: int) -> dict[str, Any]:
         """A copy of one call's outputs."""

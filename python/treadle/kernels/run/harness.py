@@ -13,7 +13,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -26,13 +26,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs, outputs: (numpy type, dtype) of each operand in call order; "" for numbers. Descriptors:
     control, input and output memory. artefact: a folder below `readable`. scratch: a folder to
-    compile in, for a solution that does so while it runs; "" for others.
+    compile in, for a solution that does so while it runs; "" for others. into: of each output of
+    the definition, the input that it is written into, -1 for those among `outputs`.
     """
 
     artefact: str
     scratch: str
     inputs: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
+    into: list[int]
     destination_passing: bool
     array: str
     device: str
@@ -178,7 +180,12 @@ class _Server:
             return
         held: list[Any] = []
         for given, slots in calls:
-            self._views.take(function(*given), slots, held)
+            made, own = function(*given), iter(slots)
+            if made is None and not slots:
+                continue
+            every = [given[i] if i >= 0 else next(own) for i in self._config.into]
+            whole = isinstance(made, tuple | list) and len(cast("Any", made)) == len(every)
+            self._views.take(made, every if whole or not slots else slots, held)
         self._views.disjoint(held)
 
     def _views_of(self, call: list[layout.Operand]) -> tuple[list[Any], list[Any]]:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ import numpy as np
 
 from treadle.errors import KernelError
 from treadle.kernels import stats
-from treadle.kernels.check import sampler, sizes
-from treadle.kernels.run import work
+from treadle.kernels.check import sampler
 from treadle.kernels.run.device import Device
 from treadle.kernels.run.feed import Call
 from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Timing
 from treadle.kernels.run.refusal import Refused
+from treadle.kernels.run.roofline import Roofline, roofline
 from treadle.kernels.run.stage import Seat, Settings, Side, Stage
 from treadle.kernels.schema import Definition, Workload
 
@@ -39,6 +39,8 @@ LATE_NS = 50_000
 """Processor time between answer and stop that proves nothing."""
 SEVERAL = 16
 """Calls of a batch that shows what one more call costs."""
+COUNTED = 5
+"""Batches in which the processor's counters are read."""
 LEAST = 5
 """Rounds that are measured even if time is up."""
 
@@ -47,8 +49,8 @@ LEAST = 5
 class Outcome:
     """A candidate that was right: how fast, how exact, and how it was measured.
 
-    Seconds: floor: less is impossible; roofline: the limit itself; marginal: what one more call of
-    a batch costs, where that was measured.
+    Seconds: alone: what a call that is a batch of its own costs; marginal: what one more call of a
+    batch costs, where that was measured. counters: of a call; absent: those that are not, and why.
     """
 
     comparison: stats.Comparison
@@ -63,9 +65,11 @@ class Outcome:
     rung: str = ""
     nondeterministic: bool = False
     left_out: int = 0
-    floor: float = 0.0
-    roofline: float = 0.0
+    roofline: Roofline = field(default_factory=Roofline)
+    alone: float = 0.0
     marginal: float = 0.0
+    counters: dict[str, float] = field(default_factory=dict[str, float])
+    absent: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Match:
@@ -179,7 +183,7 @@ class _Run:
         self._uniform: list[NDArray[np.float64]] = []
         self._nondeterministic = False
         self._calls = 1
-        self._marginal = 0.0
+        self._alone = self._marginal = 0.0
         self._seen = self._left_out = self._rounds = 0
         self._first_linger = int(self._rng.integers(0, LEAST))
         self._busy: list[bool] = []
@@ -197,10 +201,13 @@ class _Run:
         if stage.judge.sampler:
             self._drawn()
         self._prompt(comparison.candidate * 1e9 * self._calls)
-        floor, roofline = self._limits()
-        if comparison.candidate < floor:
-            text = f"{comparison.candidate * 1e6:.3g} us a call, at least {floor * 1e6:.3g} needed"
+        limits = roofline(stage.definition, stage.workload.axes, stage.device)
+        if comparison.candidate < limits.floor:
+            least = f"at least {limits.floor * 1e6:.3g} needed"
+            text = f"{comparison.candidate * 1e6:.3g} us a call, {least}"
             raise Refused("RUNTIME_ERROR", text, code="impossible", phase="timed")
+        with stage.clock("counters"):
+            counters, absent = self._counted()
         self._seat.player.finish()
         worst = [j.worst for j in self._judged]
         base = np.log([b for b, _ in pairs])
@@ -217,9 +224,11 @@ class _Run:
             rung=stage.judge.oracle.rung,
             nondeterministic=self._nondeterministic,
             left_out=self._left_out,
-            floor=floor,
-            roofline=roofline,
+            roofline=limits,
+            alone=self._alone,
             marginal=self._marginal,
+            counters=counters,
+            absent=absent,
         )
 
     def _prompt(self, batch_ns: float) -> None:
@@ -287,6 +296,7 @@ class _Run:
         revealing a batch and answering it take time of their own, on a GPU most of a short one."""
         wanted, top = self._settings.batch_ns, self._stage.feed.calls
         one = self._least(1)
+        self._alone = one[1] * 1e-9
         self._calls = 1
         if top == 1 or (min(one) >= wanted and not self._stage.device.ahead):
             return
@@ -405,12 +415,15 @@ class _Run:
             self._uniform += [j.uniform for j in found]
         return sampler.even(np.concatenate([np.zeros(0), *self._uniform]))
 
-    def _limits(self) -> tuple[float, float]:
+    def _counted(self) -> tuple[dict[str, float], dict[str, str]]:
+        """What the processor counted of a call, and which counters are absent and why. Raises
+        Refused."""
         stage = self._stage
-        known = sizes.all_axes(stage.definition, stage.workload.axes)
-        device = stage.device
-        flops = work.flops(stage.definition, known)
-        return (
-            device.floor(work.moved(stage.definition, known), flops),
-            device.floor(work.touched(stage.definition, known), flops) * device.slack,
-        )
+        if stage.device.kind != "cpu":
+            return {}, {"all": "a processor's counters say nothing of work on a GPU"}
+        with self._seat.player.counted() as counters:
+            for _ in range(COUNTED):
+                batch = [Call(stage.workload.axes) for _ in range(self._calls)]
+                stage.play([self._seat], batch)
+            each = {name: value / self._calls for name, value in counters.medians().items()}
+            return each, counters.absent

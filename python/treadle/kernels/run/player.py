@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -23,6 +23,7 @@ import msgspec
 from treadle import _core
 from treadle.errors import KernelError
 from treadle.kernels.run import layout, ring, sandbox, seccomp
+from treadle.kernels.run.counters import Counters
 from treadle.kernels.run.device import Ring
 from treadle.kernels.run.harness import Config
 from treadle.kernels.run.layout import Operand, Word
@@ -74,6 +75,7 @@ class Player:
         self._plans = self._calls = 0
         self._stopped = False
         self.level = 0
+        self.counters: Counters | None = None
 
     def start(self, inputs: Ring, readable: Sequence[Path], *, compiles: bool = False) -> None:
         """Forks the harness and waits until it has loaded. Raises Refused.
@@ -122,11 +124,15 @@ class Player:
         self._words.post(Word.WAKE, before + 1)
         self._resume(Word.GO)
         waited = self._waited()
+        if self.counters is not None:
+            self.counters.begin()
         start, end, value = words.call(
             Word.GO, before + 1, Word.DONE, before, spin_ns, min(SLICE_NS, int(limit * 1e9))
         )
         if end < 0:
             end, value = self._await(Word.DONE, before, limit, "batch", since=start)
+        if self.counters is not None:
+            self.counters.end()
         clock = self._clock()
         answered = time.clock_gettime_ns(clock)
         self._calls += 1
@@ -152,6 +158,16 @@ class Player:
             raise self._death()
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)  # takes the report away
         self._stopped = True
+
+    @contextlib.contextmanager
+    def counted(self) -> Generator[Counters]:
+        """Counts in the batches of a block; they take longer, so no verdict rests on them."""
+        self.counters = Counters(self._alive().pid)
+        try:
+            yield self.counters
+        finally:
+            self.counters.close()
+            self.counters = None
 
     def linger(self, seconds: float) -> float:
         """Lets it run with nothing to do: seconds of processor time it took meanwhile."""

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from treadle.errors import TreadleError
+from treadle.kernels.build.ptxas import KernelUse
 from treadle.kernels.run import player, traces
 from treadle.kernels.run.device import Device
 from treadle.kernels.run.match import Match, Outcome
@@ -27,7 +28,8 @@ from treadle.kernels.schema import Definition, Solution, Trace, Workload
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement. artefacts: folders of baseline and candidate."""
+    """One measurement. artefacts: folders of baseline and candidate. kernels: what the
+    builder knows of the candidate's."""
 
     number: int
     definition: Definition
@@ -39,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     share: bool = False
     root: str | None = None
+    kernels: list[KernelUse] = []
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +93,8 @@ class _Table:
         except Refused as wrong:
             found = wrong
         extra["spent"] = match.spent()
+        if job.kernels:
+            extra["kernels"] = msgspec.to_builtins(job.kernels)
         if isinstance(found, Refused):
             self.close()  # what it may have left behind meets no other candidate
         made = traces.trace(

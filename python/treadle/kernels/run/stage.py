@@ -30,7 +30,14 @@ from treadle.kernels.run.harness import Config
 from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Limits, Player, Timing, readable
 from treadle.kernels.run.refusal import Refused
-from treadle.kernels.schema import Definition, Solution, Tensor, Workload
+from treadle.kernels.schema import (
+    Definition,
+    Solution,
+    Tensor,
+    Workload,
+    places_written,
+    returned,
+)
 
 MAX_TRIED = 1 << 24
 
@@ -248,7 +255,8 @@ class Stage:
             artefact=str(side.artefact),
             scratch="",
             inputs=kinds(self.definition.inputs),
-            outputs=kinds(self.definition.outputs),
+            outputs=kinds({n: self.definition.outputs[n] for n in returned(self.definition)}),
+            into=places_written(self.definition),
             destination_passing=spec.destination_passing_style,
             array=array_kind(side.solution, self.definition, self.device.kind),
             device=self.device.kind,
@@ -275,13 +283,13 @@ class Stage:
                 self.feed.push()
                 self.feed.memory.restore()
             for seat in seats:
-                slots = seat.answers.place(batch)
-                seat.player.plan([a + b for a, b in zip(given, slots, strict=True)])
+                seat.player.plan(seat.answers.place(batch, given))
         with self.clock("fill"):
             self._fill(batch)
         with self.clock("push"):
             for seat in seats:
                 ring.poison(seat.answers.memory)
+                seat.answers.prefill(batch)
                 seat.answers.memory.push()
             self.feed.push()
         times: list[Timing] = []

@@ -79,7 +79,7 @@ def trace(
             status = "PASSED"
             c = found.comparison
             libs["treadle.isolation"] = str(found.level)
-            seen = scan(solution)
+            seen, roof = scan(solution), found.roofline
             ours = {
                 **common,
                 "n": c.n, "ci": [c.low, c.high], "verdict": str(c.verdict),
@@ -88,8 +88,12 @@ def trace(
                 "error_ratio": found.ratio, "ulps": found.ulps,
                 "nondeterministic": found.nondeterministic,
                 "seen": seen, "delegate": "delegate" in seen,
-                "e2e_ms": c.candidate * 1e3, "floor_ms": found.floor * 1e3,
-                "roofline_ms": found.roofline * 1e3, "marginal_ms": found.marginal * 1e3,
+                "e2e_ms": c.candidate * 1e3, "floor_ms": roof.floor * 1e3,
+                "roofline_ms": roof.seconds * 1e3,
+                "alone_ms": found.alone * 1e3, "marginal_ms": found.marginal * 1e3,
+                "bytes": roof.moved, "flops": roof.flops, "bound": roof.bound,
+                "device_gb_s": roof.bandwidth * 1e-9, "device_gflop_s": roof.rate * 1e-9,
+                "counters": found.counters, "counters_absent": found.absent,
             }  # fmt: skip
             correctness = Correctness(
                 max_relative_error=wire_number(found.relative),

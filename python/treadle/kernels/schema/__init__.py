@@ -1,5 +1,6 @@
 """FlashInfer Trace v1: types, rules, readers and writers. Needs msgspec only."""
 
+from treadle.kernels.schema.operands import places_written, returned, written
 from treadle.kernels.schema.rules import (
     check_definition,
     check_solution,
@@ -55,11 +56,14 @@ __all__ = [
     "check_trace",
     "check_workload",
     "number",
+    "places_written",
     "pretty",
     "read",
     "refused_by_v1",
+    "returned",
     "sig",
     "solution_id",
     "wire_number",
     "write",
+    "written",
 ]
