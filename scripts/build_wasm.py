@@ -18,6 +18,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).parents[1]
 CPP = ROOT / "cpp"
@@ -42,22 +43,27 @@ LIBRARY = [
 # What runs a step is made fast; what runs once a grammar is made small, for it has to be fetched.
 SMALL, FAST = "-Oz", "-O2"
 HOT = ("support", "tokens", "grammar/run", "cpu/body", "cpu/sample")
-# The link also builds libc++, once for each set of machine flags.
+# Workers are threads of the page: they bring their stacks, and share a memory that it has made.
+THREADS = ["-matomics", "-mbulk-memory"]
+# The link also builds libc++, once for each set of machine flags; a minute or two. So all modules
+# take one library, with the instructions for shared memory, which do no harm where none is.
 LINK = [
-    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", SMALL),
+    *("-target", "wasm32-wasi", "-mexec-model=reactor", "-msimd128", *THREADS, SMALL),
     *("-fno-exceptions", "-fno-rtti", "-Wl,--strip-all", "-Wl,--gc-sections"),
     f"-Wl,-z,stack-size={STACK}",
 ]
 # Weights and KV pages: all that 32-bit addresses reach, less a page.
 CPU_MEMORY = (1 << 32) - (1 << 16)
 KERNELS = "dot_"  # compiled for speed, with the instructions of their module
-# Workers are threads of the page: they bring their stacks, and share a memory that it has made.
-THREADS = ["-matomics", "-mbulk-memory"]
 THREADS_LINK = [
     *("-Wl,--import-memory", "-Wl,--shared-memory", "-Wl,--export=__stack_pointer"),
     *("-Wl,--export=__wasm_init_tls", "-Wl,--export=__tls_size"),
     "-Wl,--initial-memory=4194304",
 ]
+
+
+# The two parts are built side by side and share a few objects: whoever comes first makes them.
+_MAKING: dict[Path, Lock] = {}
 
 
 def sources(whole: bool) -> list[Path]:
@@ -131,12 +137,13 @@ def precompile(flags: list[str]) -> Path:
     folder = _folder(flags)
     text = "".join(f"#include <{name}>\n" for name in LIBRARY)
     header, out = folder / "library.h", folder / "library.pch"
-    known = header.exists() and header.read_text() == text
-    if not known:  # left alone otherwise: every object here is older than a header that is new
-        folder.mkdir(parents=True, exist_ok=True)
-        header.write_text(text)
-    if not known or not out.exists():
-        _zig([*flags, "-x", "c++-header", str(header), "-o", str(out)])
+    with _MAKING.setdefault(out, Lock()):
+        known = header.exists() and header.read_text() == text
+        if not known:  # left alone otherwise: every object here is older than a header that is new
+            folder.mkdir(parents=True, exist_ok=True)
+            header.write_text(text)
+        if not known or not out.exists():
+            _zig([*flags, "-x", "c++-header", str(header), "-o", str(out)])
     return out
 
 
@@ -144,11 +151,12 @@ def compile_one(source: Path, flags: list[str]) -> Path:
     """The object of one source, built unless it is fresh."""
     out = _folder(flags) / source.relative_to(CPP).with_suffix(".o")
     dependencies = out.with_suffix(".d")
-    if not _is_fresh(out, dependencies):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        library = ["-include-pch", str(_folder(flags) / "library.pch")]
-        target = ["-MMD", "-MF", str(dependencies), "-c", str(source), "-o", str(out)]
-        _zig([*flags, *library, *target])
+    with _MAKING.setdefault(out, Lock()):
+        if not _is_fresh(out, dependencies):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            library = ["-include-pch", str(_folder(flags) / "library.pch")]
+            target = ["-MMD", "-MF", str(dependencies), "-c", str(source), "-o", str(out)]
+            _zig([*flags, *library, *target])
     return out
 
 
@@ -167,9 +175,22 @@ def build(
     with ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(lambda file: compile_one(file, flags[file]), files))
     out.parent.mkdir(parents=True, exist_ok=True)
-    more = [*THREADS, *THREADS_LINK] if threads else []
+    more = THREADS_LINK if threads else []
     _zig([*map(str, objects), "-o", str(out), *LINK, *more, f"-Wl,--max-memory={memory}"])
     print(f"{out}: {out.stat().st_size} bytes")
+
+
+def build_core(out: Path, jobs: int) -> None:
+    """core.wasm, and core-json.wasm beside it."""
+    build(out, sources(whole=True), MEMORY, jobs)
+    build(out.with_name(f"{out.stem}-json.wasm"), sources(whole=False), MEMORY, jobs)
+
+
+def build_cpu(folder: Path, jobs: int) -> None:
+    """The four modules that run models."""
+    for threads, relaxed in itertools.product((False, True), repeat=2):
+        name = f"cpu-{'relaxed' if relaxed else 'simd'}{'-threads' if threads else ''}.wasm"
+        build(folder / name, cpu_sources(threads), CPU_MEMORY, jobs, relaxed, threads)
 
 
 def main() -> int:
@@ -180,20 +201,19 @@ def main() -> int:
     parser.add_argument("--only", choices=("core", "cpu"), help="one part instead of both")
     given = parser.parse_args()
     out = given.out.resolve()
-    try:
-        if given.only != "cpu":
-            build(out, sources(whole=True), MEMORY, given.jobs)
-            json = out.with_name(f"{out.stem}-json.wasm")
-            build(json, sources(whole=False), MEMORY, given.jobs)
-        if given.only != "core":
-            for threads, relaxed in itertools.product((False, True), repeat=2):
-                name = f"cpu-{'relaxed' if relaxed else 'simd'}{'-threads' if threads else ''}"
-                files = cpu_sources(threads)
-                to = out.with_name(f"{name}.wasm")
-                build(to, files, CPU_MEMORY, given.jobs, relaxed, threads)
-    except subprocess.CalledProcessError as error:
-        print(f"build_wasm: the compiler ended with {error.returncode}", file=sys.stderr)
-        return 1
+    # Side by side, for a link that builds libc++ first keeps one processor busy, not two.
+    with ThreadPoolExecutor(2) as pool:
+        parts = {
+            "core": pool.submit(build_core, out, given.jobs) if given.only != "cpu" else None,
+            "cpu": pool.submit(build_cpu, out.parent, given.jobs) if given.only != "core" else None,
+        }
+    for part in parts.values():
+        try:
+            if part is not None:
+                part.result()
+        except subprocess.CalledProcessError as error:
+            print(f"build_wasm: the compiler ended with {error.returncode}", file=sys.stderr)
+            return 1
     return 0
 
 
