@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _STRIP = 16  # rows, as treadle.mega.records says, which takes long to import
 _AT_ONCE = 1 << 20  # bytes packed before their pages are given back
 _WHOLE = 1 << 62
-_AROUND = 1 << 16  # bytes that Linux maps around a page it reads from a file
+_AROUND = 1 << 21  # bytes that Linux may map with a page of a file: a large folio at most
 
 
 def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int) -> list[Any]:
