@@ -149,6 +149,21 @@ def test_free_text_ends_where_a_token_triggers() -> None:
     assert not {"T", "aT", "U", "Ta", "d", "<t>"} & found
 
 
+@pytest.mark.parametrize(
+    ("content", "pattern"),
+    [
+        ({"type": "exclude_token", "exclude_tokens": [0, 1]}, "[^abU]"),
+        ({"type": "star", "content": {"type": "exclude_token"}}, "[^U]*"),
+        ({"type": "any_tokens", "max_tokens": 2}, "[^U]{0,2}"),
+        ({"type": "any_tokens", "exclude_tokens": [0]}, "[^aU]*"),
+        ({"type": "token", "token": 8}, "U"),  # what is named is meant
+    ],
+)
+def test_tokens_right_inside_a_tag_are_not_its_end(content: Any, pattern: str) -> None:
+    tag = {"type": "tag", "begin": "t", "content": content, "end": {"type": "token", "token": 8}}
+    assert _accepted(_tag(tag), WITH, 4) == _texts(f"t{pattern}U", 4)
+
+
 def test_an_end_that_is_a_stop_token_stays_text() -> None:
     found = _accepted(_tag(_string("a</s>")), WITH, 6)
     assert found == set()

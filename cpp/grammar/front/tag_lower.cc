@@ -76,8 +76,9 @@ class Lowering {
       case Type::dispatch:
         return dispatched(f, rules_of(f));
       case Type::token:
-        return store_.repeat(store_.tokens(f.hi == kOpen ? barred_tokens(f) : f.lists().tokens),
-                             f.lo, f.hi);
+        return store_.repeat(
+            store_.tokens(f.lists().tokens.negated ? barred_tokens(f) : f.lists().tokens), f.lo,
+            f.hi);
       case Type::token_triggered_tags:
         return token_triggered(f);
       case Type::token_dispatch:

@@ -130,7 +130,7 @@ class Token(TypedDict):
 
 
 class ExcludeToken(TypedDict):
-    """One token, none of these."""
+    """One token, none of these and not the end token of the tag around it."""
 
     type: Literal["exclude_token"]
     exclude_tokens: NotRequired[list[TokenName]]
