@@ -1,5 +1,6 @@
 #include "bind/python_grammar.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -8,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -96,6 +98,12 @@ void bind_schema_options(nb::module_& module) {
       .def(nb::init<>())
       .def_rw("declared_order", &Options::declared_order)
       .def_rw("whitespace", &Options::whitespace)
+      .def(
+          "fix",
+          [](Options& o, std::string comma, std::string colon, std::optional<uint32_t> indent) {
+            o.layout = Layout{std::move(comma), std::move(colon), indent};
+          },
+          nb::arg("comma"), nb::arg("colon"), nb::arg("indent").none())
       .def_prop_rw(
           "minimal_escapes", [](const Options& o) { return o.escapes == Escapes::minimal; },
           [](Options& o, bool on) { o.escapes = on ? Escapes::minimal : Escapes::any; })

@@ -1,5 +1,9 @@
 #include "bind/wasm_options.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 #include "bind/wasm_objects.h"
 #include "grammar/front/json_read.h"
 
@@ -80,6 +84,17 @@ Status read_limits(json::Value object, Limits& out) {
   return ok_status();
 }
 
+// As json.dumps: an indent stands for the blank behind the comma.
+Status read_separators(json::Value value, SchemaOptions& out) {
+  const json::Value comma = value.first();
+  const bool pair = value.is_array() && value.size() == 2;
+  if (!pair || !comma.is_string() || !comma.next().is_string()) return wrong(value, "two texts");
+  if (!out.layout) out.layout.emplace();
+  out.layout->comma = comma.text();
+  out.layout->colon = comma.next().text();
+  return ok_status();
+}
+
 Status read_spelling(json::Value value, SchemaOptions& out) {
   std::string_view name = value.key();
   bool narrow = false;
@@ -88,6 +103,13 @@ Status read_spelling(json::Value value, SchemaOptions& out) {
     uint64_t count = 0;
     status = read_count(value, count);
     out.whitespace = static_cast<uint32_t>(count);
+  } else if (name == "separators") {
+    status = read_separators(value, out);
+  } else if (name == "indent") {
+    uint64_t count = 0;
+    status = read_count(value, count);
+    if (!out.layout) out.layout = Layout{",", ": ", std::nullopt};
+    out.layout->indent = static_cast<uint32_t>(std::min<uint64_t>(count, UINT32_MAX));
   } else if (name == "escapes") {
     status = read_either(value, "any", "minimal", narrow);
     out.escapes = narrow ? Escapes::minimal : Escapes::any;
@@ -100,15 +122,33 @@ Status read_spelling(json::Value value, SchemaOptions& out) {
   return status;
 }
 
+Status read_resources(json::Value object, std::vector<std::pair<std::string, std::string>>& out) {
+  if (!object.is_object()) return wrong(object, "an object of JSON texts");
+  for (json::Value value : object) {
+    std::string text;
+    Status status = read_text(value, text);
+    if (!status.ok()) return status;
+    out.emplace_back(value.key(), std::move(text));
+  }
+  return ok_status();
+}
+
+Status read_formats(json::Value value, SchemaOptions& out) {
+  if (!value.is_string()) return read_flag(value, out.assert_formats);
+  out.exact_formats = value.text() == "exact";
+  out.assert_formats = value.text() != "annotate";
+  const bool known = out.exact_formats || !out.assert_formats || value.text() == "assert";
+  return known ? ok_status() : wrong(value, R"(true, false, "assert", "annotate" or "exact")");
+}
+
 Status read_schema(json::Value value, SchemaOptions& out) {
   std::string_view name = value.key();
   if (name == "order") return read_either(value, "any", "declared", out.declared_order);
   if (name == "lenient") return read_flag(value, out.lenient);
-  if (name == "formats") {
-    out.exact_formats = value.is_string() && value.text() == "exact";
-    return out.exact_formats ? ok_status() : read_flag(value, out.assert_formats);
-  }
+  if (name == "formats") return read_formats(value, out);
   if (name == "at") return read_text(value, out.at);
+  if (name == "closed") return read_flag(value, out.closed);
+  if (name == "resources") return read_resources(value, out.resources);
   return read_spelling(value, out);
 }
 

@@ -14,9 +14,10 @@ struct Options {
   std::vector<std::string> named;  // lark: names and texts of its named grammars
 };
 
-// What `kind` may be given, beside "limits": json_schema: order, whitespace, escapes, numbers,
-// lenient, formats, at; json and json_object: whitespace, escapes, numbers; ebnf: root; lark: root,
-// grammars (an object of texts). Empty text stands for no options.
+// What `kind` may be given, beside "limits": json, json_object and json_schema: whitespace, indent,
+// separators, escapes, numbers; json_schema: order, lenient, formats, closed, resources (an object
+// of texts), at; ebnf: root; lark: root, grammars (an object of texts). Empty text stands for no
+// options.
 Result<Options> read_options(std::string_view text, SourceKind kind);
 
 // A JSON object of limits, for what has no kind.

@@ -97,6 +97,15 @@ def test_vllm_errors_are_of_one_request() -> None:
     assert grammar.accept_tokens("r", [*ids("a"), 2])
 
 
+def test_hosts_without_whitespace_write_as_dumps_does() -> None:
+    config = hosts.vllm_config(disable_any_whitespace=True)
+    grammar = vllm.Backend(config, TOKENIZER, SIZE).compile_grammar(option("JSON_OBJECT"), "")
+    assert grammar.accept_tokens("r", ids('{"a": [1, 2]}'))
+    assert grammar.validate_tokens([1]) == [1]
+    grammar.reset()
+    assert grammar.validate_tokens(ids('{ "a')) == ids("{")
+
+
 def test_vllm_host_is_checked(host: Any) -> None:
     module = host(hosts.vllm())
     vllm.check_host()

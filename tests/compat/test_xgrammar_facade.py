@@ -17,7 +17,6 @@ from pydantic import BaseModel
 
 import treadle.compat.xgrammar as xgr
 from treadle.compat.xgrammar.exception import RefusedError
-from treadle.errors import Unsupported
 
 BYTES = xgr.TokenizerInfo([bytes([i]) for i in range(256)], vocab_size=257, stop_token_ids=256)
 COMPILER = xgr.GrammarCompiler(BYTES)
@@ -83,9 +82,21 @@ def test_order_and_spelling() -> None:
     assert not takes(schema(source, max_whitespace_cnt=1), '{  "a" : 1 }')
     with pytest.raises(RefusedError, match="positive"):
         schema(source, max_whitespace_cnt=0)
-    with pytest.raises(RefusedError) as refused:
-        schema(source, any_whitespace=False, indent=2)
-    assert isinstance(refused.value.error, Unsupported)
+
+
+@pytest.mark.parametrize(
+    "layout", [{}, {"indent": 2}, {"indent": 0}, {"separators": (" , ", ":")}], ids=str
+)
+def test_without_whitespace_a_text_is_what_dumps_writes(layout: dict[str, Any]) -> None:
+    source = {"properties": {"a": {"type": "array"}, "b": {"type": "object"}}, "type": "object"}
+    fixed = schema(source, any_whitespace=False, **layout)
+    for value in ({}, {"a": [], "b": {}}, {"a": [1, [2, 3]], "b": {"c": {"d": 1}}}):
+        text = json.dumps(value, **layout)
+        assert takes(fixed, text)
+        assert not takes(fixed, " " + text)
+        assert takes(fixed, json.dumps(value)) == (text == json.dumps(value))
+    with pytest.raises(RefusedError, match="separators"):
+        schema(source, any_whitespace=False, separators=(";", ":"))
 
 
 def test_lenient_compiles_warn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,16 @@
 #include "grammar/front/schema_vocabulary.h"
 #include "grammar/front/styles.h"
 #include "grammar/typed/dispatch.h"
-#include "grammar/typed/members.h"
 
 namespace treadle {
 namespace {
 
 Result<NodeRef> parse_document(Store& store, json::Document document, const SchemaOptions& options,
                                const Limits& limits, Notes& notes) {
+  if (options.layout) {
+    if (Status status = check_layout(*options.layout, limits.whitespace); !status.ok())
+      return status;
+  }
   FuelScope scope(store, limits);
   const auto source = std::make_shared<schema::Source>(std::move(document), options, store.size());
   if (source->root().is_object()) {
@@ -34,7 +37,7 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
   if (Status status = checker.run(); !status.ok()) return status;
   const schema::Conj whole{schema::Sub{0, schema::As::schema}};
   const schema::Role role = options.style == nullptr ? schema::Role::json : schema::Role::top;
-  const NodeRef value = source->value(store, source, whole, false, role);
+  const NodeRef value = source->value(store, source, whole, false, {role});
   const Result<bool> live = store.live(value, scope.fuel());
   if (!live) return live.status();
   if (!store.ok()) return store.fault();
@@ -50,7 +53,7 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
     const Result<NodeRef> members = store.body(value, scope.fuel());
     return members ? scope.close(*members) : members;
   }
-  return scope.close(store.cat(json_space(store, options.whitespace), value));
+  return scope.close(store.cat(source->spacing(store, {}).any, value));
 }
 
 // The subtree of `value` as a document of its own.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "grammar/front/json_read.h"
 #include "grammar/ir/store.h"
 #include "grammar/run/limits.h"
+#include "grammar/typed/layout.h"
 #include "grammar/typed/num.h"
 #include "grammar/typed/str.h"
 #include "support/result.h"
@@ -36,7 +38,8 @@ struct SchemaOptions {
   // obeys the schema, counts towards `maxProperties` and not towards `minProperties`, so what a
   // reader that keeps either occurrence sees is valid.
   bool declared_order = false;
-  uint32_t whitespace = 64;  // longest run of optional whitespace; 0 = none
+  uint32_t whitespace = 64;      // longest run of optional whitespace; 0 = none
+  std::optional<Layout> layout;  // fixed whitespace instead
   Escapes escapes = Escapes::any;
   Spelling numbers = Spelling::any;
   bool lenient = false;        // drop what cannot be enforced and say so in the notes

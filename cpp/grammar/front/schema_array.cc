@@ -61,9 +61,9 @@ Sub opposite(Sub sub) {
 
 class ArrayBuilder {
  public:
-  ArrayBuilder(Store& store, const SourceRef& source, const Form& form, Role role, bool loose,
+  ArrayBuilder(Store& store, const SourceRef& source, const Form& form, Place place, bool loose,
                Fuel& fuel)
-      : store_(store), source_(source), form_(form), role_(role), loose_(loose), fuel_(fuel) {}
+      : store_(store), source_(source), form_(form), place_(place), loose_(loose), fuel_(fuel) {}
 
   Result<NodeRef> run() {
     for (const Sub part : form_.arrays) {
@@ -148,7 +148,8 @@ class ArrayBuilder {
   NodeRef value(Conj conj, size_t index) {
     std::vector<NodeRef> out;
     for (Conj& one : ways(std::move(conj), index))
-      out.push_back(source_->value(store_, source_, std::move(one), loose_, role_));
+      out.push_back(
+          source_->value(store_, source_, std::move(one), loose_, source_->inside(place_)));
     return store_.any_of(out);
   }
 
@@ -156,7 +157,7 @@ class ArrayBuilder {
     auto out = std::make_shared<ArrayForm>();
     out->min = form_.min_items;
     out->max = most_;
-    out->whitespace = source_->options.whitespace;
+    out->spacing = source_->spacing(store_, place_);
     for (size_t i = 0; i < length_; ++i) {
       if (!fuel_.spend(1 + tuples_.size())) return fuel_.status();
       out->prefix.push_back(value(conj_at(i), i));
@@ -164,7 +165,7 @@ class ArrayBuilder {
     out->rest = value(conj_at(length_), length_);
     if (fuel_.exhausted()) return fuel_.status();
     out->seal();
-    if (role_ != Role::json) return bare_items(store_, std::move(out));
+    if (place_.role != Role::json) return bare_items(store_, std::move(out));
     return array_node(store_, std::move(out));
   }
 
@@ -184,8 +185,8 @@ class ArrayBuilder {
     auto out = std::make_shared<CountedForm>();
     out->min = form_.min_items;
     out->max = most_;
-    out->whitespace = source_->options.whitespace;
-    out->bare = role_ != Role::json;
+    out->spacing = source_->spacing(store_, place_);
+    out->bare = place_.role != Role::json;
     for (const ItemCount& count : form_.counts) out->counters.push_back({count.min, count.max});
     for (size_t i = 0; i <= length_; ++i) {
       if (!fuel_.spend((size_t{16} + tuples_.size()) << form_.counts.size())) return fuel_.status();
@@ -231,7 +232,7 @@ class ArrayBuilder {
         source_->pointer(source_->at(form_.arrays.empty() ? 0 : form_.arrays[0].node));
     const Status refused = unsupported(
         at, "the items that all schemas for this array leave cannot be told apart", "uniqueItems");
-    if (!form_.counts.empty() || role_ != Role::json) return refused;
+    if (!form_.counts.empty() || place_.role != Role::json) return refused;
     auto out = std::make_shared<DistinctForm>();
     for (size_t i = 0; i <= length_; ++i) {
       const std::vector<Conj> all = ways(conj_at(i), i);
@@ -245,7 +246,7 @@ class ArrayBuilder {
     out->barred = source_->spelling(loose_);
     out->min = form_.min_items;
     out->max = most_;
-    out->whitespace = source_->options.whitespace;
+    out->spacing = source_->spacing(store_, place_);
     return distinct_array_node(store_, std::move(out));
   }
 
@@ -254,7 +255,8 @@ class ArrayBuilder {
     std::vector<ItemChoice> out;
     for (const ItemChoice& choice : region) {
       for (const Conj& conj : ways(conjs_[choice.value], index)) {
-        const auto values = values_of(store_, source_, conj, role_, loose_, fuel_);
+        const auto values =
+            values_of(store_, source_, conj, source_->inside(place_), loose_, fuel_);
         if (!values) return values.status();
         if (!*values) return false;
         for (const Listed& value : **values) {
@@ -271,7 +273,7 @@ class ArrayBuilder {
   Store& store_;
   const SourceRef& source_;
   const Form& form_;
-  Role role_;
+  Place place_;
   bool loose_;
   Fuel& fuel_;
   std::vector<Tuple> tuples_;
@@ -284,9 +286,9 @@ class ArrayBuilder {
 
 }  // namespace
 
-Result<NodeRef> array_of(Store& store, const SourceRef& source, const Form& form, Role role,
+Result<NodeRef> array_of(Store& store, const SourceRef& source, const Form& form, Place place,
                          bool loose, Fuel& fuel) {
-  return ArrayBuilder(store, source, form, role, loose, fuel).run();
+  return ArrayBuilder(store, source, form, place, loose, fuel).run();
 }
 
 }  // namespace treadle::schema

@@ -5,8 +5,8 @@
 
 namespace treadle::schema {
 
-// `role` is that of the items: json, or item for an array in the source's style.
-Result<NodeRef> array_of(Store& store, const SourceRef& source, const Form& form, Role role,
+// `place` is that of the array, but its role that of the items: json, or item in a style.
+Result<NodeRef> array_of(Store& store, const SourceRef& source, const Form& form, Place place,
                          bool loose, Fuel& fuel);
 
 }  // namespace treadle::schema

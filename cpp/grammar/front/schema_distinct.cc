@@ -114,7 +114,7 @@ Result<bool> Checker::items_parted(json::Value schema) {
   for (const json::Value item : items) {
     conjs.push_back({Sub{item.index(), As::schema}});
     if (!listed) continue;
-    const auto values = values_of(store_, source_, conjs.back(), Role::json, false, fuel_);
+    const auto values = values_of(store_, source_, conjs.back(), Place{}, false, fuel_);
     if (!values) return values.status();
     listed = values->has_value();
     if (listed) total += (*values)->size();

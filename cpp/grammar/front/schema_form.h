@@ -87,12 +87,12 @@ std::vector<NumberSet> number_sets(const Form& form, Spelling spelling);
 // What the form's numbers must match as spelled; empty(): anything.
 NodeRef number_shape(Store& store, const Form& form);
 
-// The values of one form as JSON.
-Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
-                        Fuel& fuel);
+// The values of one form as JSON, `depth` as of a Place.
+Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, uint32_t depth,
+                        bool loose, Fuel& fuel);
 
-// The values of one form as they are written in the place `role`.
-Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Role role,
+// The values of one form as they are written in a place.
+Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Place place,
                         bool loose, Fuel& fuel);
 
 // A bound or count of a schema: a natural number, clipped to below kOpen.

@@ -24,16 +24,16 @@ NumberSet between(const NumberSet& set, const std::optional<Bound>& lo,
 
 class Value final : public Typed {
  public:
-  Value(SourceRef source, Conj conj, bool loose, Role role, bool certain)
+  Value(SourceRef source, Conj conj, bool loose, Place place, bool certain)
       : Typed(TypedTag::value, false, certain),
         source_(std::move(source)),
         conj_(std::move(conj)),
         loose_(loose),
-        role_(role) {}
+        place_(place) {}
 
   uint64_t hash() const override {
-    uint64_t h =
-        mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(role_) << 1 | (loose_ ? 1 : 0));
+    uint64_t h = static_cast<uint64_t>(place_.role) << 1 | (loose_ ? 1 : 0);
+    h = mix(static_cast<uint64_t>(tag), static_cast<uint64_t>(place_.depth) << 8 | h);
     h = mix(h, source_->serial);
     for (const Sub sub : conj_)
       h = mix(h, static_cast<uint64_t>(sub.node) << 8 | static_cast<uint8_t>(sub.as));
@@ -42,19 +42,20 @@ class Value final : public Typed {
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const Value&>(other);
     return source_ == that.source_ && conj_ == that.conj_ && loose_ == that.loose_ &&
-           role_ == that.role_;
+           place_ == that.place_;
   }
   uint64_t bytes() const override { return sizeof(Value) + conj_.size() * sizeof(Sub); }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
-    return store.body(source_->value(store, source_, conj_, loose_, role_), fuel);
+    // Wherever it stands: deeper and deeper places would have no end.
+    return store.body(source_->value(store, source_, conj_, loose_, {place_.role}), fuel);
   }
 
  private:
   SourceRef source_;
   Conj conj_;
   bool loose_;
-  Role role_;
+  Place place_;
 };
 
 NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
@@ -102,8 +103,8 @@ NodeRef number_shape(Store& store, const Form& form) {
   return form.whole_spelling ? store.both(whole, split) : split;
 }
 
-Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, bool loose,
-                        Fuel& fuel) {
+Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form, uint32_t depth,
+                        bool loose, Fuel& fuel) {
   std::vector<NodeRef> out;
   if (form.types & kNull) out.push_back(store.bytes("null"));
   if (form.types & kFalse) out.push_back(store.bytes("false"));
@@ -120,22 +121,22 @@ Result<NodeRef> json_of(Store& store, const SourceRef& source, const Form& form,
     out.push_back(store.cat(quote, store.cat(text, quote)));
   }
   if (form.types & kArray) {
-    const Result<NodeRef> array = array_of(store, source, form, Role::json, loose, fuel);
+    const Result<NodeRef> array = array_of(store, source, form, {Role::json, depth}, loose, fuel);
     if (!array) return array.status();
     out.push_back(*array);
   }
   if (form.types & kObject) {
-    const Result<NodeRef> object = object_of(store, source, form, Role::json, loose, fuel);
+    const Result<NodeRef> object = object_of(store, source, form, {Role::json, depth}, loose, fuel);
     if (!object) return object.status();
     out.push_back(*object);
   }
   return store.any_of(out);
 }
 
-Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Role role,
+Result<NodeRef> written(Store& store, const SourceRef& source, const Form& form, Place place,
                         bool loose, Fuel& fuel) {
-  if (role == Role::json) return json_of(store, source, form, loose, fuel);
-  return styled_of(store, source, form, role, loose, fuel);
+  if (place.role == Role::json) return json_of(store, source, form, place.depth, loose, fuel);
+  return styled_of(store, source, form, place, loose, fuel);
 }
 
 namespace {
@@ -146,7 +147,7 @@ Result<NodeRef> Value::expand(Store& store, Fuel& fuel) const {
   std::vector<NodeRef> out;
   for (const Form& form : *forms) {
     if (!fuel.spend(64)) return fuel.status();
-    const Result<NodeRef> node = written(store, source_, form, role_, loose_, fuel);
+    const Result<NodeRef> node = written(store, source_, form, place_, loose_, fuel);
     if (!node) return node.status();
     out.push_back(*node);
   }
@@ -162,19 +163,19 @@ void add_sub(Conj& conj, Sub sub) {
 }
 
 NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
-                      Role role) {
+                      Place place) {
   // `true` says nothing; dropping it lets equal values share one node.
   std::erase_if(conj, [&](Sub sub) {
     const json::Value node = at(sub.node);
     return sub.as == As::schema && node.is_boolean() && node.truth();
   });
-  auto [found, fresh] = values_.try_emplace({std::move(conj), loose, role}, 0);
+  auto [found, fresh] = values_.try_emplace({std::move(conj), loose, place}, 0);
   if (fresh) {
     const Conj& kept = std::get<0>(found->first);
-    const bool certain = barred == 0 && role == Role::json &&
+    const bool certain = barred == 0 && place.role == Role::json &&
                          (kept.empty() || (kept.size() == 1 && kept[0].as == As::schema &&
                                            sure(store, kept[0].node)));
-    found->second = store.typed(std::make_unique<Value>(self, kept, loose, role, certain));
+    found->second = store.typed(std::make_unique<Value>(self, kept, loose, place, certain));
   }
   return found->second;
 }

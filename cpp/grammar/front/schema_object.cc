@@ -24,19 +24,19 @@ constexpr size_t kClaims = 4;  // goals whose combinations are alternatives of o
 
 class ObjectBuilder {
  public:
-  ObjectBuilder(Store& store, const SourceRef& source, const Form& form, Role role, bool loose,
+  ObjectBuilder(Store& store, const SourceRef& source, const Form& form, Place place, bool loose,
                 Fuel& fuel)
-      : store_(store), source_(source), form_(form), role_(role), loose_(loose), fuel_(fuel) {}
+      : store_(store), source_(source), form_(form), place_(place), loose_(loose), fuel_(fuel) {}
 
   Result<NodeRef> run() {
     auto out = std::make_shared<ObjectForm>();
     out->min = form_.min_properties;
     out->max = form_.max_properties;
     out->declared_order = source_->options.declared_order;
-    out->whitespace = source_->options.whitespace;
+    out->spacing = source_->spacing(store_, place_);
     out->escapes = source_->options.escapes;
     out->barred = source_->spelling(loose_);
-    if (role_ != Role::json) frame(*out);
+    if (place_.role != Role::json) frame(*out);
     if (!form_.names.empty()) {
       const auto names = text_of(store_, *source_, form_.names, loose_, store_.limits(), fuel_);
       if (!names) return names.status();
@@ -202,14 +202,15 @@ class ObjectBuilder {
         claim.gain |= uint32_t{1} << chances[j];
         add_sub(conj, *goals_[chances[j]].value);
       }
-      claim.value = source_->value(store_, source_, std::move(conj), loose_, role_);
+      claim.value =
+          source_->value(store_, source_, std::move(conj), loose_, source_->inside(place_));
       key.claims.push_back(claim);
     }
   }
 
   // Whether a key can be written at all.
   bool writable(std::string_view name) {
-    if (role_ != Role::json) return store_.matches(writable_, name);
+    if (place_.role != Role::json) return store_.matches(writable_, name);
     const NodeRef barred = source_->spelling(loose_);
     if (barred == store_.empty()) return true;
     const NodeRef spelled = string_content(store_, store_.bytes(name), source_->options.escapes);
@@ -225,7 +226,7 @@ class ObjectBuilder {
       const bool literal = part.as == As::literal;
       if (literal && !source_->member(source_->at(part.node), name)) return store_.empty();
     }
-    return source_->value(store_, source_, conj_of(name), loose_, role_);
+    return source_->value(store_, source_, conj_of(name), loose_, source_->inside(place_));
   }
 
   // All that holds for the value of a named key.
@@ -335,10 +336,11 @@ class ObjectBuilder {
     std::map<std::pair<Conj, uint32_t>, std::vector<NodeRef>> by_value;
     for (Kind& kind : kinds) by_value[{std::move(kind.conj), kind.gain}].push_back(kind.text);
     for (auto& [about, texts] : by_value) {
-      const NodeRef value = source_->value(store_, source_, about.first, loose_, role_);
+      const NodeRef value =
+          source_->value(store_, source_, about.first, loose_, source_->inside(place_));
       NodeRef text = store_.any_of(texts);
-      if (role_ != Role::json) text = store_.both(text, writable_);
-      if (role_ != Role::json && !has_member(store_, text)) continue;
+      if (place_.role != Role::json) text = store_.both(text, writable_);
+      if (place_.role != Role::json && !has_member(store_, text)) continue;
       out.extras.push_back(ExtraKeys{text, value, about.second});
     }
     return true;
@@ -392,7 +394,7 @@ class ObjectBuilder {
   Store& store_;
   const SourceRef& source_;
   const Form& form_;
-  Role role_;
+  Place place_;
   bool loose_;
   Fuel& fuel_;
   NodeRef names_ = 0;
@@ -404,9 +406,9 @@ class ObjectBuilder {
 
 }  // namespace
 
-Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Role role,
+Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Place place,
                           bool loose, Fuel& fuel) {
-  return ObjectBuilder(store, source, form, role, loose, fuel).run();
+  return ObjectBuilder(store, source, form, place, loose, fuel).run();
 }
 
 }  // namespace treadle::schema

@@ -5,8 +5,9 @@
 
 namespace treadle::schema {
 
-// `role` is that of the members' values: json, or member for an object in the source's style.
-Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Role role,
+// `place` is that of the object, but its role that of the members' values: json, or member in a
+// style.
+Result<NodeRef> object_of(Store& store, const SourceRef& source, const Form& form, Place place,
                           bool loose, Fuel& fuel);
 
 }  // namespace treadle::schema

@@ -62,6 +62,12 @@ enum class Role : uint8_t {
   item,    // an item of an array in a style that nests
 };
 
+struct Place {
+  Role role = Role::json;
+  uint32_t depth = 0;  // arrays and objects around it, where lines are indented by them; else 0
+  auto operator<=>(const Place&) const = default;
+};
+
 void add_sub(Conj& conj, Sub sub);  // keeps it sorted
 
 // Whether the schema is `true` or {}.
@@ -103,7 +109,15 @@ class Source {
   // The node for every value that meets the conjunction: shared, expanded when first reached.
   // `loose` reads oneOf as anyOf; it serves proofs that two schemas have nothing in common.
   NodeRef value(Store& store, const std::shared_ptr<Source>& self, Conj conj, bool loose,
-                Role role = Role::json);
+                Place place = {});
+  // Around the items of an array or object that stands there, and where its items stand.
+  [[nodiscard]] Spacing spacing(Store& store, Place place) const {
+    return spacing_of(store, options.whitespace, options.layout, place.depth);
+  }
+  [[nodiscard]] Place inside(Place place) const {
+    if (options.layout && options.layout->indent) ++place.depth;
+    return place;
+  }
 
   static constexpr NodeRef kLater = UINT32_MAX;
 
@@ -146,7 +160,7 @@ class Source {
   bool has_array(const Store& store, const Outline& outline, uint32_t depth);
   bool has_object(const Store& store, const Outline& outline, uint32_t depth);
 
-  std::map<std::tuple<Conj, bool, Role>, NodeRef> values_;
+  std::map<std::tuple<Conj, bool, Place>, NodeRef> values_;
   mutable std::unordered_map<uint32_t, std::unordered_map<std::string_view, uint32_t>> members_;
   std::unordered_map<std::string, NodeRef> formats_;
   std::vector<uint8_t> sure_;  // by node: 0 not asked yet, 1 no, 2 yes

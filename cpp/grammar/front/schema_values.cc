@@ -104,8 +104,9 @@ std::optional<std::vector<Decimal>> numbers_in(const Form& form) {
 
 class Lister {
  public:
-  Lister(Store& store, const SourceRef& source, const Conj& conj, Role role, bool loose, Fuel& fuel)
-      : store_(store), source_(source), conj_(conj), role_(role), loose_(loose), fuel_(fuel) {}
+  Lister(Store& store, const SourceRef& source, const Conj& conj, Place place, bool loose,
+         Fuel& fuel)
+      : store_(store), source_(source), conj_(conj), place_(place), loose_(loose), fuel_(fuel) {}
 
   Result<std::optional<std::vector<Listed>>> run() {
     const auto forms = forms_of(store_, *source_, conj_, loose_, store_.limits(), fuel_);
@@ -129,7 +130,7 @@ class Lister {
 
   // The one value of a form.
   Status add(const std::string& key, const Form& one) {
-    const Result<NodeRef> node = written(store_, source_, one, role_, loose_, fuel_);
+    const Result<NodeRef> node = written(store_, source_, one, place_, loose_, fuel_);
     if (!node) return node.status();
     add(key, *node);
     return ok_status();
@@ -181,7 +182,7 @@ class Lister {
     if (literal == parts.end()) return false;
     Conj conj = conj_;
     add_sub(conj, *literal);
-    const NodeRef node = source_->value(store_, source_, std::move(conj), loose_, role_);
+    const NodeRef node = source_->value(store_, source_, std::move(conj), loose_, place_);
     const Result<bool> live = store_.live(node, fuel_);
     if (!live) return live.status();
     if (*live) add(literal_key(source_->at(literal->node)), node);
@@ -191,7 +192,7 @@ class Lister {
   Store& store_;
   const SourceRef& source_;
   const Conj& conj_;
-  Role role_;
+  Place place_;
   bool loose_;
   Fuel& fuel_;
   std::map<std::string, NodeRef> found_;
@@ -200,9 +201,9 @@ class Lister {
 }  // namespace
 
 Result<std::optional<std::vector<Listed>>> values_of(Store& store, const SourceRef& source,
-                                                     const Conj& conj, Role role, bool loose,
+                                                     const Conj& conj, Place place, bool loose,
                                                      Fuel& fuel) {
-  return Lister(store, source, conj, role, loose, fuel).run();
+  return Lister(store, source, conj, place, loose, fuel).run();
 }
 
 }  // namespace treadle::schema

@@ -21,7 +21,7 @@ struct Listed {
 // too many to list: numbers in an enumeration or between two bounds, texts of a small language,
 // arrays and objects of an enumeration.
 Result<std::optional<std::vector<Listed>>> values_of(Store& store, const SourceRef& source,
-                                                     const Conj& conj, Role role, bool loose,
+                                                     const Conj& conj, Place place, bool loose,
                                                      Fuel& fuel);
 
 }  // namespace treadle::schema

@@ -8,7 +8,6 @@
 #include "grammar/ir/charset.h"
 #include "grammar/ir/store.h"
 #include "grammar/typed/dispatch.h"
-#include "grammar/typed/members.h"
 
 namespace treadle {
 namespace {
@@ -108,12 +107,13 @@ namespace {
 
 class Styled {
  public:
-  Styled(Store& store, const SourceRef& source, const Form& form, Role role, bool loose, Fuel& fuel)
+  Styled(Store& store, const SourceRef& source, const Form& form, Place place, bool loose,
+         Fuel& fuel)
       : store_(store),
         source_(source),
         style_(*source->options.style),
         form_(form),
-        role_(role),
+        place_(place),
         loose_(loose),
         fuel_(fuel) {}
 
@@ -135,16 +135,18 @@ class Styled {
   NodeRef before(std::string_view type) {
     std::string typed(type);
     if (!typed.empty()) typed += style_.type_end;
-    if (role_ == Role::item) return store_.bytes(std::string(style_.item_begin) + typed);
+    if (place_.role == Role::item) return store_.bytes(std::string(style_.item_begin) + typed);
     if (style_.value_begin.empty()) return store_.bytes(std::string(style_.key_end) + typed);
     const NodeRef parts[] = {store_.bytes(style_.key_end), space(),
                              store_.bytes(std::string(style_.value_begin) + typed)};
     return store_.concat(parts);
   }
 
-  NodeRef after() { return store_.bytes(role_ == Role::item ? style_.item_end : style_.close); }
+  NodeRef after() {
+    return store_.bytes(place_.role == Role::item ? style_.item_end : style_.close);
+  }
 
-  NodeRef space() { return json_space(store_, source_->options.whitespace); }
+  NodeRef space() { return source_->spacing(store_, place_).any; }
 
   Result<NodeRef> value_of(uint8_t group) {
     if (group == kString) return raw();
@@ -152,10 +154,10 @@ class Styled {
     Form part = form_;
     part.types &= group;
     if (nested && group == kObject) {
-      return object_of(store_, source_, part, Role::member, loose_, fuel_);
+      return object_of(store_, source_, part, {Role::member}, loose_, fuel_);
     }
-    if (nested) return array_of(store_, source_, part, Role::item, loose_, fuel_);
-    const Result<NodeRef> json = json_of(store_, source_, part, loose_, fuel_);
+    if (nested) return array_of(store_, source_, part, {Role::item}, loose_, fuel_);
+    const Result<NodeRef> json = json_of(store_, source_, part, place_.depth, loose_, fuel_);
     if (!json || !style_.padded) return json;
     const NodeRef parts[] = {space(), *json, space()};
     return store_.concat(parts);
@@ -182,18 +184,18 @@ class Styled {
   const SourceRef& source_;
   const Style& style_;
   const Form& form_;
-  Role role_;
+  Place place_;
   bool loose_;
   Fuel& fuel_;
 };
 
 }  // namespace
 
-Result<NodeRef> styled_of(Store& store, const SourceRef& source, const Form& form, Role role,
+Result<NodeRef> styled_of(Store& store, const SourceRef& source, const Form& form, Place place,
                           bool loose, Fuel& fuel) {
-  if (role != Role::top) return Styled(store, source, form, role, loose, fuel).run();
+  if (place.role != Role::top) return Styled(store, source, form, place, loose, fuel).run();
   if (!(form.types & kObject)) return store.empty();
-  return object_of(store, source, form, Role::member, loose, fuel);
+  return object_of(store, source, form, {Role::member}, loose, fuel);
 }
 
 NodeRef styled_keys(Store& store) {

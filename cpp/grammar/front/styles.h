@@ -44,7 +44,7 @@ const Style* find_style(std::string_view name);
 namespace schema {
 
 // The values of one form in the style of its source, for a role other than json.
-Result<NodeRef> styled_of(Store& store, const SourceRef& source, const Form& form, Role role,
+Result<NodeRef> styled_of(Store& store, const SourceRef& source, const Form& form, Place place,
                           bool loose, Fuel& fuel);
 
 // The keys that a style can write, as texts: no markup, no control characters.

@@ -95,6 +95,11 @@ std::string dump_one(const Source& source, std::span<const size_t> parts) {
     flag("exact_formats", schema.exact_formats);
     flag("closed", schema.closed);
     out += ", \"whitespace\": " + std::to_string(schema.whitespace);
+    if (schema.layout) {
+      out += text_member("comma", schema.layout->comma);
+      out += text_member("colon", schema.layout->colon);
+      if (schema.layout->indent) out += ", \"indent\": " + std::to_string(*schema.layout->indent);
+    }
     if (!schema.at.empty()) out += text_member("at", schema.at);
     if (!schema.resources.empty()) {
       out += ", \"resources\": [";
@@ -191,6 +196,12 @@ class Reader {
     return true;
   }
 
+  static Layout& layout(SchemaOptions& schema) {
+    // The first member of one begins it; separators of json.dumps are no default here.
+    if (!schema.layout) schema.layout = Layout{"", "", std::nullopt};
+    return *schema.layout;
+  }
+
   bool take(Source& out, json::Value member) {
     std::string_view key = member.key();
     SchemaOptions& schema = out.schema;
@@ -210,6 +221,9 @@ class Reader {
     if (!has_options(out.kind)) return false;
     if (key == "whitespace") return number(member, schema.whitespace);
     if (key == "at" || key == "at_hex") return bytes(member, "at", schema.at);
+    if (key == "comma" || key == "comma_hex") return bytes(member, "comma", layout(schema).comma);
+    if (key == "colon" || key == "colon_hex") return bytes(member, "colon", layout(schema).colon);
+    if (key == "indent") return number(member, layout(schema).indent.emplace());
     if (key == "resources") return resources(member, schema.resources);
     if (!member.is_boolean()) return false;
     bool on = member.truth();

@@ -32,6 +32,12 @@ std::string own_key(const Source& source) {
   put(out, schema.at);
   out += schema.closed ? 'c' : 'o';
   out += schema.exact_formats ? 'e' : 's';
+  out += schema.layout ? 'l' : 'f';
+  if (schema.layout) {
+    put(out, schema.layout->comma);
+    put(out, schema.layout->colon);
+    put(out, schema.layout->indent ? std::to_string(*schema.layout->indent) : "");
+  }
   out += std::to_string(schema.resources.size());
   for (const auto& [uri, text] : schema.resources) {
     put(out, uri);

@@ -5,7 +5,6 @@
 
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
-#include "grammar/typed/members.h"
 #include "support/hash.h"
 
 namespace treadle {
@@ -35,7 +34,6 @@ class Items final : public Typed {
 };
 
 Result<NodeRef> Items::expand(Store& store, Fuel& fuel) const {
-  const NodeRef space = json_space(store, form_->whitespace);
   NodeRef more = store.empty();
   if (index_ < form_->max) {
     const NodeRef value = form_->item(index_);
@@ -47,11 +45,10 @@ Result<NodeRef> Items::expand(Store& store, Fuel& fuel) const {
       const auto settled = std::max(static_cast<uint32_t>(form_->prefix.size()), form_->min);
       if (form_->max == kOpen) next = std::min(next, std::max(settled, 1u));
       more = store.cat(value, store.typed(std::make_unique<Items>(form_, next)));
-      if (index_ > 0) more = store.cat(store.bytes(","), store.cat(space, more));
     }
   }
   const NodeRef close = index_ >= form_->min ? store.bytes("]") : store.empty();
-  return store.cat(space, store.alt(close, more));
+  return end_or_item(store, form_->spacing, index_ == 0, close, more);
 }
 
 // Behind the prefix only the numbers of items that must and may follow count.
@@ -84,6 +81,7 @@ Result<NodeRef> Items::witness(Store& store, Fuel& fuel) const {
 
 void ArrayForm::seal() {
   hash = mix(static_cast<uint64_t>(min) << 32 | max, rest);
+  hash = mix(hash, spacing.comma);
   for (const NodeRef value : prefix) hash = mix(hash, value);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "grammar/ir/node.h"
+#include "grammar/typed/layout.h"
 
 namespace treadle {
 
@@ -16,7 +17,7 @@ struct ArrayForm {
   NodeRef rest = 0;             // value of every later item; empty(): there is none
   uint32_t min = 0;
   uint32_t max = kOpen;
-  uint32_t whitespace = 0;
+  Spacing spacing;
   bool operator==(const ArrayForm&) const = default;
   [[nodiscard]] NodeRef item(uint32_t index) const {
     return index < prefix.size() ? prefix[index] : rest;
@@ -55,7 +56,7 @@ struct CountedForm {
   bool bare = false;    // written without brackets and commas, as by bare_items()
   uint32_t min = 0;
   uint32_t max = kOpen;
-  uint32_t whitespace = 0;
+  Spacing spacing;
   bool operator==(const CountedForm&) const = default;
 };
 

@@ -6,7 +6,6 @@
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
 #include "grammar/typed/array.h"
-#include "grammar/typed/members.h"
 #include "support/hash.h"
 
 namespace treadle {
@@ -46,7 +45,7 @@ class CountedItems final : public Typed {
     h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
     for (const uint32_t count : at_.counts) h = mix(h, count);
     for (const uint64_t word : at_.seen) h = mix(h, word);
-    h = mix(h, form_->bare ? 1 : 0);
+    h = mix(h, static_cast<uint64_t>(form_->spacing.comma) << 1 | (form_->bare ? 1 : 0));
     for (const ItemChoice& choice : form_->regions.back()) h = mix(h, choice.value);
     return h;
   }
@@ -59,13 +58,11 @@ class CountedItems final : public Typed {
     return sizeof(CountedItems) + at_.counts.size() * 4 + at_.seen.size() * 8;
   }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
-    const NodeRef space = json_space(store, form_->whitespace);
     const Result<NodeRef> more = items(store, fuel);
     if (!more) return more;
-    if (form_->bare) return store.cat(space, *more);
-    const NodeRef comma = first_ ? store.eps() : store.cat(store.bytes(","), space);
+    if (form_->bare) return store.cat(form_->spacing.any, *more);
     const NodeRef close = complete(*form_, at_) ? store.bytes("]") : store.empty();
-    return store.cat(space, store.alt(close, store.cat(comma, *more)));
+    return end_or_item(store, form_->spacing, first_, close, *more);
   }
   // Reaching the end is a path through the states, so liveness walks them.
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
@@ -172,7 +169,7 @@ class CountedItems final : public Typed {
 NodeRef items_after(Store& store, const CountedFormRef& form, Progress at, bool first) {
   const bool over = form->bare && complete(*form, at);
   const NodeRef more = store.typed(std::make_unique<CountedItems>(form, std::move(at), first));
-  return over ? store.alt(json_space(store, form->whitespace), more) : more;
+  return over ? store.alt(form->spacing.any, more) : more;
 }
 
 }  // namespace

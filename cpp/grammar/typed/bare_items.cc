@@ -7,7 +7,6 @@
 
 #include "grammar/ir/store.h"
 #include "grammar/ir/typed.h"
-#include "grammar/typed/members.h"
 #include "support/hash.h"
 
 namespace treadle {
@@ -38,8 +37,7 @@ class BareItems final : public Typed {
     // Beyond the prefix and the minimum, only a maximum still counts.
     const auto settled = std::max(static_cast<uint32_t>(form_->prefix.size()), form_->min);
     if (form_->max == kOpen) next = std::min(next, std::max(settled, 1u));
-    const NodeRef parts[] = {json_space(store, form_->whitespace), value,
-                             items_from(store, form_, next)};
+    const NodeRef parts[] = {form_->spacing.any, value, items_from(store, form_, next)};
     return store.concat(parts);
   }
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override {
@@ -60,7 +58,7 @@ class BareItems final : public Typed {
 
 NodeRef items_from(Store& store, const ArrayFormRef& form, uint32_t index) {
   const NodeRef more = store.typed(std::make_unique<BareItems>(form, index));
-  return index < form->min ? more : store.alt(json_space(store, form->whitespace), more);
+  return index < form->min ? more : store.alt(form->spacing.any, more);
 }
 
 }  // namespace

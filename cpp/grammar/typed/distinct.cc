@@ -174,7 +174,8 @@ class DistinctItems final : public Typed {
 
   uint64_t hash() const override {
     uint64_t h = mix(mix(static_cast<uint64_t>(tag), hash_), form_->items.back().texts);
-    return mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
+    h = mix(h, static_cast<uint64_t>(form_->min) << 32 | form_->max);
+    return mix(h, form_->spacing.comma);
   }
   bool equals(const Typed& other) const override {
     const auto& that = static_cast<const DistinctItems&>(other);
@@ -186,7 +187,6 @@ class DistinctItems final : public Typed {
     return sizeof(DistinctItems) + (memory_ & kAwaits ? 0 : seen_->bytes());
   }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
-    const NodeRef space = json_space(store, form_->whitespace);
     NodeRef more = store.empty();
     if (index_ < form_->max) {
       const uint64_t most = store.limits().seen_values;
@@ -198,10 +198,9 @@ class DistinctItems final : public Typed {
       const NodeRef value = item_but(store, *form_, item(), *seen_);
       if (!store.ok()) return store.fault();
       if (value != store.empty()) more = store.cat(recorded_rule(store, value), after(store));
-      if (index_ > 0) more = store.cat(store.bytes(","), store.cat(space, more));
     }
     const NodeRef close = index_ >= form_->min ? store.bytes("]") : store.empty();
-    return store.cat(space, store.alt(close, more));
+    return end_or_item(store, form_->spacing, index_ == 0, close, more);
   }
   // Another value is always to be found, so only the counts may say no.
   Result<NodeRef> witness(Store& store, Fuel&) const override {

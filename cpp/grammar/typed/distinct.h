@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "grammar/ir/node.h"
+#include "grammar/typed/layout.h"
 #include "grammar/typed/num.h"
 #include "grammar/typed/str.h"
 
@@ -32,7 +33,7 @@ struct DistinctForm {
   NodeRef barred = 0;  // what strings must match as spelled; empty(): anything
   uint32_t min = 0;
   uint32_t max = kOpen;
-  uint32_t whitespace = 0;
+  Spacing spacing;
   bool operator==(const DistinctForm&) const = default;
 };
 

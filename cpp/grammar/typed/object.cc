@@ -38,7 +38,7 @@ class Members final : public Typed {
   NodeRef clamped(Store& store, uint32_t units) const override;
 
  private:
-  NodeRef framed(Store& store, const Outlook& outlook, NodeRef space) const;
+  NodeRef framed(Store& store, const Outlook& outlook) const;
 
   ObjectFormRef form_;
   ObjectState state_;
@@ -58,10 +58,9 @@ NodeRef Members::clamped(Store& store, uint32_t units) const {
 Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
   Outlook outlook(store, fuel, *form_, state_);
   if (Status status = outlook.work(); !status.ok()) return status;
-  const NodeRef space = json_space(store, form_->whitespace);
   const NodeRef quote = store.bytes("\"");
   std::vector<NodeRef> keys;
-  if (form_->frame != nullptr) return framed(store, outlook, space);
+  if (form_->frame != nullptr) return framed(store, outlook);
   const auto offer = std::make_shared<const std::vector<Offered>>(std::move(outlook.named));
   const bool barred = form_->barred != store.empty();
   const auto spelled = [&](NodeRef text) {
@@ -82,14 +81,13 @@ Result<NodeRef> Members::expand(Store& store, Fuel& fuel) const {
     keys.push_back(store.cat(spelled(extra.text),
                              after_name(store, form_, state_, {kOpen, extra.gain}, extra.value)));
   }
-  NodeRef member = store.cat(quote, store.any_of(keys));
-  if (!first_) member = store.cat(store.bytes(","), store.cat(space, member));
+  const NodeRef member = store.cat(quote, store.any_of(keys));
   const NodeRef close = outlook.closable ? store.bytes("}") : store.empty();
-  return store.cat(space, store.alt(close, member));
+  return end_or_item(store, form_->spacing, first_, close, member);
 }
 
 // One more member of an object with a frame.
-NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) const {
+NodeRef Members::framed(Store& store, const Outlook& outlook) const {
   std::vector<NodeRef> members;
   for (const Offered offered : outlook.named) {
     members.push_back(store.cat(store.bytes(form_->keys[offered.key].name),
@@ -100,7 +98,8 @@ NodeRef Members::framed(Store& store, const Outlook& outlook, NodeRef space) con
     members.push_back(
         store.cat(extra.text, after_name(store, form_, state_, {kOpen, extra.gain}, extra.value)));
   }
-  const NodeRef parts[] = {space, store.bytes(form_->frame->begin), store.any_of(members)};
+  const NodeRef parts[] = {form_->spacing.any, store.bytes(form_->frame->begin),
+                           store.any_of(members)};
   return store.concat(parts);
 }
 
@@ -159,7 +158,7 @@ void ObjectForm::seal() {
             [&](uint32_t a, uint32_t b) { return keys[a].name < keys[b].name; });
   hash = mix(static_cast<uint64_t>(min) << 32 | max, uint64_t{goals} << 1 | declared_order);
   if (frame != nullptr) hash = hash_bytes(frame->begin, hash);
-  hash = mix(hash, barred);
+  hash = mix(mix(hash, barred), spacing.comma);
   for (const ObjectKey& key : keys) {
     hash = mix(hash_bytes(key.name, hash), static_cast<uint64_t>(key.value) << 1 | key.required);
   }
@@ -221,7 +220,7 @@ bool complete(const ObjectForm& form, const ObjectState& state) {
 NodeRef framed_rest(Store& store, const ObjectFormRef& form, ObjectState state, bool first) {
   const bool over = complete(*form, state);
   const NodeRef more = store.typed(std::make_unique<Members>(form, std::move(state), first));
-  return over ? store.alt(json_space(store, form->whitespace), more) : more;
+  return over ? store.alt(form->spacing.any, more) : more;
 }
 
 // Behind the closing quote of a key that has been read: a rule, so that nothing is built for the
@@ -244,9 +243,8 @@ class AfterKey final : public Typed {
   }
   uint64_t bytes() const override { return sizeof(AfterKey) + next_.seen.size() * 8; }
   Result<NodeRef> expand(Store& store, Fuel&) const override {
-    const NodeRef space = json_space(store, form_->whitespace);
     const NodeRef rest = store.typed(std::make_unique<Members>(form_, next_, false));
-    const NodeRef parts[] = {space, store.bytes(":"), space, value_, rest};
+    const NodeRef parts[] = {form_->spacing.colon, value_, rest};
     return store.concat(parts);
   }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grammar/ir/node.h"
+#include "grammar/typed/layout.h"
 #include "grammar/typed/str.h"
 #include "support/budget.h"
 #include "support/result.h"
@@ -60,7 +61,7 @@ struct ObjectForm {
   uint32_t goals = 0;  // bits of what some key must reach before the object ends; no `needs` then
   bool declared_order = false;
   Escapes escapes = Escapes::any;
-  uint32_t whitespace = 0;
+  Spacing spacing;
   const ObjectFrame* frame = nullptr;  // null: JSON
   NodeRef barred = 0;                  // regular; what a key's spelling must match, unless empty()
   std::vector<uint32_t> sorted;        // indices of keys by name

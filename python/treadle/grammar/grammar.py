@@ -42,8 +42,8 @@ class Grammar:
     ) -> Grammar:
         """JSON texts that satisfy `schema` (a dict, a bool, or JSON text, whose errors have lines).
 
-        Options: order, whitespace, escapes, numbers, lenient, formats, closed, resources, at; see
-        `SchemaOptions`.
+        Options: order, whitespace, indent, separators, escapes, numbers, lenient, formats, closed,
+        resources, at; see `SchemaOptions`.
         Source: JSON Schema 2020-12 and the spellings of older drafts.
         """
         text = schema if isinstance(schema, str) else dump(schema, options.get("at", ""))
@@ -53,7 +53,7 @@ class Grammar:
 
     @staticmethod
     def json(*, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]) -> Grammar:
-        """Any JSON value (RFC 8259). Options: whitespace, escapes, numbers; see `Spelling`."""
+        """Any JSON value (RFC 8259). Options: those of `Spelling`."""
         core = core_options(**spelling)
         return _made(lambda: _core.Grammar.json("", core, core_limits(limits)))
 
@@ -61,7 +61,7 @@ class Grammar:
     def json_object(
         *, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]
     ) -> Grammar:
-        """Any JSON object. Options: whitespace, escapes, numbers; see `Spelling`."""
+        """Any JSON object. Options: those of `Spelling`."""
         core = core_options(**spelling)
         return _made(lambda: _core.Grammar.json_object("", core, core_limits(limits)))
 

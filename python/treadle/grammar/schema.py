@@ -19,13 +19,16 @@ Formats = Literal["assert", "annotate", "exact"]
 class Spelling(TypedDict, total=False):
     """How a JSON value may be written. Every field narrows the spellings, never the values.
 
-    whitespace: longest optional run, in bytes (default 64). escapes: any spelling of a character,
+    whitespace: longest optional run, in bytes (default 64). indent, separators: no whitespace but
+    what json.dumps writes for them. escapes: any spelling of a character,
     or "minimal", only the shortest that RFC 8259 allows. numbers: any spelling of a number, or
     "plain": integers by their digits alone, others with at most 24 digits (or as many as a bound
     has). Small models given the choice may write 1.000… for 1 and not stop.
     """
 
     whitespace: int
+    indent: int | None
+    separators: tuple[str, str] | None
     escapes: Escapes
     numbers: Numbers
 
@@ -56,6 +59,7 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     out = _core.SchemaOptions()
     out.declared_order = _one_of("order", options.get("order", "any"), "any", "declared")
     out.whitespace = options.get("whitespace", 64)
+    _fix(out, options)
     out.minimal_escapes = _one_of("escapes", options.get("escapes", "any"), "any", "minimal")
     out.plain_numbers = _one_of("numbers", options.get("numbers", "any"), "any", "plain")
     out.lenient = options.get("lenient", False)
@@ -71,6 +75,21 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     out.resources = list(texts.items())
     out.at = options.get("at", "")
     return out
+
+
+def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
+    """Fixes the places of all tokens, if the options ask for it."""
+    indent, separators = options.get("indent"), options.get("separators")
+    if indent is None and separators is None:
+        return
+    if "whitespace" in options:
+        raise InvalidRequest(
+            "there is no optional whitespace beside indent or separators",
+            at="whitespace",
+            hint="give one or the other",
+        )
+    comma, colon = separators or (", " if indent is None else ",", ": ")  # as json.dumps
+    out.fix(comma, colon, indent)
 
 
 # Most schemas never refer to a meta-schema, and need not carry them.

@@ -20,6 +20,10 @@ export interface Limited {
 export interface Spelling extends Limited {
   /** Longest optional run, in bytes (default 64). */
   whitespace?: number;
+  /** No whitespace but a line for each item, indented by this many blanks a level, as json.dumps. */
+  indent?: number;
+  /** No whitespace but what stands around these two, a comma and a colon. */
+  separators?: readonly [string, string];
   /** `minimal`: only the shortest spelling of a character that RFC 8259 allows. */
   escapes?: "any" | "minimal";
   /** `plain`: integers by their digits alone, others with at most 24 digits. */
@@ -31,8 +35,15 @@ export interface SchemaOptions extends Spelling {
   order?: "any" | "declared";
   /** Drop what cannot be enforced and list it in `notes`. */
   lenient?: boolean;
-  /** Enforce `format` (default). */
-  formats?: boolean;
+  /**
+   * `assert` (default): enforce `format`, of some formats by a subset, which a note says; `exact`
+   * refuses those; `annotate`: enforce none.
+   */
+  formats?: boolean | "assert" | "annotate" | "exact";
+  /** Forbid keys and items that no schema for the same value mentions, where some are mentioned. */
+  closed?: boolean;
+  /** Schemas by URI, as objects or JSON text, for references to them. Nothing is fetched. */
+  resources?: Record<string, object | boolean | string>;
   /** Prefix of JSON pointers in errors. */
   at?: string;
 }
@@ -87,7 +98,13 @@ export class Grammar extends Owned {
   /** JSON texts that satisfy `schema`: a plain object, a boolean, or JSON text. */
   static jsonSchema(core: Core, schema: object | boolean | string, options: SchemaOptions = {}) {
     const text = typeof schema === "string" ? schema : dump(schema, options.at ?? "");
-    return make(core, "json_schema", utf8(text, "schema"), options);
+    const { resources = {}, ...rest } = options;
+    const known = Object.entries(resources).map(([uri, schema]) => [
+      uri,
+      typeof schema === "string" ? schema : dump(schema, uri),
+    ]);
+    const given = { ...rest, resources: Object.fromEntries(known) as object };
+    return make(core, "json_schema", utf8(text, "schema"), given);
   }
 
   /** Any JSON value (RFC 8259). */

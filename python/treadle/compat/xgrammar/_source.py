@@ -100,20 +100,17 @@ def _spelling(recipe: Json) -> SchemaOptions:
         if most is not None:
             options["whitespace"] = min(most, limits().whitespace)
         return options
-    indent = field(recipe, "indent", int, type(None))
+    options["indent"] = indent = field(recipe, "indent", int, type(None))
     given = field(recipe, "separators", list, type(None))
-    separators = given or [", " if indent is None else ",", ": "]
-    if indent is None and separators == [",", ":"]:
-        options["whitespace"] = 0
-        return options
-    if not lenient():
-        raise Unsupported(
-            f"indent={indent} with separators {tuple(separators)} cannot be enforced yet",
-            at="any_whitespace",
-            hint='give any_whitespace=True, or separators=(",", ":") without indent',
-        )
-    warnings.warn("any_whitespace=False is taken as at most 64 bytes of whitespace", stacklevel=7)
+    usual = (", " if indent is None else ",", ": ")
+    options["separators"] = usual if given is None else _pair(given)
     return options
+
+
+def _pair(separators: list[Any]) -> tuple[str, str]:
+    if len(separators) != 2 or not all(isinstance(text, str) for text in separators):
+        raise InvalidRequest("expected two texts", at="separators")
+    return separators[0], separators[1]
 
 
 def _tag(recipe: Json, depth: int) -> Grammar:
