@@ -125,6 +125,7 @@ def test_endless_values_end_and_empty_ones_are_found() -> None:
         ({"separators": (",x", ":")}, InvalidRequest),
         ({"separators": ("," + " " * 65, ":")}, LimitExceeded),
         ({"indent": 65}, LimitExceeded),
+        ({"indent": -1}, InvalidRequest),
         ({"indent": 2, "whitespace": 3}, InvalidRequest),
     ],
     ids=str,

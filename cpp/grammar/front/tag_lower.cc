@@ -34,12 +34,13 @@ class Lowering {
         fuel_(fuel) {}
 
   Result<NodeRef> run() {
+    // At once: too many formats are refused before any of them is built.
+    if (!fuel_.spend(kFormatCost * formats_.size())) return fuel_.status();
     nodes_.resize(formats_.size());
     for (size_t i = formats_.size(); i-- > 0;) {
       Result<NodeRef> node = lower(formats_[i]);
       if (!node.ok()) return node;
       if (!store_.ok()) return store_.fault();
-      if (!fuel_.spend(kFormatCost)) return fuel_.status();
       nodes_[i] = *node;
     }
     return nodes_[0];

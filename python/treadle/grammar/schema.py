@@ -88,6 +88,8 @@ def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
             at="whitespace",
             hint="give one or the other",
         )
+    if indent is not None and not 0 <= indent < 1 << 32:
+        raise InvalidRequest(f"got {indent}", at="indent", hint="give blanks a level, 0 or more")
     comma, colon = separators or (", " if indent is None else ",", ": ")  # as json.dumps
     out.fix(comma, colon, indent)
 
