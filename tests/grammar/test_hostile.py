@@ -15,12 +15,6 @@ import pytest
 SECONDS = 1.0
 MIB = 200.0
 
-# What is known to break the bounds, and where the time goes.
-OPEN = dict.fromkeys(
-    ("tag: one trigger", "tag: triggers", "tag: at least one"),
-    "on a busy machine 1e5 tags take longer: 8 MB of JSON are written and read before any fuel is",
-)
-
 
 def _run(*chosen: str) -> dict[str, dict[str, Any]]:
     script = Path(hostile.__file__)
@@ -48,15 +42,12 @@ def judged() -> dict[str, dict[str, Any]]:
 @pytest.mark.timeout(1800)
 def test_all_sources_were_judged(judged: dict[str, dict[str, Any]]) -> None:
     assert list(judged) == hostile.names()
-    assert set(OPEN) <= set(judged)
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", hostile.names())
 def test_it_ends_in_time_and_in_bounds(name: str, judged: dict[str, dict[str, Any]]) -> None:
     one = judged[name]
-    if name in OPEN and (one["cpu"] > SECONDS or one["mib"] > MIB):
-        pytest.xfail(OPEN[name])
     assert one["next"], f"the next request fails after {one['end']}"
     assert one["mib"] <= MIB, one
     assert one["cpu"] <= SECONDS, one

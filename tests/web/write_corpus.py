@@ -52,6 +52,26 @@ LISTED: list[tuple[Case, str | None]] = [
     ({"kind": "json_schema", "source": NESTED}, '{"id": 12, "next": {"id": -5}}'),
     ({"kind": "json_schema", "source": NESTED, "options": {"order": "declared"}}, None),
     (
+        {
+            "kind": "json_schema",
+            "source": {"items": {"$ref": "x:item"}, "type": "array"},
+            "options": {
+                "closed": True,
+                "formats": "exact",
+                "resources": {"x:item": {"properties": {"id": {"format": "date"}}}},
+            },
+        },
+        '[{"id": "2024-02-29"}, {"x": 1}]',
+    ),
+    (
+        {
+            "kind": "json_schema",
+            "source": NESTED,
+            "options": {"indent": 2, "separators": [" ,", ":"]},
+        },
+        '{\n  "id":12 ,\n  "next":{\n    "id":-5\n  }\n}',
+    ),
+    (
         {"kind": "json_schema", "source": {"type": "string", "pattern": "^(ab|ba)*\\d{3,5}$"}},
         '"abba1234"',
     ),
