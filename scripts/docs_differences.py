@@ -40,6 +40,7 @@ OTHERS = (
     ("whitespace between JSON tokens", "runs of at most 64 bytes", "no bound", "no bound"),
     ("digits of a number", "at most 400, 3 of an exponent", "no bound", "no bound"),
     ("an undeclared name twice in an object", "may repeat", "may repeat", "may repeat"),
+    ("surrogates in UTF-8, by a pattern such as `[^a]`", "never", "never", "allowed"),
     # Found by stepping 22,000 random structural tags beside xgrammar, mask by mask.
     ("tags: bytes in free text that are no UTF-8", "never", NO_TAGS, "offered"),
     ("tags: a token that `repeat` excludes in its content", "never", NO_TAGS, "offered"),

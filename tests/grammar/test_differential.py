@@ -297,6 +297,13 @@ def _patterns(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 PATTERNS = st.recursive(ATOMS, _patterns, max_leaves=6)
 
 
+def surrogate(text: bytes, byte: int) -> bool:
+    """Half of a UTF-16 pair, which no UTF-8 holds (RFC 3629 section 3) but xgrammar's negated
+    classes do.
+    """
+    return text.endswith(b"\xed") and 0xA0 <= byte <= 0xBF
+
+
 @pytest.mark.parametrize("engine", PEERS)
 @long(60)
 @given(pattern=PATTERNS, seed=st.integers(0, 2**32))
@@ -307,7 +314,7 @@ def test_pattern_masks_agree(engine: str, pattern: str, seed: int) -> None:
         theirs = PeerLanguage(engine, "regex", pattern)
     except RefusedError:
         return
-    lockstep(matcher_of(Grammar.regex(pattern)), theirs, random.Random(seed), lambda *_: False)
+    lockstep(matcher_of(Grammar.regex(pattern)), theirs, random.Random(seed), surrogate)
 
 
 def finishing(rules: dict[str, list[list[str]]]) -> set[str]:
