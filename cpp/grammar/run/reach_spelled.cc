@@ -156,26 +156,32 @@ Result<ReachRef> Reaches::walk_spelled(NodeRef residual, const Digest& digest, F
   return std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, true);
 }
 
-// walk_apart() for the closing quote behind any text but a few: those few and their quote. False
-// for any other residual.
+// walk_apart() for any text but a few, alone or with its closing quote: what differs is whether
+// such a text may end there. False for any other residual.
 bool Reaches::spelled_apart(NodeRef residual, const Reach& base, Reach::Change& change) {
   const Node node = store_.node(residual);
-  if (node.kind != Kind::concat || store_.node(node.b).kind != Kind::bytes) return false;
-  if (store_.text(node.b) != "\"") return false;
-  const NodeRef text = raw_text(store_, node.a);
-  const std::vector<std::string_view> words = words_left_out(store_, text);
-  if (words.empty() || !any_escapes(store_, node.a)) return false;
-  Spellings spelled(vocab_.trie());
-  std::vector<uint32_t> quotes;
+  const bool quoted = node.kind == Kind::concat;
+  if (quoted && (store_.node(node.b).kind != Kind::bytes || store_.text(node.b) != "\"")) {
+    return false;
+  }
+  const NodeRef leaf = quoted ? node.a : residual;
+  const std::vector<std::string_view> words = words_left_out(store_, raw_text(store_, leaf));
+  if (words.empty() || !any_escapes(store_, leaf)) return false;
+  const TokenTrie& trie = vocab_.trie();
+  Spellings spelled(trie);
+  std::vector<uint32_t> gone;
   for (std::string_view word : words) {
     spelled.find(word);
-    for (uint32_t at : spelled.whole) vocab_.trie().children(at, ByteSet::of('"'), quotes);
+    for (uint32_t at : spelled.whole) {
+      if (quoted) trie.children(at, ByteSet::of('"'), gone);
+      if (!quoted && at != TokenTrie::kRoot) gone.push_back(at);
+    }
   }
-  std::sort(quotes.begin(), quotes.end());
-  for (uint32_t at : quotes) {
-    const uint32_t token = vocab_.trie().nodes()[at].token();
-    if (token != vocab_.size()) change.without.push_back(token);
-    if (vocab_.trie().nodes()[at].subtree() > 1 && base.has_end(at)) change.gone.push_back(at);
+  std::sort(gone.begin(), gone.end());
+  for (uint32_t at : gone) {
+    const uint32_t token = trie.nodes()[at].token();
+    if (quoted && token != vocab_.size()) change.without.push_back(token);
+    if (trie.nodes()[at].subtree() > 1 && base.has_end(at)) change.gone.push_back(at);
   }
   return true;
 }
