@@ -105,7 +105,8 @@ NumberSet random_set(Random& random) {
   if (random.below(2)) set.step = step();
   for (uint32_t more = random.below(3); more > 1; --more) set.avoid.push_back(step());
   if (random.below(4) == 0) set.avoid.push_back(step());
-  if (random.below(3) == 0) set.spelling = Spelling::plain;
+  static constexpr Spelling kSpellings[] = {Spelling::any, Spelling::plain, Spelling::whole};
+  set.spelling = kSpellings[random.below(3)];
   return set;
 }
 

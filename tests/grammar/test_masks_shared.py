@@ -20,6 +20,31 @@ from treadle.types import TokenTable
 WORDS = ["a", "b", "ab", "abc", " ", " a", " ab", "a b", "name", "na", " x", "é", "日", "-", "\\n"]
 ENDS = ['"', '":', '": ', '": "', '",', '", "', '"}', '"]', '" ', '"a', '":1,"', "<", "<a", "<ab>"]
 
+SPELLINGS = [
+    r"\u",
+    r"\u00",
+    r"\u0061",
+    r"\u00E",
+    r"\u00e9",
+    r"9\u00e9b",
+    r"\uD83D",
+    r"\ud83d\u",
+    r"\uDe0",
+]
+SPELLINGS += [
+    r"\ud83d\uDE00",
+    r"\/",
+    r"\"",
+    r"\"a",
+    r"a\"",
+    r"a\u0022",
+    r'\u000a"',
+    r'\n":',
+    r'\"":',
+    "😀",
+    '😀"',
+]
+
 
 def texts() -> list[bytes]:
     """Enough tokens that end a string for what stands behind one to be looked up, and long ones."""
@@ -28,6 +53,7 @@ def texts() -> list[bytes]:
     out |= {word + end for word in sorted(out)[:120] for end in rng.sample(ENDS, 3)}
     for run in (" ", "a", "ab ", "-", "a b", "日", "\\n"):
         out |= {run * n for n in (2, 5, 9, 13, 25, 26, 33, 49, 60, 97) if len(run) * n < 120}
+    out |= set(SPELLINGS)
     out |= {"01" * n + end for n in (1, 2, 3) for end in ("", ",", "e1", ", ", "]", ",a,")}
     return sorted(text.encode() for text in out)
 
@@ -45,6 +71,7 @@ def wordy(words: int, length: int, least: int = 0) -> Grammar:
     )
 
 
+STRANGE: dict[str, object] = {'a"': {"const": 1}, "/é": {}, "éb": {}, "😀": {"const": 2}, "\n": {}}
 NAMES = {"ab": {"const": "a"}, "abc": {"type": "string"}, "a b": {"type": "null"}, "é": {}}
 TAG = {"begin": "<ab>", "content": {"type": "any_text"}, "end": "</a"}
 CASES: dict[str, tuple[Grammar, bytes]] = {
@@ -75,6 +102,20 @@ CASES: dict[str, tuple[Grammar, bytes]] = {
     "one key left": (
         Grammar.json_schema({"properties": {"ab": {}, "b": {}}, "additionalProperties": False}),
         b'{ "ab": "x", "b": 1 }',
+    ),
+    "spelled names": (
+        Grammar.json_schema({"properties": STRANGE, "additionalProperties": False}),
+        rb'{"a\u0022":1, "\uD83D\ude00": 2, "\/\u00e9":1,"\n":2}',
+    ),
+    "other names that are spelled": (
+        Grammar.json_schema({"properties": STRANGE}),
+        rb'{"a\"b":1, "\u000Ab": 2, "\uD83d\ude00b',
+    ),
+    "the last spelled name": (
+        Grammar.json_schema(
+            {"properties": {'a"': {"const": 2}}, "required": ['a"'], "additionalProperties": False}
+        ),
+        rb'{  "a\u0022": 2}',
     ),
     "excluded values": (
         Grammar.json_schema({"type": "string", "not": {"enum": ["a", "ab", "ab abc"]}}),

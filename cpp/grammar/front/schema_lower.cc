@@ -60,9 +60,17 @@ class Value final : public Typed {
 
 NodeRef numbers_of(Store& store, const Form& form, Spelling spelling) {
   std::vector<NodeRef> out;
-  for (const NumberSet& set : number_sets(form, spelling)) out.push_back(number_node(store, set));
+  // Integers without a point or an exponent are numbers of their own, not what two languages share.
+  const bool digits = form.whole_spelling && !form.split_spelling && spelling == Spelling::any;
+  bool shaped = !digits;
+  for (NumberSet set : number_sets(form, spelling)) {
+    const bool integral = set.step.a != 0 && set.step.b >= 0;
+    if (digits && integral) set.spelling = Spelling::whole;
+    shaped |= !integral;
+    out.push_back(number_node(store, set));
+  }
   NodeRef all = store.any_of(out);
-  const NodeRef shape = number_shape(store, form);
+  const NodeRef shape = shaped ? number_shape(store, form) : store.empty();
   if (shape == store.empty()) return all;
   all = store.both(all, shape);
   return has_member(store, all) ? all : store.empty();

@@ -293,7 +293,7 @@ class ObjectBuilder {
     std::vector<std::string_view> named;
     for (const ObjectKey& key : out.keys) named.push_back(key.name);
     NodeRef text = other_text(store_, named);
-    if (!form_.names.empty()) text = store_.both(text, names_);
+    if (!form_.names.empty()) text = both_texts(text, names_);
     if (!form_.names.empty() && !has_member(store_, text)) return store_.ok();
     kinds.push_back(Kind{text, {}, false});
     for (const Sub part : form_.objects) {
@@ -369,13 +369,19 @@ class ObjectBuilder {
     return true;
   }
 
+  // Both are languages of texts (patterns hold nothing else), so any text takes nothing away.
+  NodeRef both_texts(NodeRef a, NodeRef b) {
+    if (a == store_.any_text()) return b;
+    return b == store_.any_text() ? a : store_.both(a, b);
+  }
+
   // Parts each kind by a pattern; what matches it obeys `schema` and has a further gain.
   bool split_by(std::vector<Kind>& kinds, NodeRef pattern, std::optional<Sub> schema,
                 uint32_t gain) {
     std::vector<Kind> out;
     for (Kind& kind : kinds) {
       if (!fuel_.spend(kSplitCost)) return false;
-      const NodeRef inside = store_.both(kind.text, pattern);
+      const NodeRef inside = both_texts(kind.text, pattern);
       const NodeRef outside = store_.both(kind.text, store_.complement(pattern));
       if (has_member(store_, inside)) {
         Kind hit{inside, kind.conj, kind.matched || schema.has_value(), kind.gain | gain};

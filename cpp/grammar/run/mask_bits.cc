@@ -60,26 +60,30 @@ uint32_t MaskBits::count() const {
   return total;
 }
 
-// No protection against chosen input: whoever uses it compares what it finds.
+// No protection against chosen input: whoever uses it compares what it finds. Products of two
+// halves of a word, as in XXH3 (Y. Collet), because every processor has those for several words at
+// once; each line and each word of it has a key of its own, so that their order counts.
 uint64_t MaskBits::hash() const {
   constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
-  uint64_t h = 0;
+  constexpr size_t kWords = kLineWords / 2;
+  uint64_t sums[kWords] = {};
   each_line([&](size_t line) {
     const uint32_t* words = words_.data() + line * kLineWords;
     uint64_t any = 0;
-    uint64_t lanes[4] = {};  // apart, so that multiplications overlap
-    for (size_t i = 0; i < kLineWords; i += 2) {
-      uint64_t word = word_at(words + i);
-      uint64_t& lane = lanes[i / 2 % 4];
-      lane = (lane ^ word) * kOdd;
-      lane ^= lane >> 32;
-      any |= word;
-    }
+    for (size_t i = 0; i < kWords; ++i) any |= word_at(words + 2 * i);
     if (any == 0) return;  // touched, but without a token
-    uint64_t all = lanes[0] ^ lanes[1] * 3 ^ lanes[2] * 5 ^ lanes[3] * 7;
-    h = (h ^ all ^ uint64_t{line} << 40) * kOdd;
-    h ^= h >> 29;
+    uint64_t key = (line + 1) * kOdd;
+    for (size_t i = 0; i < kWords; ++i) {
+      uint64_t word = word_at(words + 2 * i);
+      uint64_t keyed = word ^ (key + i * 0xd1b54a32d192ed03);
+      sums[i] += (keyed & 0xFFFFFFFF) * (keyed >> 32) + (word << 32 | word >> 32);
+    }
   });
+  uint64_t h = 0;
+  for (uint64_t sum : sums) {
+    h = (h ^ sum) * kOdd;
+    h ^= h >> 29;
+  }
   return h;
 }
 

@@ -212,33 +212,36 @@ void Reaches::clear() {
   own_bytes_ = 0;
 }
 
+// The reach of a residual that nobody has asked for: from simpler ones, or by a walk.
+Result<ReachRef> Reaches::make(NodeRef residual, const Digest& digest, Fuel& fuel) {
+  Result<ReachRef> found = walk_spelled(residual, digest, fuel);
+  if (found.ok() && !*found) found = walk_run(residual, digest, fuel);
+  if (!found.ok() || *found) return found;
+  bits_.reset();
+  SliceRef slice = slice_of(residual, bits_);
+  if (!slice) {
+    found = walk_beside(residual, digest, fuel);
+    if (found.ok() && !*found) found = walk_between(residual, digest, fuel);
+    if (!found.ok() || *found) return found;
+    bits_.reset();  // looking for others used it
+  }
+  std::vector<uint32_t> ends;
+  Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
+  if (!status.ok()) return status;
+  if (!std::ranges::is_sorted(ends)) std::sort(ends.begin(), ends.end());
+  bits_.erase(vocab_.size());
+  return std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, !slice);
+}
+
 Result<ReachRef> Reaches::of(NodeRef residual, Fuel& fuel) {
   auto own = own_.find(residual);
   if (own != own_.end()) return own->second;
   Digest digest = store_.digest(residual);
   ReachRef reach = digest.known() ? memo_->find(digest) : nullptr;
   if (!reach) {
-    bits_.reset();
-    SliceRef slice = slice_of(residual, bits_);
-    if (!slice) {
-      Result<ReachRef> changed = walk_beside(residual, digest, fuel);
-      if (!changed.ok()) return changed;
-      reach = *changed;
-    }
-    if (!slice && !reach) {
-      Result<ReachRef> between = walk_between(residual, digest, fuel);
-      if (!between.ok()) return between;
-      reach = *between;
-    }
-    if (!reach) {
-      std::vector<uint32_t> ends;
-      if (!slice) bits_.reset();  // looking for others used it
-      Status status = walk(residuals_.of(residual), slice, bits_, ends, fuel);
-      if (!status.ok()) return status;
-      if (!std::ranges::is_sorted(ends)) std::sort(ends.begin(), ends.end());
-      bits_.erase(vocab_.size());
-      reach = std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, !slice);
-    }
+    Result<ReachRef> made = make(residual, digest, fuel);
+    if (!made.ok()) return made;
+    reach = *made;
     if (digest.known()) memo_->put(digest, reach);
   }
   own_bytes_ += reach->memory();

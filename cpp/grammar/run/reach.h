@@ -136,6 +136,7 @@ class Reaches {
     std::vector<uint32_t> way;  // trie nodes, ascending
   };
 
+  Result<ReachRef> make(NodeRef residual, const Digest& digest, Fuel& fuel);
   Status walk(ResidualId from, const SliceRef& slice, MaskBits& bits, std::vector<uint32_t>& ends,
               Fuel& fuel);
   void walk_narrow(uint32_t root, ResidualId from, MaskBits& bits, std::vector<uint32_t>& ends,
@@ -143,6 +144,9 @@ class Reaches {
   SliceRef slice_of(NodeRef residual, MaskBits& bits);
   Status walk_apart(NodeRef from, const Beside& beside, const Reach& base, Reach::Change& change,
                     Fuel& fuel);
+  Result<ReachRef> walk_run(NodeRef residual, const Digest& digest, Fuel& fuel);
+  Result<ReachRef> walk_spelled(NodeRef residual, const Digest& digest, Fuel& fuel);
+  bool spelled_apart(NodeRef residual, const Reach& base, Reach::Change& change);
   Result<ReachRef> walk_beside(NodeRef residual, const Digest& digest, Fuel& fuel);
   ReachRef changed(const ReachRef& base, Reach::Change change, const Digest& digest);
   Result<ReachRef> walk_between(NodeRef residual, const Digest& digest, Fuel& fuel);

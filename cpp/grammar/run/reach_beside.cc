@@ -84,9 +84,43 @@ Result<ReachRef> Reaches::walk_beside(NodeRef residual, const Digest& digest, Fu
   Result<ReachRef> found = of(beside.node, fuel);
   if (!found.ok()) return found;
   Reach::Change change;
-  Status status = walk_apart(residual, beside, **found, change, fuel);
-  if (!status.ok()) return status;
+  if (!spelled_apart(residual, **found, change)) {
+    Status status = walk_apart(residual, beside, **found, change, fuel);
+    if (!status.ok()) return status;
+  }
   return changed(*found, std::move(change), digest);
+}
+
+// Optional whitespace and what follows it: a walk would meet a new residual with each byte of the
+// run, but where the run may end is the same for all that follows. Null for any other residual.
+Result<ReachRef> Reaches::walk_run(NodeRef residual, const Digest& digest, Fuel& fuel) {
+  const Node node = store_.node(residual);
+  if (node.kind != Kind::concat) return ReachRef();
+  const Node run = store_.node(node.a);
+  if (run.kind != Kind::repeat || store_.node(run.a).kind != Kind::set) return ReachRef();
+  if (store_.set(run.a).count() > kNarrow || !digest.known()) return ReachRef();
+  const Node tail = store_.node(node.b);
+  const NodeRef next = tail.kind == Kind::concat ? tail.a : node.b;
+  if (store_.node(next).kind == Kind::repeat) return ReachRef();  // one run deep, not a thousand
+  Result<ReachRef> head = of(node.a, fuel);
+  if (!head.ok()) return head;
+  Result<ReachRef> after = behind(**head, node.b, fuel);
+  if (!after.ok()) return after;
+  Result<ReachRef> alone = ReachRef();
+  if (run.facts.nullable) alone = of(node.b, fuel);
+  if (!alone.ok()) return alone;
+  std::vector<uint32_t> ends;
+  (*after)->ends(ends);
+  if (*alone) (*alone)->ends(ends);
+  if (tail.facts.nullable) (*head)->ends(ends);
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  bits_.reset();
+  for (const ReachRef& part : {*head, *after, *alone}) {
+    if (part) part->add_to(bits_);
+  }
+  const bool all = (*head)->lists_all_ends() && (!*alone || (*alone)->lists_all_ends());
+  return std::make_shared<const Reach>(bits_, ends, vocab_.trie(), digest, all);
 }
 
 // The tokens whose rest, from an end of `before` on, begins with `id`.

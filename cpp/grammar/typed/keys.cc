@@ -1,5 +1,6 @@
 // Named keys as a trie over code points, walked lazily: a state that holds the key's opening quote
 // costs the first letters, not the number of keys.
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -51,6 +52,17 @@ class Keys final : public Typed {
   uint32_t low_, high_, depth_;
 };
 
+// Up to where two names agree, in whole characters.
+uint32_t shared(std::string_view a, std::string_view b, uint32_t from) {
+  size_t at = from;
+  for (uint32_t code = 0; at < std::min(a.size(), b.size());) {
+    const size_t width = read_utf8(a, at, code);
+    if (a.substr(at, width) != b.substr(at, width)) break;
+    at += width;
+  }
+  return static_cast<uint32_t>(at);
+}
+
 }  // namespace
 
 NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& state,
@@ -64,18 +76,19 @@ NodeRef key_choices(Store& store, const ObjectFormRef& form, const ObjectState& 
       continue;
     }
     uint32_t code = 0;
-    const size_t width = read_utf8(name(low), depth, code);
-    const std::string_view letter = name(low).substr(depth, width);
+    const std::string_view letter = name(low).substr(depth, read_utf8(name(low), depth, code));
     uint32_t end = low + 1;
-    while (end < high && name(end).substr(depth, width) == letter) ++end;
+    while (end < high && name(end).substr(depth, letter.size()) == letter) ++end;
     if (end == low + 1) {
       const NodeRef rest =
           string_content(store, store.bytes(name(low).substr(depth)), form->escapes);
       out.push_back(store.cat(rest, after_offered(store, form, state, (*offer)[low])));
     } else {
-      const NodeRef deeper = store.typed(std::make_unique<Keys>(
-          form, state, offer, low, end, depth + static_cast<uint32_t>(width)));
-      out.push_back(store.cat(spelled_char(store, code, form->escapes), deeper));
+      const uint32_t past = shared(name(low), name(end - 1), depth);
+      const NodeRef text = store.bytes(name(low).substr(depth, past - depth));
+      const NodeRef deeper =
+          store.typed(std::make_unique<Keys>(form, state, offer, low, end, past));
+      out.push_back(store.cat(string_content(store, text, form->escapes), deeper));
     }
     low = end;
   }

@@ -22,8 +22,8 @@ struct Bound {
 
 // How a number may be written. `plain`: integers by their digits alone, others with at most
 // kPlainDigits digits (more where a bound has more). A model that may write 1.000… for 1 sometimes
-// does not stop.
-enum class Spelling : uint8_t { any, plain };
+// does not stop. `whole`: integers by their digits alone, as many as with `any`; others as with it.
+enum class Spelling : uint8_t { any, plain, whole };
 inline constexpr int32_t kPlainDigits = 24;
 
 // What `minimum`, `maximum`, `multipleOf`, their variants and `integer` (step 1) say together.

@@ -107,12 +107,12 @@ bool Magnitudes::has_zero() const {
 }
 
 bool Magnitudes::digits_only() const {
-  return spelling == Spelling::plain && step.a != 0 && step.b >= 0;
+  return spelling != Spelling::any && step.a != 0 && step.b >= 0;
 }
 
 int32_t Magnitudes::room(uint64_t most) const {
   int64_t out = kPlainDigits;
-  if (spelling == Spelling::any) {
+  if (spelling != Spelling::plain) {
     out = int64_t{1} << 20;
   } else {
     const auto length = [](const Decimal& value) {

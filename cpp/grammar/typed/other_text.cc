@@ -73,6 +73,12 @@ class OtherText final : public Typed {
         static_cast<uint32_t>(high - words_->begin()), depth_ + 1, any));
   }
 
+  std::vector<std::string_view> words() const {
+    std::vector<std::string_view> out;
+    for (uint32_t i = low_; i < high_; ++i) out.push_back(left(i));
+    return out;
+  }
+
  private:
   // The bytes that some word goes on with.
   ByteSet going_on() const {
@@ -114,6 +120,13 @@ NodeRef other_text(Store& store, std::span<const std::string_view> words) {
   kept->erase(std::unique(kept->begin(), kept->end()), kept->end());
   const auto count = static_cast<uint32_t>(kept->size());
   return store.typed(std::make_unique<OtherText>(std::move(kept), 0, count, 0, store.any_text()));
+}
+
+std::vector<std::string_view> words_left_out(const Store& store, NodeRef node) {
+  if (store.node(node).kind != Kind::leaf) return {};
+  const Typed& typed = store.typed_of(node);
+  if (typed.tag != TypedTag::other_text) return {};
+  return static_cast<const OtherText&>(typed).words();
 }
 
 }  // namespace treadle

@@ -286,6 +286,10 @@ NodeRef raw_text(const Store& store, NodeRef node) {
                                        : store.empty();
 }
 
+bool any_escapes(const Store& store, NodeRef leaf) {
+  return static_cast<const Str&>(store.typed_of(leaf)).escapes() == Escapes::any;
+}
+
 NodeRef with_text(Store& store, NodeRef leaf, NodeRef text) {
   return string_content(store, text, static_cast<const Str&>(store.typed_of(leaf)).escapes());
 }

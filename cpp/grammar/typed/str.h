@@ -22,6 +22,9 @@ NodeRef string_content(Store& store, NodeRef text, Escapes escapes = Escapes::an
 // the decoded text. empty() for every other node.
 NodeRef raw_text(const Store& store, NodeRef node);
 
+// Whether the characters of such a leaf may be spelled in every way.
+bool any_escapes(const Store& store, NodeRef leaf);
+
 // The same leaf with another language of the rest.
 NodeRef with_text(Store& store, NodeRef leaf, NodeRef text);
 
