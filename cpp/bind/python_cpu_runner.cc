@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -69,12 +70,19 @@ class PyRunner {
       }
     }
     for (nb::handle state : states_) {
-      const auto pages = nb::cast<Array<uint16_t, 3>>(state);
-      const size_t size = pages.shape(2) / (2 * cpu::kPage);
-      if (size * 2 * cpu::kPage != pages.shape(2)) {
-        raise(invalid_request("states", "are [pages, kv_heads, 2 * 16 * size] of f16"));
+      const auto pages = nb::cast<nb::ndarray<uint16_t, nb::ndim<3>, nb::device::cpu>>(state);
+      const size_t size = pages.shape(2) / (2 * cpu::kPage),
+                   width = pages.shape(1) * pages.shape(2);
+      const auto stride = static_cast<size_t>(pages.stride(0));
+      if (size * 2 * cpu::kPage != pages.shape(2) || pages.stride(2) != 1 ||
+          pages.stride(1) != static_cast<int64_t>(pages.shape(2)) || pages.stride(0) < 0 ||
+          (pages.shape(0) > 1 && stride < width)) {
+        raise(invalid_request("states",
+                              "are [pages, kv_heads, 2 * 16 * size] of f16, each page "
+                              "in one piece"));
       }
-      model.states.push_back({pages.data(), pages.shape(0), pages.shape(1), size});
+      model.states.push_back(
+          {pages.data(), pages.shape(0), pages.shape(1), size, std::max(stride, width)});
     }
     const cpu::RunnerOptions options{.isa = unwrap(cpu::isa_of(isa)), .trace = trace};
     runner_ = unwrap(cpu::Runner::make(std::move(read), std::move(model), options));

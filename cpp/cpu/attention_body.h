@@ -38,10 +38,17 @@ static inline void score(const AttentionItem& item, size_t row, size_t base, siz
   const F by = L::set(item.scale);
   for (size_t p = low; p < high; p += kPage) {
     const uint16_t* keys = item.kv.keys(static_cast<size_t>(item.table[(base + p) / kPage]));
+    const uint16_t* later = keys + kPage * item.kv.size;  // the page's values
+    const size_t next = (base + p) / kPage + (p + kPage < high ? 1 : 0);
+    const uint16_t* ahead = item.kv.keys(static_cast<size_t>(item.table[next]));
     F even[R], odd[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) even[r] = odd[r] = L::set(0.0f);
     for (size_t i = 0; i < item.kv.size; i += 2) {
+      if constexpr (R <= 4) {  // pages lie anywhere, and few rows do not hide how far
+        L::prefetch(reinterpret_cast<const uint8_t*>(later + i * kPage));
+        L::prefetch(reinterpret_cast<const uint8_t*>(ahead + i * kPage));
+      }
       const F a = L::half(keys + i * kPage), b = L::half(keys + (i + 1) * kPage);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {

@@ -23,14 +23,16 @@ struct Param {
   const uint8_t* expert(size_t e) const { return packed + e * shape.bytes(); }
 };
 
-// KV pages of one layer: [pages][kv_heads][K: size x 16 | V: 16 x size], f16.
+// KV pages of one layer: [pages][kv_heads][K: size x 16 | V: 16 x size], f16, `stride` elements
+// from page to page (0: one after the other).
 struct State {
   uint16_t* data = nullptr;
   size_t pages = 0;
   size_t kv_heads = 0;
   size_t size = 0;
+  size_t stride = 0;
 
-  size_t page_stride() const { return kv_heads * 2 * kPage * size; }
+  size_t page_stride() const { return stride ? stride : kv_heads * 2 * kPage * size; }
   KvHead head(size_t h) const { return {data + h * 2 * kPage * size, page_stride(), size}; }
 };
 

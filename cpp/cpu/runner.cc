@@ -1,20 +1,16 @@
 #include "cpu/runner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
 
+#include "cpu/clock.h"
+
 namespace treadle::cpu {
 
 namespace {
-
-int64_t now_ns() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
-}
 
 // The batch must fit in what was compiled; bodies index without looking.
 std::string batch_fault(const PlanHeader& head, size_t pages, size_t before, const Batch& b) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <climits>
 
+#include "cpu/clock.h"
+
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -73,14 +75,19 @@ void rouse(Line& line) {
 
 bool Patience::wait(Line& line, uint32_t target, const std::atomic<bool>& stop) {
   if (line.reached(target)) return true;
-  for (uint32_t i = 0; i < turns_; ++i) {
-    relax();
-    if (line.reached(target)) {
-      turns_ = std::min(most, turns_ * 2);
+  const bool look = slept_ % 64 == 63;
+  const int64_t end = now_ns() + (look ? most : spin_);
+  do {
+    for (int turn = 0; turn < 32; ++turn) {  // the clock costs as much as some of them
+      relax();
+      if (!line.reached(target)) continue;
+      spin_ = look ? most : std::min(most, spin_ * 2);
+      slept_ = 0;
       return true;
     }
-  }
-  turns_ = std::max(least, turns_ / 2);
+  } while (now_ns() < end);
+  spin_ = std::max(least, spin_ / 2);
+  ++slept_;
   line.parked.fetch_add(1, std::memory_order_seq_cst);
   bool arrived = false;
   while (!stop.load(std::memory_order_seq_cst)) {

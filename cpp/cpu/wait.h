@@ -24,16 +24,20 @@ void signal(Line& line);
 void rouse(Line& line);
 
 // How long this thread spins before it sleeps: halved by each sleep, doubled by each wait that
-// ended while it spun.
+// ended while it spun. Threads that share a processor so come to give it to each other at once. But
+// so do threads that were put aside for a moment, since one that sleeps is late for the others:
+// every 64th wait that would be a sleep spins for long, and if it ends meanwhile, so do those after
+// it.
 class Patience {
  public:
   // False if `stop` was set before the line reached the target.
   bool wait(Line& line, uint32_t target, const std::atomic<bool>& stop);
-  uint32_t turns() const { return turns_; }
 
  private:
-  static constexpr uint32_t most = 2000, least = 16;
-  uint32_t turns_ = most;
+  static constexpr int64_t most = 60'000,
+                           least = 500;  // ns; to sleep and be woken takes some 30,000
+  int64_t spin_ = most;
+  uint32_t slept_ = 0;  // times since a wait last ended while it spun
 };
 
 }  // namespace treadle::cpu

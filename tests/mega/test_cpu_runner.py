@@ -129,9 +129,10 @@ class Native:
         self, family: str, params: dict[str, Array], workers: int, isa: str, *, quantised: bool
     ) -> None:
         plans = plans_of(family, workers)
-        self.states = [
-            np.full((POOL, 2, 2 * PAGE * 16), 0x7E00, np.uint16) for _ in plans[0].states
-        ]
+        # Layer by layer, or all layers of a page side by side: a stride tells.
+        shape = (POOL, len(plans[0].states), 2, 2 * PAGE * 16)
+        pages = np.full(shape if quantised else (shape[1], shape[0], *shape[2:]), 0x7E00, np.uint16)
+        self.states = [pages[:, i] if quantised else pages[i] for i in range(shape[1])]
         bound = [self._bound(params[name], quantised=quantised) for name in plans[0].params]
         data = [mega.plan.to_bytes(plan) for plan in plans]
         self.runner = _core.CpuRunner(data, bound, self.states, isa)
@@ -262,3 +263,5 @@ def test_what_does_not_fit_is_refused() -> None:
         _core.CpuRunner([data], [], native.states, "scalar")
     with pytest.raises(_core.CoreError, match="compile the plan again"):
         _core.CpuRunner([data[:-1]], [], native.states, "scalar")
+    with pytest.raises(_core.CoreError, match="each page in one piece"):
+        _core.CpuRunner([data], [], [native.states[0][:, ::-1]], "scalar")

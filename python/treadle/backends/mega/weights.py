@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _STRIP = 16  # rows, as treadle.mega.records says, which takes long to import
 _AT_ONCE = 1 << 20  # bytes packed before their pages are given back
-_WHOLE = 1 << 62
-_AROUND = 1 << 21  # bytes that Linux may map with a page of a file: a large folio at most
 
 
 def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int) -> list[Any]:
@@ -52,14 +50,9 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
             return packed(tensor, memory[start : start + sizes[number]])
         vector = dequantise(tensor).reshape(-1)
         _give_back(tensor.data)
-        mapped.append(tensor.data)
         return vector
 
-    mapped: list[NDArray[Any]] = []
-    made = _side_by_side(one, len(graph.params), threads)
-    for data in mapped[:1]:  # the head of the file too, which was read before
-        _give_back(data, _WHOLE)
-    return made
+    return _side_by_side(one, len(graph.params), threads)
 
 
 def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[Any]:
@@ -124,25 +117,22 @@ def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
     for source, target in zip(data, out.reshape(count, -1), strict=True):
         for first in range(0, -(-rows // _STRIP), strips):
             _core.cpu_pack(tensor.format, rows, columns, source, target, first, strips)
-            _give_back(source[first * each : (first + strips) * each])
+            _give_back(source)
     return (tensor.format, rows, columns, out, *experts)
 
 
-def _give_back(data: NDArray[Any], around: int = _AROUND) -> None:
-    """Tells the system that the pages behind part of a mapped file are not needed for now, those
-    around it included that a fault brings along; they are read again if they are. Memory of any
+def _give_back(data: NDArray[Any]) -> None:
+    """Tells the system that no page of the mapped file behind `data` is needed for now; those that
+    are, another thread's among them, are mapped again at no great cost. All of them, since a fault
+    maps as much around it as the system likes: 64 KiB, or the whole of a large folio. Memory of any
     other kind is left alone."""
     base: Any = data
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    begin = data.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    start = max(0, begin - around) // mmap.PAGESIZE * mmap.PAGESIZE
-    end = min(begin + data.nbytes + around, len(base))
-    base.madvise(mmap.MADV_DONTNEED, start, end - start)
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 @cache
