@@ -7,13 +7,15 @@ the same kernel on this CPU, and one doing 5 % less work, through referee, rings
 
 The real part wants a quiet machine with two cores for each pair at a time: referee on one, both
 kernels in turn on the other. `--minutes` is what all real pairs together may take; a pair gets its
-share of it, at most 20 s and at least one. On two cores `--real 500 --minutes 30` does, on sixteen
-`--real 500 --at-once 7 --minutes 5`.
+share of it, at most 20 s and at least half a second. Nothing new begins after that time, so fewer
+pairs than asked for may be told. On two cores `--real 500 --minutes 30`
+does, on sixteen `--real 500 --at-once 7 --minutes 5`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import tempfile
@@ -88,12 +90,15 @@ def shares(found: list[Verdict]) -> dict[str, Any]:
 
 
 class Share(NamedTuple):
-    """What one process measures: this many pairs of each case, on its own two cores."""
+    """What one process measures: this many pairs of each case, on its own two cores, until a time
+    of the monotonic clock; a verdict is a line of `kept` as soon as it is there."""
 
     cores: list[int]
     pairs: int
     seconds: float
     cache: Path
+    until: float
+    kept: Path
 
 
 CHUNK = 10
@@ -118,29 +123,30 @@ def side(name: str, times: int, cache: Path) -> Side:
     return Side(one, build(one, ADD, device=Cpu().name, cache=cache).folder)
 
 
-def measured(share: Share) -> dict[str, list[tuple[str, float, int, float]]]:
-    """(verdict, ratio, rounds, half width) of each pair, the cases in turn."""
+def measured(share: Share) -> None:
+    """Verdict, ratio, rounds and half width of each pair, the cases in turn."""
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     workload = Workload(uuid="aa", axes={"T": 16}, inputs=dict.fromkeys("xy", RandomInput()))
     settings = Settings(seconds=share.seconds, looks=ROUNDS)
     sides = {n: side(n, t, share.cache) for n, t in
              (("equal", BASE), ("gain_5", round(BASE / 1.05)))}  # fmt: skip
-    found: dict[str, list[tuple[str, float, int, float]]] = {name: [] for name in sides}
-    while any(len(rows) < share.pairs for rows in found.values()):
+    done = 0
+    while done < share.pairs and time.monotonic() < share.until:
         match = Match(ADD, workload, side("base", BASE, share.cache), Cpu(), settings)
+        wanted = min(CHUNK, share.pairs - done)
         try:
             for name, other in sides.items():
-                wanted = min(CHUNK, share.pairs - len(found[name]))
                 for row in match.repeat(other, wanted):
-                    found[name].append(
-                        (str(row.verdict), row.ratio, row.n, (row.high - row.low) / 2)
-                    )
+                    half = (row.high - row.low) / 2
+                    line = json.dumps([name, str(row.verdict), row.ratio, row.n, half])
+                    with share.kept.open("a") as file:
+                        file.write(f"{line}\n")
         finally:
             match.close()
+        done += wanted
         if share.cores:  # the match pinned this process to the referee's core
             os.sched_setaffinity(0, share.cores)
-    return found
 
 
 def core_pairs(count: int) -> Iterator[list[int]]:
@@ -167,25 +173,34 @@ def real(pairs: int, at_once: int, minutes: float) -> dict[str, Any]:
     cache = Path(tempfile.mkdtemp(prefix="treadle-verdicts-"))
     device = Cpu()
     each = 60 * minutes * at_once / (2 * pairs)
-    seconds = min(max(each * (1 - OVERHEAD), 1.0), 20.0)
+    seconds = min(max(each * (1 - OVERHEAD), 0.5), 20.0)
     side("base", BASE, cache)  # built once, before anybody measures
     counts = [pairs // at_once + (i < pairs % at_once) for i in range(at_once)]
-    shares_ = [Share(cores, count, seconds, cache) for cores, count in
-               zip(core_pairs(at_once), counts, strict=True)]  # fmt: skip
     begun = time.monotonic()
+    shares_ = [
+        Share(cores, count, seconds, cache, begun + 60 * minutes, cache / f"verdicts-{i}.jsonl")
+        for i, (cores, count) in enumerate(zip(core_pairs(at_once), counts, strict=True))
+    ]
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(measured, shares_))
+        jobs = [pool.submit(measured, share) for share in shares_]
+    faults = [repr(job.exception()) for job in jobs if job.exception() is not None]
+    rows = [json.loads(line) for share in shares_ if share.kept.exists()
+            for line in share.kept.read_text().splitlines()]  # fmt: skip
     out: dict[str, Any] = {
         "device": device.name, "timer": device.timer, "at_once": at_once,
         "seconds_a_pair": round(seconds, 2), "seconds": round(time.monotonic() - begun, 1),
+        "faults": faults,
     }  # fmt: skip
-    for name in parts[0]:
-        rows = [row for part in parts for row in part[name]]
+    for name in ("equal", "gain_5"):
+        of = [row[1:] for row in rows if row[0] == name]
+        if not of:
+            continue
         out[name] = {
-            **shares([Verdict(row[0]) for row in rows]),
-            "ratio_median": float(np.median([row[1] for row in rows])),
-            "rounds_median": float(np.median([row[2] for row in rows])),
-            "half_width_median": float(np.median([row[3] for row in rows])),
+            **shares([Verdict(row[0]) for row in of]),
+            "ratio_median": float(np.median([row[1] for row in of])),
+            "ratio_5_95": [float(q) for q in np.quantile([row[1] for row in of], [0.05, 0.95])],
+            "rounds_median": float(np.median([row[2] for row in of])),
+            "half_width_median": float(np.median([row[3] for row in of])),
         }
     return out
 

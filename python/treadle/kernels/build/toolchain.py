@@ -87,8 +87,10 @@ def _native(
             more, link, depends = _tvm_ffi(solution.spec.language)
     link = [*link, *flags["ld_flags"], *libraries(solution.spec.dependencies)]
     command = [str(tool), *words, *more]
+    # Only what is compiled for "this processor" depends on which one this is.
+    here = [_isa()] if any(word.endswith("=native") for word in command) else []
     return Recipe(
-        binding, command, link, LIBRARY, [_banner(tool), _isa(), *command, *link, *depends]
+        binding, command, link, LIBRARY, [_banner(tool), *here, *command, *link, *depends]
     )
 
 
