@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from treadle.kernels.schema import Solution
 
 LIBRARY = "run.so"
 MODULE = "treadle_solution"
+_SHADERS = Path(__file__).with_name("shader_child.py")
 _COMPILE = (
     "import sys\n"
     "for path in sys.argv[1:]:\n"
@@ -63,6 +65,16 @@ def recipe(solution: Solution, flags: Mapping[str, Sequence[str]], device: str) 
     if language in ("cuda", "cutlass"):
         nvcc = _compiler("nvcc", "/usr/local/cuda/bin/nvcc")
         return _native(solution, nvcc, _cuda(flags, device), flags)
+    if language == "wgsl":
+        if binding is not None:
+            raise BuildFailure(f"{language} has no binding {binding}", "check")
+        found = importlib.util.find_spec("wgpu")
+        if found is None or not found.submodule_search_locations:
+            raise BuildFailure("wgsl needs the package wgpu", "toolchain")
+        folder = Path(found.submodule_search_locations[0]).parent
+        symbol = solution.spec.entry_point.partition("::")[2]
+        command = [sys.executable, "-I", str(_SHADERS), str(folder), symbol]
+        return Recipe("wgsl", command, [], "", [platform.python_version(), _version("wgpu")])
     raise BuildFailure(f"{language} is kept, but nothing here builds it", "toolchain")
 
 
