@@ -57,7 +57,7 @@ def call_of(s: Solution, d: Definition) -> bytes:
     try:
         launch = msgspec.json.decode(text, type=Launch)
     except msgspec.MsgspecError as problem:
-        raise InvalidRequest(str(problem), at=at, hint="see docs/kernels.md") from None
+        raise InvalidRequest(str(problem), at=at, hint="see docs/kernels-solutions.md") from None
     tensors = {**d.inputs, **d.outputs}
     named = [n for names in (*launch.inputs.values(), *launch.outputs.values()) for n in names]
     unknown = sorted(set(named) - set(tensors))
