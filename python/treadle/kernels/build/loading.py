@@ -8,6 +8,7 @@ prepares weights is `Prepared`.
 # Foreign modules and ctypes have no annotations that strict mode could use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ the last binding. Buffers are float32 or int32.
 # wgpu has no annotations that strict mode could use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 

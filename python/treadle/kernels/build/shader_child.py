@@ -4,6 +4,10 @@ Run as a script by path: `shader_child.py FOLDER SYMBOL FILE`, where FOLDER hold
 Exit status 3: there is no adapter here.
 """
 
+# wgpu has no annotations that strict mode could use.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import os
