@@ -7,13 +7,16 @@ the same kernel on this CPU, and one doing 5 % less work, through referee, rings
 
 The real part wants a quiet machine with two cores for each pair at a time: referee on one, both
 kernels in turn on the other. `--minutes` is what all real pairs together may take; a pair gets its
-share of it, at most 20 s and at least one. On two cores `--real 500 --minutes 30` does, on sixteen
-`--real 500 --at-once 7 --minutes 5`.
+share of it, at most 20 s and at least half a second. Nothing new begins after that time; with
+`--kept FOLDER` the next run on the same machine goes on where this one ended. On two cores
+`--real 500 --minutes 30` does, on sixteen `--real 500 --at-once 7 --minutes 5`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import multiprocessing
 import os
 import tempfile
@@ -88,12 +91,15 @@ def shares(found: list[Verdict]) -> dict[str, Any]:
 
 
 class Share(NamedTuple):
-    """What one process measures: this many pairs of each case, on its own two cores."""
+    """What one process measures: this many pairs of each case, on its own two cores, until a time
+    of the monotonic clock; a verdict is a line of `kept` as soon as it is there."""
 
     cores: list[int]
     pairs: int
     seconds: float
     cache: Path
+    until: float
+    kept: Path
 
 
 CHUNK = 10
@@ -118,29 +124,31 @@ def side(name: str, times: int, cache: Path) -> Side:
     return Side(one, build(one, ADD, device=Cpu().name, cache=cache).folder)
 
 
-def measured(share: Share) -> dict[str, list[tuple[str, float, int, float]]]:
-    """(verdict, ratio, rounds, half width) of each pair, the cases in turn."""
+def measured(share: Share) -> None:
+    """Verdict, ratio, rounds, half width and limit of each pair, the cases in turn."""
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     workload = Workload(uuid="aa", axes={"T": 16}, inputs=dict.fromkeys("xy", RandomInput()))
     settings = Settings(seconds=share.seconds, looks=ROUNDS)
     sides = {n: side(n, t, share.cache) for n, t in
              (("equal", BASE), ("gain_5", round(BASE / 1.05)))}  # fmt: skip
-    found: dict[str, list[tuple[str, float, int, float]]] = {name: [] for name in sides}
-    while any(len(rows) < share.pairs for rows in found.values()):
+    done = 0
+    while done < share.pairs and time.monotonic() < share.until:
         match = Match(ADD, workload, side("base", BASE, share.cache), Cpu(), settings)
+        wanted = min(CHUNK, share.pairs - done)
         try:
             for name, other in sides.items():
-                wanted = min(CHUNK, share.pairs - len(found[name]))
                 for row in match.repeat(other, wanted):
-                    found[name].append(
-                        (str(row.verdict), row.ratio, row.n, (row.high - row.low) / 2)
-                    )
+                    half = (row.high - row.low) / 2
+                    found = [str(row.verdict), row.ratio, row.n, half, share.seconds]
+                    line = json.dumps([name, *found])
+                    with share.kept.open("a") as file:
+                        file.write(f"{line}\n")
         finally:
             match.close()
+        done += wanted
         if share.cores:  # the match pinned this process to the referee's core
             os.sched_setaffinity(0, share.cores)
-    return found
 
 
 def core_pairs(count: int) -> Iterator[list[int]]:
@@ -162,30 +170,44 @@ def core_pairs(count: int) -> Iterator[list[int]]:
         yield cpus[2 * i : 2 * i + 2]
 
 
-def real(pairs: int, at_once: int, minutes: float) -> dict[str, Any]:
-    """A/A and a true gain on this CPU, several pairs of processes at a time."""
+def real(pairs: int, at_once: int, minutes: float, kept: Path | None) -> dict[str, Any]:
+    """A/A and a true gain on this CPU, several pairs of processes at a time. kept: where verdicts
+    are written, and those of earlier runs lie."""
     cache = Path(tempfile.mkdtemp(prefix="treadle-verdicts-"))
+    folder = kept or cache
+    folder.mkdir(exist_ok=True)
     device = Cpu()
-    each = 60 * minutes * at_once / (2 * pairs)
-    seconds = min(max(each * (1 - OVERHEAD), 1.0), 20.0)
+    before = [json.loads(line)[0] for path in sorted(folder.glob("verdicts-*.jsonl"))
+              for line in path.read_text().splitlines()]  # fmt: skip
+    pairs = max(0, pairs - min(before.count("equal"), before.count("gain_5")))
+    each = 60 * minutes * at_once / max(2 * pairs, 1)
+    seconds = min(max(each * (1 - OVERHEAD), 0.5), 20.0)
     side("base", BASE, cache)  # built once, before anybody measures
     counts = [pairs // at_once + (i < pairs % at_once) for i in range(at_once)]
-    shares_ = [Share(cores, count, seconds, cache) for cores, count in
-               zip(core_pairs(at_once), counts, strict=True)]  # fmt: skip
     begun = time.monotonic()
+    shares_ = [
+        Share(cores, count, seconds, cache, begun + 60 * minutes, folder / f"verdicts-{i}.jsonl")
+        for i, (cores, count) in enumerate(zip(core_pairs(at_once), counts, strict=True))
+    ]
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(measured, shares_))
+        jobs = [pool.submit(measured, share) for share in shares_]
+    faults = [repr(job.exception()) for job in jobs if job.exception() is not None]
+    rows = [json.loads(line) for path in sorted(folder.glob("verdicts-*.jsonl"))
+            for line in path.read_text().splitlines()]  # fmt: skip
     out: dict[str, Any] = {
         "device": device.name, "timer": device.timer, "at_once": at_once,
-        "seconds_a_pair": round(seconds, 2), "seconds": round(time.monotonic() - begun, 1),
+        "seconds_a_pair_at_most": round(max(row[5] for row in rows), 2), "faults": faults,
     }  # fmt: skip
-    for name in parts[0]:
-        rows = [row for part in parts for row in part[name]]
+    for name in ("equal", "gain_5"):
+        of = [row[1:] for row in rows if row[0] == name]
+        if not of:
+            continue
         out[name] = {
-            **shares([Verdict(row[0]) for row in rows]),
-            "ratio_median": float(np.median([row[1] for row in rows])),
-            "rounds_median": float(np.median([row[2] for row in rows])),
-            "half_width_median": float(np.median([row[3] for row in rows])),
+            **shares([Verdict(row[0]) for row in of]),
+            "ratio_median": float(np.median([row[1] for row in of])),
+            "ratio_5_95": [float(q) for q in np.quantile([row[1] for row in of], [0.05, 0.95])],
+            "rounds_median": float(np.median([row[2] for row in of])),
+            "half_width_median": float(np.median([row[3] for row in of])),
         }
     return out
 
@@ -198,18 +220,20 @@ def main() -> None:
         "--at-once", type=int, default=1, help="real pairs at a time, two cores each"
     )
     parser.add_argument("--minutes", type=float, default=5.0, help="for all real pairs")
+    parser.add_argument("--kept", type=Path, help="folder of verdicts, gone on with")
     args = parser.parse_args()
     figures: dict[str, Any] = {
         "machine": machine(), "versions": versions("numpy"), "simulated": {},
         "goal": "A/A at 1 % noise: at most 1 % FAST or SLOW; 5 % gain: at least 95 % FAST",
     }  # fmt: skip
-    for noise, gain in CASES:
-        found = [simulated(gain, noise, seed) for seed in range(args.pairs)]
-        row = shares(found)
-        figures["simulated"][f"noise {noise:.0%}, gain {gain - 1:.0%}"] = row
-        print(f"noise {noise:.0%} gain {gain - 1:.0%}: {row['verdicts']}", flush=True)
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for noise, gain in CASES:
+            one = functools.partial(simulated, gain, noise)
+            row = shares(list(pool.map(one, range(args.pairs), chunksize=20)))
+            figures["simulated"][f"noise {noise:.0%}, gain {gain - 1:.0%}"] = row
+            print(f"noise {noise:.0%} gain {gain - 1:.0%}: {row['verdicts']}", flush=True)
     if args.real:
-        figures["real"] = real(args.real, args.at_once, args.minutes)
+        figures["real"] = real(args.real, args.at_once, args.minutes, args.kept)
         print(figures["real"])
     print(write("kernels_verdicts", figures))
 

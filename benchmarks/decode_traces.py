@@ -121,10 +121,12 @@ def once(graph: Any) -> float:
     return start.elapsed_time(end)
 
 
-def build(folder: Path, device: str) -> Callable[[Solution, Definition], Callable[..., Any]]:
+def build(
+    folder: Path, device: str, cache: Path
+) -> Callable[[Solution, Definition], Callable[..., Any]]:
     """Imports a Triton solution's sources as a package of their own; builds the others."""
     sys.path.append(str(folder))
-    compiled = builder(device, folder / "cache")
+    compiled = builder(device, cache)
 
     def make(one: Solution, d: Definition) -> Callable[..., Any]:
         if one.spec.language == "cuda":
@@ -188,8 +190,9 @@ def measured(
     return Trace(definition=d.name, workload=work, solution=one.name, evaluation=run), line
 
 
-def table(folder: Path, batches: list[int]) -> tuple[Table, list[dict[str, Any]]]:
-    """Measures every such solution at every batch, and reads the traces as an engine would."""
+def table(folder: Path, batches: list[int], cache: Path) -> tuple[Table, list[dict[str, Any]]]:
+    """Measures every such solution at every batch, and reads the traces as an engine would.
+    cache: where compiled solutions are kept."""
     for name in NAMES:
         wanted = [("definitions", f"{name}.json")]
         wanted += [("solutions", f"treadle_{one}_{name}.json") for one in ("triton", "cuda")]
@@ -202,7 +205,7 @@ def table(folder: Path, batches: list[int]) -> tuple[Table, list[dict[str, Any]]
     device = f"cuda:{torch.cuda.get_device_name()}"
     sources = folder / "built"
     sources.mkdir()
-    make = build(sources, device)
+    make = build(sources, device, cache)
     lines: list[dict[str, Any]] = []
     known = data.definitions()
     for one in list(data.solutions()):

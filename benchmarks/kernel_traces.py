@@ -31,10 +31,11 @@ from machine import machine, versions, write
 
 from treadle.errors import TreadleError
 from treadle.kernels.build import build
+from treadle.kernels.check import sizes
 from treadle.kernels.run import coordinator
 from treadle.kernels.run.referee import open_device
 from treadle.kernels.run.stage import Settings
-from treadle.kernels.schema import AxisVar, Definition, Solution, Trace
+from treadle.kernels.schema import AxisVar, Definition, Solution, Tensor, Trace
 from treadle.kernels.store import Dataset
 
 ROOT = Path(__file__).parents[1] / "kernels"
@@ -193,6 +194,7 @@ def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) ->
     if given.missing or given.unclear:
         done = {(s, u): t for name in names for (s, u), t in newest(data, name, here).items()}
         todo = [t for t in tasks if wanted(done.get((t.candidate.name, t.workload.uuid)), given)]
+    todo.sort(key=dear)  # one that takes all the time there is comes last
     if given.list:
         for task in todo:
             print(task.candidate.name, dict(task.workload.axes))
@@ -221,6 +223,16 @@ def measure(data: Dataset, names: tuple[str, ...], given: argparse.Namespace) ->
     )  # fmt: skip
     left = [f"out of time: {report.unbegun} of {len(todo)} left"] if report.unbegun else []
     return report.faults + left
+
+
+def dear(task: coordinator.Task) -> int:
+    """What a measurement has to fill and to judge: each element of an output is compared."""
+    known = sizes.all_axes(task.definition, task.workload.axes)
+
+    def count(group: dict[str, Tensor]) -> int:
+        return sum(sizes.elements(t, known) for t in group.values() if t.shape is not None)
+
+    return count(task.definition.inputs) + 16 * count(task.definition.outputs)
 
 
 def built_ahead(tasks: list[coordinator.Task], given: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 sys.path.append(str(Path(__file__).parents[1] / "kernels"))
 import planted
@@ -21,7 +22,8 @@ PUBLIC = {
         " disable_tracing TracingConfig TracingConfigRegistry Definition Solution Trace TraceSet"
         " AxisConst AxisVar TensorSpec SourceFile BuildSpec SupportedLanguages RandomInput"
         " SafetensorsInput Workload Correctness Performance Environment Evaluation"
-        " EvaluationStatus",
+        " EvaluationStatus Benchmark BenchmarkConfig",
+    "bench": "Benchmark BenchmarkConfig",
     "data": "AxisConst AxisSpec AxisVar TensorSpec Definition BuildSpec SupportedBindings"
             " SupportedLanguages SourceFile Solution RandomInput ScalarInput SafetensorsInput"
             " InputSpec Workload Correctness Environment Evaluation EvaluationStatus Performance"
@@ -160,3 +162,29 @@ def test_sources_become_runnables_and_folders(root, tmp_path, monkeypatch):
                          sources=solution.sources), str(tmp_path))  # fmt: skip
     with pytest.raises(InvalidRequest, match="no type"):
         module("utils").dtype_str_to_torch_dtype("float7")
+
+
+def test_a_benchmark_measures_and_keeps_what_it_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIB_CACHE_PATH", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    right = planted.solution(D, "right", "def run(A, B):\n    return A @ B.T\n")
+    wrong = planted.solution(D, "wrong", "def run(A, B):\n    return A @ B.T + 1\n")
+    data = planted.dataset(tmp_path / "data", D, right, wrong, traces=[])
+    data.append(structs.replace(planted.trace(D, "right", {"M": 8}), solution=None,
+                                evaluation=None))  # fmt: skip
+    given = fib.TraceSet.from_path(str(tmp_path / "data"))
+    bench = fib.Benchmark(given, fib.BenchmarkConfig(iterations=6))
+    try:
+        found = bench.run_all().traces[D.name]
+        assert {t.solution: t.evaluation.status for t in found} == {
+            "right": "PASSED", "wrong": "INCORRECT_NUMERICAL"
+        }  # fmt: skip
+        assert given.get_best_trace(D.name).solution == "right"
+        assert len(list(Dataset(tmp_path / "data", readonly=True).traces(D.name))) == 2
+        assert bench.run_all(resume=True).traces == {}
+    finally:
+        bench.close()
+    with pytest.raises(Unsupported, match="tolerances"):
+        fib.BenchmarkConfig(rtol=0.5)
+    with pytest.raises(InvalidRequest, match="iterations"):
+        fib.BenchmarkConfig(iterations=0)

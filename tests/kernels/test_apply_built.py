@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import planted
 import torch
+from msgspec import structs
 
 from treadle.kernels.apply import Policy
 from treadle.kernels.enable import open_table
@@ -58,3 +60,51 @@ def test_a_c_kernel_is_built_behind_the_calls_back_and_takes_over(tmp_path):
         torch.testing.assert_close(handle(a.repeat(8, 1), weight), plain(a.repeat(8, 1), weight))
     assert torch.equal(handle(a, weight), plain(a, weight))
     assert table.counters()[d.name]["hit"] == 1
+
+
+SPLIT = """\
+prepared = []
+
+def prepare(B):
+    prepared.append(B)
+    return B.T.contiguous() + 100
+
+def run_prepared(A, B, made):
+    return A @ made
+
+def run(A, B):
+    return run_prepared(A, B, prepare(B))
+"""
+
+
+def test_weights_are_prepared_where_they_are_bound_and_nowhere_else(tmp_path):
+    d = planted.gemm()
+    one = planted.solution(d, "split", SPLIT)
+    split = {"entry": "m.py::prepare", "run": "m.py::run_prepared"}
+    one = structs.replace(one, spec=structs.replace(one.spec, treadle={"prepare": split}))
+    planted.dataset(tmp_path / "data", d, one, traces=[planted.trace(d, "split", {"M": 8})])
+    table = open_table(
+        tmp_path / "data", planted.DEVICE, cache=tmp_path / "cache", policy=Policy(shadow=0)
+    )
+
+    def plain(a, b):
+        return a @ b.T
+
+    a, first, second = torch.randn(8, 4), torch.randn(6, 4), torch.randn(6, 4)
+    early = table.resolve(d.name, lambda a: None, bound={"B": first})
+    free = table.resolve(d.name, plain)
+    assert table.wait(60)
+    entry = table.core(d.name).entries["split"]
+    assert (entry.state, entry.note) == ("ready", "")
+    late = table.resolve(d.name, lambda a: None, bound={"B": second})
+    torch.testing.assert_close(early(a), a @ (first.T + 100))
+    torch.testing.assert_close(late(a), a @ (second.T + 100))
+    assert torch.equal(free(a, first), plain(a, first))
+    seen = entry.call._prepare.__globals__["prepared"]
+    assert sum(b is first for b in seen) == sum(b is second for b in seen) == 1
+    seen.clear()
+    count = len(entry.call._made)
+    del late, second
+    gc.collect()
+    assert len(entry.call._made) == count - 1
+    torch.testing.assert_close(early(a), a @ (first.T + 100))

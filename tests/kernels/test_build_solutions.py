@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -207,8 +208,10 @@ def test_a_missing_tool_is_said_and_not_remembered(
     assert caught.value.stage == "toolchain"
     assert not list(tmp_path.iterdir())
     shader = solution("wgsl", {"a.wgsl": "fn main() {}"}, "a.wgsl::main", binding=None)
-    with pytest.raises(BuildFailure, match="wgsl"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BuildFailure, match="package wgpu") as caught:
         build(shader, SCALE, device="webgpu", cache=tmp_path)
+    assert caught.value.stage == "toolchain"
 
 
 def test_a_build_ends_at_its_limits_with_all_its_children(tmp_path: Path) -> None:
@@ -248,6 +251,6 @@ def test_an_artefact_is_plain_data(tmp_path: Path) -> None:
                  cache=tmp_path)  # fmt: skip
     record = msgspec.json.decode((made.folder / "artefact.json").read_bytes())
     assert set(record) == {
-        "entry", "symbol", "binding", "destination_passing", "key", "files", "kernels"
+        "entry", "symbol", "binding", "destination_passing", "key", "files", "kernels", "prepare"
     }  # fmt: skip
     assert set(record["files"]) == {"src/m.py"}

@@ -170,10 +170,10 @@ def test_a_batch_on_the_page_reads_back() -> None:
         [(0, 0, ()), (3, layout.real_bits(1e300), ()), (2, 1 << 62, ()), (1, 0, (1, 2, 3, 4, 5))],
     ]
     layout.write_batch(page, calls)
-    assert layout.read_batch(page) == calls
+    assert layout.read_batch(page) == (layout.What.RUN, calls)
     assert layout.real(layout.real_bits(-0.5)) == -0.5
-    layout.write_batch(page, [], end=True)
-    assert layout.read_batch(page) is None
+    layout.write_batch(page, [], layout.What.END)
+    assert layout.read_batch(page) == (layout.What.END, [])
     layout.write_text(page, "é" * 5000)
     assert layout.read_text(page).startswith("éé")
 

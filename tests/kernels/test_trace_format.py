@@ -146,6 +146,11 @@ def test_a_bad_definition_is_refused_by_name(change: dict[str, object], where: s
         read(Definition, json.dumps(raw))
 
 
+def prepared(split: dict[str, object]) -> dict[str, object]:
+    return {"language": "python", "target_hardware": ["cpu"], "entry_point": "m.py::run",
+            "treadle": {"prepare": split}}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -158,6 +163,9 @@ def test_a_bad_definition_is_refused_by_name(change: dict[str, object], where: s
         {"spec": {"language": "cuda", "target_hardware": [], "entry_point": "m.py::run"}},
         {"spec": {"language": "cuda", "target_hardware": ["x"], "entry_point": "n.py::run"}},
         {"spec": {"language": "cuda", "target_hardware": ["x"], "entry_point": "m.py::a::b"}},
+        {"spec": prepared({"entry": "m.py::p"})},
+        {"spec": prepared({"entry": "m.py::p", "run": "n.py::r"})},
+        {"spec": prepared({"entry": "m.py::p", "run": "m.py::r", "more": 1})},
     ],
 )
 def test_a_bad_solution_is_refused(change: dict[str, object]) -> None:

@@ -42,7 +42,7 @@ def _solution(d: Definition, made: _Made) -> Solution:
     missing = {name for names in inputs.values() for name in names} - d.inputs.keys()
     assert not missing, f"{d.name} has no operand {missing}"
     groups = "1" if made.rows is None else str(-(-made.rows // kernels.WG))
-    count = made.tokens if made.rows is None else f"ceil({made.tokens}, 4)"
+    count = made.tokens if made.rows is None else f"({made.tokens} + 3) // 4"
     launch = {
         "inputs": inputs,
         "outputs": {"out": list(d.outputs)},

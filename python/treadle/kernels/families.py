@@ -75,6 +75,10 @@ CUDA: tuple[Family, ...] = (
 """What matters while decoding on Hopper."""
 
 
+PACKED: tuple[Family, ...] = (Family(r"gemm_n\d+_k\d+_f32", "gemm_packed", "run", 2),)
+"""Whose weights C++ brings into panels once, where they are loaded."""
+
+
 def family_of(definition: Definition, families: tuple[Family, ...]) -> Family | None:
     """The first family that a definition's name and operands fit."""
     for family in families:

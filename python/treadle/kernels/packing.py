@@ -15,6 +15,7 @@ from treadle.errors import NotFound
 from treadle.kernels.families import (
     CUDA,
     EVERYWHERE,
+    PACKED,
     Family,
     cpp_constants,
     cuda_constants,
@@ -30,7 +31,9 @@ AUTHOR = "treadle"
 class Kit(NamedTuple):
     """A folder of sources: language, ending, constants, targets, flags, how a file names another.
 
-    compiled: entries are C functions with binding `dlpack`, which take their outputs last.
+    compiled: entries are C functions with binding `dlpack`, which take their outputs last. folder:
+    where its files lie, its own name if empty. prepare: symbols that prepare weights, by the keys
+    of `Preparation`.
     """
 
     language: str
@@ -41,6 +44,8 @@ class Kit(NamedTuple):
     mention: re.Pattern[str]
     flags: dict[str, list[str]] | None = None
     compiled: bool = False
+    folder: str = ""
+    prepare: Mapping[str, str] = {}
 
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
@@ -55,6 +60,11 @@ KITS: Mapping[str, Kit] = {
     "cpp": Kit(
         "cpp", ".cc", EVERYWHERE, ("constants.h", cpp_constants), ["cpu"], _INCLUDE,
         {"cflags": ["-O3", "-march=native", "-std=c++20", "-fopenmp-simd"]}, True,
+    ),
+    "cpp_packed": Kit(
+        "cpp", ".cc", PACKED, ("constants.h", cpp_constants), ["cpu"], _INCLUDE,
+        {"cflags": ["-O3", "-march=native", "-std=c++20", "-fopenmp-simd"]}, True, "cpp",
+        {"entry": "prepare", "run": "run_prepared", "release": "release"},
     ),
     "triton": Kit(
         "triton", ".py", EVERYWHERE, ("constants.py", python_constants), _HOPPER, _IMPORT,
@@ -86,9 +96,11 @@ def pack(definition: Definition, kit_name: str, family: Family, sources: Path) -
         name = wanted.pop()
         if name in files:
             continue
-        files[name] = make(definition) if name == file else _text(sources, kit_name, name)
+        folder = kit.folder or kit_name
+        files[name] = make(definition) if name == file else _text(sources, folder, name)
         said = kit.mention.findall(files[name])
         wanted += said if kit.compiled else [f"{word}.py" for word in said]
+    split = {k: v if k == "release" else f"{entry}::{v}" for k, v in kit.prepare.items()}
     return Solution(
         name=f"{AUTHOR}_{kit_name}_{definition.name}",
         definition=definition.name,
@@ -101,14 +113,17 @@ def pack(definition: Definition, kit_name: str, family: Family, sources: Path) -
             binding="dlpack" if kit.compiled else None,
             destination_passing_style=kit.compiled,
             compile_options=kit.flags,
+            treadle={"prepare": split} if split else None,
         ),
         sources=[Source(path=name, content=files[name]) for name in sorted(files)],
     )
 
 
-def _text(sources: Path, kit: str, name: str) -> str:
-    for folder in (kit, "common"):
-        path = sources / folder / name
+def _text(sources: Path, folder: str, name: str) -> str:
+    for one in (folder, "common"):
+        path = sources / one / name
         if path.is_file():
             return path.read_text()
-    raise NotFound(f"no source {name}", at=str(sources / kit), hint="see treadle.kernels.families")
+    raise NotFound(
+        f"no source {name}", at=str(sources / folder), hint="see treadle.kernels.families"
+    )

@@ -100,7 +100,12 @@ class Entered:
 
     def __call__(self, body: str, *, passing: bool = True) -> Outcome:
         """Measures one solution. Raises Refused."""
-        one = solution("candidate", body, definition=self._definition, passing=passing)
+        return self.measure(
+            solution("candidate", body, definition=self._definition, passing=passing)
+        )
+
+    def measure(self, one: Solution) -> Outcome:
+        """The same for a whole solution."""
         made = build(one, self._definition, device="cpu:test", cache=self._cache)
         return self._match.run(Side(one, made.folder))
 
@@ -108,14 +113,15 @@ class Entered:
 @contextmanager
 def entered(
     cache: Path, definition: Definition = LINEAR, baseline: str = HONEST, *, passing: bool = True,
-    settings: Settings = QUICK,
+    settings: Settings = QUICK, held: bool = False,
 ) -> Iterator[Entered]:  # fmt: skip
     """Opens a match against a baseline; cores stay unpinned, tests share them."""
     base = solution("baseline", baseline, definition=definition, passing=passing)
     made = build(base, definition, device="cpu:test", cache=cache)
     match = Match(
-        definition, workload(definition), Side(base, made.folder), Cpu(share=True), settings
-    )
+        definition, workload(definition), Side(base, made.folder), Cpu(share=True), settings,
+        held=held,
+    )  # fmt: skip
     try:
         yield Entered(match, cache, definition)
     finally:

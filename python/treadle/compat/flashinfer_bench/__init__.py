@@ -1,7 +1,7 @@
 """The public names of flashinfer-bench over treadle.kernels. Extra `[compat]`.
 
-`data`, `apply`, `tracing`, `compile`, `integration`, `env`, `utils`, `agents` stand under their own
-names. Files are the same; what would be done less exactly is refused with a reason.
+`data`, `apply`, `tracing`, `bench`, `compile`, `integration`, `env`, `utils`, `agents` stand under
+their own names. Files are the same; what would be done less exactly is refused with a reason.
 """
 
 from treadle.compat.flashinfer_bench.apply import (
@@ -11,6 +11,7 @@ from treadle.compat.flashinfer_bench.apply import (
     disable_apply,
     enable_apply,
 )
+from treadle.compat.flashinfer_bench.bench import Benchmark, BenchmarkConfig
 from treadle.compat.flashinfer_bench.data import (
     AxisConst,
     AxisVar,
@@ -43,6 +44,8 @@ __all__ = [
     "ApplyConfigRegistry",
     "AxisConst",
     "AxisVar",
+    "Benchmark",
+    "BenchmarkConfig",
     "BuildSpec",
     "Correctness",
     "Definition",

@@ -48,7 +48,7 @@ def messages(
             "inputs": {n: _operand(t) for n, t in definition.inputs.items()},
             "outputs": {n: _operand(t) for n, t in definition.outputs.items()},
             "constraints": definition.constraints, "attributes": ours.get("attrs", {}),
-            "constant_over_calls": ours.get("weights", []), "reference": definition.reference,
+            "weights": ours.get("weights", []), "reference": definition.reference,
         },
         "interface": {"language": how.language, "entry": how.text, "ends_in": how.ending},
         "device": device,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from treadle.kernels.apply import regions
-from treadle.kernels.apply.entry import OPEN, READY, WAITING, Counters, Entry
+from treadle.kernels.apply.entry import FAILED, OPEN, READY, WAITING, Counters, Entry
 from treadle.kernels.apply.evidence import Evidence, Point
 from treadle.kernels.apply.keys import Space
+from treadle.kernels.apply.prepared import Prepared
 from treadle.kernels.schema import Definition
 
 
@@ -25,7 +27,8 @@ class Decision(NamedTuple):
 
 
 class Core:
-    """`state[0]` is the tree of callables that handles read; it is only ever replaced whole."""
+    """`state[0]` is the tree of callables that handles read; it is only ever replaced whole.
+    `unbound[0]` is the same without solutions that prepare weights, for handles that bind none."""
 
     def __init__(self, definition: Definition, space: Space, evidence: Evidence) -> None:
         self.definition, self.space = definition, space
@@ -35,7 +38,10 @@ class Core:
         self._lock = threading.Lock()
         self._by_call: dict[int, Entry] = {}
         self.learn(evidence)
+        self._binding = threading.Lock()
+        self._bound: list[tuple[weakref.ref[Any], ...]] = []
         self.state: list[regions.Node] = [self._tree()]
+        self.unbound: list[regions.Node] = [self._tree(bound=False)]
         self.swaps = 0
 
     def learn(self, evidence: Evidence) -> None:
@@ -56,7 +62,27 @@ class Core:
         with self._lock:
             self._by_call = {id(e.call): e for e in self.entries.values() if e.call is not None}
             self.state[0] = self._tree()
+            self.unbound[0] = self._tree(bound=False)
             self.swaps += 1
+
+    def bind(self, weights: Sequence[Any]) -> None:
+        """A handle has these weights, in call order: solutions prepare them, now or once built."""
+        with self._binding:
+            self._bound.append(tuple(weakref.ref(one) for one in weights))
+            ready = [e for e in self.entries.values() if isinstance(e.live, Prepared)]
+            failed = [e for e in ready if not _added(e, e.live, weights)]
+        if failed:
+            self.swap()
+
+    def admit(self, entry: Entry, call: Callable[..., Any], note: str) -> None:
+        """Publishes a built entry, its weights prepared."""
+        with self._binding:
+            entry.call, entry.note, entry.state = call, note, READY
+            for refs in self._bound if isinstance(call, Prepared) else ():
+                weights = [ref() for ref in refs]
+                if all(one is not None for one in weights) and not _added(entry, call, weights):
+                    break
+        self.swap()
 
     def entry_of(self, call: Callable[..., Any]) -> Entry | None:
         """The entry whose callable this is."""
@@ -110,10 +136,11 @@ class Core:
                 found.append((middle,))
         return found
 
-    def _tree(self) -> regions.Node:
+    def _tree(self, *, bound: bool = True) -> regions.Node:
         def call_of(name: Any) -> Any:
             entry = self.entries.get(name) if name is not None else None
-            return entry.live if entry is not None else None
+            found = entry.live if entry is not None else None
+            return found if bound or not isinstance(found, Prepared) else None
 
         return regions.mapped(self.names, self.depth, call_of)
 
@@ -156,3 +183,13 @@ class Core:
             return None
         x, y = math.log2(points[i].key[0]), math.log2(points[j].key[0])
         return x + (y - x) * first / (first - last)
+
+
+def _added(entry: Entry, call: Any, weights: Sequence[Any]) -> bool:
+    """Whether an entry could prepare these weights; one that could not is withdrawn."""
+    try:
+        call.add(weights)
+    except Exception as error:
+        entry.state, entry.note = FAILED, f"prepare: {type(error).__name__}: {error}"[:400]
+        return False
+    return True

@@ -27,7 +27,7 @@ from treadle.kernels.apply.guards import (
 )
 from treadle.kernels.apply.keys import Size
 from treadle.kernels.apply.native import Ways, shorten
-from treadle.kernels.schema import AxisConst, Definition, Tensor, written
+from treadle.kernels.schema import AxisConst, Definition, Tensor, weights, written
 
 _compiled: dict[str, Callable[..., Any]] = {}
 
@@ -95,6 +95,12 @@ class _Writer:
 
     def make(self) -> Callable[..., Any]:
         self._bound()
+        names = list(self.definition.inputs)
+        lasting = [names[i] for i in weights(self.definition)]
+        if lasting and self.bound.keys() >= set(lasting):
+            self.core.bind([self.values[self.names[n]] for n in lasting])
+        else:
+            self.values["state"] = self.core.unbound
         first = True
         for name in self.free:
             tensor = self.definition.inputs[name]
@@ -282,7 +288,7 @@ class _Writer:
     def _shortened(self, slow: Callable[..., Any]) -> Callable[..., Any]:
         d, values, counters = self.definition, self.values, self.core.counters
         ways = Ways(
-            self.core.state, counters.hit, counters.miss["no winner"], self.fallback,
+            values["state"], counters.hit, counters.miss["no winner"], self.fallback,
             slow, values["broken"], values.get("shadowed"),
         )  # fmt: skip
         steady = {n for n in self.free if d.inputs[n].shape and _steady(d, n, d.inputs[n])}

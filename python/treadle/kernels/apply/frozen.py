@@ -36,7 +36,7 @@ class Frozen:
         core = self._core
         if core is None or any(value <= 0 for value in self._key):
             return self._fallback
-        found = regions.find(core.state[0], self._key)
+        found = regions.find(core.unbound[0], self._key)
         entry = None if found is None else core.entry_of(found)
         if entry is None or entry.call is None or entry.capturable is False:
             return self._fallback

@@ -12,12 +12,13 @@ from treadle.errors import InvalidRequest, NotFound
 from treadle.kernels.apply.calling import capturable, value_returning, warm, zeros
 from treadle.kernels.apply.core import Core, Decision
 from treadle.kernels.apply.dispatch import Unfit, handle
-from treadle.kernels.apply.entry import FAILED, READY, WAITING, Entry
+from treadle.kernels.apply.entry import FAILED, WAITING, Entry
 from treadle.kernels.apply.evidence import gather
 from treadle.kernels.apply.guards import Device
 from treadle.kernels.apply.keys import space
 from treadle.kernels.apply.policy import Policy
-from treadle.kernels.schema import Definition, Solution, sig, solution_id, written
+from treadle.kernels.apply.prepared import Prepared
+from treadle.kernels.schema import Definition, Solution, preparation, sig, solution_id, written
 from treadle.kernels.store import Dataset
 
 Build = Callable[[Solution, Definition], Callable[..., Any]]
@@ -58,7 +59,8 @@ class Table:
     device: the model, as traces name it (`cpu:…`, `cuda:…`). kind: cpu or cuda, for a name that
     does not begin with it. ordinal: which CUDA device. Without `build` it only explains. Solutions
     are built on a background thread once somebody resolves a definition that they win; each is
-    warmed with one call, then published in one step.
+    warmed with one call, then published in one step. One that prepares weights does so for every
+    handle whose weights are bound, before it is published or when the handle is made.
     """
 
     def __init__(
@@ -267,16 +269,19 @@ class Table:
         where = "cpu" if self._place.kind == "cpu" else f"cuda:{self._place.ordinal}"
         try:
             raw = self._build(one, d)
-            call = value_returning(raw, d, one.spec.destination_passing_style)
+            passing = one.spec.destination_passing_style
+            split = preparation(one) is not None
+            call: Any = Prepared(raw, d, passing) if split else value_returning(raw, d, passing)
             axes = core.smallest(one.name)
-            note = warm(call, d, axes, where)
+            note = warm(call.once if split else call, d, axes, where)
             if where != "cpu":
                 operands = zeros(d, axes, where)
+                if split and operands is not None:
+                    call.add_of(operands)
                 problem = "too large to try" if operands is None else capturable(call, operands)
                 entry.capturable = not problem
                 note = note or (f"not captured: {problem}" if problem else "")
         except Exception as error:
             entry.state, entry.note = FAILED, f"{type(error).__name__}: {error}"[:400]
             return
-        entry.call, entry.note, entry.state = call, note, READY
-        core.swap()
+        core.admit(entry, call, note)

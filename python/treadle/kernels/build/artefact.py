@@ -14,8 +14,9 @@ import msgspec
 
 from treadle.errors import KernelError
 from treadle.kernels.build.ptxas import KernelUse
+from treadle.kernels.schema import Preparation
 
-Binding: TypeAlias = Literal["python", "torch", "tvm-ffi", "dlpack"]
+Binding: TypeAlias = Literal["python", "torch", "tvm-ffi", "dlpack", "wgsl"]
 RECORD = "artefact.json"
 FAILURE = "failure.json"
 MAX_FILE = 512 << 20
@@ -40,7 +41,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """A built solution. The folder is complete when it exists and never changes afterwards.
 
     entry: file below the folder, a module or shared object; symbol: the name in it. files: path
-    below the folder → SHA-256. kernels: what the GPU's assembler said of each.
+    below the folder → SHA-256. kernels: what the GPU's assembler said of each. prepare: how weights
+    are prepared, its entries below the folder as `entry` is.
     `Artefact.at(folder)` reads one back in another process.
     """
 
@@ -52,6 +54,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     files: dict[str, str]
     kernels: list[KernelUse] = []
+    prepare: Preparation | None = None
 
     @classmethod
     def at(cls, folder: Path) -> Artefact:

@@ -1,12 +1,14 @@
 """From an artefact to a callable. Only the process that nobody trusts may do this.
 
 A callable takes positional tensors (anything with `__dlpack__`) and Python numbers in the
-definition's order, outputs last where the artefact passes destinations.
+definition's order, outputs last where the artefact passes destinations. That of a solution that
+prepares weights is `Prepared`.
 """
 
 # Foreign modules and ctypes have no annotations that strict mode could use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -26,6 +28,25 @@ _CPU = 1
 _TENSOR_IN_VERSIONED = 32  # DLManagedTensorVersioned: version, context, deleter, flags, tensor
 
 
+class Prepared:
+    """A solution that transforms its weights once.
+
+    prepare: of the weights, in call order, makes what `run` takes after the inputs. Called itself,
+    it is the entry point, which needs neither.
+    """
+
+    def __init__(
+        self,
+        plain: Callable[..., Any],
+        prepare: Callable[..., Any],
+        run: Callable[..., Any],
+    ) -> None:
+        self._plain, self.prepare, self.run = plain, prepare, run
+
+    def __call__(self, *operands: Any) -> Any:
+        return self._plain(*operands)
+
+
 def load(artefact: Artefact) -> Callable[..., Any]:
     """The entry of a built solution, after every file has been compared with its hash.
 
@@ -33,27 +54,58 @@ def load(artefact: Artefact) -> Callable[..., Any]:
     changed file, a missing symbol, or a module that does not import.
     """
     artefact.verify()
+    find = _finder(artefact)
+    plain, split = find(artefact.entry, artefact.symbol), artefact.prepare
+    if split is None:
+        return plain
+    entry, run = (find(*text.split("::")) for text in (split.entry, split.run))
+    return Prepared(
+        plain, _holding(entry, artefact) if artefact.binding == "dlpack" else entry, run
+    )
+
+
+def _finder(artefact: Artefact) -> Callable[[str, str], Callable[..., Any]]:
+    """Finds (file below the folder, symbol)."""
+    if artefact.binding == "wgsl":
+        from treadle.kernels.build.shader import shader
+
+        return lambda file, symbol: shader(artefact.folder, file, symbol)
     if artefact.binding == "dlpack":
-        return _dlpack(artefact)
+        try:
+            library = ctypes.CDLL(str(artefact.folder / artefact.entry))
+        except OSError as problem:
+            raise _failed(artefact, str(problem)) from None
+        return lambda file, symbol: _dlpack(artefact, library, symbol)
     try:
         if artefact.binding == "python":
-            found = getattr(_package(artefact), artefact.symbol)
+            of: Callable[[str], Any] = lambda file: _package(artefact, file)  # noqa: E731
         elif artefact.binding == "torch":
-            found = getattr(_extension(artefact), artefact.symbol)
+            module = _extension(artefact)
+            of = lambda file: module  # noqa: E731
         else:
             import tvm_ffi
 
-            found = tvm_ffi.load_module(str(artefact.folder / artefact.entry))[artefact.symbol]
+            built = tvm_ffi.load_module(str(artefact.folder / artefact.entry))
+            return lambda file, symbol: built[symbol]
+        of(artefact.entry)
     except Exception as problem:
         raise _failed(artefact, f"{type(problem).__name__}: {problem}") from problem
-    if not callable(found):
-        raise _failed(artefact, f"{artefact.symbol} is not callable")
-    return found
+
+    def find(file: str, symbol: str) -> Callable[..., Any]:
+        try:
+            found = getattr(of(file), symbol)
+        except Exception as problem:
+            raise _failed(artefact, f"{type(problem).__name__}: {problem}") from problem
+        if not callable(found):
+            raise _failed(artefact, f"{symbol} is not callable")
+        return found
+
+    return find
 
 
-def _package(artefact: Artefact) -> Any:
-    """Imports the entry as a module of a package of its own, so that sources may import `.each`."""
-    path = PurePosixPath(artefact.entry)
+def _package(artefact: Artefact, file: str) -> Any:
+    """Imports a file as a module of a package of its own, so that sources may import `.each`."""
+    path = PurePosixPath(file)
     root, name = artefact.folder / path.parts[0], f"{MODULE}_{artefact.key[:24]}"
     if name not in sys.modules:
         spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
@@ -80,11 +132,11 @@ def _extension(artefact: Artefact) -> Any:
     return module
 
 
-def _dlpack(artefact: Artefact) -> Callable[..., None]:
+def _dlpack(artefact: Artefact, library: ctypes.CDLL, symbol: str) -> Callable[..., None]:
     """A C function `int run(inputs..., outputs..., stream)` over `const DLTensor*` and doubles."""
     try:
-        function: Any = getattr(ctypes.CDLL(str(artefact.folder / artefact.entry)), artefact.symbol)
-    except (OSError, AttributeError) as problem:
+        function: Any = getattr(library, symbol)
+    except AttributeError as problem:
         raise _failed(artefact, str(problem)) from None
     function.restype = ctypes.c_int
 
@@ -96,6 +148,9 @@ def _dlpack(artefact: Artefact) -> Callable[..., None]:
             if isinstance(operand, (int, float)):
                 words.append(ctypes.c_double(operand))
                 continue
+            if isinstance(operand, (_Held, _Room)):
+                words.append(operand.word)
+                continue
             kind = operand.__dlpack_device__()[0]
             held.append(_capsule(operand, kind))
             words.append(_tensor(held[-1]))
@@ -104,11 +159,49 @@ def _dlpack(artefact: Artefact) -> Callable[..., None]:
         status = function(*words, ctypes.c_void_p(stream))
         if status:
             raise KernelError(
-                f"{artefact.symbol} returned {status}", at=artefact.key[:16],
+                f"{symbol} returned {status}", at=artefact.key[:16],
                 hint="1: a tensor it does not take; above: the device's own code",
             )  # fmt: skip
 
     return call
+
+
+class _Room:
+    """A `void**` that a C function leaves its result in."""
+
+    def __init__(self) -> None:
+        self.pointer = ctypes.c_void_p()
+        self.word: Any = ctypes.byref(self.pointer)
+
+
+class _Held:
+    """What a C function made of weights; freed by `release` with its last reference."""
+
+    def __init__(self, pointer: ctypes.c_void_p, release: Any) -> None:
+        self.word, self._release = pointer, release
+
+    def __del__(self) -> None:
+        if self._release is not None and self.word:
+            self._release(self.word)
+
+
+def _holding(entry: Callable[..., None], artefact: Artefact) -> Callable[..., Any]:
+    """`int prepare(weights..., void** made, stream)` as a function that returns what it made."""
+    symbol = artefact.prepare.release if artefact.prepare is not None else ""
+    release: Any = None
+    if symbol:
+        try:
+            release = getattr(ctypes.CDLL(str(artefact.folder / artefact.entry)), symbol)
+        except AttributeError as problem:
+            raise _failed(artefact, str(problem)) from None
+        release.restype, release.argtypes = None, [ctypes.c_void_p]
+
+    def prepare(*given: Any) -> Any:
+        room = _Room()
+        entry(*given, room)
+        return _Held(room.pointer, release)
+
+    return prepare
 
 
 _name = ctypes.pythonapi.PyCapsule_GetName

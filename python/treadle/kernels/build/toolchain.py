@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from treadle.kernels.schema import Solution
 
 LIBRARY = "run.so"
 MODULE = "treadle_solution"
+_SHADERS = Path(__file__).with_name("shader_child.py")
 _COMPILE = (
     "import sys\n"
     "for path in sys.argv[1:]:\n"
@@ -63,6 +65,16 @@ def recipe(solution: Solution, flags: Mapping[str, Sequence[str]], device: str) 
     if language in ("cuda", "cutlass"):
         nvcc = _compiler("nvcc", "/usr/local/cuda/bin/nvcc")
         return _native(solution, nvcc, _cuda(flags, device), flags)
+    if language == "wgsl":
+        if binding is not None:
+            raise BuildFailure(f"{language} has no binding {binding}", "check")
+        found = importlib.util.find_spec("wgpu")
+        if found is None or not found.submodule_search_locations:
+            raise BuildFailure("wgsl needs the package wgpu", "toolchain")
+        folder = Path(found.submodule_search_locations[0]).parent
+        symbol = solution.spec.entry_point.partition("::")[2]
+        command = [sys.executable, "-I", str(_SHADERS), str(folder), symbol]
+        return Recipe("wgsl", command, [], "", [platform.python_version(), _version("wgpu")])
     raise BuildFailure(f"{language} is kept, but nothing here builds it", "toolchain")
 
 
@@ -87,8 +99,10 @@ def _native(
             more, link, depends = _tvm_ffi(solution.spec.language)
     link = [*link, *flags["ld_flags"], *libraries(solution.spec.dependencies)]
     command = [str(tool), *words, *more]
+    # Only what is compiled for "this processor" depends on which one this is.
+    here = [_isa()] if any(word.endswith("=native") for word in command) else []
     return Recipe(
-        binding, command, link, LIBRARY, [_banner(tool), _isa(), *command, *link, *depends]
+        binding, command, link, LIBRARY, [_banner(tool), *here, *command, *link, *depends]
     )
 
 

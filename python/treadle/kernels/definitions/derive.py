@@ -84,6 +84,9 @@ def define(
     ours: dict[str, Any] = {"op": op, "attrs": {k: _json(v) for k, v in settled.items()}}
     if op in OPS:
         ours["flops"] = OPS[op].flops
+    lasting = [n for n, t in ins.items() if _lasts(t, axes.found)]
+    if lasting:
+        ours["weights"] = lasting
     definition = Definition(
         name=name,
         op_type=op_type or op,
@@ -97,6 +100,11 @@ def define(
     )
     check_definition(definition)
     return definition
+
+
+def _lasts(tensor: Tensor, axes: Mapping[str, Any]) -> bool:
+    """Whether an operand is the model's own: what a step brings along has an axis of its size."""
+    return bool(tensor.shape) and all(isinstance(axes[a], AxisConst) for a in tensor.shape or ())
 
 
 class _Axes:

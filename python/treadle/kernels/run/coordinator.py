@@ -337,6 +337,8 @@ def verdicts(done: Iterable[Trace]) -> Iterator[dict[str, Any]]:
                 "speedup": run.performance.speedup_factor,
                 "ci": extra.get("ci"), "verdict": extra.get("verdict"), "n": extra.get("n"),
             }  # fmt: skip
+            if "setup_ms" in extra:
+                row["setup_ms"] = extra["setup_ms"]
         else:
             row["reason"] = extra.get("reason") or run.log[:300]
         yield row

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from treadle import _core
 from treadle.kernels.run.device import Ring
 from treadle.kernels.run.ring import Memory
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HELD, MOST_COPIES = 16 << 20, 16
 SLACK = 2.0
 """Ceilings are measured in a virtual machine, under load: only twice as fast is impossible."""
 
@@ -39,13 +45,21 @@ class Cpu:
         self._mine = [] if share else sorted(os.sched_getaffinity(0))
         self.name = name()
         self.timer = f"outer:clock_monotonic/{_core.clock_step_ns()}ns"
+        self._walk: NDArray[np.int64] | None = None
 
     def allocate(self, size: int, *, read_only: bool) -> Ring:
         return Memory(size, "treadle-ring", read_only=read_only)
 
-    def copies(self, size: int) -> int:
-        del size  # calls on so much last long enough to be alone in a batch
-        return 1
+    def copies(self, size: int, *, held: bool = False) -> int:
+        # Calls on much last long enough to be alone in a batch. Of what is small and held there
+        # are enough copies that one has left a core's own cache when its turn comes again.
+        return max(1, min(MOST_COPIES, -(-HELD // max(size, 1)))) if held else 1
+
+    def evict(self) -> None:
+        """Reads twice what the last level of cache holds."""
+        if self._walk is None:
+            self._walk = np.ones(2 * last_level() // 8, np.int64)
+        self._walk.sum()
 
     def flush(self, memories: Sequence[Ring]) -> bool:
         flushed = [_core.flush_lines(memory.bytes) for memory in memories]
@@ -71,6 +85,17 @@ class Cpu:
                 out[key] = "unknown"
         out["load"] = f"{os.getloadavg()[0]:.2f}"
         return out
+
+
+@cache
+def last_level() -> int:
+    """Bytes of the largest cache of a processor; a guess where the system does not tell."""
+    found = 32 << 20
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        with contextlib.suppress(OSError, ValueError):
+            text = path.read_text().strip()
+            found = max(found, int(text.rstrip("KM")) << (20 if text.endswith("M") else 10))
+    return min(found, 256 << 20)
 
 
 @cache

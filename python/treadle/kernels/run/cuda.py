@@ -226,8 +226,12 @@ class Cuda:
         """A ring; read_only is wanted, but no device grants it, so it can be put back."""
         return DeviceMemory(size, read_only=read_only)
 
-    def copies(self, size: int) -> int:
+    def evict(self) -> None:
+        """Nothing to do: `flush` fills the L2, whoever's lines lie there."""
+
+    def copies(self, size: int, *, held: bool = False) -> int:
         """As many as take twice the L2."""
+        del held
         return max(1, min(MOST_COPIES, -(-2 * _attribute(_L2_BYTES) // max(size, 1))))
 
     def flush(self, memories: Sequence[Any]) -> bool:
@@ -337,8 +341,12 @@ class CudaViews(Views):
             torch.cuda.synchronize()
         except Exception:
             torch.cuda.synchronize()
-            return lambda: (run(), torch.cuda.synchronize())[1]
-        return lambda: (graph.replay(), torch.cuda.synchronize())[1]
+            return self.finished(run)
+        return self.finished(graph.replay)
+
+    def finished(self, run: Callable[[], None]) -> Callable[[], None]:
+        """`run`, and waiting until the device has done it."""
+        return lambda: (run(), self._torch.cuda.synchronize())[1]
 
 
 class _Interface:

@@ -64,8 +64,13 @@ class Device(Protocol):
         """A ring; read_only: for whom it is shared with, where the device grants it."""
         ...
 
-    def copies(self, size: int) -> int:
-        """Slots of inputs of so many bytes, so that calls do not find them in a cache."""
+    def copies(self, size: int, *, held: bool = False) -> int:
+        """Slots of inputs of so many bytes, so that calls do not find them in a cache. held: what a
+        process makes of them lies in memory of its own, which nobody else can flush."""
+        ...
+
+    def evict(self) -> None:
+        """Takes from the caches that processes share what lies in memory of their own."""
         ...
 
     def flush(self, memories: Sequence[Ring]) -> bool:

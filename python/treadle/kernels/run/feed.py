@@ -4,6 +4,9 @@ Every call of a batch has contents of its own, from HMAC(run key, workload, epoc
 in eight is a near twin of another. Inputs too large for a slot a call are shared by the calls of a
 batch, changed in part before each and made anew every few epochs; where a device's cache would keep
 them, several slots hold the same, and calls take turns.
+
+Weights that a solution prepares (`held`) are shared too, and stay as they are for an epoch of their
+own: some batches, nobody knows how many. Then they are changed in part or made anew.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 BUDGET = 256 << 20
 RENEW = 8
 TWINS = 0.125
+AGED = 0.25
+"""How likely an epoch of held weights ends after a batch; after RENEW it does."""
 PATCH, PATCHES = 4096, 8
 GAP = 1 << 16
 """Bytes between two written slots that are rather sent along than sent for."""
@@ -65,13 +70,15 @@ class Feed:
         allocate: Callable[[int], Ring],
         batches: Sequence[Sequence[Call]],
         calls: int,
+        held: frozenset[str] = frozenset(),
         shared: int = 4 << 20,
         copies: Callable[[int], int] = lambda size: 1,
         root: Path | None = None,
     ) -> None:
-        """batches: trials that must fit too; calls: of a timed batch, at most. shared: inputs of
-        more bytes have `copies` slots, by the bytes of them all. Raises InvalidRequest where the
-        workload has no legal inputs."""
+        """batches: trials that must fit too; calls: of a timed batch, at most. held: weights that
+        stay for an epoch of their own. shared: inputs of more bytes, and those held, have `copies`
+        slots, by the bytes of them all. Raises InvalidRequest where the workload has no legal
+        inputs."""
         self._definition, self._workload, self._key, self._root = definition, workload, key, root
         for name, given in written(definition).items():
             was, now = definition.inputs[given], definition.outputs[name]
@@ -81,13 +88,14 @@ class Feed:
                     hint="give both one shape and dtype",
                 )  # fmt: skip
         self._epoch = 0
+        self.held, self.age, self._lasted = held, 0, 0
         self._order = np.random.default_rng(list(hmac.digest(key, b"order", "sha256")))
         known = sizes.all_axes(definition, workload.axes)
         self._tensors = {n: t for n, t in definition.inputs.items() if t.shape is not None}
         self._shared = {
             name: self._bytes(name, known)
             for name in self._tensors
-            if self._bytes(name, known) > shared
+            if name in held or self._bytes(name, known) > shared
         }
         own = self._own(known)
         self.calls = max(1, min(calls, MAX_CALLS, BUDGET // max(own, 1)))
@@ -99,10 +107,11 @@ class Feed:
         self._copies = copies(sum(self._shared.values())) if self._shared else 1
         self._start = sum(self._shared.values()) * self._copies
         self._dirty: list[tuple[int, int]] = []
+        self._rewritten: set[str] = set()
         self.memory = allocate(self._start + need + need // 4 + (1 << 16))
         self._arena = Arena(self.memory, self._order)
         self._large = self._lay_shared(known)
-        self._renew()
+        self._renew(self.large)
         rng = np.random.default_rng(0)
         first = inputs.make(definition, workload, workload.axes, rng, root=root, kept=self._large)
         self._numbers = {n: v for n, v in first.items() if n not in self._tensors}
@@ -134,12 +143,36 @@ class Feed:
                     self.memory.view(at, shape, kind)[...] = 0
                     self._dirty.append((at, self._bytes(name, call.known)))
 
+    def hold(self) -> bool:
+        """Before a batch is placed: whether another epoch of held weights begins, whose number is
+        `age`. Nothing but weights is written then."""
+        begins = self.age == 0 or self._lasted == RENEW or self._order.random() < AGED
+        self._lasted = 1 if begins else self._lasted + 1
+        if begins and self.held:
+            if self.age % 2 == 0:
+                self._renew(self.held)
+            else:
+                self._patch(self.held, few=True)
+            self.age += 1
+        return begins and bool(self.held)
+
+    def weights(self) -> list[list[Operand]]:
+        """Where the held weights lie, in call order: a list a copy."""
+        known = sizes.all_axes(self._definition, self._workload.axes)
+        tensors = [(n, t) for n, t in self._tensors.items() if n in self.held]
+        return [
+            [(Place.INPUT, self._starts[n] + copy * self._shared[n], sizes.shape(t, known))
+             for n, t in tensors]
+            for copy in range(self._copies)
+        ]  # fmt: skip
+
     def fill(self, batch: Sequence[Call]) -> None:
         """Writes the inputs of a placed batch. Raises InvalidRequest for sizes without any."""
+        passing = self.large - self.held
         if self._epoch % RENEW == 0:
-            self._renew()
+            self._renew(passing)
         else:
-            self._patch()
+            self._patch(passing)
         for slot, call in enumerate(batch):
             rng = self._seeded(slot)
             call.twin = None
@@ -174,10 +207,11 @@ class Feed:
             else:
                 spans.append((at, size))
         self.memory.push(spans)
-        if self._copies > 1:
-            for name, size in self._shared.items():
+        for name, size in self._shared.items():
+            if self._copies > 1 and name in self._rewritten:
                 self.memory.repeat(self._starts[name], size, self._copies)
         self._dirty = []
+        self._rewritten.clear()
 
     def expect(self, call: Call, judge: Judge) -> Expected:
         """What a filled call should give; computed once, from the ring itself."""
@@ -247,20 +281,24 @@ class Feed:
         text = f"{self._workload.uuid}/{self._epoch}/{slot}".encode()
         return np.random.default_rng(list(hmac.digest(self._key, text, hashlib.sha256)))
 
-    def _renew(self) -> None:
-        if not self._shared:
+    def _renew(self, names: frozenset[str]) -> None:
+        if not names:
             return
         made = inputs.make(
             self._definition, self._workload, self._workload.axes, self._seeded(-1), root=self._root
         )
-        for name, view in self._large.items():
-            view[...] = made[name]
+        for name in names:
+            self._large[name][...] = made[name]
             self._dirty.append((self._starts[name], self._shared[name]))
+            self._rewritten.add(name)
 
-    def _patch(self) -> None:
-        """Other numbers in some places of every large input; what is legal stays so."""
+    def _patch(self, names: frozenset[str], *, few: bool = False) -> None:
+        """Other numbers in some places of large inputs, in one row if `few`; what is legal stays
+        so."""
         weights = (self._definition.treadle or {}).get("weights", ())
         for name, view in self._large.items():
+            if name not in names:
+                continue
             tensor, rng = self._tensors[name], self._order
             rows: NDArray[Any] = view.reshape(-1, view.shape[-1])
             width: int = rows.shape[1]
@@ -268,7 +306,8 @@ class Feed:
             if name == "cos_sin_cache" or not (packed or dtypes.is_float(tensor.dtype)):
                 continue
             count = min(PATCH, width * 8 // 9 if packed else width)
-            rewritten = max(PATCHES, PATCHES * PATCH // max(count, 1))
+            rewritten = 1 if few else max(PATCHES, PATCHES * PATCH // max(count, 1))
+            self._rewritten.add(name)
             for row in rng.integers(0, len(rows), rewritten):
                 at: Any = rng.integers(0, (width * 8 // 9 if packed else width) - count + 1)
                 part: Any = rows[row, at : at + count]

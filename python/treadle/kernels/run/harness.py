@@ -18,7 +18,7 @@ from typing import Any, cast
 import msgspec
 
 from treadle.kernels.run import compilers, layout, sandbox
-from treadle.kernels.run.layout import State, Word
+from treadle.kernels.run.layout import State, What, Word
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inputs, outputs: (numpy type, dtype) of each operand in call order; "" for numbers. Descriptors:
     control, input and output memory. artefact: a folder below `readable`. scratch: a folder to
     compile in, for a solution that does so while it runs; "" for others. into: of each output of
-    the definition, the input that it is written into, -1 for those among `outputs`.
+    the definition, the input that it is written into, -1 for those among `outputs`. weights: places
+    of the inputs that the solution prepares; none if it does not.
     """
 
     artefact: str
@@ -35,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
     into: list[int]
+    weights: list[int]
     destination_passing: bool
     array: str
     device: str
@@ -121,6 +123,8 @@ class _Server:
         self._config, self._words, self._page, self._views = config, words, page, views
         self._compilers = line  # closed when it leaves, which ends them
         self._call: Callable[..., Any] | None = None
+        self._prepare: Callable[..., Any] | None = None
+        self._made: dict[tuple[int, ...], Any] = {}  # places of weights → what was made of them
         self._before: dict[str, dict[str, Any]] = {}
 
     def load(self) -> None:
@@ -130,7 +134,9 @@ class _Server:
 
         self._before = tamper.snapshot()
         try:
-            self._call = load(Artefact.at(Path(self._config.artefact)))
+            found: Any = load(Artefact.at(Path(self._config.artefact)))
+            prepares = bool(self._config.weights)
+            self._call, self._prepare = (found.run, found.prepare) if prepares else (found, None)
         except BaseException as problem:
             cause = problem.__cause__ or problem
             self._tell(State.DENIED if _denied(cause) else State.LOAD, problem)
@@ -146,18 +152,19 @@ class _Server:
             if at < 0:
                 continue
             plan = value
-            batch = layout.read_batch(self._page)
-            if batch is None:
+            what, batch = layout.read_batch(self._page)
+            if what is What.END:
                 self._look()
                 if self._compilers is not None:
                     self._compilers.close()
                     os.wait()
                 words.post(Word.READY, plan + 1)
                 os._exit(0)
-            calls = [self._views_of(call) for call in batch]
-            run = functools.partial(self._run, calls)
-            if config.device != "cpu":
-                run = self._views.planned(run)
+            if what is What.PREPARE:
+                run = self._views.finished(functools.partial(self._prepared, batch))
+            else:
+                calls = [self._views_of(call) for call in batch]
+                run = self._views.planned(functools.partial(self._run, calls))
             words.post(Word.READY, plan + 1)
             while words.load(Word.WAKE) == done:
                 words.wait(Word.WAKE, done, 0, WAIT_NS)
@@ -188,11 +195,24 @@ class _Server:
             self._views.take(made, every if whole or not slots else slots, held)
         self._views.disjoint(held)
 
+    def _prepared(self, weights: list[list[layout.Operand]]) -> None:
+        """Prepares the weights of an epoch, at every place where they lie."""
+        function = self._prepare
+        assert function is not None
+        kinds = [self._config.inputs[i] for i in self._config.weights]
+        self._made = {}
+        for each in weights:
+            given = [self._views.view(o, *kind) for o, kind in zip(each, kinds, strict=True)]
+            self._made[tuple(o[1] for o in each)] = function(*given)
+
     def _views_of(self, call: list[layout.Operand]) -> tuple[list[Any], list[Any]]:
         kinds = [*self._config.inputs, *self._config.outputs]
         made = [self._views.view(o, *kind) for o, kind in zip(call, kinds, strict=True)]
         count = len(self._config.inputs)
-        return made[:count], made[count:]
+        given = made[:count]
+        if self._config.weights:
+            given.append(self._made[tuple(call[i][1] for i in self._config.weights)])
+        return given, made[count:]
 
     def _kind(self, problem: BaseException) -> State:
         from treadle.kernels.run.views import Wrong

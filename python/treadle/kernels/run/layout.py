@@ -19,7 +19,7 @@ MAX_DIMS = 7
 MAX_CALLS = 128
 
 _RECORD = struct.Struct(f"<{3 + MAX_DIMS}q")
-_HEAD = struct.Struct("<qq")
+_HEAD = struct.Struct("<qqq")
 
 
 class Word(IntEnum):
@@ -35,6 +35,14 @@ class Word(IntEnum):
     LEVEL = 7  # harness: isolation level reached, before anything foreign is loaded
     OPEN = 8  # referee: the level is known, the solution may be loaded
     WAKE = 9  # referee: get ready to see `GO` move
+
+
+class What(IntEnum):
+    """What a batch asks for."""
+
+    RUN = 0  # the calls
+    PREPARE = 1  # that weights are prepared, a record a weight; nothing else is revealed yet
+    END = 2  # that the harness looks at itself and leaves
 
 
 class State(IntEnum):
@@ -67,14 +75,13 @@ class Place(IntEnum):
 Operand = tuple[int, int, tuple[int, ...]]
 """Place, offset (or the bits of a number), shape."""
 
-END = -1
-"""A batch of this many calls asks the harness to look at itself and leave."""
 
-
-def write_batch(page: memoryview, calls: Sequence[Sequence[Operand]], *, end: bool = False) -> None:
+def write_batch(
+    page: memoryview, calls: Sequence[Sequence[Operand]], what: What = What.RUN
+) -> None:
     """Describes a batch: of each call its operands, inputs first."""
     count = len(calls[0]) if calls else 0
-    _HEAD.pack_into(page, BATCH, END if end else len(calls), count)
+    _HEAD.pack_into(page, BATCH, what, len(calls), count)
     at = BATCH + _HEAD.size
     for call in calls:
         for place, offset, shape in call:
@@ -83,11 +90,9 @@ def write_batch(page: memoryview, calls: Sequence[Sequence[Operand]], *, end: bo
             at += _RECORD.size
 
 
-def read_batch(page: memoryview) -> list[list[Operand]] | None:
-    """The batch, or None if the harness shall leave."""
-    calls, count = _HEAD.unpack_from(page, BATCH)
-    if calls == END:
-        return None
+def read_batch(page: memoryview) -> tuple[What, list[list[Operand]]]:
+    """What is asked, and the batch."""
+    what, calls, count = _HEAD.unpack_from(page, BATCH)
     at = BATCH + _HEAD.size
     out: list[list[Operand]] = []
     for _ in range(calls):
@@ -97,7 +102,7 @@ def read_batch(page: memoryview) -> list[list[Operand]] | None:
             call.append((place, offset, tuple(shape[:dims])))
             at += _RECORD.size
         out.append(call)
-    return out
+    return What(what), out
 
 
 def room(calls: int, operands: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from treadle.errors import KernelError
+from treadle.errors import InvalidRequest, KernelError
 from treadle.kernels import stats
 from treadle.kernels.check import sampler
 from treadle.kernels.run.device import Device
@@ -23,7 +23,7 @@ from treadle.kernels.run.player import Timing
 from treadle.kernels.run.refusal import Refused
 from treadle.kernels.run.roofline import Roofline, roofline
 from treadle.kernels.run.stage import Seat, Settings, Side, Stage
-from treadle.kernels.schema import Definition, Workload
+from treadle.kernels.schema import Definition, Workload, preparation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,9 @@ class Outcome:
     """A candidate that was right: how fast, how exact, and how it was measured.
 
     Seconds: alone: what a call that is a batch of its own costs; marginal: what one more call of a
-    batch costs, where that was measured. counters: of a call; absent: those that are not, and why.
+    batch costs, where that was measured; setup: what preparing the weights takes, None where the
+    solution does not, and how often it did. counters: of a call; absent: those that are not, and
+    why.
     """
 
     comparison: stats.Comparison
@@ -68,6 +70,8 @@ class Outcome:
     roofline: Roofline = field(default_factory=Roofline)
     alone: float = 0.0
     marginal: float = 0.0
+    setup: float | None = None
+    setups: int = 0
     counters: dict[str, float] = field(default_factory=dict[str, float])
     absent: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -90,12 +94,15 @@ class Match:
         key: bytes | None = None,
         root: Path | None = None,
         nursery: Nursery | None = None,
+        held: bool = False,
     ) -> None:
+        """held: weights stay for some batches, as solutions need that prepare them."""
         self._key = key or os.urandom(32)
         begun = time.monotonic()
         self._stage = Stage(
-            definition, workload, device, settings or Settings(), self._key, root, nursery
-        )
+            definition, workload, device, settings or Settings(), self._key, root, nursery,
+            held=held,
+        )  # fmt: skip
         self._stage.spent["stage"] = time.monotonic() - begun
         self._base: Seat | None = None
         try:
@@ -132,8 +139,13 @@ class Match:
         self._stage.close()
 
     def run(self, candidate: Side) -> Outcome:
-        """Measures one candidate. Raises Refused; the match stays usable."""
+        """Measures one candidate. Raises Refused; the match stays usable. Raises InvalidRequest for
+        one that prepares weights in a match that does not hold them."""
         assert self._base is not None
+        if preparation(candidate.solution) is not None and not self._stage.held:
+            raise InvalidRequest(
+                f"{candidate.solution.name} prepares weights", at="match", hint="open it with held"
+            )
         seat = self._stage.seat(candidate)
         try:
             return _Run(self._stage, seat, self._base).outcome()
@@ -227,6 +239,8 @@ class _Run:
             roofline=limits,
             alone=self._alone,
             marginal=self._marginal,
+            setup=float(np.median(self._seat.setups)) if self._seat.setups else None,
+            setups=len(self._seat.setups),
             counters=counters,
             absent=absent,
         )

@@ -26,7 +26,7 @@ from treadle.kernels.run import layout, ring, sandbox, seccomp
 from treadle.kernels.run.counters import Counters
 from treadle.kernels.run.device import Ring
 from treadle.kernels.run.harness import Config
-from treadle.kernels.run.layout import Operand, Word
+from treadle.kernels.run.layout import Operand, What, Word
 from treadle.kernels.run.nursery import PLAIN, TORCH, TRITON, Child, Nursery
 from treadle.kernels.run.refusal import Refused, of_call, of_state
 
@@ -105,10 +105,10 @@ class Player:
         self._await(Word.READY, 0, self._limits.load, "load")
         self._look()
 
-    def plan(self, calls: Sequence[Sequence[Operand]]) -> None:
+    def plan(self, calls: Sequence[Sequence[Operand]], what: What = What.RUN) -> None:
         """Describes the next batch, waits until views are made, and stops the process."""
         self._resume(Word.PLAN)
-        layout.write_batch(self._page, calls)
+        layout.write_batch(self._page, calls, what)
         self._plans += 1
         self._words.post(Word.PLAN, self._plans)
         self._await(Word.READY, self._plans, self._limits.batch, "batch")
@@ -181,7 +181,7 @@ class Player:
     def finish(self) -> None:
         """Asks it to look at itself and to leave. Raises Refused for what it changed."""
         self._resume(Word.PLAN)
-        layout.write_batch(self._page, [], end=True)
+        layout.write_batch(self._page, [], What.END)
         self._plans += 1
         self._words.post(Word.PLAN, self._plans)
         self._await(Word.READY, self._plans, self._limits.batch, "batch")

@@ -24,7 +24,7 @@ from treadle.kernels.run.match import Match, Outcome
 from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.refusal import Refused
 from treadle.kernels.run.stage import Settings, Side
-from treadle.kernels.schema import Definition, Solution, Trace, Workload
+from treadle.kernels.schema import Definition, Solution, Trace, Workload, preparation
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,14 +110,15 @@ class _Table:
             self._match = None
 
     def _open(self, job: Job) -> Match:
-        key = (job.definition.name, job.workload.uuid, job.artefacts[0], job.settings)
+        held = any(preparation(s) is not None for s in (job.baseline, job.candidate))
+        key = (job.definition.name, job.workload.uuid, job.artefacts[0], job.settings, held)
         if self._match is None or key != self._key:
             self.close()
             root = Path(job.root) if job.root else None
             side = Side(job.baseline, Path(job.artefacts[0]))
             self._match = Match(
                 job.definition, job.workload, side, self._device(job), job.settings, root=root,
-                nursery=self._born(job.settings.threads),
+                nursery=self._born(job.settings.threads), held=held,
             )  # fmt: skip
             self._key = key
             if self._floor is None and job.settings.noise_rounds:

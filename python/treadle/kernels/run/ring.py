@@ -57,7 +57,9 @@ class Memory:
         """Nothing to do: the harness sees the same bytes."""
 
     def repeat(self, offset: int, size: int, count: int) -> None:
-        """Nothing to do: there is one slot."""
+        """Copies a slot to those behind it."""
+        whole = self.bytes[offset : offset + count * size].reshape(count, size)
+        whole[1:] = whole[0]
 
     def restore(self) -> None:
         """Nothing to do: who may not write here cannot."""

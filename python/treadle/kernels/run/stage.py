@@ -27,6 +27,7 @@ from treadle.kernels.run import player, ring
 from treadle.kernels.run.device import Device, Ring
 from treadle.kernels.run.feed import RENEW, Answers, Call, Feed, output_bytes
 from treadle.kernels.run.harness import Config
+from treadle.kernels.run.layout import What
 from treadle.kernels.run.nursery import Nursery
 from treadle.kernels.run.player import Limits, Player, Timing, readable
 from treadle.kernels.run.refusal import Refused
@@ -36,7 +37,9 @@ from treadle.kernels.schema import (
     Tensor,
     Workload,
     places_written,
+    preparation,
     returned,
+    weights,
 )
 
 MAX_TRIED = 1 << 24
@@ -76,6 +79,9 @@ class Seat:
 
     player: Player
     answers: Answers
+    prepares: bool = False
+    age: int = 0  # of the weights that it has prepared
+    setups: list[float] = field(default_factory=list[float])  # seconds, of one set of weights
 
 
 class Stage:
@@ -90,8 +96,11 @@ class Stage:
         key: bytes,
         root: Path | None = None,
         nursery: Nursery | None = None,
+        *,
+        held: bool = False,
     ) -> None:
-        """nursery: one that lives on; a match of its own has its own."""
+        """nursery: one that lives on; a match of its own has its own. held: weights stay for some
+        batches, for solutions that prepare them."""
         self.definition, self.workload = definition, workload
         self.device, self.settings = device, settings
         self.rng = np.random.default_rng(list(hmac.digest(key, b"referee", hashlib.sha256)))
@@ -101,10 +110,13 @@ class Stage:
         mine, self._theirs = device.cores()
         if mine:
             os.sched_setaffinity(0, mine)
+        names = list(definition.inputs)
+        self.held = frozenset(names[i] for i in weights(definition)) if held else frozenset[str]()
         self.trials = [batch for batch in self._planned() if self._legal(batch, root)]
         self.feed = Feed(
             definition, workload, key, batches=self.trials, calls=self.settings.calls,
-            shared=device.shared, copies=device.copies, root=root,
+            held=self.held, shared=device.shared,
+            copies=lambda size: device.copies(size, held=held), root=root,
             allocate=lambda size: device.allocate(size, read_only=True),
         )  # fmt: skip
         self.judge.oracle.keep(self.feed.large)
@@ -148,10 +160,13 @@ class Stage:
         known = self._known(axes)
         return [
             tensor
-            for tensor in self.definition.inputs.values()
+            for name, tensor in self.definition.inputs.items()
             if tensor.shape is not None
-            and sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
-            > self.device.shared
+            and (
+                name in self.held
+                or sizes.elements(tensor, known) * dtypes.stored(tensor.dtype).itemsize
+                > self.device.shared
+            )
         ]
 
     def _legal(self, batch: list[Call], root: Path | None) -> bool:
@@ -174,13 +189,13 @@ class Stage:
     def _blank(self, axes: Mapping[str, int]) -> dict[str, Any]:
         """Stands for large inputs whose values make nothing legal or illegal."""
         known, large = self._known(axes), self._large(axes)
-        weights = (self.definition.treadle or {}).get("weights", ())
+        lasting = (self.definition.treadle or {}).get("weights", ())
         return {
             name: np.broadcast_to(
                 np.zeros((), dtypes.stored(tensor.dtype)), sizes.shape(tensor, known)
             )
             for name, tensor in self.definition.inputs.items()
-            if tensor in large and (dtypes.is_float(tensor.dtype) or name in weights)
+            if tensor in large and (dtypes.is_float(tensor.dtype) or name in lasting)
         }
 
     @contextmanager
@@ -240,7 +255,8 @@ class Stage:
         except BaseException:
             player.close()
             raise
-        return Seat(player, Answers(self.definition, memory, self.rng))
+        answers = Answers(self.definition, memory, self.rng)
+        return Seat(player, answers, preparation(side.solution) is not None)
 
     def _config(self, side: Side, outputs: Ring) -> Config:
         def kinds(group: dict[str, Any]) -> list[tuple[str, str]]:
@@ -257,6 +273,7 @@ class Stage:
             inputs=kinds(self.definition.inputs),
             outputs=kinds({n: self.definition.outputs[n] for n in returned(self.definition)}),
             into=places_written(self.definition),
+            weights=weights(self.definition) if preparation(side.solution) is not None else [],
             destination_passing=spec.destination_passing_style,
             array=array_kind(side.solution, self.definition, self.device.kind),
             device=self.device.kind,
@@ -276,6 +293,8 @@ class Stage:
         self, seats: Sequence[Seat], batch: list[Call], *, first: bool = False
     ) -> list[Timing]:
         """One batch on each seat in the given order, and how long each took."""
+        if self.held:
+            self._prepared(seats)
         with self.clock("plan"):
             given = self.feed.place(batch)
             if self.device.ahead:
@@ -297,11 +316,29 @@ class Stage:
             for seat in seats:
                 self.feed.memory.restore()
                 self.device.flush([self.feed.memory, seat.answers.memory])
+                if self.held:
+                    self.device.evict()
                 times.append(seat.player.run(self.settings.spin_ns, first=first))
                 if self.feed.memory.changed():
                     raise Refused("RUNTIME_ERROR", "an input was written", code="mutate_input")
                 seat.answers.memory.pull()
         return times
+
+    def _prepared(self, seats: Sequence[Seat]) -> None:
+        """Reveals the weights of an epoch, and nothing else, to those that prepare them."""
+        with self.clock("setup"):
+            if self.feed.hold():
+                self.judge.oracle.forget()
+                self.feed.push()
+            where = self.feed.weights()
+            for seat in seats:
+                if not seat.prepares or seat.age == self.feed.age:
+                    continue
+                self.feed.memory.restore()
+                seat.player.plan(where, What.PREPARE)
+                took = seat.player.run(self.settings.spin_ns, first=True)
+                seat.setups.append(took.elapsed * 1e-9 / len(where))
+                seat.age = self.feed.age
 
     def check(self, seat: Seat, batch: list[Call], phase: str) -> Any:
         """A batch of which every call is judged. Raises Refused."""

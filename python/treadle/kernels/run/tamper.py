@@ -7,6 +7,7 @@ make useless anyway, and keeps solutions out that would change the engine they a
 from __future__ import annotations
 
 import builtins
+import ctypes
 import gc
 import os
 import signal
@@ -31,6 +32,7 @@ _NUMPY_CHECKS = (
 _NUMPY_MEANS = ("mean", "median", "average", "std", "quantile", "percentile")
 _TORCH_CHECKS = ("allclose", "isclose", "equal", "testing")
 _EXITS = ("_exit", "abort", "kill", "fork", "write")
+_PERSISTING_L2_CACHE_SIZE = 6  # CUlimit
 
 
 def snapshot() -> dict[str, dict[str, Any]]:
@@ -69,7 +71,18 @@ def snapshot() -> dict[str, dict[str, Any]]:
                 torch.are_deterministic_algorithms_enabled()
             ),
         }
+        if torch.cuda.is_initialized():
+            found["l2_persist"] = {"the persisting part of the L2": _carved_out()}
     return found
+
+
+def _carved_out() -> int:
+    """Bytes of the L2 that this context sets aside for lines that stay."""
+    size = ctypes.c_size_t()
+    status = ctypes.CDLL("libcuda.so.1").cuCtxGetLimit(
+        ctypes.byref(size), _PERSISTING_L2_CACHE_SIZE
+    )
+    return 0 if status else size.value
 
 
 def changed(before: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
@@ -77,7 +90,7 @@ def changed(before: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
     after = snapshot()
     for code, things in before.items():
         for name, thing in things.items():
-            now = after[code].get(name)
+            now = after.get(code, {}).get(name)
             if now is not thing and now != thing:
                 return code, name
     return None

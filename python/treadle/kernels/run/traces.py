@@ -95,6 +95,8 @@ def trace(
                 "device_gb_s": roof.bandwidth * 1e-9, "device_gflop_s": roof.rate * 1e-9,
                 "counters": found.counters, "counters_absent": found.absent,
             }  # fmt: skip
+            if found.setup is not None:
+                ours |= {"setup_ms": found.setup * 1e3, "setups": found.setups}
             correctness = Correctness(
                 max_relative_error=wire_number(found.relative),
                 max_absolute_error=wire_number(found.absolute),

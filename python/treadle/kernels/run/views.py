@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -61,6 +61,14 @@ class Views:
 
     def wake(self) -> None:
         """Makes the device this process's own before a batch; a processor is."""
+
+    def planned(self, run: Callable[[], None]) -> Callable[[], None]:
+        """A batch, made ready as far as it can be before its inputs are there."""
+        return run
+
+    def finished(self, run: Callable[[], None]) -> Callable[[], None]:
+        """`run`, and waiting until the device has done it."""
+        return run
 
     def take(self, made: Any, slots: Sequence[Any], held: list[Any]) -> None:
         """Copies the results of a call into their slots. Raises Wrong.

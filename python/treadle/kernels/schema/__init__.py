@@ -1,6 +1,13 @@
 """FlashInfer Trace v1: types, rules, readers and writers. Needs msgspec only."""
 
-from treadle.kernels.schema.operands import places_written, returned, written
+from treadle.kernels.schema.operands import (
+    Preparation,
+    places_written,
+    preparation,
+    returned,
+    weights,
+    written,
+)
 from treadle.kernels.schema.rules import (
     check_definition,
     check_solution,
@@ -43,6 +50,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "Performance",
+    "Preparation",
     "RandomInput",
     "ScalarInput",
     "Solution",
@@ -57,12 +65,14 @@ __all__ = [
     "check_workload",
     "number",
     "places_written",
+    "preparation",
     "pretty",
     "read",
     "refused_by_v1",
     "returned",
     "sig",
     "solution_id",
+    "weights",
     "wire_number",
     "write",
     "written",

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from treadle.errors import InvalidRequest
 from treadle.kernels.schema import expression
+from treadle.kernels.schema.operands import preparation
 from treadle.kernels.schema.types import (
     AxisConst,
     AxisExpr,
@@ -118,11 +119,25 @@ def check_solution(s: Solution) -> None:
         if not source.content:
             raise _wrong(f"{at} sources.{path}", "is empty", "leave empty files out")
         seen.add(path)
-    file, separator, symbol = s.spec.entry_point.partition("::")
+    _entry(s.spec.entry_point, seen, f"{at} entry_point")
+    split = preparation(s)
+    if split is None:
+        return
+    for text in (split.entry, split.run):
+        _entry(text, seen, f"{at} prepare")
+    file = s.spec.entry_point.partition("::")[0]
+    if s.spec.binding is not None and {file} != {
+        e.partition("::")[0] for e in (split.entry, split.run)
+    }:
+        raise _wrong(f"{at} prepare", "is in another file", "compile it with the entry point")
+
+
+def _entry(text: str, files: set[str], at: str) -> None:
+    file, separator, symbol = text.partition("::")
     if not separator or not symbol or "::" in symbol:
-        raise _wrong(f"{at} entry_point", repr(s.spec.entry_point), "write file::symbol")
-    if str(PurePosixPath(file)) not in seen:
-        raise _wrong(f"{at} entry_point", f"{file!r} is none of the sources", "name a source file")
+        raise _wrong(at, repr(text), "write file::symbol")
+    if str(PurePosixPath(file)) not in files:
+        raise _wrong(at, f"{file!r} is none of the sources", "name a source file")
 
 
 def check_trace(t: Trace) -> None:
