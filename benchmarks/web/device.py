@@ -12,8 +12,8 @@ import wgpu
 
 from treadle.export.wgsl import RUN
 
-WARM = 0.04
-"""Seconds of work before a measurement."""
+WARM, MOST = 0.05, 1.0
+"""Seconds of work before a measurement: at least, and at most until clocks no longer rise."""
 CHUNK = 18 << 20  # a whole number of 18-byte blocks and of words
 
 
@@ -118,17 +118,18 @@ class Gpu:
 
     def time(self, steps: Sequence[Step], rounds: int = 7) -> float:
         """Seconds of GPU time of one pass of steps, the median of rounds after two."""
-        begun = time.perf_counter()
-        while time.perf_counter() - begun < WARM:  # clocks rise under load only
+        begun, best, steady = time.perf_counter(), float("inf"), 0
+        while (spent := time.perf_counter() - begun) < WARM or (steady < 3 and spent < MOST):
             for _ in range(4):
                 self.queue.submit([self.encode(steps)])
-            self.wait()
-        found: list[float] = []
-        for _ in range(rounds + 2):
-            self.queue.submit([self.encode(steps, stamped=True)])
-            begin, end = np.frombuffer(self.queue.read_buffer(self._resolved, 0, 16), np.uint64)
-            found.append(int(end - begin) * self.tick * 1e-9)
-        return statistics.median(found[2:])
+            one = self._stamped(steps)  # clocks rise under load only
+            steady, best = (0 if one < 0.98 * best else steady + 1), min(one, best)
+        return statistics.median(self._stamped(steps) for _ in range(rounds))
+
+    def _stamped(self, steps: Sequence[Step]) -> float:
+        self.queue.submit([self.encode(steps, stamped=True)])
+        begin, end = np.frombuffer(self.queue.read_buffer(self._resolved, 0, 16), np.uint64)
+        return int(end - begin) * self.tick * 1e-9
 
     def _subgroup(self) -> int:
         text = """

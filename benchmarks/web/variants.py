@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from treadle.export import fast
 from treadle.export.wgsl import Kernel
 
 PAGE = 16
-OUTS = 12
-"""Buffers that dispatches write in turn: those that write the same one wait for each other."""
+SHARED = (
+    (16, 8, 512, 4), (16, 8, 512, 8), (16, 8, 256, 4), (8, 8, 512, 4), (32, 8, 256, 8),
+    (16, 4, 512, 4),
+)  # fmt: skip
+"""SPLITS, SHARE, SPAN and SHARES of `fast` that are tried."""
 
 
 def projections(shape: dict[str, int]) -> dict[str, tuple[str, int, int]]:
@@ -31,7 +35,8 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
     best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
 
-    seconds: after so long no further form is tried; the likely ones come first.
+    seconds: after so long no further form is tried, each projection having an equal part of it;
+    the likely ones come first.
     """
     begun, found = time.monotonic(), dict[str, Any]()
 
@@ -42,12 +47,12 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
 
     best = taken()
     found["before_ms"] = best
-    for name in ("gate_up", "down", "qkv", "o", "head"):
+    for number, name in enumerate(("gate_up", "down", "qkv", "o", "head"), 1):
         op, n, k = projections(shape)[name]
         key = (n * (2 if op == "glu" else 1), k)
         chosen, tried = fast.form_of(*key), dict[str, float]()
         for form in _forms(*key):
-            if time.monotonic() - begun > seconds:
+            if time.monotonic() - begun > seconds * number / 5:
                 break
             if form == chosen:
                 continue
@@ -62,11 +67,31 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     return found
 
 
+def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    """GPU milliseconds of the whole plan at each context, by how attention shares its keys."""
+    found: dict[str, dict[str, float]] = {}
+    before = (fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES)
+    for tried in SHARED:
+        fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = tried
+        try:
+            decoder.lower()
+            one = found["/".join(map(str, tried))] = {}
+            for context in contexts:
+                decoder.place(context)
+                one[str(context)] = decoder.gpu_ms()
+            print("shares", tried, one, flush=True)
+        finally:
+            fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = before
+    decoder.lower()
+    return found
+
+
 def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
     """GB/s of each projection in its form over `budget` bytes of different matrices.
 
-    gb_s: dispatches that depend on nothing, so that the next begins while one ends; us: each after
-    the one before, as in a decode step, its launch included.
+    gb_s: dispatches that depend on nothing, each with an output of its own, so that the next begins
+    while one ends; us: each after the one before, as in a decode step, its launch included;
+    plain_us: as `us`, of dispatches that do nothing but read the same quants.
     """
     found: dict[str, Any] = {}
     for name, (op, n, k) in projections(shape).items():
@@ -80,32 +105,57 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
             gpu.fill(quants, gpu.noise)
             gpu.fill(scales, gpu.scales)
         x, norm, y = gpu.storage(4 * k), gpu.storage(4 * k), gpu.storage(4 * n)
-        outs = [gpu.storage(4 * n) for _ in range(OUTS)]
+        outs = [gpu.storage(max(4 * n, 1 << 12)) for _ in range(copies)]
         buffers = {"x": x, "norm": norm, "y": y, "batch": gpu.storage(256)}
         run = gpu.uniform({"T": 1, "R": 1})
         form = fast.form_of(count, k)
         kernel = _projection(op, n, k, form)
-        free, after = (
-            gpu.time(
-                [
-                    _step(
-                        gpu, kernel, buffers | {"w": q, "scales": f, "out": outs[i % many]}, run,
-                        (form.groups,),
-                    )
-                    for i, (q, f) in enumerate(held)
-                ]
+
+        def taken(make: Callable[[int, Any, Any], Step], held: Any = held) -> float:
+            return gpu.time([make(i, q, f) for i, (q, f) in enumerate(held)], 9) / len(held)
+
+        def step(q: Any, f: Any, out: Any, one: Any = (kernel, buffers, run, form)) -> Step:
+            given = one[1] | {"w": q, "scales": f, "out": out}
+            return _step(gpu, one[0], given, one[2], (one[3].groups,))
+
+        free = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[i]))
+        after = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[0]))
+        plain = min(
+            taken(
+                lambda i, q, f, outs=outs, g=g: gpu.step(_read(q.size, g), [q, outs[0]], (g, 1, 1))
             )
-            / copies
-            for many in (OUTS, 1)
-        )  # fmt: skip
+            for g in (264, 528, 1056)
+        )
         found[name] = {
             "rows": count, "columns": k, "bytes": size, "form": form,
             "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
+            "plain_us": round(plain * 1e6, 2),
         }  # fmt: skip
         print(name, found[name], flush=True)
         for one in (*(b for pair in held for b in pair), *outs, *buffers.values()):
             one.destroy()
     return found
+
+
+def _read(size: int, groups: int) -> str:
+    """Plain loads of a whole buffer, four independent vec4<u32> a thread and turn."""
+    return f"""
+@group(0) @binding(0) var<storage, read> a: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+  const STEP = {groups * 256}u;
+  const LAST = {size // 16 - 1}u;
+  var s = vec4<u32>();
+  for (var i = id.x; i <= LAST; i += 4u * STEP) {{
+    let p = a[i];
+    let q = a[min(i + STEP, LAST)];
+    let r = a[min(i + 2u * STEP, LAST)];
+    let t = a[min(i + 3u * STEP, LAST)];
+    s = (s ^ p) + (q ^ r) + t;
+  }}
+  if ((s.x ^ s.y ^ s.z ^ s.w) == 12345u) {{ out[id.x & 1023u] = s.x; }}
+}}"""
 
 
 def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str, Any]:
@@ -152,8 +202,8 @@ def _forms(count: int, columns: int) -> list[fast.Form]:
     """Likely ones first, no more loads under way than a row has. Every device has 256 threads."""
     strips = max(1, columns // (32 * fast.SUBGROUP))
     tried = (
-        (256, 528, 1, 2), (256, 264, 1, 4), (256, 264, 1, 2), (256, 528, 2, 2), (128, 1056, 1, 2),
-        (256, 528, 1, 4), (128, 528, 1, 4), (256, 264, 2, 4), (256, 1056, 1, 2),
+        (256, 264, 2, 2), (256, 264, 4, 2), (256, 528, 2, 2), (256, 528, 4, 2), (256, 528, 1, 2),
+        (256, 528, 1, 4), (256, 128, 4, 2), (256, 4096, 2, 2), (128, 1056, 2, 2),
     )  # fmt: skip
     return list(
         dict.fromkeys(

@@ -8,10 +8,15 @@
 // in two signed bytes. Products with nibbles are integers, four by an instruction, and exact; they
 // stay below 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
 
+//#if PHASES
+const SPACE: u32 = 256u; // blocks that are staged at a time, at most
+//#else
+const SPACE: u32 = BLOCKS;
+//#end
 /// a of elements 0..15 of the blocks, of 16..31, then b likewise.
-var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
+var<workgroup> staged: array<vec4<u32>, 4u * SPACE>;
 /// A block's step, and what its sum takes away: with MINIMUM as float32, else 8 steps as an integer.
-var<workgroup> steps: array<vec2<u32>, BLOCKS>;
+var<workgroup> steps: array<vec2<u32>, SPACE>;
 var<workgroup> parts: array<f32, 128>;
 var<private> lane: u32;
 var<private> lanes: u32;
@@ -70,14 +75,15 @@ fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, be
   return large * 128 + small;
 }
 
-/// Products of block b of the rows; none beyond the last block.
-fn product(k: Load, block: u32) -> Sums {
-  let b = min(block, BLOCKS - 1u);
-  let x = staged[b];
-  let y = staged[BLOCKS + b];
-  let z = staged[2u * BLOCKS + b];
-  let t = staged[3u * BLOCKS + b];
-  let step = steps[b];
+/// Products of block b of the rows; none from `end` on. Blocks from `base` on are staged.
+fn product(k: Load, block: u32, base: u32, end: u32) -> Sums {
+  let b = min(block, end - 1u);
+  let at = b - base;
+  let x = staged[at];
+  let y = staged[SPACE + at];
+  let z = staged[2u * SPACE + at];
+  let t = staged[3u * SPACE + at];
+  let step = steps[at];
 //#if MINIMUM
   let begun = 0;
   let f = k.f;
@@ -99,9 +105,9 @@ fn product(k: Load, block: u32) -> Sums {
 //#end
   let sum = all * by * bitcast<f32>(step.x);
 //#if MINIMUM
-  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < BLOCKS);
+  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < end);
 //#else
-  return select(Sums(), sum, block < BLOCKS);
+  return select(Sums(), sum, block < end);
 //#end
 }
 
@@ -147,48 +153,108 @@ fn half_of(t: u32, i: u32) -> Half {
 }
 //#end
 
-/// Four signed bytes of a word.
-fn packed(v: vec4<i32>) -> u32 {
-  let u = bitcast<vec4<u32>>(v) & vec4<u32>(255u);
-  return u.x | (u.y << 8u) | (u.z << 16u) | (u.w << 24u);
+/// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
+/// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
+const MAGIC: f32 = 12582976.0;
+const SIXTEEN: u32 = 0xb4000400u; // times its bits, which wraps
+
+fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
+  return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
 }
 
+/// a of four numbers in signed bytes.
+fn larges(n: vec4<u32>) -> u32 {
+  return ((n.x >> 7u) & 0xffu) | ((n.y << 1u) & 0xff00u) | ((n.z << 9u) & 0xff0000u) | ((n.w << 17u) & 0xff000000u);
+}
+
+/// b of four numbers in signed bytes.
+fn smalls(n: vec4<u32>) -> u32 {
+  let m = n & vec4<u32>(127u);
+  let b = (m.x | (m.y << 8u) | (m.z << 16u) | (m.w << 24u)) ^ 0x40404040u; // minus 64 in seven bits
+  return b | ((b & 0x40404040u) << 1u);
+}
+
+/// Writes half block i of the token to workgroup memory, whose first block is `base`.
+fn put(v: Half, i: u32, base: u32) {
+  let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
+  var most = max(max(size.x, size.y), max(size.z, size.w));
+  most = max(most, subgroupShuffleXor(most, 1u)); // the halves of a block are neighbours
+  let by = select(0.0, MOST / most, most > 1.0e-30);
+  let a = numbers(v.a, by);
+  let b = numbers(v.b, by);
+  let c = numbers(v.c, by);
+  let d = numbers(v.d, by);
+  let block = i / 2u - base;
+  let at = (i & 1u) * SPACE + block;
+  staged[at] = vec4<u32>(larges(a), larges(b), larges(c), larges(d));
+  staged[2u * SPACE + at] = vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d));
+  let four = a + b + c + d;
+  var total = bitcast<i32>(four.x + four.y + four.z + four.w - SIXTEEN);
+  total += subgroupShuffleXor(total, 1u);
+  if ((i & 1u) == 0u) {
+    let step = most / MOST;
+//#if MINIMUM
+    steps[block] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
+//#else
+    steps[block] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
+//#end
+  }
+}
+
+//#if PHASES
+/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn, `added`
+/// what belongs to their sums, `emit` takes these. The token is long: so many blocks of it are
+/// staged at a time as the lanes have weights of under way, while the next ones come.
+fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32, size: u32) {
+  let phase = min(DEPTH * size, SPACE);
+  let step = TURN * groups * EACH;
+  for (var first = group * groups * EACH; first < ROWS; first += step) {
+    let row = first + subgroup * EACH;
+    let rows = rows_of(row);
+//#for i DEPTH
+    var k#i = load(rows, lane + #iu * lanes);
+//#end
+    var ahead = half_of(x_row, min(local, 2u * BLOCKS - 1u));
+    let others = added(t, row);
+    var sum = Sums();
+    for (var base = 0u; base < BLOCKS; base += phase) {
+      let end = min(base + phase, BLOCKS);
+      workgroupBarrier();
+      for (var i = 2u * base + local; i < 2u * end; i += WG) {
+        put(ahead, i, base);
+        let next = 2u * (base + phase) + local;
+        ahead = half_of(x_row, min(select(i + WG, next, i + WG >= 2u * (base + phase)), 2u * BLOCKS - 1u));
+      }
+      workgroupBarrier();
+      let b = base + lane;
+//#for i DEPTH
+      sum += product(k#i, b + #iu * lanes, base, end);
+      if (base + phase < BLOCKS) { k#i = load(rows, b + phase + #iu * lanes); }
+//#end
+    }
+    let all = subgroupAdd(sum);
+    if (lane == 0u) { emit(t, row, all + others); }
+  }
+}
+//#else
 /// Brings the token to workgroup memory; returns what sums are multiplied with.
 fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
   var own = 0.0;
-  for (var i = local; i < 2u * BLOCKS; i += WG) { // the halves of a block are neighbours
+//#if LONG
+  var ahead = half_of(t, local);
+//#end
+  for (var i = local; i < 2u * BLOCKS; i += WG) {
+//#if LONG
+    var v = ahead; // of which there are several a thread: the next one is on its way
+    ahead = half_of(t, min(i + WG, 2u * BLOCKS - 1u));
+//#else
     var v = half_of(t, i);
+//#end
 //#if norm
     own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
     v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
 //#end
-    let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
-    var most = max(max(size.x, size.y), max(size.z, size.w));
-    most = max(most, subgroupShuffleXor(most, 1u));
-    let by = select(0.0, MOST / most, most > 1.0e-30);
-    let a = vec4<i32>(round(v.a * by));
-    let b = vec4<i32>(round(v.b * by));
-    let c = vec4<i32>(round(v.c * by));
-    let d = vec4<i32>(round(v.d * by));
-    let round_up = vec4<i32>(64);
-    let seven = vec4<u32>(7u);
-    let large = array<vec4<i32>, 4>((a + round_up) >> seven, (b + round_up) >> seven,
-                                    (c + round_up) >> seven, (d + round_up) >> seven);
-    let at = (i & 1u) * BLOCKS + i / 2u;
-    staged[at] = vec4<u32>(packed(large[0]), packed(large[1]), packed(large[2]), packed(large[3]));
-    staged[2u * BLOCKS + at] = vec4<u32>(packed(a - 128 * large[0]), packed(b - 128 * large[1]),
-                                         packed(c - 128 * large[2]), packed(d - 128 * large[3]));
-    let four = a + b + c + d;
-    var total = four.x + four.y + four.z + four.w;
-    total += subgroupShuffleXor(total, 1u);
-    if ((i & 1u) == 0u) {
-      let step = most / MOST;
-//#if MINIMUM
-      steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
-//#else
-      steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
-//#end
-    }
+    put(v, i, 0u);
   }
 //#if norm
   own = subgroupAdd(own);
@@ -204,9 +270,8 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
 //#end
 }
 
-/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn,
-/// `added` what belongs to their sums, `emit` takes these.
-fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
+/// As above, with the whole token staged at once.
+fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32, size: u32) {
   let strip = DEPTH * lanes;
   let chunks = (BLOCKS + strip - 1u) / strip;
   let step = TURN * groups * EACH;
@@ -227,7 +292,7 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
       if (last) { rows = following; }
       let more = !last || row + step < ROWS;
 //#for i DEPTH
-      sum += product(k#i, b + #iu * lanes);
+      sum += product(k#i, b + #iu * lanes, 0u, BLOCKS);
       if (more) { k#i = load(rows, ahead + #iu * lanes); }
 //#end
     }
@@ -236,3 +301,4 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
     row += step;
   }
 }
+//#end
