@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 from device import Gpu
-from plans import Decoder, model
+from plans import Decoder
 from variants import SHARED, keys, rows, shares, tune
 
 from treadle.export import fast
@@ -103,10 +103,9 @@ def pairs(
     parts: list[str],
 ) -> Any:
     """Milliseconds a decode step of web and native, and the share."""
-    graph, entries = model(shape)
     usual = fast.SPLITS
     fast.SPLITS = max(usual, *(tried[0] for tried in SHARED)) if "shares" in parts else usual
-    decoder = Decoder(gpu, graph, entries, max(contexts))
+    decoder = Decoder(gpu, shape, max(contexts))
     fast.SPLITS = usual
     decoder.lower()
     print("plan", decoder.dispatches, "dispatches,", decoder.weights / 1e9, "GB", flush=True)
@@ -116,7 +115,7 @@ def pairs(
     if seconds:
         found["tune"] = tune(decoder, shape, seconds)
     if "shares" in parts:
-        found["shares"] = shares(decoder, contexts)
+        found["shares"] = shares(decoder, contexts[1:])
     if "pairs" not in parts:
         decoder.place(contexts[0])
         return found | {"gpu_ms": decoder.gpu_ms(), "by_kernel_us": decoder.profile()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,53 +36,53 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
     best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
 
-    seconds: after so long no further form is tried, each projection having an equal part of it;
-    the likely ones come first.
+    seconds: after so long no further projection is tried.
     """
     begun, found = time.monotonic(), dict[str, Any]()
-
-    def taken() -> float:
-        decoder.lower()
-        decoder.place(128)
-        return decoder.gpu_ms()
-
-    best = taken()
-    found["before_ms"] = best
-    for number, name in enumerate(("gate_up", "down", "qkv", "o", "head"), 1):
-        op, n, k = projections(shape)[name]
+    for name, (op, n, k) in projections(shape).items():
+        if time.monotonic() - begun > seconds:
+            break
         key = (n * (2 if op == "glu" else 1), k)
-        chosen, tried = fast.form_of(*key), dict[str, float]()
-        for form in _forms(*key):
-            if time.monotonic() - begun > seconds * number / 5:
-                break
-            if form == chosen:
-                continue
+        plans: dict[fast.Form, list[Step]] = {}
+        for form in (fast.form_of(*key), *_forms(*key)):
             fast.TRIED[key] = form
-            ms = tried["/".join(map(str, form))] = taken()
-            if ms < best:
-                best, chosen = ms, form
-        fast.TRIED[key] = chosen
-        found[name] = {"form": chosen, "ms": best, "tried": tried}
+            decoder.lower()
+            decoder.place(128)
+            plans[form] = decoder.steps
+        tried = turns(decoder.gpu, plans)
+        fast.TRIED[key] = min(tried, key=lambda form: tried[form])
+        found[name] = {
+            "form": fast.TRIED[key],
+            "ms": {"/".join(map(str, f)): t for f, t in tried.items()},
+        }
         print("tune", name, found[name], flush=True)
     decoder.lower()
     return found
+
+
+def turns(gpu: Gpu, plans: dict[Any, list[Step]], rounds: int = 3) -> dict[Any, float]:
+    """Milliseconds of each, the median of rounds in which all are measured in turn."""
+    taken: dict[Any, list[float]] = {name: [] for name in plans}
+    for _ in range(rounds):
+        for name, steps in plans.items():
+            taken[name].append(gpu.time(steps, 7) * 1e3)
+    return {name: round(statistics.median(times), 4) for name, times in taken.items()}
 
 
 def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, float]]:
     """GPU milliseconds of the whole plan at each context, by how attention shares its keys."""
     found: dict[str, dict[str, float]] = {}
     before = (fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES)
-    for tried in SHARED:
-        fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = tried
-        try:
+    for context in contexts:
+        plans: dict[str, list[Step]] = {}
+        for tried in SHARED:
+            fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = tried
             decoder.lower()
-            one = found["/".join(map(str, tried))] = {}
-            for context in contexts:
-                decoder.place(context)
-                one[str(context)] = decoder.gpu_ms()
-            print("shares", tried, one, flush=True)
-        finally:
-            fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = before
+            decoder.place(context)
+            plans["/".join(map(str, tried))] = decoder.steps
+        found[str(context)] = turns(decoder.gpu, plans)
+        print("shares", context, found[str(context)], flush=True)
+    fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = before
     decoder.lower()
     return found
 
@@ -91,7 +92,7 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
 
     gb_s: dispatches that depend on nothing, each with an output of its own, so that the next begins
     while one ends; us: each after the one before, as in a decode step, its launch included;
-    plain_us: as `us`, of dispatches that do nothing but read the same quants.
+    plain_us: as `us`, of dispatches that do nothing but read the same bytes.
     """
     found: dict[str, Any] = {}
     for name, (op, n, k) in projections(shape).items():
@@ -137,23 +138,27 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
     return found
 
 
-def _read(size: int, groups: int) -> str:
-    """Plain loads of a whole buffer, four independent vec4<u32> a thread and turn."""
+def _read(quants: int, scales: int, groups: int) -> str:
+    """Plain loads of two buffers, four independent vec4<u32> a thread and turn."""
+    loops = "".join(
+        f"""
+  for (var i = id.x; i < {size // 16}u; i += 4u * STEP) {{
+    let p = {name}[i];
+    let q = {name}[min(i + STEP, {size // 16 - 1}u)];
+    let r = {name}[min(i + 2u * STEP, {size // 16 - 1}u)];
+    let t = {name}[min(i + 3u * STEP, {size // 16 - 1}u)];
+    s = (s ^ p) + (q ^ r) + t;
+  }}"""
+        for name, size in (("a", quants), ("b", scales))
+    )
     return f"""
 @group(0) @binding(0) var<storage, read> a: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<u32>;
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
   const STEP = {groups * 256}u;
-  const LAST = {size // 16 - 1}u;
-  var s = vec4<u32>();
-  for (var i = id.x; i <= LAST; i += 4u * STEP) {{
-    let p = a[i];
-    let q = a[min(i + STEP, LAST)];
-    let r = a[min(i + 2u * STEP, LAST)];
-    let t = a[min(i + 3u * STEP, LAST)];
-    s = (s ^ p) + (q ^ r) + t;
-  }}
+  var s = vec4<u32>();{loops}
   if ((s.x ^ s.y ^ s.z ^ s.w) == 12345u) {{ out[id.x & 1023u] = s.x; }}
 }}"""
 
@@ -199,20 +204,18 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
 
 
 def _forms(count: int, columns: int) -> list[fast.Form]:
-    """Likely ones first, no more loads under way than a row has. Every device has 256 threads."""
+    """Every device has 256 threads; no more loads are under way than a row has."""
     strips = max(1, columns // (32 * fast.SUBGROUP))
+    all_two, all_four = -(-count // 16), -(-count // 32)  # workgroups that do all rows in one turn
     tried = (
-        (256, 264, 2, 2), (256, 264, 4, 2), (256, 528, 2, 2), (256, 528, 4, 2), (256, 528, 1, 2),
-        (256, 528, 1, 4), (256, 128, 4, 2), (256, 4096, 2, 2), (128, 1056, 2, 2),
+        (264, 4, 2), (264, 2, 2), (all_two, 4, 2), (all_two, 2, 2), (all_four, 4, 2),
+        (all_four, 2, 4), (all_four, 1, 4), (132, 4, 2), (528, 2, 2), (264, 1, 4),
     )  # fmt: skip
-    return list(
-        dict.fromkeys(
-            fast.Form(
-                wg, min(n, -(-count // (wg // fast.SUBGROUP * each))), min(depth, strips), each
-            )
-            for wg, n, depth, each in tried
-        )
-    )
+    forms = [
+        fast.Form(256, min(n, -(-count // (8 * each))), min(depth, strips), each)
+        for n, depth, each in tried
+    ]
+    return [form for form in dict.fromkeys(forms) if form.groups <= 2 * fast.MOST]
 
 
 def _projection(op: str, n: int, k: int, form: fast.Form) -> Kernel:

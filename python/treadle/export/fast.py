@@ -145,7 +145,7 @@ class Form(NamedTuple):
     rows: int = 4
 
 
-MOST = 528
+MOST = 264
 """Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
 SUBGROUP = 32
 """Lanes that forms are chosen for; other numbers work."""
@@ -157,8 +157,9 @@ def form_of(rows: int, columns: int) -> Form:
     """The form of a stack of matrices; of a gate and its up projection, `rows` counts both."""
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
-    groups = -(-rows // (WG // SUBGROUP * 4))
-    return Form(WG, min(groups, MOST))
+    strips = max(1, columns // (32 * SUBGROUP))
+    groups = -(-rows // (WG // SUBGROUP * 2))
+    return Form(WG, min(groups, MOST), min(4, strips), 2)
 
 
 def _flags(format: str, form: Form) -> set[str]:
