@@ -47,5 +47,5 @@ fn main(
 ) {
   lane = own;
   lanes = size;
-  all_rows(group.y, group.y, group.x, local, subgroup, groups, size);
+  all_rows(group.y, group.y, group.x, local, subgroup, groups);
 }

@@ -64,8 +64,8 @@ fn main(
   lane = own;
   lanes = size;
 //#if rows
-  all_rows(group.y, batch[run.rows + group.y], group.x, local, subgroup, groups, size);
+  all_rows(group.y, batch[run.rows + group.y], group.x, local, subgroup, groups);
 //#else
-  all_rows(group.y, group.y, group.x, local, subgroup, groups, size);
+  all_rows(group.y, group.y, group.x, local, subgroup, groups);
 //#end
 }

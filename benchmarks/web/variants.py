@@ -44,7 +44,7 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
             break
         key = (n * (2 if op == "glu" else 1), k)
         plans: dict[fast.Form, list[Step]] = {}
-        for form in (fast.form_of(*key), *_forms(*key)):
+        for form in (fast.form_of(*key, name == "o"), *_forms(*key)):
             fast.TRIED[key] = form
             decoder.lower()
             decoder.place(128)
@@ -109,7 +109,7 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
         outs = [gpu.storage(max(4 * n, 1 << 12)) for _ in range(copies)]
         buffers = {"x": x, "norm": norm, "y": y, "batch": gpu.storage(256)}
         run = gpu.uniform({"T": 1, "R": 1})
-        form = fast.form_of(count, k)
+        form = fast.form_of(count, k, name == "o")
         kernel = _projection(op, n, k, form)
 
         def taken(make: Callable[[int, Any, Any], Step], held: Any = held) -> float:
@@ -215,7 +215,7 @@ def _forms(count: int, columns: int) -> list[fast.Form]:
         fast.Form(256, min(n, -(-count // (8 * each))), min(depth, strips), each)
         for n, depth, each in tried
     ]
-    return [form for form in dict.fromkeys(forms) if form.groups <= 2 * fast.MOST]
+    return [form for form in dict.fromkeys(forms) if form.groups <= 1056]
 
 
 def _projection(op: str, n: int, k: int, form: fast.Form) -> Kernel:

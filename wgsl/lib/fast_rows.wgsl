@@ -8,15 +8,10 @@
 // in two signed bytes. Products with nibbles are integers, four by an instruction, and exact; they
 // stay below 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
 
-//#if PHASES
-const SPACE: u32 = 256u; // blocks that are staged at a time, at most
-//#else
-const SPACE: u32 = BLOCKS;
-//#end
 /// a of elements 0..15 of the blocks, of 16..31, then b likewise.
-var<workgroup> staged: array<vec4<u32>, 4u * SPACE>;
+var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
 /// A block's step, and what its sum takes away: with MINIMUM as float32, else 8 steps as an integer.
-var<workgroup> steps: array<vec2<u32>, SPACE>;
+var<workgroup> steps: array<vec2<u32>, BLOCKS>;
 var<workgroup> parts: array<f32, 128>;
 var<private> lane: u32;
 var<private> lanes: u32;
@@ -75,15 +70,14 @@ fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, be
   return large * 128 + small;
 }
 
-/// Products of block b of the rows; none from `end` on. Blocks from `base` on are staged.
-fn product(k: Load, block: u32, base: u32, end: u32) -> Sums {
-  let b = min(block, end - 1u);
-  let at = b - base;
-  let x = staged[at];
-  let y = staged[SPACE + at];
-  let z = staged[2u * SPACE + at];
-  let t = staged[3u * SPACE + at];
-  let step = steps[at];
+/// Products of block b of the rows; none beyond the last block.
+fn product(k: Load, block: u32) -> Sums {
+  let b = min(block, BLOCKS - 1u);
+  let x = staged[b];
+  let y = staged[BLOCKS + b];
+  let z = staged[2u * BLOCKS + b];
+  let t = staged[3u * BLOCKS + b];
+  let step = steps[b];
 //#if MINIMUM
   let begun = 0;
   let f = k.f;
@@ -105,9 +99,9 @@ fn product(k: Load, block: u32, base: u32, end: u32) -> Sums {
 //#end
   let sum = all * by * bitcast<f32>(step.x);
 //#if MINIMUM
-  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < end);
+  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < BLOCKS);
 //#else
-  return select(Sums(), sum, block < end);
+  return select(Sums(), sum, block < BLOCKS);
 //#end
 }
 
@@ -174,8 +168,8 @@ fn smalls(n: vec4<u32>) -> u32 {
   return b | ((b & 0x40404040u) << 1u);
 }
 
-/// Writes half block i of the token to workgroup memory, whose first block is `base`.
-fn put(v: Half, i: u32, base: u32) {
+/// Writes half block i of the token to workgroup memory.
+fn put(v: Half, i: u32) {
   let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
   var most = max(max(size.x, size.y), max(size.z, size.w));
   most = max(most, subgroupShuffleXor(most, 1u)); // the halves of a block are neighbours
@@ -184,59 +178,22 @@ fn put(v: Half, i: u32, base: u32) {
   let b = numbers(v.b, by);
   let c = numbers(v.c, by);
   let d = numbers(v.d, by);
-  let block = i / 2u - base;
-  let at = (i & 1u) * SPACE + block;
+  let at = (i & 1u) * BLOCKS + i / 2u;
   staged[at] = vec4<u32>(larges(a), larges(b), larges(c), larges(d));
-  staged[2u * SPACE + at] = vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d));
+  staged[2u * BLOCKS + at] = vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d));
   let four = a + b + c + d;
   var total = bitcast<i32>(four.x + four.y + four.z + four.w - SIXTEEN);
   total += subgroupShuffleXor(total, 1u);
   if ((i & 1u) == 0u) {
     let step = most / MOST;
 //#if MINIMUM
-    steps[block] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
+    steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
 //#else
-    steps[block] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
+    steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
 //#end
   }
 }
 
-//#if PHASES
-/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn, `added`
-/// what belongs to their sums, `emit` takes these. The token is long: so many blocks of it are
-/// staged at a time as the lanes have weights of under way, while the next ones come.
-fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32, size: u32) {
-  let phase = min(DEPTH * size, SPACE);
-  let step = TURN * groups * EACH;
-  for (var first = group * groups * EACH; first < ROWS; first += step) {
-    let row = first + subgroup * EACH;
-    let rows = rows_of(row);
-//#for i DEPTH
-    var k#i = load(rows, lane + #iu * lanes);
-//#end
-    var ahead = half_of(x_row, min(local, 2u * BLOCKS - 1u));
-    let others = added(t, row);
-    var sum = Sums();
-    for (var base = 0u; base < BLOCKS; base += phase) {
-      let end = min(base + phase, BLOCKS);
-      workgroupBarrier();
-      for (var i = 2u * base + local; i < 2u * end; i += WG) {
-        put(ahead, i, base);
-        let next = 2u * (base + phase) + local;
-        ahead = half_of(x_row, min(select(i + WG, next, i + WG >= 2u * (base + phase)), 2u * BLOCKS - 1u));
-      }
-      workgroupBarrier();
-      let b = base + lane;
-//#for i DEPTH
-      sum += product(k#i, b + #iu * lanes, base, end);
-      if (base + phase < BLOCKS) { k#i = load(rows, b + phase + #iu * lanes); }
-//#end
-    }
-    let all = subgroupAdd(sum);
-    if (lane == 0u) { emit(t, row, all + others); }
-  }
-}
-//#else
 /// Brings the token to workgroup memory; returns what sums are multiplied with.
 fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
   var own = 0.0;
@@ -254,7 +211,7 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
     own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
     v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
 //#end
-    put(v, i, 0u);
+    put(v, i);
   }
 //#if norm
   own = subgroupAdd(own);
@@ -270,8 +227,9 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
 //#end
 }
 
-/// As above, with the whole token staged at once.
-fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32, size: u32) {
+/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn,
+/// `added` what belongs to their sums, `emit` takes these.
+fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
   let strip = DEPTH * lanes;
   let chunks = (BLOCKS + strip - 1u) / strip;
   let step = TURN * groups * EACH;
@@ -292,7 +250,7 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
       if (last) { rows = following; }
       let more = !last || row + step < ROWS;
 //#for i DEPTH
-      sum += product(k#i, b + #iu * lanes, 0u, BLOCKS);
+      sum += product(k#i, b + #iu * lanes);
       if (more) { k#i = load(rows, ahead + #iu * lanes); }
 //#end
     }
@@ -301,4 +259,3 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
     row += step;
   }
 }
-//#end

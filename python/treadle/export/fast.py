@@ -77,10 +77,10 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    form = form or form_of(rows, columns)
+    form = form or form_of(rows, columns, heads is not None)
     flags = _flags(format, form)
     if heads is None and columns > 16 * form.wg:
-        flags.add("PHASES" if eps is None else "LONG")
+        flags.add("LONG")
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
@@ -145,21 +145,33 @@ class Form(NamedTuple):
     rows: int = 4
 
 
-MOST = 264
-"""Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
 SUBGROUP = 32
 """Lanes that forms are chosen for; other numbers work."""
+FEW = 128
+"""Workgroups where each has much to stage."""
+STAGED = 8192
+"""Columns of which each thread brings two half blocks to workgroup memory."""
 TRIED: dict[tuple[int, int], Form] = {}
 """Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
 
 
-def form_of(rows: int, columns: int) -> Form:
-    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both."""
+def form_of(rows: int, columns: int, shares: bool = False) -> Form:
+    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
+
+    shares: the token lies in shares of the keys, which every workgroup combines. Measured on an
+    H200 (benchmarks/web): two rows with a whole row of up to 4 blocks a lane under way want two
+    workgroups of 256 a multiprocessor; fewer the more there is to stage.
+    """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
     strips = max(1, columns // (32 * SUBGROUP))
-    groups = -(-rows // (WG // SUBGROUP * 2))
-    return Form(WG, min(groups, MOST), min(4, strips), 2)
+    two, four = (-(-rows // (WG // SUBGROUP * each)) for each in (2, 4))
+    if shares and four >= FEW:
+        return Form(WG, FEW, 1, 4)
+    if shares:
+        return Form(WG, min(two, FEW), min(2, strips), 2)
+    depth = min(4, strips)
+    return Form(WG, min(two, FEW if columns > STAGED else 264 * 4 // depth), depth, 2)
 
 
 def _flags(format: str, form: Form) -> set[str]:

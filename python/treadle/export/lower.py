@@ -245,9 +245,8 @@ class _Lowering:
                 op, cuts[0].segments[0].format, rows, columns,
                 dialect=self.dialect, heads=heads, **more,
             )  # fmt: skip
-            self.plan.step(
-                self.list, kernel, held | planes, [fast.form_of(rows, columns).groups, tokens]
-            )
+            groups = fast.form_of(rows, columns, heads is not None).groups
+            self.plan.step(self.list, kernel, held | planes, [groups, tokens])
             return
         for cut in cuts:
             kernel = kernels.project(
