@@ -14,18 +14,9 @@ var<private> best_id: u32;
 var<workgroup> listed: atomic<u32>;
 var<workgroup> list: array<u32, 20>;
 
-/// The winner among the scores that the thresholds leave; all threads call it.
-fn narrowed(d: Draw, lane: u32) {
-  hold_tiles(false, lane);
-  var limit = NONE;
-  var last = VOCAB; // of the tokens whose key is `limit`, ids beyond it are out
-  if (d.top_k > 0u) {
-    limit = search(Look(false, false, false, NONE, 0u), vec2<u32>(d.top_k, 0u), 0u, lane);
-  }
-  if (d.share > 0u) {
-    limit = search(Look(false, false, true, limit, 0u), vec2<u32>(), d.share, lane);
-    last = search(Look(false, true, true, NONE, limit), left, 0u, lane);
-  }
+/// The winner among the scores that the thresholds leave; of keys that are `limit`, ids beyond `last`
+/// are out.
+fn narrowed(d: Draw, limit: u32, last: u32, lane: u32) {
   let look = Look(false, false, false, limit, 0u);
   for (var tile = 0u; tile < TILES; tile++) {
     if (tile_keys[tile] > limit) { continue; }
@@ -58,27 +49,18 @@ fn gathered(lane: u32) {
   }
 }
 
-/// Log-probabilities to `told`; all threads call it.
-fn tell(d: Draw, i: u32, token: u32, lane: u32) {
+/// Log-probabilities to `told`, of the token and of `count` others; all threads call it.
+fn tell(d: Draw, i: u32, token: u32, count: u32, limit: u32, last: u32, lane: u32) {
   let x = d.row * VOCAB;
   var raw = LOWEST;
-  for (var tile = lane; tile < TILES; tile += WG) {
-    raw = max(raw, bitcast<f32>(tiles[(i * TILES + tile) * RECORD + 4u]));
-  }
-  raw = most_of(raw, lane, 1u, lane).value;
+  for (var tile = 0u; tile < TILES; tile++) { raw = max(raw, tile_masses[tile].x); }
   var mass = 0.0;
-  for (var tile = lane; tile < TILES; tile += WG) {
-    let at = (i * TILES + tile) * RECORD;
-    mass += bitcast<f32>(tiles[at + 5u]) * exp(bitcast<f32>(tiles[at + 4u]) - raw);
+  for (var tile = 0u; tile < TILES; tile++) {
+    mass += tile_masses[tile].y * exp(tile_masses[tile].x - raw);
   }
-  mass = sum_of(mass, lane);
   let total = log(mass);
   if (lane == 0u) { told[i * 48u] = bitcast<u32>((logits[x + token] - raw) - total); }
-  let count = min(u32(d.told), min(VOCAB, 20u));
   if (count == 0u) { return; }
-  hold_tiles(true, lane);
-  let limit = search(Look(true, false, false, NONE, 0u), vec2<u32>(count, 0u), 0u, lane);
-  let last = search(Look(true, true, false, NONE, limit), left, 0u, lane);
   if (lane == 0u) { atomicStore(&listed, 0u); }
   workgroupBarrier();
   let look = Look(true, false, false, limit, 0u);
@@ -143,15 +125,34 @@ fn main(
     return;
   }
   let d = draw_of(group.x); // for branches: `one` is not the same in all threads by its type
+  let count = min(u32(max(d.told, 0)), min(VOCAB, 20u));
+  let narrow = truncates(d);
+  best = LOWEST;
+  best_id = NONE;
+  // Searches: top_k, the share of the mass, the last id at its limit; then limit and last id of what
+  // is told. They are one loop, since compilers copy a function to each place that calls it.
+  var limits = array<u32, 2>(NONE, NONE);
+  var lasts = array<u32, 2>(VOCAB, NONE);
+  for (var job = 0u; job < 5u; job++) {
+    let telling = job >= 3u;
+    let begins = (job == 0u && narrow) || (job == 3u && d.told >= 0);
+    if (begins) { hold_tiles(telling, lane); }
+    let asked = select(d.share > 0u, d.top_k > 0u, job == 0u);
+    if (select(narrow && asked, count > 0u, telling)) {
+      let kind = select(0u, 1u, telling);
+      let by_id = job == 2u || job == 4u;
+      let by_mass = job == 1u || job == 2u;
+      let look = Look(telling, by_id, by_mass, select(NONE, limits[0], job == 1u), select(0u, limits[kind], by_id));
+      let first = vec2<u32>(select(select(0u, d.top_k, job == 0u), count, telling), 0u);
+      let share = select(0u, d.share, job == 1u);
+      let end = search(look, select(first, left, by_id), share, lane);
+      if (by_id) { lasts[kind] = end; } else { limits[kind] = end; }
+    }
+    if (job == 2u && narrow) { narrowed(d, limits[0], lasts[0], lane); }
+  }
   var token = known.y;
   if (d.temperature > 0.0) {
-    best = LOWEST;
-    best_id = NONE;
-    if (truncates(d)) {
-      narrowed(d, lane);
-    } else {
-      gathered(lane);
-    }
+    if (!narrow) { gathered(lane); }
     let won = most_of(best, best_id, select(1u, 0u, best_id == NONE), lane);
     token = select(won.id, token, won.id == NOBODY);
   }
@@ -160,5 +161,5 @@ fn main(
     drawn[group.x] = i32(token);
   }
   if (d.told < 0) { return; }
-  tell(d, group.x, workgroupUniformLoad(&winner), lane);
+  tell(d, group.x, workgroupUniformLoad(&winner), count, limits[1], lasts[1], lane);
 }

@@ -12,6 +12,7 @@ struct Look { raw: bool, by_id: bool, by_mass: bool, limit: u32, ties: u32 }
 var<workgroup> bins: array<atomic<u32>, 2u * BINS>;
 var<workgroup> partial: array<vec2<u32>, WG>;
 var<workgroup> tile_keys: array<u32, TILES>; // of each tile's most likely token
+var<workgroup> tile_masses: array<vec2<f32>, TILES>; // largest raw logit, sum of exponentials from it
 var<workgroup> found: u32;
 var<workgroup> found_before: vec2<u32>;
 var<private> one: Draw;
@@ -56,7 +57,11 @@ fn tile_key(raw: bool, tile: u32) -> u32 {
 /// Before searches of one kind of key; all threads call it.
 fn hold_tiles(raw: bool, lane: u32) {
   workgroupBarrier();
-  for (var tile = lane; tile < TILES; tile += WG) { tile_keys[tile] = tile_key(raw, tile); }
+  for (var tile = lane; tile < TILES; tile += WG) {
+    let at = (base / VOCAB * TILES + tile) * RECORD + 4u;
+    tile_keys[tile] = tile_key(raw, tile);
+    tile_masses[tile] = bitcast<vec2<f32>>(vec2<u32>(tiles[at], tiles[at + 1u]));
+  }
   workgroupBarrier();
 }
 
