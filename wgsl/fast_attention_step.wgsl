@@ -55,9 +55,12 @@ fn source(start: u32, query: u32, kv_head: u32, i: u32) -> u32 {
 }
 
 /// Queries and the new key and value, normed and turned; the first share writes them to the page.
-fn begin(s: u32, kv_head: u32, writes: bool, local: u32) {
-  let position = f32(bitcast<i32>(batch[run.pos + s]));
-  for (var j = local; j < ROTARY; j += WG) { turns[j] = cos_sin(position * freq[j]) * MSCALE; }
+fn begin(kv_head: u32, position: u32, slot: u32, first: f32, writes: bool, local: u32) {
+  var own = first;
+  for (var j = local; j < ROTARY; j += WG) {
+    turns[j] = cos_sin(f32(bitcast<i32>(position)) * own) * MSCALE;
+    own = freq[min(j + WG, ROTARY - 1u)];
+  }
   for (var h = local; h < GROUP; h += WG) {
     top[h] = -3.0e38;
     mass[h] = 0.0;
@@ -97,7 +100,6 @@ fn begin(s: u32, kv_head: u32, writes: bool, local: u32) {
   for (var i = local; i < GROUP * HEAD / 4u; i += WG) {
     queries[i] = SCALE * vec4<f32>(heads[4u * i], heads[4u * i + 1u], heads[4u * i + 2u], heads[4u * i + 3u]);
   }
-  let slot = batch[run.slots + s];
   for (var i = local; i < 2u * VECTORS; i += WG) {
     let which = i / VECTORS;
     let v = packed(which, i % VECTORS);
@@ -148,7 +150,10 @@ fn main(
 //#for i TAKES
   let e#i = qkv[source(start, query, kv_head, min(local + #iu * WG, (GROUP + 2u) * HEAD - 1u))];
 //#end
-  let length = batch[run.lens + s];
+  let length = batch[run.lens + s]; // what follows asks for all its words before it uses one
+  let position = batch[run.pos + s];
+  let own_slot = batch[run.slots + s];
+  let turn = freq[min(local, ROTARY - 1u)];
 //#if WINDOW
   let oldest = max(length, WINDOW) - WINDOW;
 //#else
@@ -174,7 +179,7 @@ fn main(
 //#for i TAKES
   if (local + #iu * WG < (GROUP + 2u) * HEAD) { heads[local + #iu * WG] = e#i; }
 //#end
-  begin(s, kv_head, group.z == 0u && query % (HEADS / KV_HEADS) == 0u, local);
+  begin(kv_head, position, own_slot, turn, group.z == 0u && query % (HEADS / KV_HEADS) == 0u, local);
 //#for h GROUP
   var a#h = vec4<f32>();
   var b#h = vec4<f32>();

@@ -4,30 +4,22 @@
 // the most likely ones, all of the raw logits: 48 words a draw.
 //#use philox
 //#use draw
+//#use most
 //#use select
 
-var<workgroup> bests: array<f32, WG>;
-var<workgroup> best_ids: array<u32, WG>;
+var<workgroup> seen: vec3<u32>; // the largest score, its id, the flags of all tiles
 var<workgroup> winner: u32;
+var<private> best: f32; // of this thread
+var<private> best_id: u32;
 var<workgroup> listed: atomic<u32>;
 var<workgroup> list: array<u32, 20>;
 
-/// The winner among the scores that the thresholds leave; all threads call it.
-fn narrowed(d: Draw, lane: u32) {
-  var limit = NONE;
-  var last = VOCAB; // of the tokens whose key is `limit`, ids beyond it are out
-  if (d.top_k > 0u) {
-    limit = search(Look(false, false, false, NONE, 0u), vec2<u32>(d.top_k, 0u), 0u, lane);
-  }
-  if (d.share > 0u) {
-    limit = search(Look(false, false, true, limit, 0u), vec2<u32>(), d.share, lane);
-    last = search(Look(false, true, true, NONE, limit), left, 0u, lane);
-  }
+/// The winner among the scores that the thresholds leave; of keys that are `limit`, ids beyond `last`
+/// are out.
+fn narrowed(d: Draw, limit: u32, last: u32, lane: u32) {
   let look = Look(false, false, false, limit, 0u);
-  var best = LOWEST;
-  var best_id = NONE;
   for (var tile = 0u; tile < TILES; tile++) {
-    if (tile_key(look, tile) > limit) { continue; }
+    if (tile_keys[tile] > limit) { continue; }
     let end = min((tile + 1u) * TILE, VOCAB);
     for (var id = tile * TILE + lane; id < end; id += WG) {
       let key = token_key(look, id);
@@ -40,14 +32,10 @@ fn narrowed(d: Draw, lane: u32) {
       }
     }
   }
-  bests[lane] = best;
-  best_ids[lane] = best_id;
 }
 
 /// The winner among the tiles' winners.
 fn gathered(lane: u32) {
-  var best = LOWEST;
-  var best_id = NONE;
   for (var tile = lane; tile < TILES; tile += WG) {
     let at = (base / VOCAB * TILES + tile) * RECORD;
     if ((tiles[at + 6u] & 1u) == 0u) { continue; }
@@ -59,33 +47,25 @@ fn gathered(lane: u32) {
       best_id = id;
     }
   }
-  bests[lane] = best;
-  best_ids[lane] = best_id;
 }
 
-/// Log-probabilities to `told`; all threads call it.
-fn tell(d: Draw, i: u32, token: u32, lane: u32) {
+/// Log-probabilities to `told`, of the token and of `count` others; all threads call it.
+fn tell(d: Draw, i: u32, token: u32, count: u32, limit: u32, last: u32, lane: u32) {
   let x = d.row * VOCAB;
   var raw = LOWEST;
-  for (var tile = 0u; tile < TILES; tile++) {
-    raw = max(raw, bitcast<f32>(tiles[(i * TILES + tile) * RECORD + 4u]));
-  }
+  for (var tile = 0u; tile < TILES; tile++) { raw = max(raw, tile_masses[tile].x); }
   var mass = 0.0;
   for (var tile = 0u; tile < TILES; tile++) {
-    let at = (i * TILES + tile) * RECORD;
-    mass += bitcast<f32>(tiles[at + 5u]) * exp(bitcast<f32>(tiles[at + 4u]) - raw);
+    mass += tile_masses[tile].y * exp(tile_masses[tile].x - raw);
   }
   let total = log(mass);
   if (lane == 0u) { told[i * 48u] = bitcast<u32>((logits[x + token] - raw) - total); }
-  let count = min(u32(d.told), min(VOCAB, 20u));
   if (count == 0u) { return; }
-  let limit = search(Look(true, false, false, NONE, 0u), vec2<u32>(count, 0u), 0u, lane);
-  let last = search(Look(true, true, false, NONE, limit), left, 0u, lane);
   if (lane == 0u) { atomicStore(&listed, 0u); }
   workgroupBarrier();
   let look = Look(true, false, false, limit, 0u);
   for (var tile = 0u; tile < TILES; tile++) {
-    if (tile_key(look, tile) > limit) { continue; }
+    if (tile_keys[tile] > limit) { continue; }
     let end = min((tile + 1u) * TILE, VOCAB);
     for (var id = tile * TILE + lane; id < end; id += WG) {
       let key = token_key(look, id);
@@ -108,49 +88,78 @@ fn tell(d: Draw, i: u32, token: u32, lane: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32,
+//#if SUBGROUPS
+  @builtin(subgroup_invocation_id) own: u32, @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32
+//#end
+) {
+//#if SUBGROUPS
+  own_lane = own;
+  own_group = subgroup;
+  own_groups = subgroups;
+//#end
   one = draw_of(group.x);
   base = group.x * VOCAB;
-  let start = group.x * TILES * RECORD;
-  var peak_id = 0u;
-  var flag = 0u;
-  zero = LOWEST;
-  for (var tile = 0u; tile < TILES; tile++) {
-    let at = start + tile * RECORD;
-    flag |= tiles[at + 6u];
-    if ((tiles[at + 6u] & 1u) == 1u && bitcast<f32>(tiles[at]) > zero) {
-      zero = bitcast<f32>(tiles[at]);
-      peak_id = tiles[at + 1u];
+  var own_best = LOWEST;
+  var own_id = 0u;
+  var own_flag = 0u;
+  for (var tile = lane; tile < TILES; tile += WG) {
+    let at = (group.x * TILES + tile) * RECORD;
+    let v = bitcast<f32>(tiles[at]);
+    let id = tiles[at + 1u];
+    let flag = tiles[at + 6u];
+    own_flag |= flag;
+    if ((flag & 1u) == 1u && v > own_best) {
+      own_best = v;
+      own_id = id;
     }
   }
-  if (flag != 1u) {
-    if (lane == 0u) { drawn[group.x] = select(-1, -2, (flag & 2u) == 2u); }
+  let all = most_of(own_best, own_id, own_flag, lane);
+  if (lane == 0u) { seen = vec3<u32>(bitcast<u32>(all.value), all.id, all.flag); }
+  let known = workgroupUniformLoad(&seen);
+  zero = bitcast<f32>(known.x);
+  if (known.z != 1u) {
+    if (lane == 0u) { drawn[group.x] = select(-1, -2, (known.z & 2u) == 2u); }
     return;
   }
   let d = draw_of(group.x); // for branches: `one` is not the same in all threads by its type
-  if (d.temperature > 0.0) {
-    if (truncates(d)) {
-      narrowed(d, lane);
-    } else {
-      gathered(lane);
+  let count = min(u32(max(d.told, 0)), min(VOCAB, 20u));
+  let narrow = truncates(d);
+  best = LOWEST;
+  best_id = NONE;
+  // Searches: top_k, the share of the mass, the last id at its limit; then limit and last id of what
+  // is told. They are one loop, since compilers copy a function to each place that calls it.
+  var limits = array<u32, 2>(NONE, NONE);
+  var lasts = array<u32, 2>(VOCAB, NONE);
+  for (var job = 0u; job < 5u; job++) {
+    let telling = job >= 3u;
+    let begins = (job == 0u && narrow) || (job == 3u && d.told >= 0);
+    if (begins) { hold_tiles(telling, lane); }
+    let asked = select(d.share > 0u, d.top_k > 0u, job == 0u);
+    if (select(narrow && asked, count > 0u, telling)) {
+      let kind = select(0u, 1u, telling);
+      let by_id = job == 2u || job == 4u;
+      let by_mass = job == 1u || job == 2u;
+      let look = Look(telling, by_id, by_mass, select(NONE, limits[0], job == 1u), select(0u, limits[kind], by_id));
+      let first = vec2<u32>(select(select(0u, d.top_k, job == 0u), count, telling), 0u);
+      let share = select(0u, d.share, job == 1u);
+      let end = search(look, select(first, left, by_id), share, lane);
+      if (by_id) { lasts[kind] = end; } else { limits[kind] = end; }
     }
+    if (job == 2u && narrow) { narrowed(d, limits[0], lasts[0], lane); }
   }
-  workgroupBarrier();
+  var token = known.y;
+  if (d.temperature > 0.0) {
+    if (!narrow) { gathered(lane); }
+    let won = most_of(best, best_id, select(1u, 0u, best_id == NONE), lane);
+    token = select(won.id, token, won.id == NOBODY);
+  }
   if (lane == 0u) {
-    var best = LOWEST;
-    var best_id = peak_id;
-    if (d.temperature > 0.0) {
-      for (var i = 0u; i < WG; i++) {
-        if (best_ids[i] == NONE) { continue; }
-        if (bests[i] > best || (bests[i] == best && best_ids[i] < best_id)) {
-          best = bests[i];
-          best_id = best_ids[i];
-        }
-      }
-    }
-    winner = best_id;
-    drawn[group.x] = i32(best_id);
+    winner = token;
+    drawn[group.x] = i32(token);
   }
   if (d.told < 0) { return; }
-  tell(d, group.x, workgroupUniformLoad(&winner), lane);
+  tell(d, group.x, workgroupUniformLoad(&winner), count, limits[1], lasts[1], lane);
 }

@@ -5,12 +5,9 @@
 // of the raw logits to the record. An entry is 3 words: id, bias (float32), count << 1 | penalised.
 //#use philox
 //#use draw
+//#use most
 
 var<workgroup> values: array<f32, TILE>;
-var<workgroup> peaks: array<f32, WG>;
-var<workgroup> peak_ids: array<u32, WG>;
-var<workgroup> sums: array<f32, WG>;
-var<workgroup> flags: array<u32, WG>;
 
 /// Bit j: token 4 * block + j may be drawn.
 fn legal(d: Draw, block: u32) -> u32 {
@@ -30,27 +27,41 @@ fn adjusted(d: Draw, v: f32, bias: f32, marks: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32,
+//#if SUBGROUPS
+  @builtin(subgroup_invocation_id) own: u32, @builtin(subgroup_id) subgroup: u32,
+  @builtin(num_subgroups) subgroups: u32
+//#end
+) {
+//#if SUBGROUPS
+  own_lane = own;
+  own_group = subgroup;
+  own_groups = subgroups;
+//#end
   let d = draw_of(group.y);
   let start = group.x * TILE;
   let end = min(start + TILE, VOCAB);
   let x = d.row * VOCAB;
   var flag = 0u;
   var raw = LOWEST;
-  for (var id = start + lane; id < end; id += WG) {
-    let v = logits[x + id];
-    if ((bitcast<u32>(v) & 0x7f800000u) == 0x7f800000u) { flag |= 2u; }
-    raw = max(raw, v);
-    values[id - start] = v;
+  for (var first = start + lane; first < end; first += LOADS * WG) { // so many on their way
+//#for i LOADS
+    let v#i = logits[x + min(first + #iu * WG, end - 1u)];
+//#end
+//#for i LOADS
+    if ((bitcast<u32>(v#i) & 0x7f800000u) == 0x7f800000u) { flag |= 2u; }
+    raw = max(raw, v#i);
+    if (first + #iu * WG < end) { values[first + #iu * WG - start] = v#i; }
+//#end
   }
-  peaks[lane] = raw;
-  workgroupBarrier();
   var mass = 0.0;
   if (d.told >= 0) {
-    for (var i = 0u; i < WG; i++) { raw = max(raw, peaks[i]); }
+    raw = most_of(raw, lane, 1u, lane).value;
     for (var id = start + lane; id < end; id += WG) { mass += exp(logits[x + id] - raw); }
+    mass = sum_of(mass, lane);
   }
-  sums[lane] = mass;
+  workgroupBarrier();
   for (var e = d.first + lane; e < d.first + d.count; e += WG) {
     let id = entries[3u * e];
     if (id < start || id >= end) { continue; }
@@ -76,24 +87,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
-  peaks[lane] = peak;
-  peak_ids[lane] = peak_id;
-  flags[lane] = flag;
-  workgroupBarrier();
-  peak = LOWEST;
-  peak_id = 0u;
-  flag = 0u;
-  for (var i = 0u; i < WG; i++) {
-    flag |= flags[i];
-    if ((flags[i] & 1u) == 1u && (peaks[i] > peak || (peaks[i] == peak && peak_ids[i] < peak_id))) {
-      peak = peaks[i];
-      peak_id = peak_ids[i];
-    }
-  }
-  workgroupBarrier();
-  var best = LOWEST;
+  let most = most_of(peak, peak_id, flag, lane);
+  peak = most.value;
+  peak_id = select(most.id, 0u, most.id == NOBODY);
   var best_id = peak_id;
   if (d.temperature > 0.0 && !all) {
+    var best = LOWEST;
     for (var block = start / 4u + lane; block * 4u < end; block += WG) {
       let open = legal(d, block);
       if (open == 0u) { continue; }
@@ -108,21 +107,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
       }
     }
+    let won = most_of(best, best_id, select(0u, 1u, best > LOWEST), lane);
+    best_id = select(won.id, peak_id, won.id == NOBODY);
   }
-  peaks[lane] = best;
-  peak_ids[lane] = best_id;
-  workgroupBarrier();
   if (lane != 0u) { return; }
-  best = LOWEST;
-  best_id = peak_id;
-  mass = 0.0;
-  for (var i = 0u; i < WG; i++) {
-    mass += sums[i];
-    if (peaks[i] > best || (peaks[i] == best && best > LOWEST && peak_ids[i] < best_id)) {
-      best = peaks[i];
-      best_id = peak_ids[i];
-    }
-  }
   let to = (group.y * TILES + group.x) * RECORD;
   tiles[to] = bitcast<u32>(peak);
   tiles[to + 1u] = peak_id;
@@ -130,5 +118,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   tiles[to + 3u] = bitcast<u32>(values[best_id - min(start, best_id)]);
   tiles[to + 4u] = bitcast<u32>(raw);
   tiles[to + 5u] = bitcast<u32>(mass);
-  tiles[to + 6u] = flag;
+  tiles[to + 6u] = most.flag;
 }

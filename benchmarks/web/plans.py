@@ -82,11 +82,12 @@ class BfloatWeights(Mapping[str, Tensor]):
 class Decoder:
     """Buffers, pipelines and bind groups of a plan; one sequence."""
 
-    def __init__(self, gpu: Gpu, graph: Graph, entries: Mapping[str, Any], context: int) -> None:
-        self.gpu, self._graph, self._entries = gpu, graph, entries
+    def __init__(self, gpu: Gpu, shape: Mapping[str, int], context: int) -> None:
+        graph, entries = model(shape)
+        self.gpu, self._small = gpu, model({**shape, "layers": 1})
         self._held: dict[str, Step] = {}
+        self._record = record = tier_gpu("t2", graph, entries, dialect="naga").record
         self.lower()
-        record = self._record
         pages = -(-context // PAGE) + 2
         self.sizes = {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 1}
         self.buffers: dict[str, Any] = {}
@@ -110,9 +111,10 @@ class Decoder:
         self.dispatches = len(record["steps"]["decode"]) + len(record["steps"]["sample"])
 
     def lower(self) -> None:
-        """Prints kernels and steps, in the forms of now; buffers stay."""
-        tier = tier_gpu("t2", self._graph, self._entries, dialect="naga")
-        self._record = tier.record
+        """Prints kernels and grids, in the forms of now; buffers stay. All layers have the same."""
+        tier = tier_gpu("t2", *self._small, dialect="naga")
+        steps = tier.record["steps"]
+        self._grids = {s["kernel"]: s["grid"] for s in (*steps["decode"], *steps["sample"])}
         self._texts = _modules(next(iter(tier.files.values())).decode())
         self._held.clear()
 
@@ -192,7 +194,7 @@ class Decoder:
             if self._record["kernels"][step["kernel"]]["uniform"]:
                 buffers.append(self.run)
             self._held[key] = self.gpu.step(self._texts[step["kernel"]], buffers, (1, 1, 1))
-        x, y, z = (evaluate(text, sizes) for text in step["grid"])
+        x, y, z = (evaluate(text, sizes) for text in self._grids[step["kernel"]])
         return self._held[key]._replace(grid=(x, y, z))
 
 

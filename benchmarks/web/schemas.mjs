@@ -1,5 +1,7 @@
 // A model in a tab answers by JSON Schemas, and ajv judges what it says. Seeded: the first schemas
-// of a shuffle that the engine compiles. Answers that max_tokens cut short are counted apart.
+// of a shuffle that the engine compiles, until --count answers are whole. Those that max_tokens cut
+// short are counted apart. --brief adds a bias to the tokens that end strings, lists and objects, so
+// that a model that likes to go on comes to an end; what may be drawn is still the schema's word.
 //
 //   treadle export web smollm2-135m -o BUNDLE && make page
 //   node benchmarks/web/schemas.mjs SCHEMAS --bundle BUNDLE [--count 200] [--seed 0] [--out FILE]
@@ -20,6 +22,7 @@ const { values: given, positionals } = parseArgs({
     seed: { type: "string", default: "0" },
     tokens: { type: "string", default: "256" },
     batch: { type: "string", default: "4" },
+    brief: { type: "string", default: "0" },
     from: { type: "string", default: "0" },
     minutes: { type: "string", default: "Infinity" },
     resume: { type: "boolean", default: false },
@@ -30,7 +33,10 @@ const { values: given, positionals } = parseArgs({
 });
 const [folder] = positionals;
 if (!folder || !given.bundle) throw new Error("give a folder of schemas and --bundle");
-const [count, batch, maxTokens] = [given.count, given.batch, given.tokens].map(Number);
+const [count, batch, maxTokens, brief] = [given.count, given.batch, given.tokens, given.brief].map(Number);
+const ENDS = [ // of strings, lists and objects
+  '"', "}", "]", '"}', '"]', '",', "},", "],", "}}", "]}", '"}}', '"]}',
+]; // prettier-ignore
 
 /** Fisher-Yates over xorshift32. */
 function shuffled(list, seed) {
@@ -69,7 +75,7 @@ function judge(schema) {
 }
 
 const files = shuffled(readdirSync(folder).filter((name) => name.endsWith(".json")).sort(), Number(given.seed));
-const options = { count, seed: Number(given.seed), max_tokens: maxTokens, batch, temperature: 0.7 };
+const options = { count, seed: Number(given.seed), max_tokens: maxTokens, batch, brief, temperature: 0.7 };
 const before = given.resume && existsSync(given.out) ? JSON.parse(readFileSync(given.out, "utf8")) : {};
 for (const [name, value] of Object.entries(options)) {
   if (before.rows && before[name] !== value) throw new Error(`${given.out} has ${name} ${before[name]}`);
@@ -79,10 +85,11 @@ const refused = before.refused ?? { engine: 0, ajv: 0 };
 const rows = before.rows ?? [];
 for (const { verdict } of rows) found[verdict] += 1;
 const began = performance.now();
-const enough = () => rows.length >= count || performance.now() - began > Number(given.minutes) * 60_000;
+const whole = () => found.valid + found.invalid;
+const enough = () => whole() >= count || performance.now() - began > Number(given.minutes) * 60_000;
 let next = before.next ?? Number(given.from);
 
-async function one(tab, name, number) {
+async function one(tab, name, number, bias) {
   const read = JSON.parse(readFileSync(join(folder, name), "utf8"));
   const schema = read.schema ?? read;
   const check = judge(schema);
@@ -90,7 +97,7 @@ async function one(tab, name, number) {
   const topic = String(schema.title ?? schema.description ?? name.replace(/\.json$/, "")).slice(0, 120);
   const body = {
     messages: [{ role: "user", content: `Write one short JSON document: ${topic}` }],
-    ...{ temperature: 0.7, seed: number, max_tokens: maxTokens },
+    ...{ temperature: 0.7, seed: number, max_tokens: maxTokens, logit_bias: bias },
     response_format: { type: "json_schema", json_schema: { name: "answer", schema } },
   };
   const answer = await tab.evaluate(async (wanted) => {
@@ -119,12 +126,15 @@ async function one(tab, name, number) {
 }
 
 const result = await withEngine(given, async (tab, machine) => {
+  const { vocab } = JSON.parse(readFileSync(join(given.bundle, "tokenizer.json"), "utf8")).model;
+  const ends = ENDS.filter((text) => text in vocab);
+  const bias = brief ? Object.fromEntries(ends.map((text) => [vocab[text], brief])) : {};
   const worker = async () => {
     while (!enough() && next < files.length) {
       const number = next++;
-      await one(tab, files[number], number);
+      await one(tab, files[number], number, bias);
       const seconds = Math.round((performance.now() - began) / 1000);
-      if (rows.length % 10 === 0) console.error(`${rows.length}/${count} ${JSON.stringify(found)} ${seconds} s`);
+      if (rows.length % 10 === 0) console.error(`${whole()}/${count} ${JSON.stringify(found)} ${seconds} s`);
     }
   };
   await Promise.all(Array.from({ length: batch }, worker));
@@ -135,5 +145,5 @@ const tokens = rows.reduce((sum, row) => sum + row.tokens, 0);
 const told = { ...result, ...options, seconds, tokens, answers: rows.length, ...found, refused, next, rows };
 writeFileSync(given.out, `${JSON.stringify(told, null, 1)}\n`);
 console.log(JSON.stringify({ answers: rows.length, ...found, refused, tokens, seconds: Math.round(seconds) }));
-const missing = rows.length < count && next >= files.length;
+const missing = whole() < count && next >= files.length;
 process.exitCode = found.invalid || found.failed || missing ? 1 : 0;

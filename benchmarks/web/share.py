@@ -1,11 +1,12 @@
 """Decode on WebGPU beside native CUDA, on one GPU: the share of native speed.
 
-    python benchmarks/web/share.py [--parts read,switch,tune,rows,keys,pairs] [--shapes 8b,1b]
-        [--lib FOLDER] [--seconds 25] [--tiny] [--out FILE]
+    python benchmarks/web/share.py [--parts read,switch,tune,shares,rows,keys,pairs]
+        [--shapes 8b,1b] [--lib FOLDER] [--seconds 25] [--tiny] [--out FILE]
 
 read: what plain WGSL reads. switch: what a dispatch costs. tune: forms of the q4_0 projections, one
-after another in the whole plan; the best ones stay (variants.py; --seconds a shape). rows: each of
-them alone, many different matrices in one pass, by timestamps. keys: forms of attention. pairs:
+after another in the whole plan; the best ones stay (variants.py; --seconds a shape). shares:
+how attention shares its keys, in the whole plan. rows: each projection alone, many different
+matrices in one pass, by timestamps. keys: forms of attention. pairs:
 tier T2's decode plan of a whole model, random weights, beside our CUDA kernels on 4-bit weights,
 one an operator, as a CUDA graph (native.py), at every context in turns: GPU time of a step by
 timestamps or events, wall time of steps queued ahead, wall time with a readback each. Shares are
@@ -34,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 from device import Gpu
-from plans import Decoder, model
-from variants import keys, rows, tune
+from plans import Decoder
+from variants import SHARED, keys, rows, shares, tune
 
 from treadle.export import fast
 
@@ -94,17 +95,30 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ out[id.x] = out[id.x] *
 
 
 def pairs(
-    gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...], lib: Path | None, seconds: float
+    gpu: Gpu,
+    shape: dict[str, int],
+    contexts: tuple[int, ...],
+    lib: Path | None,
+    seconds: float,
+    parts: list[str],
 ) -> Any:
     """Milliseconds a decode step of web and native, and the share."""
-    graph, entries = model(shape)
-    decoder = Decoder(gpu, graph, entries, max(contexts))
+    usual = fast.SPLITS
+    fast.SPLITS = max(usual, *(tried[0] for tried in SHARED)) if "shares" in parts else usual
+    decoder = Decoder(gpu, shape, max(contexts))
+    fast.SPLITS = usual
+    decoder.lower()
     print("plan", decoder.dispatches, "dispatches,", decoder.weights / 1e9, "GB", flush=True)
     found: dict[str, Any] = {
         "dispatches": decoder.dispatches, "kernels": decoder.kernels, "bytes": decoder.weights,
     }  # fmt: skip
     if seconds:
         found["tune"] = tune(decoder, shape, seconds)
+    if "shares" in parts:
+        found["shares"] = shares(decoder, contexts[1:])
+    if "pairs" not in parts:
+        decoder.place(contexts[0])
+        return found | {"gpu_ms": decoder.gpu_ms(), "by_kernel_us": decoder.profile()}
     found["forms"] = {f"{n}x{k}": form for (n, k), form in fast.TRIED.items()}
     native = _native(lib, shape, max(contexts)) if lib else None
     if native is not None:
@@ -202,8 +216,8 @@ def main() -> None:
         seconds = given.seconds if "tune" in parts else 0.0
         part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
         part(
-            "pairs", f"pairs {name}",
-            lambda s=shape, t=seconds: pairs(gpu, s, contexts, given.lib, t),
+            "pairs" if "pairs" in parts else "tune", f"pairs {name}",
+            lambda s=shape, t=seconds: pairs(gpu, s, contexts, given.lib, t, parts),
         )  # fmt: skip
         part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b))
 

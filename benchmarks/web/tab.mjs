@@ -31,7 +31,7 @@ function serve(bundle) {
 }
 
 /** Calls `use` with a tab in which `window.engine` has the bundle open, and what it was measured on. */
-export async function withEngine({ bundle, tier, chromium: path }, use) {
+export async function withEngine({ bundle, tier, threads, chromium: path }, use) {
   const { chromium } = require("playwright-core");
   const server = await serve(bundle);
   const browser = await chromium.launch({ executablePath: path, headless: true, args: FLAGS });
@@ -39,10 +39,13 @@ export async function withEngine({ bundle, tier, chromium: path }, use) {
     const tab = await browser.newPage();
     tab.on("pageerror", (error) => console.error("page:", error.message));
     await tab.goto(`http://127.0.0.1:${server.address().port}/blank`);
-    await tab.evaluate(async (wanted) => {
-      const { createEngine } = await import("/treadle.js");
-      window.engine = await createEngine("/bundle/", { tier: wanted, contextLength: 4096 });
-    }, tier);
+    await tab.evaluate(
+      async (wanted) => {
+        const { createEngine } = await import("/treadle.js");
+        window.engine = await createEngine("/bundle/", { contextLength: 4096, ...wanted });
+      },
+      { tier, ...(threads && { threads }) },
+    );
     const told = await tab.evaluate(() => window.engine.stats());
     const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root }).toString().trim();
     const machine = { cpu: cpus()[0]?.model, cores: cpus().length, browser: browser.version() };

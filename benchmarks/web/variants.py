@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,11 @@ from treadle.export import fast
 from treadle.export.wgsl import Kernel
 
 PAGE = 16
-OUTS = 12
-"""Buffers that dispatches write in turn: those that write the same one wait for each other."""
+SHARED = (
+    (16, 8, 512, 4), (16, 8, 512, 8), (16, 8, 256, 4), (8, 8, 512, 4), (32, 8, 256, 8),
+    (16, 4, 512, 4),
+)  # fmt: skip
+"""SPLITS, SHARE, SPAN and SHARES of `fast` that are tried."""
 
 
 def projections(shape: dict[str, int]) -> dict[str, tuple[str, int, int]]:
@@ -31,33 +36,53 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
     best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
 
-    seconds: after so long no further form is tried; the likely ones come first.
+    seconds: after so long no further projection is tried.
     """
     begun, found = time.monotonic(), dict[str, Any]()
-
-    def taken() -> float:
-        decoder.lower()
-        decoder.place(128)
-        return decoder.gpu_ms()
-
-    best = taken()
-    found["before_ms"] = best
-    for name in ("gate_up", "down", "qkv", "o", "head"):
-        op, n, k = projections(shape)[name]
+    for name, (op, n, k) in projections(shape).items():
+        if time.monotonic() - begun > seconds:
+            break
         key = (n * (2 if op == "glu" else 1), k)
-        chosen, tried = fast.form_of(*key), dict[str, float]()
-        for form in _forms(*key):
-            if time.monotonic() - begun > seconds:
-                break
-            if form == chosen:
-                continue
+        plans: dict[fast.Form, list[Step]] = {}
+        for form in (fast.form_of(*key, name == "o"), *_forms(*key)):
             fast.TRIED[key] = form
-            ms = tried["/".join(map(str, form))] = taken()
-            if ms < best:
-                best, chosen = ms, form
-        fast.TRIED[key] = chosen
-        found[name] = {"form": chosen, "ms": best, "tried": tried}
+            decoder.lower()
+            decoder.place(128)
+            plans[form] = decoder.steps
+        tried = turns(decoder.gpu, plans)
+        fast.TRIED[key] = min(tried, key=lambda form: tried[form])
+        found[name] = {
+            "form": fast.TRIED[key],
+            "ms": {"/".join(map(str, f)): t for f, t in tried.items()},
+        }
         print("tune", name, found[name], flush=True)
+    decoder.lower()
+    return found
+
+
+def turns(gpu: Gpu, plans: dict[Any, list[Step]], rounds: int = 3) -> dict[Any, float]:
+    """Milliseconds of each, the median of rounds in which all are measured in turn."""
+    taken: dict[Any, list[float]] = {name: [] for name in plans}
+    for _ in range(rounds):
+        for name, steps in plans.items():
+            taken[name].append(gpu.time(steps, 7) * 1e3)
+    return {name: round(statistics.median(times), 4) for name, times in taken.items()}
+
+
+def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    """GPU milliseconds of the whole plan at each context, by how attention shares its keys."""
+    found: dict[str, dict[str, float]] = {}
+    before = (fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES)
+    for context in contexts:
+        plans: dict[str, list[Step]] = {}
+        for tried in SHARED:
+            fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = tried
+            decoder.lower()
+            decoder.place(context)
+            plans["/".join(map(str, tried))] = decoder.steps
+        found[str(context)] = turns(decoder.gpu, plans)
+        print("shares", context, found[str(context)], flush=True)
+    fast.SPLITS, fast.SHARE, fast.SPAN, fast.SHARES = before
     decoder.lower()
     return found
 
@@ -65,8 +90,9 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
 def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
     """GB/s of each projection in its form over `budget` bytes of different matrices.
 
-    gb_s: dispatches that depend on nothing, so that the next begins while one ends; us: each after
-    the one before, as in a decode step, its launch included.
+    gb_s: dispatches that depend on nothing, each with an output of its own, so that the next begins
+    while one ends; us: each after the one before, as in a decode step, its launch included;
+    plain_us: as `us`, of dispatches that do nothing but read the same bytes.
     """
     found: dict[str, Any] = {}
     for name, (op, n, k) in projections(shape).items():
@@ -80,32 +106,61 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
             gpu.fill(quants, gpu.noise)
             gpu.fill(scales, gpu.scales)
         x, norm, y = gpu.storage(4 * k), gpu.storage(4 * k), gpu.storage(4 * n)
-        outs = [gpu.storage(4 * n) for _ in range(OUTS)]
+        outs = [gpu.storage(max(4 * n, 1 << 12)) for _ in range(copies)]
         buffers = {"x": x, "norm": norm, "y": y, "batch": gpu.storage(256)}
         run = gpu.uniform({"T": 1, "R": 1})
-        form = fast.form_of(count, k)
+        form = fast.form_of(count, k, name == "o")
         kernel = _projection(op, n, k, form)
-        free, after = (
-            gpu.time(
-                [
-                    _step(
-                        gpu, kernel, buffers | {"w": q, "scales": f, "out": outs[i % many]}, run,
-                        (form.groups,),
-                    )
-                    for i, (q, f) in enumerate(held)
-                ]
+
+        def taken(make: Callable[[int, Any, Any], Step], held: Any = held) -> float:
+            return gpu.time([make(i, q, f) for i, (q, f) in enumerate(held)], 9) / len(held)
+
+        def step(q: Any, f: Any, out: Any, one: Any = (kernel, buffers, run, form)) -> Step:
+            given = one[1] | {"w": q, "scales": f, "out": out}
+            return _step(gpu, one[0], given, one[2], (one[3].groups,))
+
+        free = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[i]))
+        after = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[0]))
+        plain = min(
+            taken(
+                lambda i, q, f, outs=outs, g=g: gpu.step(_read(q.size, g), [q, outs[0]], (g, 1, 1))
             )
-            / copies
-            for many in (OUTS, 1)
-        )  # fmt: skip
+            for g in (264, 528, 1056)
+        )
         found[name] = {
             "rows": count, "columns": k, "bytes": size, "form": form,
             "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
+            "plain_us": round(plain * 1e6, 2),
         }  # fmt: skip
         print(name, found[name], flush=True)
         for one in (*(b for pair in held for b in pair), *outs, *buffers.values()):
             one.destroy()
     return found
+
+
+def _read(quants: int, scales: int, groups: int) -> str:
+    """Plain loads of two buffers, four independent vec4<u32> a thread and turn."""
+    loops = "".join(
+        f"""
+  for (var i = id.x; i < {size // 16}u; i += 4u * STEP) {{
+    let p = {name}[i];
+    let q = {name}[min(i + STEP, {size // 16 - 1}u)];
+    let r = {name}[min(i + 2u * STEP, {size // 16 - 1}u)];
+    let t = {name}[min(i + 3u * STEP, {size // 16 - 1}u)];
+    s = (s ^ p) + (q ^ r) + t;
+  }}"""
+        for name, size in (("a", quants), ("b", scales))
+    )
+    return f"""
+@group(0) @binding(0) var<storage, read> a: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+  const STEP = {groups * 256}u;
+  var s = vec4<u32>();{loops}
+  if ((s.x ^ s.y ^ s.z ^ s.w) == 12345u) {{ out[id.x & 1023u] = s.x; }}
+}}"""
 
 
 def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str, Any]:
@@ -149,20 +204,18 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
 
 
 def _forms(count: int, columns: int) -> list[fast.Form]:
-    """Likely ones first, no more loads under way than a row has. Every device has 256 threads."""
+    """Every device has 256 threads; no more loads are under way than a row has."""
     strips = max(1, columns // (32 * fast.SUBGROUP))
+    all_two, all_four = -(-count // 16), -(-count // 32)  # workgroups that do all rows in one turn
     tried = (
-        (256, 528, 1, 2), (256, 264, 1, 4), (256, 264, 1, 2), (256, 528, 2, 2), (128, 1056, 1, 2),
-        (256, 528, 1, 4), (128, 528, 1, 4), (256, 264, 2, 4), (256, 1056, 1, 2),
+        (264, 4, 2), (264, 2, 2), (all_two, 4, 2), (all_two, 2, 2), (all_four, 4, 2),
+        (all_four, 2, 4), (all_four, 1, 4), (132, 4, 2), (528, 2, 2), (264, 1, 4),
     )  # fmt: skip
-    return list(
-        dict.fromkeys(
-            fast.Form(
-                wg, min(n, -(-count // (wg // fast.SUBGROUP * each))), min(depth, strips), each
-            )
-            for wg, n, depth, each in tried
-        )
-    )
+    forms = [
+        fast.Form(256, min(n, -(-count // (8 * each))), min(depth, strips), each)
+        for n, depth, each in tried
+    ]
+    return [form for form in dict.fromkeys(forms) if form.groups <= 1056]
 
 
 def _projection(op: str, n: int, k: int, form: fast.Form) -> Kernel:

@@ -39,6 +39,15 @@ export interface StepPlan {
 
 export const LISTS = ["decode", "batch", "prefill", "sample"] as const;
 export type ListName = (typeof LISTS)[number];
+export type ForwardName = Exclude<ListName, "sample">;
+
+/** The state before the head: where each list leaves a row of `width` a token, and its norm. */
+export interface HiddenPlan {
+  readonly states: Readonly<Record<ForwardName, string>>;
+  readonly norm: string;
+  readonly eps: number;
+  readonly width: number;
+}
 
 export interface Plan {
   readonly vocab: number;
@@ -46,6 +55,8 @@ export interface Plan {
   readonly buffers: ReadonlyMap<string, BufferPlan>;
   readonly kernels: ReadonlyMap<string, KernelPlan>;
   readonly lists: Readonly<Record<ListName, readonly StepPlan[]>>;
+  /** Missing in bundles of before. */
+  readonly hidden: HiddenPlan | undefined;
 }
 
 /** A tier's record and its kernel file. Throws `model_format_error` naming the field. */
@@ -88,7 +99,26 @@ export function readPlan(record: unknown, kernels: string): Plan {
   for (const name of ["batch", "draws", "mask", "drawn", "told", "entries", "logits"]) {
     if (!buffers.has(name)) throw bad("buffers", `has no ${name}`);
   }
-  return { vocab: count(root["vocab"], "vocab"), page: count(root["page"], "page"), buffers, kernels: table, lists };
+  const hidden = root["hidden"] === undefined ? undefined : hiddenPlan(object(root["hidden"], "hidden"), buffers);
+  return { vocab: count(root["vocab"], "vocab"), page: count(root["page"], "page"), buffers, kernels: table, lists, hidden };
+}
+
+function hiddenPlan(spec: Record<string, unknown>, buffers: ReadonlyMap<string, BufferPlan>): HiddenPlan {
+  const states = object(spec["states"], "hidden.states");
+  const named = (value: unknown) => {
+    const name = text(value, "hidden");
+    if (!buffers.has(name)) throw bad("hidden", `names ${name}, which is no buffer`);
+    return name;
+  };
+  const eps = spec["eps"];
+  if (typeof eps !== "number" || !(eps >= 0)) throw bad("hidden.eps", "is no number");
+  const [decode, batch, prefill] = [states["decode"], states["batch"], states["prefill"]].map(named);
+  return {
+    states: { decode: decode!, batch: batch!, prefill: prefill! },
+    norm: named(spec["norm"]),
+    eps,
+    width: count(spec["width"], "hidden.width"),
+  };
 }
 
 /** Kernel name -> module, of a file whose parts begin with `//# kernel NAME`. */

@@ -15,7 +15,7 @@ import {
   type TokenRecord,
 } from "../src/executor.js";
 import { openBundle } from "../src/store/download.js";
-import { answers, drawOf, folder, tinyFolder, wasm, wasmBytes } from "./bundles.js";
+import { answers, drawOf, folder, headOf, off, tinyFolder, wasm, wasmBytes } from "./bundles.js";
 
 const modules = { simd: await wasm("cpu-simd") }; // node's relaxed SIMD is not to be trusted
 const greedy: Draw = {
@@ -126,24 +126,9 @@ test("without its threads one worker runs; a worker that fails ends the executor
   assert.throws(() => executor.forward([new Sequence([1, 2], [0]).row()]), { code: "engine_dead" });
 });
 
-/** Row `row` of a Q8_0 matrix: blocks of a f16 scale and 32 integers. */
-function q8Row(bytes: Uint8Array, row: number, columns: number): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset + (row * columns * 34) / 32);
-  return Array.from({ length: columns }, (_, i) => {
-    const block = Math.floor(i / 32) * 34;
-    const half = view.getUint16(block, true);
-    const scale = 2 ** ((half >> 10) - 25) * (1024 + (half & 1023)); // no scale is subnormal here
-    return scale * view.getInt8(block + 2 + (i % 32));
-  });
-}
-
 test("the hidden state times the head is the row's logits, in every plan and thread count", async () => {
   const bundle = await openBundle(folder(tinyFolder));
-  const plan = JSON.parse(new TextDecoder().decode(await bundle.read("plan.json"))) as {
-    weights: { head: { rows: number; cols: number; pieces: [[number, number, number]] } };
-  };
-  const { rows, cols, pieces: [[, offset, length]] } = plan.weights.head;
-  const head = (await bundle.read("weights-00000.bin")).subarray(offset, offset + length);
+  const head = await headOf(bundle);
   const threads = { simd: await wasm("cpu-simd-threads"), make: nodeThread };
   const told = await answers();
   assert(told.some(({ prompt }) => prompt.length <= 16) && told.some(({ prompt }) => prompt.length > 16));
@@ -153,11 +138,8 @@ test("the hidden state times the head is the row's logits, in every plan and thr
       const other = new Sequence([5, 6, 7], [6]);
       await executor.forward([other.row(), new Sequence(prompt, [3, 0, 5, 1]).row()]);
       const state = await executor.hidden!(1);
-      assert.equal(state.length, cols);
-      const made = Array.from({ length: rows }, (_, row) => q8Row(head, row, cols).reduce((sum, w, i) => sum + w * state[i]!, 0));
-      const most = Math.max(...logits.map(Math.abs));
-      const off = Math.max(...made.map((value, i) => Math.abs(value - logits[i]!))) / most;
-      assert(off < 0.02, `${off} of the largest logit`); // the head reads 8-bit integers
+      const far = off(head(state), logits);
+      assert(far < 0.02, `${far} of the largest logit`); // the head reads 8-bit integers
       await assert.rejects(async () => executor.hidden!(2), { code: "invalid_request" });
     }
     executor.free();

@@ -12,7 +12,7 @@ import { openDevice, type Device } from "../src/gpu/device.js";
 import { openGpu } from "../src/gpu/open.js";
 import type { GpuExecutor } from "../src/gpu/run.js";
 import { openBundle } from "../src/store/download.js";
-import { folder, type Answer } from "./bundles.js";
+import { folder, headOf, off, type Answer } from "./bundles.js";
 
 Object.assign(globalThis, globals);
 const gpu = create([]); // kept: collected, it ends the process
@@ -132,6 +132,20 @@ for (const change of [{ topK: 1 }, { topP: 1e-6 }, { minP: 0.9999 }]) {
 }
 assert.deepEqual(counts, { made: 0, submits: 3, maps: 0 });
 console.log("truncation and log-probabilities right");
+
+// The state times the head is the row's logits: of a chunk, of a token, and of a token a sequence.
+const head = await headOf(bundle);
+const others = [new Sequence(short.prompt, [7, 8]), new Sequence([5], [18])];
+const rows = () => others.map((one) => one.row());
+for (const list of [rows().slice(0, 1), others.map((one) => (one.ids.push(6), one.row())), [(others[0]!.ids.push(9), others[0]!.row())]]) {
+  exe.forward(list);
+  const row = list.length - 1;
+  const state = await exe.hidden!(row);
+  const far = off(head(state), (await exe.logits()).slice(row * exe.vocab));
+  assert.ok(far < 1e-4, `${far} of the largest logit`);
+  await assert.rejects(exe.hidden!(list.length), { code: "invalid_request" });
+}
+console.log("hidden states right");
 
 // Neighbours, chunks and noise: a batch of three is each alone; bias and penalties apply.
 const shared = [new Sequence(short.prompt, [9, 10, 4]), new Sequence(long.prompt, [11, 12, 13, 14]), new Sequence([7], [15, 16])];

@@ -147,48 +147,71 @@ fn half_of(t: u32, i: u32) -> Half {
 }
 //#end
 
-/// Four signed bytes of a word.
-fn packed(v: vec4<i32>) -> u32 {
-  let u = bitcast<vec4<u32>>(v) & vec4<u32>(255u);
-  return u.x | (u.y << 8u) | (u.z << 16u) | (u.w << 24u);
+/// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
+/// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
+const MAGIC: f32 = 12582976.0;
+const SIXTEEN: u32 = 0xb4000400u; // times its bits, which wraps
+
+fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
+  return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
+}
+
+/// a of four numbers in signed bytes.
+fn larges(n: vec4<u32>) -> u32 {
+  return ((n.x >> 7u) & 0xffu) | ((n.y << 1u) & 0xff00u) | ((n.z << 9u) & 0xff0000u) | ((n.w << 17u) & 0xff000000u);
+}
+
+/// b of four numbers in signed bytes.
+fn smalls(n: vec4<u32>) -> u32 {
+  let m = n & vec4<u32>(127u);
+  let b = (m.x | (m.y << 8u) | (m.z << 16u) | (m.w << 24u)) ^ 0x40404040u; // minus 64 in seven bits
+  return b | ((b & 0x40404040u) << 1u);
+}
+
+/// Writes half block i of the token to workgroup memory.
+fn put(v: Half, i: u32) {
+  let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
+  var most = max(max(size.x, size.y), max(size.z, size.w));
+  most = max(most, subgroupShuffleXor(most, 1u)); // the halves of a block are neighbours
+  let by = select(0.0, MOST / most, most > 1.0e-30);
+  let a = numbers(v.a, by);
+  let b = numbers(v.b, by);
+  let c = numbers(v.c, by);
+  let d = numbers(v.d, by);
+  let at = (i & 1u) * BLOCKS + i / 2u;
+  staged[at] = vec4<u32>(larges(a), larges(b), larges(c), larges(d));
+  staged[2u * BLOCKS + at] = vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d));
+  let four = a + b + c + d;
+  var total = bitcast<i32>(four.x + four.y + four.z + four.w - SIXTEEN);
+  total += subgroupShuffleXor(total, 1u);
+  if ((i & 1u) == 0u) {
+    let step = most / MOST;
+//#if MINIMUM
+    steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
+//#else
+    steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
+//#end
+  }
 }
 
 /// Brings the token to workgroup memory; returns what sums are multiplied with.
 fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
   var own = 0.0;
-  for (var i = local; i < 2u * BLOCKS; i += WG) { // the halves of a block are neighbours
+//#if LONG
+  var ahead = half_of(t, local);
+//#end
+  for (var i = local; i < 2u * BLOCKS; i += WG) {
+//#if LONG
+    var v = ahead; // of which there are several a thread: the next one is on its way
+    ahead = half_of(t, min(i + WG, 2u * BLOCKS - 1u));
+//#else
     var v = half_of(t, i);
+//#end
 //#if norm
     own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
     v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
 //#end
-    let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
-    var most = max(max(size.x, size.y), max(size.z, size.w));
-    most = max(most, subgroupShuffleXor(most, 1u));
-    let by = select(0.0, MOST / most, most > 1.0e-30);
-    let a = vec4<i32>(round(v.a * by));
-    let b = vec4<i32>(round(v.b * by));
-    let c = vec4<i32>(round(v.c * by));
-    let d = vec4<i32>(round(v.d * by));
-    let round_up = vec4<i32>(64);
-    let seven = vec4<u32>(7u);
-    let large = array<vec4<i32>, 4>((a + round_up) >> seven, (b + round_up) >> seven,
-                                    (c + round_up) >> seven, (d + round_up) >> seven);
-    let at = (i & 1u) * BLOCKS + i / 2u;
-    staged[at] = vec4<u32>(packed(large[0]), packed(large[1]), packed(large[2]), packed(large[3]));
-    staged[2u * BLOCKS + at] = vec4<u32>(packed(a - 128 * large[0]), packed(b - 128 * large[1]),
-                                         packed(c - 128 * large[2]), packed(d - 128 * large[3]));
-    let four = a + b + c + d;
-    var total = four.x + four.y + four.z + four.w;
-    total += subgroupShuffleXor(total, 1u);
-    if ((i & 1u) == 0u) {
-      let step = most / MOST;
-//#if MINIMUM
-      steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
-//#else
-      steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
-//#end
-    }
+    put(v, i);
   }
 //#if norm
   own = subgroupAdd(own);

@@ -11,6 +11,8 @@ struct Look { raw: bool, by_id: bool, by_mass: bool, limit: u32, ties: u32 }
 
 var<workgroup> bins: array<atomic<u32>, 2u * BINS>;
 var<workgroup> partial: array<vec2<u32>, WG>;
+var<workgroup> tile_keys: array<u32, TILES>; // of each tile's most likely token
+var<workgroup> tile_masses: array<vec2<f32>, TILES>; // largest raw logit, sum of exponentials from it
 var<workgroup> found: u32;
 var<workgroup> found_before: vec2<u32>;
 var<private> one: Draw;
@@ -45,11 +47,22 @@ fn raw_key(v: f32) -> u32 {
   return select(0x7fffffffu - bits, bits, (bits >> 31u) == 1u);
 }
 
-fn tile_key(look: Look, tile: u32) -> u32 {
+fn tile_key(raw: bool, tile: u32) -> u32 {
   let at = (base / VOCAB * TILES + tile) * RECORD;
-  if (look.raw) { return raw_key(bitcast<f32>(tiles[at + 4u])); }
+  if (raw) { return raw_key(bitcast<f32>(tiles[at + 4u])); }
   if ((tiles[at + 6u] & 1u) == 0u) { return NONE; }
   return score_key(bitcast<f32>(tiles[at]));
+}
+
+/// Before searches of one kind of key; all threads call it.
+fn hold_tiles(raw: bool, lane: u32) {
+  workgroupBarrier();
+  for (var tile = lane; tile < TILES; tile += WG) {
+    let at = (base / VOCAB * TILES + tile) * RECORD + 4u;
+    tile_keys[tile] = tile_key(raw, tile);
+    tile_masses[tile] = bitcast<vec2<f32>>(vec2<u32>(tiles[at], tiles[at + 1u]));
+  }
+  workgroupBarrier();
 }
 
 fn token_key(look: Look, id: u32) -> u32 {
@@ -73,7 +86,7 @@ fn tally(look: Look, shift: u32, width: u32, prefix: u32, lane: u32) {
     most = min(most, (prefix << (width + shift)) | ((1u << (width + shift)) - 1u));
   }
   for (var tile = 0u; tile < TILES; tile++) {
-    if (tile_key(look, tile) > most) { continue; }
+    if (tile_keys[tile] > most) { continue; }
     let end = min((tile + 1u) * TILE, VOCAB);
     for (var id = tile * TILE + lane; id < end; id += WG) {
       var key = token_key(look, id);

@@ -23,6 +23,12 @@ SPLITS = 16
 SHARE = 8
 """Most workgroups that share the keys of a head, and pages of each before there are more."""
 
+SHARES = 4
+"""Shares of a head that a projection has under way while it combines them."""
+
+SPAN = 512
+"""Keys of a share that are under way, times query heads of a KV head; 128 at most."""
+
 MEMORY = 32 << 10
 """Workgroup memory that devices of this tier have."""
 
@@ -71,15 +77,18 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    flags = _flags(format, form or form_of(rows, columns))
+    form = form or form_of(rows, columns, heads is not None)
+    flags = _flags(format, form)
+    if heads is None and columns > 16 * form.wg:
+        flags.add("LONG")
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
     bindings.append(Binding("out", "f32", write=True))
-    consts = _consts(rows, columns, eps, form or form_of(rows, columns))
+    consts = _consts(rows, columns, eps, form)
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
-        consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "SHARES": 4}
+        consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "SHARES": SHARES}
         consts |= {"HEADS": heads[0], "HEAD": heads[1]}
     return module("fast_project", bindings, consts, flags, enables=_enables(dialect))
 
@@ -90,10 +99,11 @@ def gate_up_glu(
 ) -> Kernel:  # fmt: skip
     """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
     bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
-    flags = _flags(format, form or form_of(2 * rows, columns)) | (
-        {"SILU"} if act == "silu" else set[str]()
-    )
-    consts = _consts(rows, columns, eps, form or form_of(2 * rows, columns))
+    form = form or form_of(2 * rows, columns)
+    flags = _flags(format, form) | ({"SILU"} if act == "silu" else set[str]())
+    if columns > 16 * form.wg:
+        flags.add("LONG")
+    consts = _consts(rows, columns, eps, form)
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
@@ -111,7 +121,7 @@ def attention_step(
     group = kernels.group(heads)
     while wg * group > 1024 and wg > 64:  # half the values' sums lie in workgroup memory
         wg //= 2
-    d, span = heads[2], 128 if group <= 4 else 64
+    d, span = heads[2], 128 if 128 * group <= SPAN else 64
     consts |= {
         "WG": wg, "SPLITS": SPLITS, "SPAN": span, "EACH": d // 64, "ROUNDS": max(1, span * 8 // wg),
         "TURNS": max(1, span * d // (8 * wg)), "TAKES": -(-(group + 2) * d // wg),
@@ -135,20 +145,33 @@ class Form(NamedTuple):
     rows: int = 4
 
 
-MOST = 528
-"""Workgroups of a projection. Each brings the token to its memory, so more of them read more."""
 SUBGROUP = 32
 """Lanes that forms are chosen for; other numbers work."""
+FEW = 128
+"""Workgroups where each has much to stage."""
+STAGED = 8192
+"""Columns of which each thread brings two half blocks to workgroup memory."""
 TRIED: dict[tuple[int, int], Form] = {}
 """Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
 
 
-def form_of(rows: int, columns: int) -> Form:
-    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both."""
+def form_of(rows: int, columns: int, shares: bool = False) -> Form:
+    """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
+
+    shares: the token lies in shares of the keys, which every workgroup combines. Measured on an
+    H200 (benchmarks/web): two rows with a whole row of up to 4 blocks a lane under way want two
+    workgroups of 256 a multiprocessor; fewer the more there is to stage.
+    """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
-    groups = -(-rows // (WG // SUBGROUP * 4))
-    return Form(WG, min(groups, MOST))
+    strips = max(1, columns // (32 * SUBGROUP))
+    two, four = (-(-rows // (WG // SUBGROUP * each)) for each in (2, 4))
+    if shares and four >= FEW:
+        return Form(WG, FEW, 1, 4)
+    if shares:
+        return Form(WG, min(two, FEW), min(2, strips), 2)
+    depth = min(4, strips)
+    return Form(WG, min(two, FEW if columns > STAGED else 264 * 4 // depth), depth, 2)
 
 
 def _flags(format: str, form: Form) -> set[str]:

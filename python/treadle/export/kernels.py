@@ -177,20 +177,26 @@ def rmsnorm(columns: int, eps: float, *, add: bool) -> Kernel:
     return module("rmsnorm", bindings, {"WG": WG, "WIDTH": columns, "EPS": float(eps)})
 
 
-def sampler(vocab: int) -> tuple[Kernel, Kernel]:
-    """sample_tile, sample_pick."""
-    count = tiles(vocab)
+def sampler(vocab: int, subgroups: bool = False, dialect: str = "naga") -> tuple[Kernel, Kernel]:
+    """sample_tile, sample_pick. subgroups: reduced by them, with as many threads as a pick has."""
+    tile, count = _tile(vocab), tiles(vocab)
+    wg = PICKERS if subgroups else WG
+    flags, enables = set[str](), tuple[str, ...]()
+    if subgroups:
+        flags = {"SUBGROUPS"}
+        enables = () if dialect == "naga" else ("subgroups",)
     consts: dict[str, int | float] = {
-        "VOCAB": vocab, "TILE": _tile(vocab), "TILES": count, "WORDS": -(-vocab // 32),
+        "VOCAB": vocab, "TILE": tile, "TILES": count, "WORDS": -(-vocab // 32),
     }  # fmt: skip
     logits, draws = Binding("logits", "f32"), Binding("draws", "u32")
     tiled = [logits, draws, Binding("mask", "u32"), Binding("entries", "u32")]
     tiled += [Binding("tiles", "u32", write=True), Binding("scores", "u32", write=True)]
     picked = [logits, draws, Binding("tiles", "u32"), Binding("scores", "u32")]
     picked += [Binding("drawn", "i32", write=True), Binding("told", "u32", write=True)]
+    ahead = {"WG": wg, "LOADS": min(8, -(-tile // wg))}
     return (
-        module("sample_tile", tiled, {"WG": WG} | consts),
-        module("sample_pick", picked, {"WG": PICKERS} | consts),
+        module("sample_tile", tiled, ahead | consts, flags, enables=enables),
+        module("sample_pick", picked, {"WG": PICKERS} | consts, flags, enables=enables),
     )
 
 

@@ -48,7 +48,7 @@ def tier_gpu(
     for step in LISTS:
         _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, step, name, dialect).run()
     vocab = _vocab(graph)
-    _sampler(plan, vocab)
+    _sampler(plan, vocab, name, dialect)
     plan.buffers |= matrices.buffers | slots.buffers()
     record = plan.record() | {
         "vocab": vocab, "page": graph.size("B"), "layers": len(graph.state),
@@ -70,8 +70,8 @@ def _vocab(graph: Graph) -> int:
     return _size(graph, graph.values[graph.outputs[0]].shape[-1])
 
 
-def _sampler(plan: Plan, vocab: int) -> None:
-    tile, pick = kernels.sampler(vocab)
+def _sampler(plan: Plan, vocab: int, tier: str, dialect: str) -> None:
+    tile, pick = kernels.sampler(vocab, tier == "t2", dialect)
     count = kernels.tiles(vocab)
     plan.buffers |= {
         "draws": {"size": "64 * R"},
@@ -245,9 +245,8 @@ class _Lowering:
                 op, cuts[0].segments[0].format, rows, columns,
                 dialect=self.dialect, heads=heads, **more,
             )  # fmt: skip
-            self.plan.step(
-                self.list, kernel, held | planes, [fast.form_of(rows, columns).groups, tokens]
-            )
+            groups = fast.form_of(rows, columns, heads is not None).groups
+            self.plan.step(self.list, kernel, held | planes, [groups, tokens])
             return
         for cut in cuts:
             kernel = kernels.project(
@@ -395,7 +394,10 @@ class _Lowering:
         held = {"x": self._in(declared["x"]), "batch": "batch", "out": "logits"}
         held |= self._params({"norm": declared["norm"]})
         eps: Any = node.attrs["eps"]
+        width = self._width(declared["x"])
+        self.plan.states[self.list] = held["x"]  # nothing writes it again before the next step
+        self.plan.norm = {"norm": held["norm"], "eps": eps, "width": width}
         self._project(
             "take_norm_linear", self.matrices.stacked([declared["w"]]),
-            self._width(declared["x"]), vocab, held, eps=eps, cap=cap,
+            width, vocab, held, eps=eps, cap=cap,
         )  # fmt: skip

@@ -26,6 +26,10 @@ class Plan:
     buffers: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     lists: dict[str, list[Step]] = field(default_factory=dict[str, "list[Step]"])
     kernels: dict[str, Kernel] = field(default_factory=dict[str, Kernel])
+    states: dict[str, str] = field(default_factory=dict[str, str])
+    """Where a list leaves the state that the head's norm takes, a row a token."""
+    norm: dict[str, Any] = field(default_factory=dict[str, Any])
+    """That norm: its vector's buffer, its eps, and the state's width."""
     _names: dict[str, str] = field(default_factory=dict[str, str])
 
     def step(
@@ -70,6 +74,7 @@ class Plan:
                 for name, kernel in self.kernels.items()
             },
             "steps": self.lists,
+            "hidden": {"states": self.states, **self.norm},
         }
 
     def _name(self, kernel: Kernel) -> str:

@@ -284,7 +284,7 @@ function rowOf({ seq, start, count, draws }: Slice): StepRow {
 }
 
 function stateless(tier: string): TreadleError {
-  const hint = 'open the model with tier "wasm"';
+  const hint = 'export the model anew, or open it with tier "wasm"';
   return new TreadleError("unsupported", `the tier ${tier} gives no hidden states`, { at: "tier", hint });
 }
 

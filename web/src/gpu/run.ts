@@ -7,7 +7,7 @@ import { invalidRequest, TreadleError } from "../errors.js";
 import type { Draw, Executor, StepRow, TokenRecord } from "../executor.js";
 import type { Sizes } from "../expr.js";
 import type { Weight } from "../manifest.js";
-import type { ListName, Plan } from "../plan.js";
+import type { ForwardName, HiddenPlan, ListName, Plan } from "../plan.js";
 import { allocating, type Device } from "./device.js";
 import { allocate, upload, type Buffers, type Shards } from "./memory.js";
 import { bind, compile, type Lists } from "./pipelines.js";
@@ -40,6 +40,7 @@ export class GpuExecutor implements Executor {
   readonly maxRows: number;
   readonly tier: string;
   readonly device: Device;
+  readonly hidden?: (row: number) => Promise<Float32Array>;
   /** Submits so far, and dispatches of the last list of each kind. */
   readonly counts = { submits: 0, dispatches: 0, steps: 0 };
 
@@ -54,7 +55,8 @@ export class GpuExecutor implements Executor {
   readonly #block = new Uint32Array(UNIFORM);
   #pending: GPUCommandEncoder | undefined;
   #masked = false;
-  #wanted = 0;
+  #wanted: number[] = []; // tokens of the last step, by row
+  #list: ForwardName = "decode"; // that it ran
   #lost: TreadleError | undefined;
 
   private constructor(device: Device, plan: Plan, tier: string, capacity: Capacity, made: Made) {
@@ -73,6 +75,8 @@ export class GpuExecutor implements Executor {
     this.#drawing = new Drawing(device.gpu.queue, made.buffers, plan.vocab, capacity.rows);
     this.#records = new Records(device.gpu, capacity.rows, DEPTH);
     this.#words = new Int32Array(made.buffers.get("batch")!.size / 4);
+    const { hidden } = plan;
+    if (hidden) this.hidden = (row) => this.#state(hidden, row);
     void device.lost.then((error) => (this.#lost = error));
   }
 
@@ -104,11 +108,10 @@ export class GpuExecutor implements Executor {
     this.#flush();
     const run = this.#batch(rows);
     const ones = run.T === run.S;
-    const name: ListName = !ones ? "prefill" : run.T === 1 ? "decode" : "batch";
+    this.#list = !ones ? "prefill" : run.T === 1 ? "decode" : "batch";
     this.#pending = this.#gpu.createCommandEncoder();
-    this.#encode(this.#pending, name, run);
+    this.#encode(this.#pending, this.#list, run);
     this.counts.steps += 1;
-    this.#wanted = run.R;
     if (this.#masked || run.R === 0) this.#flush();
   }
 
@@ -139,7 +142,7 @@ export class GpuExecutor implements Executor {
   async #drawn(draws: readonly Draw[]): Promise<readonly TokenRecord[]> {
     this.#alive();
     if (!draws.length) return [];
-    if (draws.length > this.maxRows || draws.some((draw) => draw.row >= this.#wanted)) {
+    if (draws.length > this.maxRows || draws.some((draw) => draw.row >= this.#wanted.length)) {
       throw new TreadleError("treadle_error", "draws name rows that were not wanted", { at: "sample" });
     }
     this.#masked = draws.some((draw) => draw.mask);
@@ -153,9 +156,7 @@ export class GpuExecutor implements Executor {
     try {
       return await this.#records.read(record, asked, packed.told);
     } catch (cause) {
-      await Promise.resolve(); // the reason for a lost device arrives with the rejection
-      const text = "the GPU took back its memory";
-      throw this.#lost ?? new TreadleError("device_lost", text, { at: "sample", cause });
+      throw await this.#gone("sample", cause);
     }
   }
 
@@ -167,17 +168,49 @@ export class GpuExecutor implements Executor {
 
   /** Logits of the last step's wanted rows, for tests: the engine never reads them back. */
   async logits(): Promise<Float32Array> {
+    return this.#floats([["logits", 0, this.#wanted.length * this.vocab]]);
+  }
+
+  /** The norm is taken here: a list of its own would be compiled for those who never ask. */
+  async #state({ states, norm, eps, width }: HiddenPlan, row: number): Promise<Float32Array> {
+    this.#alive();
+    const token = this.#wanted[row];
+    if (token === undefined) throw invalidRequest("hidden", `row ${row} was not wanted`);
+    const both = await this.#floats([
+      [states[this.#list], token * width, width],
+      [norm, 0, width],
+    ]);
+    const weight = both.subarray(width);
+    const state = both.slice(0, width);
+    const by = 1 / Math.sqrt(state.reduce((sum, x) => sum + x * x, 0) / width + eps);
+    return state.map((x, i) => x * by * weight[i]!);
+  }
+
+  /** Runs of buffers, [name, first float, floats], as the last step left them. */
+  async #floats(parts: readonly (readonly [string, number, number])[]): Promise<Float32Array> {
     this.#flush();
-    const source = this.#buffers.get("logits")!;
-    const size = this.#wanted * this.vocab * 4;
+    const size = 4 * parts.reduce((sum, [, , count]) => sum + count, 0);
     const copy = this.#gpu.createBuffer({ size, usage: 0x01 | 0x08 });
     const encoder = this.#gpu.createCommandEncoder();
-    encoder.copyBufferToBuffer(source, 0, copy, 0, size);
+    let at = 0;
+    for (const [name, first, count] of parts) {
+      encoder.copyBufferToBuffer(this.#buffers.get(name)!, 4 * first, copy, at, 4 * count);
+      at += 4 * count;
+    }
     this.#gpu.queue.submit([encoder.finish()]);
-    await copy.mapAsync(0x01);
-    const values = new Float32Array(copy.getMappedRange()).slice();
-    copy.destroy();
-    return values;
+    try {
+      await copy.mapAsync(0x01);
+      return new Float32Array(copy.getMappedRange()).slice();
+    } catch (cause) {
+      throw await this.#gone("hidden", cause);
+    } finally {
+      copy.destroy();
+    }
+  }
+
+  async #gone(at: string, cause: unknown): Promise<TreadleError> {
+    await Promise.resolve(); // the reason for a lost device arrives with the rejection
+    return this.#lost ?? new TreadleError("device_lost", "the GPU took back its memory", { at, cause });
   }
 
   /** Packs the rows into `batch`; an id of -1-j means token j of the last draw. */
@@ -212,6 +245,7 @@ export class GpuExecutor implements Executor {
       }
       if (wants) words[wanted + R++] = t - 1;
     }
+    this.#wanted = [...words.subarray(wanted, wanted + R)];
     words[starts + rows.length] = t;
     this.#block.set([T, rows.length, R, L, this.pages, ids, pos, slots, starts, lens, wanted, table]);
     const { queue } = this.#gpu;

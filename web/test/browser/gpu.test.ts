@@ -1,12 +1,13 @@
 /** A bundle's whole way in Chromium: WebGPU on its software GPU, losses, cut downloads, no WebGPU. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type { Browser, Page } from "playwright-core";
 import type * as Treadle from "../../src/treadle.js";
 import type { Answer } from "../bundles.js";
@@ -21,9 +22,9 @@ let told: Answer[];
 
 before(async () => {
   const python = process.env["TREADLE_TEST_PYTHON"] ?? join(root, ".venv/bin/python");
-  execFileSync(python, [join(root, "tests/web/tiny_gpu.py"), join(folder, "tiny"), join(folder, "said.json")], { stdio: "pipe" });
+  const made = promisify(execFile)(python, [join(root, "tests/web/tiny_gpu.py"), join(folder, "tiny"), join(folder, "said.json")]);
+  [site, browser] = await Promise.all([openSite({ "/tiny/": join(folder, "tiny") }), openBrowser(), made]);
   told = JSON.parse(await readFile(join(folder, "said.json"), "utf8")) as Answer[];
-  [site, browser] = await Promise.all([openSite({ "/tiny/": join(folder, "tiny") }), openBrowser()]);
   site.instead.set("/blank.html", new TextEncoder().encode("<!doctype html>"));
 });
 after(async () => {
@@ -67,13 +68,16 @@ test("on WebGPU the reference's tokens, also where the device is lost in mid-ans
     const response_format = { type: "json_schema" as const, json_schema: { name: "x", schema: { enum: ["ja", "nein"] } } };
     const { choices } = await engine.completions.create({ prompt: "x", response_format, max_tokens: 60, seed: 3 });
     const wanted = await engine.detokenize(tokens);
+    const { data } = await engine.embeddings.create({ input: "x" });
+    const length = Math.hypot(...(data[0]!.embedding as number[]));
     const { tier, notes, requests, pages } = await engine.stats();
     await engine.close();
-    return { said, wanted, tier, notes, json: choices[0]!.text.trim(), left: requests + pages.held, devices: devices.length };
+    return { said, wanted, tier, notes, json: choices[0]!.text.trim(), left: requests + pages.held, devices: devices.length, length };
   }, one);
   assert.deepEqual(found.said, [found.wanted, found.wanted]);
   assert(found.json === '"ja"' || found.json === '"nein"', found.json);
   assert.deepEqual([found.tier, found.left, found.devices], ["t0", 0, 2]);
+  assert(Math.abs(found.length - 1) < 1e-5, "an embedding");
   assert(found.notes.length === 1 && /opened again on t0/.test(found.notes[0]!), found.notes.join());
   await page.context().close();
 });
@@ -109,6 +113,30 @@ test("without WebGPU the CPU tier answers; one that is asked for by name says wh
   } finally {
     await other.close();
   }
+});
+
+test("an isolated page runs threads, with the tokens of one; a page that is not goes without", async () => {
+  const answers: (readonly [boolean, string, string])[] = [];
+  for (const [isolated, threads] of [[true, 1], [true, 2], [false, 2]] as const) {
+    site.isolated = isolated;
+    const page = await blank();
+    answers.push(
+      await page.evaluate(async (threads) => {
+        const { createEngine } = (await import("/treadle.js" as string)) as typeof Treadle;
+        const engine = await createEngine("/bundle/", { tier: "wasm", threads });
+        const { choices } = await engine.completions.create({ prompt: "x", temperature: 0, max_tokens: 24, ignore_eos: true });
+        const { tier } = await engine.stats();
+        await engine.close();
+        return [crossOriginIsolated, tier, choices[0]!.text] as const;
+      }, threads),
+    );
+    await page.context().close();
+  }
+  site.isolated = true;
+  const [one, two, bare] = answers.map(([isolated, tier]) => [isolated, /2 threads/.test(tier)]);
+  assert.deepEqual([one, two, bare], [[true, false], [true, true], [false, false]]);
+  const texts = new Set(answers.map(([, , text]) => text));
+  assert(texts.size === 1 && !texts.has(""), [...texts].join(" | "));
 });
 
 test("a cut download goes on where it stopped; one that hangs can be left; files open as they are", async () => {

@@ -35,6 +35,8 @@ export interface Site {
   readonly cut: Map<string, number>;
   /** Ranges that were asked for, in their order: path and first byte. */
   readonly ranges: [string, number][];
+  /** Whether pages are isolated from other origins, which threads ask for. */
+  isolated: boolean;
   close(): void;
 }
 
@@ -60,8 +62,10 @@ export async function openSite(folders: Readonly<Record<string, string>> = {}): 
     body = body?.subarray(from) ?? new Uint8Array();
     response.setHeader("content-length", body.length);
     response.setHeader("content-type", KINDS[extname(path)] ?? "application/octet-stream");
-    response.setHeader("cross-origin-opener-policy", "same-origin");
-    response.setHeader("cross-origin-embedder-policy", "require-corp");
+    if (site.isolated) {
+      response.setHeader("cross-origin-opener-policy", "same-origin");
+      response.setHeader("cross-origin-embedder-policy", "require-corp");
+    }
     response.setHeader("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'");
     const bytes = cut.get(path);
     cut.delete(path);
@@ -75,7 +79,8 @@ export async function openSite(folders: Readonly<Record<string, string>> = {}): 
     server.close();
     server.closeAllConnections();
   };
-  return { url: `http://localhost:${port}/`, server, instead, cut, ranges, close };
+  const site: Site = { url: `http://localhost:${port}/`, server, instead, cut, ranges, isolated: true, close };
+  return site;
 }
 
 async function file(path: string): Promise<Uint8Array | null> {
