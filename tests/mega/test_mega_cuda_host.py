@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
 }  # fmt: skip
 
 
-def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
+def machine(
+    name: str, folder: Path, change: Callable[[dict[str, Any]], None] | None = None
+) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
+    if change is not None:
+        change(params)
     made = program(graph, workers, rows, CONTEXT)
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)

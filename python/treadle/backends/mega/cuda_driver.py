@@ -99,11 +99,15 @@ class Device:
         _call("cuDevicePrimaryCtxRetain", byref(context), device)
         _call("cuCtxSetCurrent", context)
         _call("cuStreamCreate", byref(stream), c_uint(1))  # does not wait for the default stream
-        self._device, self._stream = device, stream
+        self._device, self._stream, self._context = device, stream, context
         if self._attribute(_MAJOR) != 9:
             raise Unsupported(
                 "the persistent kernel needs a Hopper GPU", hint="use --backend torch"
             )
+
+    def enter(self) -> None:
+        """Makes the context current in this thread."""
+        _call("cuCtxSetCurrent", self._context)
 
     @property
     def sms(self) -> int:
