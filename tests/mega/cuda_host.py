@@ -111,6 +111,7 @@ class Machine:
         self.boxes = Boxes(layout, np.zeros((2, layout.words), np.uint32))
         self.allowed = np.zeros(1, np.uint32)
         self.tokens = np.zeros((0, shape.rows, 4), np.uint32)
+        self.logits = np.zeros((shape.rows, shape.vocab), np.float32)
         self.epoch = 0
         self.error = np.zeros(8, np.uint32)
 
@@ -126,7 +127,7 @@ class Machine:
         first box in all steps, "each" for a box a step and `allowed`."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
         tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)
-        logits = np.full((rows, vocab), np.nan, np.float32)
+        logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
         trace = np.zeros(8, np.uint32)

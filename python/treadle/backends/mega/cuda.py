@@ -27,11 +27,13 @@ STEPS = 1024
 class Decoder:
     """Device memory and kernel of one program.
 
-    pages: KV pages of the pool. `stream` and `kv` are written by the caller through `load` or, on
-    the device, at their addresses.
+    pages: KV pages of the pool. kv: where they lie on the device, else memory of its own. `stream`
+    and `kv` are written by the caller through `load` or, on the device, at their addresses.
     """
 
-    def __init__(self, program: Program, *, pages: int, device: Device | None = None) -> None:
+    def __init__(
+        self, program: Program, *, pages: int, device: Device | None = None, kv: int | None = None
+    ) -> None:
         plan = program.plan
         self.program, self.device = program, device or Device()
         if plan.workers > self.device.sms:
@@ -44,7 +46,10 @@ class Decoder:
         attn = next(s for s in plan.sites if s.kv_heads)
         self.state_bytes = pages * attn.kv_heads * 2 * PAGE * attn.head * 2
         starts, ranges = cuda_pack.starts(program), cuda_pack.ranges(program)
-        self.stream, self.kv = Memory(int(starts[-1])), Memory(len(plan.states) * self.state_bytes)
+        self.rows, self.context = plan.shape.rows, plan.shape.context
+        self.stream = Memory(int(starts[-1]))
+        self.kv = Memory(len(plan.states) * self.state_bytes if kv is None else 0)
+        self._kv_at = self.kv.at if kv is None else kv
         self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)
         self._starts.put(starts)
         self._ranges.put(ranges)
@@ -89,6 +94,7 @@ class Decoder:
         the box of every step. allowed: the first so many steps; the kernel waits for `allow` before
         more. Raises LimitExceeded.
         """
+        self.device.enter()
         shape = self.program.plan.shape
         last = max(position for _, position in begin) + steps
         if steps > STEPS or last > min(shape.context, table.shape[1] * PAGE):
@@ -105,7 +111,7 @@ class Decoder:
             self._allowed.array[0] = allowed
         args = Args(
             self.stream.at, self._starts.at, self._ranges.at, self.pool.at, self.embed.at,
-            self.kv.at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
+            self._kv_at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
             self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
             self._boxes.at if rules else 0, self._allowed.at if allowed is not None else 0,
             self.boxes.layout.words, shape.vocab, self.program.packets, rules == "same",
@@ -126,14 +132,14 @@ class Decoder:
         rows = self._tokens.array[step]
         return rows[:, :3].copy() if (rows[:, 3] == mark).all() else None
 
-    @property
-    def died(self) -> bool:
-        """Whether a worker has left an error record."""
-        return bool(self._error.array[0])
+    def over(self) -> bool:
+        """Whether the launch has ended, well or not."""
+        return self.device.idle()
 
     def wait(self) -> None:
         """Until the launch is over. Raises EngineDead with the error record of a hung worker."""
         try:
+            self.device.enter()
             self.device.wait()
         except KernelError as error:
             raise EngineDead(f"{error}; {self.record()}", hint="start the process again") from None
@@ -154,5 +160,6 @@ class Decoder:
 
     def logits(self) -> NDArray[np.float32]:
         """[rows, V] of the last step."""
+        self.device.enter()
         shape = self.program.plan.shape
         return self._logits.get(np.empty((shape.rows, shape.vocab), np.float32))

@@ -14,6 +14,7 @@ from treadle.errors import KernelError, Unsupported
 
 _SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SMS, _MAJOR = 16, 75  # CU_DEVICE_ATTRIBUTE_*
+_NOT_READY = 600  # CUDA_ERROR_NOT_READY
 _MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 
 
@@ -129,6 +130,11 @@ class Device:
     def wait(self) -> None:
         """Until the stream is empty. Raises KernelError for what a kernel died of."""
         _call("cuStreamSynchronize", self._stream)
+
+    def idle(self) -> bool:
+        """Whether the stream is empty, or will never be."""
+        self.enter()
+        return _library().cuStreamQuery(self._stream) != _NOT_READY
 
     def event(self) -> c_void_p:
         """An event recorded now."""
