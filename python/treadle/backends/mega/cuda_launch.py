@@ -57,7 +57,8 @@ class Launch:
         idle = kernel.rows - self.sequences
         self._first = batch.pos.astype(np.int64)
         self._table = np.full((kernel.rows, -(-kernel.context // PAGE)), spare, np.int32)
-        self._table[: self.sequences, : batch.table.shape[1]] = batch.table
+        width = min(batch.table.shape[1], self._table.shape[1])
+        self._table[: self.sequences, :width] = batch.table[:, :width]
         begin = list(zip(tokens.tolist(), batch.pos.tolist(), strict=True)) + [(0, 0)] * idle
         self.most = int(min(PAGE - batch.pos % PAGE))  # until a row needs another page
         self.pages = np.unique(batch.slots // PAGE)
