@@ -471,8 +471,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "trace": lambda: trace(args), "text": lambda: text(args), "soak": lambda: soak(args), "small": small, "fault": fault,
+        "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),
         "structured": lambda: structured(args), "engine": lambda: engine(args),
+        "small": small, "fault": fault,
     }  # fmt: skip
     print(json.dumps({args.part: parts[args.part]()}, ensure_ascii=False))
 
