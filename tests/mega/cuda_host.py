@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import hashlib
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +38,20 @@ def program(
     return generate(plan, knobs)
 
 
-def built(made: Program, folder: Path) -> ctypes.CDLL:
-    source, out = folder / "step.cu", folder / "step.so"
-    source.write_text(made.text)
+@cache
+def folder() -> Path:
+    """Of this process, for libraries."""
+    made = tempfile.mkdtemp(prefix="treadle-mega-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+@cache
+def built(text: str) -> ctypes.CDLL:
+    """The library of a source; equal sources are compiled once."""
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source, out = folder() / f"{name}.cu", folder() / f"{name}.so"
+    source.write_text(text)
     subprocess.run(
         [str(compiler()), "-std=c++20", "-O1", "-DTREADLE_HOST", "-U_FORTIFY_SOURCE", "-Wall",
          "-Wno-unknown-pragmas", "-Werror", f"-I{ROOT / 'cuda'}", "-x", "c++", str(source),
@@ -130,7 +145,8 @@ class Machine:
         logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
-        trace = np.zeros(8, np.uint32)
+        shape = (self.made.plan.workers, self.made.phases_a_step, 9, 8)
+        trace = self.trace = np.zeros(shape, np.uint32)
         arrays = (
             self.stream,
             at,

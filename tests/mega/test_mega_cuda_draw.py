@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,14 @@ ROWS, VOCAB, WORDS = 2, 96, 3
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+def small() -> Machine:
     """Two rows; every third token's logit equals that of the token before."""
 
     def twins(params: dict[str, Any]) -> None:
         head = params["head"]
         head[2::3] = head[1::3]
 
-    made = machine("qwen2-rows", Path(tmp_path_factory.mktemp("draw")), change=twins)[2]
+    made = machine("qwen2-rows", change=twins)[2]
     made.kv[:] = 0
     assert made.kv.shape[1] == POOL
     return made
@@ -61,7 +60,7 @@ def test_draws_equal_the_samplers(small: Machine) -> None:
     """Random rules and masks; equals at the end of a nucleus are common here."""
     rng = np.random.default_rng(4)
     same = 0
-    for turn in range(16):
+    for turn in range(10):
         some = rng.random(ROWS)
         rule = params(
             temperature=rng.choice([0, 0.2, 0.7, 1, 3], ROWS),
@@ -84,7 +83,7 @@ def test_draws_equal_the_samplers(small: Machine) -> None:
         assert tokens[0].view(np.int32).tolist() == wanted.ids.tolist(), (turn, rule, mask)
         assert small.tokens[0, :, 2].tolist() == wanted.status.tolist()
         same += int((wanted.ids != logits.argmax(1)).sum())
-    assert same > 8  # that many draws were not the likeliest token's
+    assert same > 5  # that many draws were not the likeliest token's
 
 
 def test_logits_that_are_not_finite_are_told(small: Machine) -> None:

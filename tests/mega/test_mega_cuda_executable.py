@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,8 +76,8 @@ class HostKernel:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, dict[str, Any], Machine]:
-    return machine("qwen2-rows", Path(tmp_path_factory.mktemp("exe")))
+def made() -> tuple[Graph, dict[str, Any], Machine]:
+    return machine("qwen2-rows")
 
 
 def tensors(parameters: dict[str, Any]) -> dict[str, Tensor]:
