@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,11 @@ from cuda_host import compiler
 from test_mega_cuda_host import machine
 
 from treadle.backends.mega import cuda_trace
+from treadle.cli.mega_trace import TraceConfig
+from treadle.cli.mega_trace_cuda import written
 from treadle.mega.codegen import Knobs
-from treadle.mega.picture import picture
 from treadle.mega.records import Code
-from treadle.mega.timeline import chrome, steps
+from treadle.mega.timeline import steps
 
 
 def test_clocks_that_wrap_are_laid_over_each_other() -> None:
@@ -44,7 +47,7 @@ def test_clocks_that_wrap_are_laid_over_each_other() -> None:
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
-def test_tracing_changes_no_bit_and_tells_every_phase() -> None:
+def test_tracing_changes_no_bit_and_tells_every_phase(tmp_path: Path) -> None:
     """The kernel on fibers with marks and without; then the spans, the picture, the timeline."""
     results: list[tuple[Any, Any]] = []
     for knobs in (Knobs(), Knobs(trace=True)):
@@ -71,9 +74,11 @@ def test_tracing_changes_no_bit_and_tells_every_phase() -> None:
         assert len(held) == 2 * tiles
     (step,) = steps(found, workers, ("sample",))
     assert sum(step.by.values()) == pytest.approx((step.end - step.start) * workers)
-    drawn = picture([cuda_trace.some(step, workers, 2)], 2, [1], "a step")
+    config = TraceConfig(output=str(tmp_path / "t.json"), picture=str(tmp_path / "t.svg"))
+    written(config, "tiny", m.made, m.trace)
+    drawn = (tmp_path / "t.svg").read_text()
     assert "linear head" in drawn
-    assert drawn.count("worker 1") == 2  # the step and one of its layers
-    shown = chrome(found, workers, device="cuda")
-    assert len([e for e in shown["traceEvents"] if e["ph"] == "X"]) == len(found)
-    assert cuda_trace.counters(m.made, us, [0])
+    assert drawn.count("worker 3<") == 2  # the step and one of its layers
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert len([e for e in events if e["ph"] == "X"]) == len(found)
+    assert len({e["name"] for e in events if e["ph"] == "C"}) == 3

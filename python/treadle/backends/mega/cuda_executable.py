@@ -70,6 +70,7 @@ class CudaExecutable:
         self._inner: Executable | None = inner
         self._kernels, self._shared, self._spare, self._limits = kernels, shared, spare, limits
         self._launch: Launch | None = None
+        self._used = kernels[0]
         self._last: Any = None  # tokens that ids below 0 name
         self._queued: Any = None  # the last handle given to torch
         self._lock = threading.Lock()
@@ -101,7 +102,7 @@ class CudaExecutable:
         self._shared.enter("kernel")
         with self._lock:
             launch = Launch(kernel, ids, b, self._spare)
-            self._launch = launch
+            self._launch, self._used = launch, kernel
             self._running.set()
         self._shared.wrote("kernel", launch.pages)
         self._counts["steps"] += 1
@@ -139,6 +140,12 @@ class CudaExecutable:
         """Steps of the kernel, its launches, steps of torch, draws on the host; torch's own."""
         more = getattr(self._live(), "stats", None)
         return {**self._counts, "torch": more() if more is not None else {}}
+
+    def kernel(self) -> Kernel:
+        """The kernel of the last launch, at rest. Raises EngineDead."""
+        self._live()
+        self._settle()
+        return self._used
 
     def close(self) -> None:
         """Ends the kernel and frees everything; later calls raise EngineDead."""

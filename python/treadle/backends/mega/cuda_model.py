@@ -16,6 +16,8 @@ from treadle.backends.capacity import choose_pages
 from treadle.backends.params import one_device, size_of, tensor_of
 from treadle.backends.table import backend
 from treadle.errors import Unsupported
+from treadle.mega import H200, compile
+from treadle.mega.codegen import PAGE, Knobs, generate
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
@@ -41,19 +43,20 @@ _log = logging.getLogger("treadle.backends.mega")
 class MegaCuda:
     """`Backend` of one Hopper GPU: weights, activations and KV in bfloat16.
 
-    page: tokens that a KV page must hold. A model that the kernel does not cover decodes by torch's
+    page: tokens that a KV page must hold. trace: kernels note when they pass marks
+    (`cuda_trace`). A model that the kernel does not cover decodes by torch's
     CUDA graphs, which is logged. Raises Unsupported for another dtype.
     """
 
-    act, threads, page = "bf16", 1, 64
+    act, threads, page = "bf16", 1, PAGE
 
-    def __init__(self, device: str, dtype: str | None = None) -> None:
+    def __init__(self, device: str, dtype: str | None = None, trace: bool = False) -> None:
         if dtype not in (None, "bf16"):
             raise Unsupported(
                 f"mega on CUDA computes in bf16, not in {dtype!r}", at="dtype",
                 hint="leave it out, or use backend torch",
             )  # fmt: skip
-        self.device = device
+        self.device, self._knobs = device, Knobs(trace=trace)
 
     def compile(
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
@@ -67,7 +70,7 @@ class MegaCuda:
         gpu = Device(int(self.device.partition(":")[2] or 0))
         torch_backend = backend("torch", device=self.device, dtype="bf16")
         try:
-            programs = _programs(one_device(graph), limits, min(gpu.sms, 128))
+            programs = _programs(one_device(graph), limits, min(gpu.sms, 128), self._knobs)
         except Unsupported as error:
             _log.warning("%s; this model decodes by torch's CUDA graphs", error)
             return torch_backend.compile(graph, weights, limits, pages=pages)
@@ -97,11 +100,9 @@ class MegaCuda:
         return CudaExecutable(inner, decoders, shared, pages=count, spare=count, limits=limits)
 
 
-def _programs(graph: Graph, limits: Limits, workers: int) -> list[Program]:
+def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[Program]:
     """A program a bucket, built side by side. Raises Unsupported if not even one row is covered."""
     from treadle.backends.mega.cuda_build import build
-    from treadle.mega import H200, compile
-    from treadle.mega.codegen import PAGE, generate
 
     if graph.state and graph.size("B") != PAGE:
         raise Unsupported(
@@ -117,7 +118,7 @@ def _programs(graph: Graph, limits: Limits, workers: int) -> list[Program]:
                 graph, replace(H200, workers=workers), rows=rows, slots=rows, context=CONTEXT,
                 segment=_SEGMENT,
             )  # fmt: skip
-            found.append(generate(plan))
+            found.append(generate(plan, knobs))
         except Unsupported as error:
             if not found:
                 raise
