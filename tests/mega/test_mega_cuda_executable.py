@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,9 +18,13 @@ from treadle.backends.mega.cuda_args import NEVER, NO_MORE
 from treadle.backends.mega.cuda_executable import CudaExecutable
 from treadle.backends.mega.cuda_pages import SharedPages
 from treadle.backends.sampler import sample
+from treadle.engine.channel import Channel
+from treadle.engine.request import Submit
+from treadle.engine.runner import Engine
+from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.graph import Graph
 from treadle.limits import Limits
-from treadle.types import Batch, Mask, Tensor
+from treadle.types import Batch, Mask, Sampling, Tensor, TokenKind, TokenTable
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
@@ -183,3 +189,46 @@ def test_one_sequence_on_a_kernel_of_two_and_draws_on_the_host(
     follow = run.forward(step([[-1]], [4]))
     assert run.sample(follow, None, params(1)).wait().status.tolist() == [0]
     assert kernel.launches == 3
+
+
+def test_the_engine_runs_on_it(exe: tuple[CudaExecutable, HostKernel]) -> None:
+    """Requests that join and leave, one of them by a grammar, one that asks for more than the
+    kernel draws: all end, the grammar holds, and a seed gives the same text again."""
+    run, kernel = exe
+    table = TokenTable(
+        (*(bytes([32 + i]) for i in range(95)), b"<end>"),
+        (TokenKind.NORMAL,) * 95 + (TokenKind.CONTROL,), (95,),
+    )  # fmt: skip
+    shape = r"[a-f]{3,9}(-[0-9]{2}){2}"
+    grammar = Compiler(Vocab(table, VOCAB)).compile(Grammar.regex(shape))
+    engine = Engine(cast("Any", run), table, limits=Limits())
+    engine.start()
+    plain = Sampling(max_tokens=12, temperature=0.8, top_p=0.9, seed=5, ignore_eos=True)
+    ruled = Sampling(max_tokens=40, temperature=1.0, seed=6)
+    more = Sampling(max_tokens=4, temperature=0.0, seed=1, logprobs=2, ignore_eos=True)
+    try:
+        texts = [read(engine, [(tuple(range(5, 20)), plain, None), ((9, 8, 7), ruled, grammar)])]
+        texts.append(read(engine, [((9, 8, 7), ruled, grammar)]))
+        read(engine, [((1, 2, 3), more, None)])
+    finally:
+        engine.close()
+    assert len(texts[0][0]) == 12
+    for text in (texts[0][1], texts[1][0]):
+        assert re.fullmatch(shape, text), text
+    assert kernel.launches >= 3
+
+
+def read(engine: Engine, asked: list[tuple[tuple[int, ...], Sampling, Any]]) -> list[str]:
+    """The answers to requests that run together."""
+    channels: list[Channel] = []
+    for ids, sampling, grammar in asked:
+        channels.append(Channel(100))
+        engine.submit(Submit(engine.next_id(), ids, sampling, grammar), channels[-1])
+    texts = [""] * len(asked)
+    for i, channel in enumerate(channels):
+        with suppress(StopIteration):
+            while True:
+                channel.wait(60)
+                if (delta := channel.take()) is not None:
+                    texts[i] += delta.text
+    return texts
