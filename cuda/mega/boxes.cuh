@@ -18,28 +18,51 @@ TM_DEVICE const uint32_t* box_of(const Args& a, uint32_t step) {
   return a.boxes + (step & 1) * a.box_words;
 }
 
-/// Waits for the step's box and takes its rules into shared memory. All consumers call this.
-TM_DEVICE void take_rules(const Args& a, Smem& s, int tid, uint32_t phase) {
+/// Where a worker keeps the 16 mask bits of each of its strips, row after row, while it draws:
+/// behind what sums over workers need. A worker with too many strips reads the host's memory again.
+constexpr int kKept = 256;  // floats into the scratch memory
+TM_DEVICE uint16_t* kept_masks(Smem& s) {
+  return reinterpret_cast<uint16_t*>(s.scratch + kKept);
+}
+TM_DEVICE bool keeps_masks(int strips) {
+  return Model::kRows * strips * 2 <= (Model::kScratch - kKept) * 4;
+}
+
+/// Mask bits of a strip, from the host's memory.
+TM_DEVICE uint32_t strip_bits(const Args& a, uint32_t step, int row, int strip) {
+  const uint32_t* words = box_of(a, step) + kMasks + row * ((a.vocab + 31) / 32);
+  return load_foreign(words + strip / 2) >> (strip % 2 * 16) & 0xffff;
+}
+
+/// Waits for the step's box and takes its rules and this worker's part of its masks into shared
+/// memory, in one trip. All consumers call this.
+template <class P>
+TM_DEVICE void take_rules(const Args& a, Smem& s, int tid) {
   const uint32_t step = s.step;
-  if (a.same_rules && step > 0) return;
-  const uint32_t* box = box_of(a, step);
-  if (tid == 0) {
+  const bool again = a.same_rules && step > 0;  // the rules are there
+  const uint32_t* box = box_of(a, again ? 0 : step);
+  if (tid == 0 && !again) {
     Spin spin;
     uint32_t seen;
     while ((seen = load_acquired(box)) != step + 1) {
-      if (spin.late(kPatience)) fail(a, kBox, phase, step & 1, seen, step + 1);
+      if (spin.late(kPatience)) fail(a, kBox, P::index, step & 1, seen, step + 1);
     }
   }
   bar_sync(1);
   uint32_t* to = reinterpret_cast<uint32_t*>(s.rules);
-  for (int i = tid; i < Model::kRows * 8; i += 256) to[i] = load_foreign(box + 8 + i);
+  if (!again)
+    for (int i = tid; i < Model::kRows * 8; i += 256) to[i] = load_foreign(box + 8 + i);
+  const uint4 r0 = s.ranges[P::index - 1][0], r1 = s.ranges[P::index - 1][1];
+  const int strips = static_cast<int>(r0.y + r1.y);
+  if (keeps_masks(strips)) {
+    for (int i = tid; i < Model::kRows * strips; i += 256) {
+      const int row = i / strips, at = i % strips, first = static_cast<int>(r0.y);
+      if (again && !s.rules[row].masked) continue;
+      const int strip = static_cast<int>(at < first ? r0.x : r1.x - r0.y) + at;
+      kept_masks(s)[i] = static_cast<uint16_t>(strip_bits(a, again ? 0 : step, row, strip));
+    }
+  }
   bar_sync(1);
-}
-
-/// Bits of the 16-token strip's four tokens from `token` on that the row may draw.
-TM_DEVICE uint32_t legal_bits(const Args& a, uint32_t step, int row, int token) {
-  const uint32_t* words = box_of(a, step) + kMasks + row * ((a.vocab + 31) / 32);
-  return load_foreign(words + token / 32) >> (token % 32) & 15;
 }
 
 /// Whether the host wants another step after so many. By one thread; it may wait.

@@ -12,7 +12,7 @@ constexpr int kRounds = 8, kBins = 16, kBinPackets = 6;  // three sums a packet
 constexpr int kBallots = 2 + 2 * kRounds * kBinPackets;  // a worker's, for a row
 constexpr uint64_t kBroken = ~0ull;
 enum Ballot { kFinal = 0, kTies = 1, kCounts = 2, kMasses = 2 + kRounds * kBinPackets };
-static_assert(8 * kBins + 2 * 4 * 9 + 32 <= Model::kScratch);
+static_assert(8 * kBins + 2 * 4 * 9 <= kKept && kKept <= Model::kScratch);
 
 /// Floats in their order as integers; 0 is below all of them.
 TM_DEVICE uint32_t ordered(float x) {
@@ -54,9 +54,16 @@ struct Lot {
       const int at = static_cast<int>(strip < first ? r0.x : r1.x - r0.y) + strip;
       const int token = at * 16 + q % 4 * 4;
       const uint4 x = *reinterpret_cast<const uint4*>(logits + token);
-      f(token, x, masked ? legal_bits(a, s.step, row, token) : 15u);
+      uint32_t legal = 15;
+      if (masked) {
+        const uint32_t bits = keeps_masks(quads / 4) ? kept_masks(s)[row * (quads / 4) + strip]
+                                                     : strip_bits(a, box_step(), row, at);
+        legal = bits >> (q % 4 * 4) & 15;
+      }
+      f(token, x, legal);
     }
   }
+  TM_DEVICE uint32_t box_step() const { return a.same_rules ? 0 : s.step; }
   TM_DEVICE float z_of(uint32_t bits) const { return (float_of(bits) - peak) / heat; }
   TM_DEVICE bool kept(uint32_t key, int token) const {
     return key >= low && (key != equal || token <= tied);
@@ -269,8 +276,8 @@ struct Lot {
       const uint4 r = s.ranges[P::index - 1][part];
 #pragma unroll 1
       for (int token = r.x * 16; token < static_cast<int>((r.x + r.y) * 16) && n > 0; token++) {
-        const bool legal =
-            !s.rules[row].masked || (legal_bits(a, s.step, row, token & ~3) >> (token & 3) & 1);
+        const bool legal = !s.rules[row].masked ||
+                           (strip_bits(a, box_step(), row, token / 16) >> (token % 16) & 1);
         if (!legal || ordered(z_of(bits_of(logits[token]))) != last) continue;
         found = token;
         n--;
@@ -292,7 +299,7 @@ TM_DEVICE void propose(Smem& s, int warp, int lane, int row, uint64_t key) {
 template <class P>
 TM_DEVICE void draw_ruled(const Args& a, Smem& s, int warp, int lane, uint32_t epoch,
                           uint32_t told) {
-  take_rules(a, s, warp * 32 + lane, P::index);
+  take_rules<P>(a, s, warp * 32 + lane);
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     uint64_t key = 0;

@@ -102,12 +102,14 @@ def test_logits_that_are_not_finite_are_told(small: Machine) -> None:
 def test_noise_goes_on_with_the_steps(small: Machine) -> None:
     """One box for a launch draws what a box a launch does."""
     rule = params(temperature=1.3, key=[5, 6], step=[10, 20])
+    legal = np.random.default_rng(6).random((1, VOCAB)) < 0.3
     begin = [(3, 3), (4, 70)]
-    small.boxes.post(0, rule)
+    mask = Mask(bits(legal), np.array([1], np.int32))
+    small.boxes.post(0, rule, mask)
     whole, together, _ = small.run(begin, 3, rules="same")
     assert whole, small.error
     for step in range(3):
-        small.boxes.post(0, replace(rule, step=rule.step + step))
+        small.boxes.post(0, replace(rule, step=rule.step + step), mask)
         tokens = small.run(begin, 1, seed=step, rules="same")[1]
         assert tokens[0].tolist() == together[step].tolist()
         begin = [(int(t), p + 1) for t, (_, p) in zip(tokens[0], begin, strict=True)]

@@ -122,6 +122,7 @@ class Device:
 
     def launch(self, function: Kernel, workers: int, args: ctypes.Structure) -> None:
         """Starts a kernel of one block a worker, all resident. Raises KernelError."""
+        _call("cuStreamSynchronize", c_void_p(0))  # copies to the device may be on their way yet
         parameters = (c_void_p * 1)(ctypes.addressof(args))
         one = c_uint(1)
         _call("cuLaunchCooperativeKernel", function.handle, c_uint(workers), one, one, c_uint(288),
