@@ -13,7 +13,7 @@ namespace treadle::mega {
 
 /// Ends the step: tokens to the host and to the next step, or the news that there is none.
 template <class P>
-TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch) {
+TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch, uint32_t told) {
   const int tid = warp * 32 + lane;
   if (tid < Model::kRows) {
     const uint64_t key = a.boxes == nullptr ? chosen(s, tid) : s.first[tid];
@@ -26,9 +26,10 @@ TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch
     s.position[tid]++;
   }
   bar_sync(1);
-  if (tid == 0) {
-    s.step++;
-    s.over = !goes_on(a, s.step, P::index);
+  if (warp == 0) {
+    const uint32_t next = s.step + 1;
+    const bool on = goes_on<P>(a, next, lane, epoch, told);
+    if (lane == 0) s.step = next, s.over = !on;
   }
 }
 
@@ -43,7 +44,7 @@ TM_DEVICE void draw_token(const Args& a, Smem& s, int warp, int lane, uint32_t e
     bar_sync(1);  // all logits of this worker are written
     draw_ruled<P>(a, s, warp, lane, epoch, told);
   }
-  settle<P>(a, s, warp, lane, epoch);
+  settle<P>(a, s, warp, lane, epoch, told);
 }
 
 /// Angles of the rows' positions, and this worker's items of attention: its share of all segments

@@ -8,8 +8,7 @@
 
 namespace treadle::mega {
 
-constexpr int kRounds = 8, kBins = 16, kBinPackets = 6;  // three sums a packet
-constexpr int kBallots = 2 + 2 * kRounds * kBinPackets;  // a worker's, for a row
+constexpr int kBins = 16;  // three sums a packet
 constexpr uint64_t kBroken = ~0ull;
 enum Ballot { kFinal = 0, kTies = 1, kCounts = 2, kMasses = 2 + kRounds * kBinPackets };
 static_assert(8 * kBins + 2 * 4 * 9 <= kKept && kKept <= Model::kScratch);
@@ -48,6 +47,8 @@ struct Lot {
     const int quads = static_cast<int>(r0.y + r1.y) * 4;
     const float* logits = fresh(a.logits) + static_cast<int64_t>(row) * a.vocab;
     const bool masked = s.rules[row].masked != 0;
+    const Words words(s.ranges[P::index - 1]);
+    const uint32_t* kept = reinterpret_cast<const uint32_t*>(s.scratch + kKept);
 #pragma unroll 1
     for (int q = tid(); q < quads; q += 256) {
       const int strip = q / 4, first = static_cast<int>(r0.y);
@@ -56,9 +57,10 @@ struct Lot {
       const uint4 x = *reinterpret_cast<const uint4*>(logits + token);
       uint32_t legal = 15;
       if (masked) {
-        const uint32_t bits = keeps_masks(quads / 4) ? kept_masks(s)[row * (quads / 4) + strip]
-                                                     : strip_bits(a, box_step(), row, at);
-        legal = bits >> (q % 4 * 4) & 15;
+        const int word = at / 2 - (strip < first ? words.from : words.skip);
+        const uint32_t bits = words.fit() ? kept[row * words.all + word]
+                                          : load_foreign(mask_of(a, box_step(), row) + at / 2);
+        legal = bits >> (token % 32) & 15;
       }
       f(token, x, legal);
     }
@@ -276,8 +278,9 @@ struct Lot {
       const uint4 r = s.ranges[P::index - 1][part];
 #pragma unroll 1
       for (int token = r.x * 16; token < static_cast<int>((r.x + r.y) * 16) && n > 0; token++) {
-        const bool legal = !s.rules[row].masked ||
-                           (strip_bits(a, box_step(), row, token / 16) >> (token % 16) & 1);
+        const bool legal =
+            !s.rules[row].masked ||
+            (load_foreign(mask_of(a, box_step(), row) + token / 32) >> (token % 32) & 1);
         if (!legal || ordered(z_of(bits_of(logits[token]))) != last) continue;
         found = token;
         n--;
@@ -299,7 +302,7 @@ TM_DEVICE void propose(Smem& s, int warp, int lane, int row, uint64_t key) {
 template <class P>
 TM_DEVICE void draw_ruled(const Args& a, Smem& s, int warp, int lane, uint32_t epoch,
                           uint32_t told) {
-  take_rules<P>(a, s, warp * 32 + lane);
+  take_rules<P>(a, s, warp * 32 + lane, epoch, told);
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     uint64_t key = 0;

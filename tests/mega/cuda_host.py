@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.backends.mega.cuda_args import BALLOTS, NEVER, Args
+from treadle.backends.mega.cuda_args import NEVER, Args, ballots
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, starts, widened
 from treadle.graph import OPS, Graph
@@ -120,7 +120,7 @@ class Machine:
         self.pool = pool(made, lambda i: self.params[names[i]])
         self.embed = bf16(self.params[names[made.embed]])
         shape = made.plan.shape
-        count = made.packets + shape.rows * made.plan.workers * BALLOTS
+        count = made.packets + ballots(shape.rows, made.plan.workers)
         self.packets = np.zeros((count, 4), np.uint32)
         layout = Layout(shape.rows, shape.vocab)
         self.boxes = Boxes(layout, np.zeros((2, layout.words), np.uint32))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.backends.mega import cuda_pack
-from treadle.backends.mega.cuda_args import BALLOTS, CODES, NEVER, NO_MORE, Args
+from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
@@ -57,8 +57,8 @@ class Decoder:
             Memory(program.floats * 4),
             Memory(plan.shape.vocab * plan.sites[0].n * 2),
         )
-        ballots = plan.shape.rows * plan.workers * BALLOTS
-        self._packets = Memory((program.packets + ballots) * 16)
+        own = ballots(plan.shape.rows, plan.workers)
+        self._packets = Memory((program.packets + own) * 16)
         self._packets.fill()
         self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
         self._begin, self._claimed = Memory(plan.shape.rows * 8), Memory(16)

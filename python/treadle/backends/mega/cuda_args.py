@@ -21,8 +21,11 @@ CODES = {
 """What a worker waited for in vain, by the first word of the error record."""
 
 
-BALLOTS = 2 + 2 * 8 * 6
-"""Packets that a worker may need for a row's draw: `kBallots` in `cuda/mega/sample.cuh`."""
+def ballots(rows: int, workers: int) -> int:
+    """Packets of a draw: those a worker may need for each row (`kBallots` in
+    `cuda/mega/boxes.cuh`), and those by which the first worker passes on what the host says."""
+    return rows * workers * (2 + 2 * 8 * 6) + (8 * rows + 2) // 3 + 1
+
 
 NO_MORE = 0x80000000
 """Bit of `allowed`: the number beside it is the last (`cuda/mega/boxes.cuh`)."""
