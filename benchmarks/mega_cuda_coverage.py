@@ -93,7 +93,7 @@ def small() -> dict[str, Any]:
     decoder = Decoder(generate(plan), pages=8)
     rng = np.random.default_rng(0)
     params = {
-        n: rng.standard_normal(graph.dims.sizes(p.shape)).astype(np.float32) * 0.1
+        n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
         for n, p in graph.params.items()
     }
     decoder.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
@@ -280,6 +280,7 @@ def trace(args: argparse.Namespace) -> dict[str, Any]:
         model = Model(name, 1, 1024, 1)
         results: list[tuple[Any, Any]] = []
         times: list[float] = []
+        took = 0.0
         for knobs in (Knobs(), Knobs(trace=True)):
             decoder = model.decoder(knobs)
             for _ in range(2):

@@ -48,6 +48,7 @@ class HostKernel:
         allowed: int | None,
     ) -> None:  # fmt: skip
         self.wait()
+        assert allowed is not None
         m = self.machine
         m.pages[:] = table[:, : m.pages.shape[1]]
         m.allowed[0], self._steps, self._first = allowed, steps, m.epoch
@@ -160,9 +161,9 @@ def test_prefill_then_steps_of_one_launch(
         text.append(token)
     # Two more tokens at once: torch, on pages that the kernel wrote.
     handle = run.forward(step([[texts[0][-1], 5]], [at[0]]))
-    mixed = handle.call.wait().numpy()
+    mixed = cast("Any", handle).call.wait().numpy()
     handle = run.forward(step([[*texts[0], 5]], [0]))
-    whole = handle.call.wait().numpy()
+    whole = cast("Any", handle).call.wait().numpy()
     error = np.linalg.norm(mixed - whole) / np.linalg.norm(whole)
     assert error < 0.02, error
     assert run.stats()["launches"] == 2

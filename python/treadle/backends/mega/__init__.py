@@ -3,7 +3,7 @@ a Hopper GPU one kernel that stays."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from treadle import _core
 from treadle.backends.mega.device import MegaDevice
@@ -27,7 +27,7 @@ def mega(
     Raises Unsupported for another device or dtype.
     """
     if device is None or device.partition(":")[0] != "cuda":
-        return Mega(device, dtype, threads)
+        return cast("Backend", Mega(device, dtype, threads))
     from treadle.backends.mega.cuda_model import MegaCuda
 
     return MegaCuda(device, dtype)

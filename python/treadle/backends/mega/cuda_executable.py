@@ -68,7 +68,8 @@ class CudaExecutable:
     ) -> None:  # fmt: skip
         self.pages, self.page_size, self.vocab = pages, inner.page_size, inner.vocab
         self._inner: Executable | None = inner
-        self._kernels, self._shared, self._spare, self._limits = kernels, shared, spare, limits
+        self._kernels: Sequence[Kernel] = kernels
+        self._shared, self._spare, self._limits = shared, spare, limits
         self._launch: Launch | None = None
         self._used = kernels[0]
         self._last: Any = None  # tokens that ids below 0 name

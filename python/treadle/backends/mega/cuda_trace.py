@@ -8,6 +8,7 @@ the time of day in ns at mark 0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -101,27 +102,37 @@ def held(program: Program, us: NDArray[np.float64], worker: int) -> NDArray[np.f
     """[n, 2]: us, and tiles that lie in a worker's ring or are on their way to it.
 
     Exact where the producer has sent for all tiles of a phase and where the consumers are through
-    with them; between, tiles are taken to come and go evenly.
+    with them; between, tiles are taken to come and go evenly, but none before there is room. KV
+    tiles are left out.
     """
-    steps: list[tuple[float, float]] = []
+    sent_at: list[float] = []
+    used_at: list[float] = []
     for phase, tiles in enumerate(_tiles(program, worker)):
         if not tiles:
             continue
         sent = us[worker, phase, WARPS - 1]
         used = us[worker, phase, : WARPS - 1]
-        ready = np.nan if np.isnan(used[:, 2]).all() else np.nanmax(used[:, 2])
-        done = np.nan if np.isnan(used[:, 3]).all() else np.nanmax(used[:, 3])
-        for first, last, sign in ((sent[1], sent[4], 1), (ready, done, -1)):
-            if np.isnan(last):
-                continue
-            first = last if np.isnan(first) else min(first, last)
-            steps += [(t, sign) for t in np.linspace(first, last, tiles)]
-    steps.sort()
+        ready = np.nan if np.isnan(used[:, 2]).all() else float(np.nanmax(used[:, 2]))
+        done = np.nan if np.isnan(used[:, 3]).all() else float(np.nanmax(used[:, 3]))
+        if np.isnan(sent[4]) or np.isnan(done):
+            continue
+        sent_at += map(
+            float, np.linspace(_first(float(sent[1]), float(sent[4])), float(sent[4]), tiles)
+        )
+        used_at += map(float, np.linspace(_first(ready, done), done, tiles))
+    room = int(re.findall(r"kRing = (\d+)", program.text)[0])
+    for i in range(room, len(sent_at)):
+        sent_at[i] = max(sent_at[i], used_at[i - room])
+    steps = sorted([*((t, 1) for t in sent_at), *((t, -1) for t in used_at)])
     if not steps:
         return np.zeros((0, 2))
     times, signs = np.array(steps).T
     count = np.cumsum(signs)
     return np.stack((times, count - count.min()), axis=1)
+
+
+def _first(first: float, last: float) -> float:
+    return last if np.isnan(first) else min(first, last)
 
 
 def _tiles(program: Program, worker: int) -> list[int]:
