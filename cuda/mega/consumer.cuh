@@ -92,7 +92,7 @@ struct Consumer {
     epoch++;
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
-    draw_best<P>(a, s, warp, lane, epoch, told());
+    draw_token<P>(a, s, warp, lane, epoch, told());
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
     prepare<Attend>(a, s, me);

@@ -2,55 +2,49 @@
 // offers and takes the same token; then what the next step needs is made ready.
 #pragma once
 
+#include "hop.cuh"
+
+// The order matters: each uses what comes before.
+#include "boxes.cuh"
+#include "philox.cuh"
+#include "sample.cuh"
+
 namespace treadle::mega {
 
-TM_DEVICE uint64_t better(uint64_t a, uint64_t b) {
-  return a > b ? a : b;
-}
-
-/// Greedy: the largest logit, ties to the lowest id. One hop for the whole grid.
+/// Ends the step: tokens to the host and to the next step, or the news that there is none.
 template <class P>
-TM_DEVICE void draw_best(const Args& a, Smem& s, int warp, int lane, uint32_t epoch,
-                         uint32_t told) {
-  constexpr int kWorkers = Model::kWorkers;
-  static_assert(kWorkers <= 256);
+TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch, uint32_t told) {
   const int tid = warp * 32 + lane;
-  bar_sync(1);
   if (tid < Model::kRows) {
-    uint64_t key = 0;
-    for (int w = 0; w < kWarps; w++) {
-      key = better(key, s.best[0][w][tid]);
-      s.best[0][w][tid] = 0;  // nobody adds to it before the next step
-    }
-    fence_grid();  // what this worker appended to KV and wrote as logits goes before its offer
-    store_packet(fresh(a.packets) + P::out + tid * kWorkers + fresh(worker()),
-                 make_uint4(static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), 0, told));
-  }
-#pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
-    uint4 v[1] = {make_uint4(0, 0, 0, 0)};
-    poll(
-        a, [&](int) { return P::out + row * kWorkers + tid; }, tid < kWorkers ? 1u : 0u, epoch,
-        P::index, v);
-    uint64_t key = v[0].x | static_cast<uint64_t>(v[0].y) << 32;
-#pragma unroll
-    for (int m = 16; m; m >>= 1) key = better(key, shfl_xor(key, m));
-    if (lane == 0) s.best[1][warp][row] = key;
-  }
-  fence_grid();
-  bar_sync(1);
-  if (tid < Model::kRows) {
-    uint64_t key = 0;
-    for (int w = 0; w < kWarps; w++) key = better(key, s.best[1][w][tid]);
-    const uint32_t token = ~static_cast<uint32_t>(key);
+    const uint64_t key = a.boxes == nullptr ? chosen(s, tid) : s.first[tid];
+    const uint32_t status = key == kBroken ? 2u : key == 0 ? 1u : 0u;
+    const uint32_t token = status ? ~0u : ~static_cast<uint32_t>(key);
     if (worker() == 0)
       a.tokens[s.step * Model::kRows + tid] =
-          make_uint4(token, static_cast<uint32_t>(s.position[tid] + 1), s.step, epoch);
-    s.token[tid] = static_cast<int32_t>(token);
+          make_uint4(token, static_cast<uint32_t>(s.position[tid] + 1), status, epoch);
+    s.token[tid] = status ? 0 : static_cast<int32_t>(token);
     s.position[tid]++;
   }
   bar_sync(1);
-  if (tid == 0) s.step++;
+  if (warp == 0) {
+    const uint32_t next = s.step + 1;
+    const bool on = goes_on<P>(a, next, lane, epoch, told);
+    if (lane == 0) s.step = next, s.over = !on;
+  }
+}
+
+/// The draw: greedy from what each worker has kept of its logits, or by the rules of the step's
+/// box.
+template <class P>
+TM_DEVICE void draw_token(const Args& a, Smem& s, int warp, int lane, uint32_t epoch,
+                          uint32_t told) {
+  if (a.boxes == nullptr) {
+    hop<P>(a, s, warp, lane, epoch, told, P::out, Model::kWorkers);
+  } else {
+    bar_sync(1);  // all logits of this worker are written
+    draw_ruled<P>(a, s, warp, lane, epoch, told);
+  }
+  settle<P>(a, s, warp, lane, epoch, told);
 }
 
 /// Angles of the rows' positions, and this worker's items of attention: its share of all segments

@@ -2,7 +2,7 @@
 // after step; `phases` is generated from the plan.
 #pragma once
 
-#include "consumer.cuh"
+#include "leave.cuh"
 
 namespace treadle::mega {
 
@@ -17,6 +17,7 @@ TM_DEVICE void persist(const Args& a) {
     mb_init(&s.go, 1);
     s.step = 0;
     s.now = a.epoch;
+    s.over = 0;
     mb_publish();
   }
   for (int i = tid; i < Model::kPhases * 2; i += 288)
@@ -31,10 +32,14 @@ TM_DEVICE void persist(const Args& a) {
   if (tid < kWarps * 32) {
     Consumer consumer(a, s);
     prepare<Attend>(a, s, tid);
-    while (s.step < a.steps) phases(consumer);
+    while (s.step < a.steps && !s.over) phases(consumer);
+    if (s.over) {
+      Drain drain{a, s, consumer.at, tid % 32};
+      phases(drain);
+    }
   } else if (tid == kWarps * 32) {
-    Producer producer(a, s);
-    for (; producer.step < a.steps; producer.step++) {
+    Guarded producer(a, s);
+    for (; producer.step < a.steps && !producer.over; producer.step++) {
       producer.begin();
       phases(producer);
     }

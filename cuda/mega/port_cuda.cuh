@@ -57,6 +57,19 @@ TM_DEVICE bool claim(uint32_t* word) {
 TM_DEVICE void fence_system() {
   __threadfence_system();
 }
+/// Words of the host's memory: what is read after an acquired word is as new as that word.
+TM_DEVICE uint32_t load_acquired(const uint32_t* p) {
+  uint32_t x;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
+  return x;
+}
+/// An ordinary load, which a warp's neighbours share: reads of the host's memory one by one cost 20
+/// ns each. What was acquired before it, by this thread or through a barrier, goes before it.
+TM_DEVICE uint32_t load_foreign(const uint32_t* p) {
+  uint32_t x;
+  asm volatile("ld.weak.global.u32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
+  return x;
+}
 /// Orders this thread's accesses, and what it has seen through barriers, with all workers'.
 TM_DEVICE void fence_grid() {
   asm volatile("fence.acq_rel.gpu;" ::: "memory");
@@ -202,6 +215,16 @@ TM_DEVICE uint32_t bits_of(float x) {
 }
 TM_DEVICE float float_of(uint32_t x) {
   return __uint_as_float(x);
+}
+/// exp, log and log(1 + x) to a unit or two in the last place, where a draw depends on them.
+TM_DEVICE float exact_exp(float x) {
+  return expf(x);
+}
+TM_DEVICE float exact_log(float x) {
+  return logf(x);
+}
+TM_DEVICE float exact_log1p(float x) {
+  return log1pf(x);
 }
 TM_DEVICE float power2(float x) {
   float y;

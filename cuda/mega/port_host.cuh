@@ -204,8 +204,8 @@ inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
   static uint64_t t = 0;
   return t += 200000;
 }
-inline uint32_t clock_now() {
-  return 0;
+inline uint32_t clock_now() {  // turns of all fibers
+  return static_cast<uint32_t>(host::machine->round) + 1;
 }
 inline int fresh(int x) {
   return x;
@@ -227,6 +227,12 @@ inline bool claim(uint32_t* word) {
   return old == 0;
 }
 inline void fence_system() {}
+inline uint32_t load_acquired(const uint32_t* p) {
+  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+inline uint32_t load_foreign(const uint32_t* p) {
+  return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
 inline void fence_grid() {}
 inline void fence_copies() {}
 inline void mb_init(uint64_t* b, uint32_t count) {
@@ -355,6 +361,15 @@ inline void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
       c[i] += (k % 2 ? high(left) : low(left)) * (k % 2 ? high(right) : low(right));
     }
   }
+}
+inline float exact_exp(float x) {
+  return std::exp(x);
+}
+inline float exact_log(float x) {
+  return std::log(x);
+}
+inline float exact_log1p(float x) {
+  return std::log1p(x);
 }
 inline float power2(float x) {
   return std::exp2(x);

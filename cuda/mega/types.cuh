@@ -11,19 +11,24 @@ constexpr uint64_t kPatience = 2'000'000'000;  // ns that a wait may take
 struct Args {
   const unsigned char* stream;  // packed weights, worker after worker, each in the order it reads
   const uint64_t* starts;       // [workers + 1] bytes into stream
-  const uint4* ranges;    // [workers][phases][2]: strip, strips, first tile | tiles << 16, term
-  const float* pool;      // norms, biases, rope frequencies
-  const uint16_t* embed;  // [V, D] bf16
-  uint16_t* kv;           // [state][page][KV head][K, V][position][d] bf16
-  const int32_t* pages;   // [rows][pages of a row]
-  uint4* packets;         // what crosses workers; zero before the first launch
-  float* logits;          // [rows][V] of the last step
-  const int2* begin;      // [rows]: token and position of the first step
-  uint4* tokens;          // [steps][rows]: token, position, step, epoch; the host's memory
-  uint32_t* error;        // 8 words of the host's memory: the first wait that was in vain
-  uint32_t* claimed;      // device word: who may write the record
-  uint32_t* trace;        // [workers][phases of a step][warps + 1][8] stamps of the last step
-  uint64_t state_bytes;   // of one KV state
+  const uint4* ranges;      // [workers][phases][2]: strip, strips, first tile | tiles << 16, term
+  const float* pool;        // norms, biases, rope frequencies
+  const uint16_t* embed;    // [V, D] bf16
+  uint16_t* kv;             // [state][page][KV head][K, V][position][d] bf16
+  const int32_t* pages;     // [rows][pages of a row]
+  uint4* packets;           // what crosses workers; zero before the first launch
+  float* logits;            // [rows][V] of the last step
+  const int2* begin;        // [rows]: token and position of the first step
+  uint4* tokens;            // [steps][rows]: token, position, step, epoch; the host's memory
+  uint32_t* error;          // 8 words of the host's memory: the first wait that was in vain
+  uint32_t* claimed;        // device word: who may write the record
+  uint32_t* trace;          // [workers][phases of a step][warps + 1][8] stamps of the last step
+  uint64_t state_bytes;     // of one KV state
+  const uint32_t* boxes;    // [2][box_words] of the host's memory (boxes.cuh); null: greedy
+  const uint32_t* allowed;  // how many steps may run, top bit: never more; null: all
+  uint32_t box_words, vocab;
+  uint32_t ballots;     // packets: first of the draw's own
+  uint32_t same_rules;  // the first box holds for all steps
   uint32_t epoch, steps, row_pages;
   uint32_t mute_worker, mute_epoch;  // a test's fault: who stays silent, and when; 0xffffffff never
 };
@@ -33,7 +38,16 @@ struct alignas(8) Two {
   float x, y;
 };
 
-enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep };
+enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed };
+
+/// How a row's token is drawn; 8 words of a box.
+struct alignas(16) Rule {
+  uint32_t masked;  // the row has a mask
+  float temperature;
+  uint32_t top_k;
+  float top_p, least;  // least: log of min_p
+  uint32_t key0, key1, step;
+};
 
 /// Row of the rope table, items of attention and everything else that a step keeps.
 struct Item {
@@ -58,6 +72,10 @@ struct Smem {
   uint32_t step;  // that the consumers are in
   uint32_t now;   // phase whose input they have
   int32_t count, token[Model::kRows], position[Model::kRows];
+  uint32_t over;                 // the host wants no further step
+  int32_t tied;                  // last of the equals that a nucleus ends with
+  uint64_t first[Model::kRows];  // keys that a draw by rules has come to
+  Rule rules[Model::kRows];
 };
 
 /// Defaults of a generated phase; a phase names what differs.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import hashlib
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from treadle.backends.mega.cuda_args import NEVER, Args
+from treadle.backends.mega.cuda_args import NEVER, Args, ballots
+from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, starts, widened
 from treadle.graph import OPS, Graph
 from treadle.mega import H200, compile
@@ -33,9 +38,20 @@ def program(
     return generate(plan, knobs)
 
 
-def built(made: Program, folder: Path) -> ctypes.CDLL:
-    source, out = folder / "step.cu", folder / "step.so"
-    source.write_text(made.text)
+@cache
+def folder() -> Path:
+    """Of this process, for libraries."""
+    made = tempfile.mkdtemp(prefix="treadle-mega-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+@cache
+def built(text: str) -> ctypes.CDLL:
+    """The library of a source; equal sources are compiled once."""
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source, out = folder() / f"{name}.cu", folder() / f"{name}.so"
+    source.write_text(text)
     subprocess.run(
         [str(compiler()), "-std=c++20", "-O1", "-DTREADLE_HOST", "-U_FORTIFY_SOURCE", "-Wall",
          "-Wno-unknown-pragmas", "-Werror", f"-I{ROOT / 'cuda'}", "-x", "c++", str(source),
@@ -103,7 +119,14 @@ class Machine:
         fill(self.stream, made, lambda i: bf16(self.params[names[i]]))
         self.pool = pool(made, lambda i: self.params[names[i]])
         self.embed = bf16(self.params[names[made.embed]])
-        self.packets = np.zeros((made.packets, 4), np.uint32)
+        shape = made.plan.shape
+        count = made.packets + ballots(shape.rows, made.plan.workers)
+        self.packets = np.zeros((count, 4), np.uint32)
+        layout = Layout(shape.rows, shape.vocab)
+        self.boxes = Boxes(layout, np.zeros((2, layout.words), np.uint32))
+        self.allowed = np.zeros(1, np.uint32)
+        self.tokens = np.zeros((0, shape.rows, 4), np.uint32)
+        self.logits = np.zeros((shape.rows, shape.vocab), np.float32)
         self.epoch = 0
         self.error = np.zeros(8, np.uint32)
 
@@ -113,14 +136,17 @@ class Machine:
         steps: int,
         seed: int = 0,
         mute: tuple[int, int] = (NEVER, NEVER),
+        rules: str = "",
     ) -> tuple[bool, np.ndarray, np.ndarray]:
-        """(whole, tokens [steps, rows], logits [rows, V] of the last step)."""
+        """(whole, tokens [steps, rows], logits [rows, V] of the last step). rules: "same" for the
+        first box in all steps, "each" for a box a step and `allowed`."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
-        tokens = np.zeros((steps, rows, 4), np.uint32)
-        logits = np.full((rows, vocab), np.nan, np.float32)
+        tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)
+        logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
-        trace = np.zeros(8, np.uint32)
+        shape = (self.made.plan.workers, self.made.phases_a_step, 9, 8)
+        trace = self.trace = np.zeros(shape, np.uint32)
         arrays = (
             self.stream,
             at,
@@ -139,8 +165,12 @@ class Machine:
         )
         state = self.kv[0].nbytes
         args = Args(
-            *(a.ctypes.data for a in arrays), state, self.epoch, steps, self.pages.shape[1], *mute
-        )
+            *(a.ctypes.data for a in arrays), state,
+            self.boxes.memory.ctypes.data if rules else 0,
+            self.allowed.ctypes.data if rules == "each" else 0,
+            self.boxes.layout.words, vocab, self.made.packets, rules == "same",
+            self.epoch, steps, self.pages.shape[1], *mute,
+        )  # fmt: skip
         whole = self.library.treadle_mega_host(ctypes.byref(args), ctypes.c_uint64(seed)) == 0
         self.epoch += steps * self.made.phases_a_step
         return whole, tokens[..., 0], logits

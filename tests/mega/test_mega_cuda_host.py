@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
+from treadle.mega.codegen import Knobs
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -50,14 +51,20 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
 }  # fmt: skip
 
 
-def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
+def machine(
+    name: str,
+    change: Callable[[dict[str, Any]], None] | None = None,
+    knobs: Knobs | None = None,
+) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
-    made = program(graph, workers, rows, CONTEXT)
+    if change is not None:
+        change(params)
+    made = program(graph, workers, rows, CONTEXT, knobs)
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
-    return graph, params, Machine(made, built(made, folder), params, table, kv)
+    return graph, params, Machine(made, built(made.text), params, table, kv)
 
 
 def batch(m: Machine, tokens: list[int], position: int) -> Batch:
@@ -71,13 +78,11 @@ def batch(m: Machine, tokens: list[int], position: int) -> Batch:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_steps_equal_the_reference(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Launches of several steps that cross a page, against the reference rounded where the kernel
     rounds: what is left is the order of sums, and roundings that it tips."""
     rounding(monkeypatch)
-    graph, params, m = machine(name, tmp_path)
+    graph, params, m = machine(name)
     rows = m.made.plan.shape.rows
     state = {
         n: np.full([POOL if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)
@@ -107,9 +112,9 @@ def test_steps_equal_the_reference(
         assert error < 1e-2, error  # one rounding tipped in 64 columns is a few thousandths
 
 
-def test_a_silent_worker_ends_in_a_record(tmp_path: Path) -> None:
+def test_a_silent_worker_ends_in_a_record() -> None:
     """A packet that never comes is named by worker, phase, place, what was seen and needed."""
-    _, _, m = machine("llama", tmp_path)
+    _, _, m = machine("llama")
     m.kv[:] = 0
     whole, _, _ = m.run([(3, 0)], 1, mute=(2, 6))
     assert not whole

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.backends.check import checked_batch, checked_mask, checked_params
 from treadle.backends.queue import Call, CallQueue
-from treadle.errors import EngineDead
+from treadle.errors import EngineDead, Unsupported
 
 if TYPE_CHECKING:
     from treadle.limits import Limits
@@ -114,6 +114,15 @@ class StreamExecutable:
         """What the device counts; empty for one that counts nothing."""
         counted = getattr(self._live(), "stats", None)
         return counted() if counted is not None else {}
+
+    def kv(self) -> list[tuple[Any, Any]]:
+        """Keys and values of each state in the graph's order, [P, B, K, d] each, for another
+        runtime that shares the pages; they are at rest where no call is queued. Raises Unsupported.
+        """
+        given = getattr(self._live(), "kv", None)
+        if given is None:
+            raise Unsupported("this device keeps its KV pages to itself", hint="use backend torch")
+        return given()
 
     def close(self) -> None:
         """Frees everything; later calls raise EngineDead, waiting ones too."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # name -> (module, attribute, what must be installed beside the base package, how to get it)
 BACKENDS: dict[str, tuple[str, str, str | None, str]] = {
     "reference": ("treadle.backends.reference", "Reference", None, ""),
-    "mega": ("treadle.backends.mega", "Mega", None, ""),
+    "mega": ("treadle.backends.mega", "mega", None, ""),
     "torch": ("treadle.backends.torch", "Torch", "torch", "pip install 'treadle[torch]'"),
 }
 

@@ -18,6 +18,7 @@ from treadle.config.option import option
 if TYPE_CHECKING:
     from treadle.backends.base import Executable
     from treadle.engine.runner import Engine
+    from treadle.limits import Limits
     from treadle.mega import Plan
     from treadle.mega.timeline import Span
 
@@ -35,6 +36,10 @@ class TraceConfig:
     )  # fmt: skip
     output: str = option("Perfetto (Chrome JSON) file to write", metavar="FILE")
     picture: str | None = option("one-page SVG to write as well", default=None, metavar="FILE")
+    device: str = option(
+        "cpu: all steps; cuda: the last step of the persistent kernel", default="cpu",
+        choices=("cpu", "cuda"),
+    )  # fmt: skip
     threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)
     prompt_tokens: int = option("prompt length", default=128, low=1, high=1 << 16)
     tokens: int = option("tokens to generate", default=24, low=4, high=1 << 12)
@@ -59,6 +64,11 @@ def trace(arguments: Sequence[str]) -> int:
     suffix(config.output, (".json",))
     if config.picture:
         suffix(config.picture, (".svg",))
+    if config.device == "cuda":
+        from treadle.cli.mega_trace_cuda import trace_cuda
+
+        trace_cuda(config)
+        return 0
     found = record(config)
     from treadle.mega.picture import picture
     from treadle.mega.timeline import chrome, steps
@@ -79,11 +89,9 @@ def trace(arguments: Sequence[str]) -> int:
 def record(config: TraceConfig) -> Recorded:
     """The spans of one answer a sequence. Raises what loading and running raise."""
     from treadle.backends.mega import Mega
-    from treadle.engine.runner import Engine
     from treadle.limits import Limits
     from treadle.mega.timeline import spans
     from treadle.models import load
-    from treadle.types import TokenKind, TokenTable
 
     limits = Limits()
     model = load(config.source, act="f32", page=16, limits=limits, progress=True)
@@ -91,15 +99,12 @@ def record(config: TraceConfig) -> Recorded:
     compiler = Mega(threads=config.threads or None, trace=1 << 18)
     exe = compiler.compile(model.graph, model.weights, limits)
     vocab = exe.vocab
-    # Nobody reads the text, so tokens need none of their own.
-    table = TokenTable((b"x",) * vocab, (TokenKind.NORMAL,) * vocab, ())
-    engine = Engine(cast("Executable", exe), table, limits=limits)
-    engine.start()
+    engine = started(cast("Executable", exe), limits)
     try:
-        _answer(engine, config, vocab, config.seed)
+        answer(engine, config, vocab, config.seed)
         warm = exe.trace()
         mark = max((span.end for span in spans(exe.plans, warm)), default=0.0)
-        _answer(engine, config, vocab, config.seed + 1)
+        answer(engine, config, vocab, config.seed + 1)
         found = [span for span in spans(exe.plans, exe.trace()) if span.start >= mark]
         note(f"recorded {len(found)} tasks and waits")
         return Recorded(found, compiler.threads, exe.plans, model.name)
@@ -107,7 +112,18 @@ def record(config: TraceConfig) -> Recorded:
         engine.close()
 
 
-def _answer(engine: Engine, config: TraceConfig, vocab: int, seed: int) -> None:
+def started(exe: Executable, limits: Limits) -> Engine:
+    """An engine whose tokens have no text of their own: nobody reads it."""
+    from treadle.engine.runner import Engine
+    from treadle.types import TokenKind, TokenTable
+
+    table = TokenTable((b"x",) * exe.vocab, (TokenKind.NORMAL,) * exe.vocab, ())
+    engine = Engine(exe, table, limits=limits)
+    engine.start()
+    return engine
+
+
+def answer(engine: Engine, config: TraceConfig, vocab: int, seed: int) -> None:
     """One answer a sequence, all at once, from random tokens."""
     from treadle.engine.channel import Channel
     from treadle.engine.request import Submit

@@ -75,6 +75,7 @@ def load(
     limits = limits or Limits()
     name, _ = choose(backend, device=device, dtype=act, page=page_size)
     compiler = backend_named(name, device=device, dtype=act, threads=threads)
+    page_size = getattr(compiler, "page", None) or page_size  # what a kernel insists on
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
     debug_dump(model.graph)
     words = _Aside(lambda: _words(model, limits))

@@ -48,7 +48,7 @@ def spans(plans: Sequence[Plan], rings: Sequence[bytes]) -> list[Span]:
 
     plans: as they were given to the runner. Raises ValueError for a ring of broken records.
     """
-    names = [_Names(plan) for plan in plans]
+    names = [Names(plan) for plan in plans]
     found: list[Span] = []
     for worker, ring in enumerate(rings):
         records: list[tuple[int, ...]] = np.frombuffer(ring, RECORD).tolist()
@@ -65,7 +65,7 @@ def spans(plans: Sequence[Plan], rings: Sequence[bytes]) -> list[Span]:
     return found
 
 
-class _Names:
+class Names:
     """Labels and layers of a plan's sites, from the names of what they read."""
 
     def __init__(self, plan: Plan) -> None:
@@ -92,7 +92,11 @@ class _Names:
 
 
 def chrome(
-    found: Sequence[Span], workers: int, about: Mapping[str, Any] | None = None
+    found: Sequence[Span],
+    workers: int,
+    about: Mapping[str, Any] | None = None,
+    *,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """The timeline that Perfetto and chrome://tracing open: a track a worker, one of the host.
 
@@ -100,7 +104,7 @@ def chrome(
     """
     first = found[0].start if found else 0.0
     events: list[dict[str, Any]] = [
-        {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "treadle mega, cpu"}}
+        {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": f"treadle mega, {device}"}}
     ]
     for worker in range(workers + 1):
         name = f"worker {worker}" if worker < workers else "host"
@@ -157,10 +161,14 @@ class Step:
     by: Mapping[str, float]
 
 
-def steps(found: Sequence[Span], workers: int) -> list[Step]:
-    """The whole steps among the spans. A step lasts from the end of the one before, so that the
-    time in which workers waited for the host belongs to the step that they waited for; the first
-    begins with its first task."""
+def steps(
+    found: Sequence[Span], workers: int, kinds: Sequence[str] = ("embed", "sample")
+) -> list[Step]:
+    """The whole steps among the spans: those in which every worker has done what is in `kinds`.
+
+    A step lasts from the end of the one before, so that the time in which workers waited for the
+    host belongs to the step that they waited for; the first begins with its first task.
+    """
     mine: dict[int, list[Span]] = {}
     for span in found:
         if span.worker < workers:
@@ -168,8 +176,8 @@ def steps(found: Sequence[Span], workers: int) -> list[Step]:
     ends = {number: max(span.end for span in own) for number, own in mine.items()}
     out: list[Step] = []
     for number, own in sorted(mine.items()):
-        if {(s.worker, kind) for s in own if (kind := s.kind) in ("embed", "sample")} != {
-            (worker, kind) for worker in range(workers) for kind in ("embed", "sample")
+        if {(s.worker, kind) for s in own if (kind := s.kind) in kinds} != {
+            (worker, kind) for worker in range(workers) for kind in kinds
         }:
             continue  # its beginning was overwritten, or its end is still to come
         first = min(span.start for span in own if span.kind not in ("wait", "idle"))

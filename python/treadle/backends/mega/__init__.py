@@ -1,8 +1,9 @@
-"""Task graphs run by persistent workers: on the CPU, threads over weights in the file's format."""
+"""Task graphs run by persistent workers: on the CPU threads over weights in the file's format, on
+a Hopper GPU one kernel that stays."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from treadle import _core
 from treadle.backends.mega.device import MegaDevice
@@ -10,15 +11,30 @@ from treadle.backends.mega.executable import MegaExecutable
 from treadle.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
+    from treadle.backends.base import Backend
     from treadle.graph import Graph
     from treadle.limits import Limits
     from treadle.types import Weights
 
-__all__ = ["Mega", "MegaExecutable"]
+__all__ = ["Mega", "MegaExecutable", "mega"]
+
+
+def mega(
+    device: str | None = None, dtype: str | None = None, threads: int | None = None
+) -> Backend:
+    """The backend for a device: `Mega`, or `MegaCuda` for "cuda" and "cuda:N".
+
+    Raises Unsupported for another device or dtype.
+    """
+    if device is None or device.partition(":")[0] != "cuda":
+        return cast("Backend", Mega(device, dtype, threads))
+    from treadle.backends.mega.cuda_model import MegaCuda
+
+    return MegaCuda(device, dtype)
 
 
 class Mega:
-    """`Backend` of compiled task graphs; so far on the CPU.
+    """`Backend` of compiled task graphs on the CPU.
 
     Weights stay in the format of the file, activations are float32 (int8 where a product's weights
     are integers), KV is float16. threads: workers, None = the processors this process may use. A
@@ -37,8 +53,9 @@ class Mega:
     ) -> None:
         if device not in (None, "cpu"):
             raise Unsupported(
-                f"mega runs on the CPU, not on {device!r}", at="device", hint="use backend torch"
-            )
+                f"mega runs on cpu and cuda, not on {device!r}", at="device",
+                hint="use backend torch",
+            )  # fmt: skip
         if dtype not in (None, "f32"):
             raise Unsupported(
                 f"mega computes in f32 and keeps weights as they are, not in {dtype!r}",

@@ -1,6 +1,7 @@
 """A model in one persistent kernel on one Hopper GPU: packed once, then many steps a launch.
 
-Greedy decode of as many sequences as the plan has rows; prefill writes the KV pages from elsewhere.
+Decode of as many sequences as the plan has rows, greedy or by boxes that say how each step draws;
+prefill writes the KV pages from elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.backends.mega import cuda_pack
-from treadle.backends.mega.cuda_args import CODES, NEVER, Args
+from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots
+from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
 from treadle.errors import EngineDead, KernelError, LimitExceeded
@@ -25,11 +27,13 @@ STEPS = 1024
 class Decoder:
     """Device memory and kernel of one program.
 
-    pages: KV pages of the pool. `stream` and `kv` are written by the caller through `load` or, on
-    the device, at their addresses.
+    pages: KV pages of the pool. kv: where they lie on the device, else memory of its own. `stream`
+    and `kv` are written by the caller through `load` or, on the device, at their addresses.
     """
 
-    def __init__(self, program: Program, *, pages: int, device: Device | None = None) -> None:
+    def __init__(
+        self, program: Program, *, pages: int, device: Device | None = None, kv: int | None = None
+    ) -> None:
         plan = program.plan
         self.program, self.device = program, device or Device()
         if plan.workers > self.device.sms:
@@ -42,7 +46,10 @@ class Decoder:
         attn = next(s for s in plan.sites if s.kv_heads)
         self.state_bytes = pages * attn.kv_heads * 2 * PAGE * attn.head * 2
         starts, ranges = cuda_pack.starts(program), cuda_pack.ranges(program)
-        self.stream, self.kv = Memory(int(starts[-1])), Memory(len(plan.states) * self.state_bytes)
+        self.rows, self.context = plan.shape.rows, plan.shape.context
+        self.stream = Memory(int(starts[-1]))
+        self.kv = Memory(len(plan.states) * self.state_bytes if kv is None else 0)
+        self._kv_at = self.kv.at if kv is None else kv
         self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)
         self._starts.put(starts)
         self._ranges.put(ranges)
@@ -50,7 +57,8 @@ class Decoder:
             Memory(program.floats * 4),
             Memory(plan.shape.vocab * plan.sites[0].n * 2),
         )
-        self._packets = Memory(program.packets * 16)
+        own = ballots(plan.shape.rows, plan.workers)
+        self._packets = Memory((program.packets + own) * 16)
         self._packets.fill()
         self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
         self._begin, self._claimed = Memory(plan.shape.rows * 8), Memory(16)
@@ -59,7 +67,10 @@ class Decoder:
         self._width = plan.shape.context // PAGE
         self._pages = Memory(plan.shape.rows * self._width * 4)
         self._tokens, self._error = Shared((STEPS, plan.shape.rows, 4)), Shared((8,))
-        self.epoch = 0
+        layout = Layout(plan.shape.rows, plan.shape.vocab)
+        self._boxes, self._allowed = Shared((2, layout.words)), Shared((16,))
+        self.boxes = Boxes(layout, self._boxes.array)
+        self.epoch, self._first = 0, 0
 
     def load(
         self, matrix: Callable[[str], NDArray[np.uint16]], vector: Callable[[str], NDArray[Any]]
@@ -74,10 +85,16 @@ class Decoder:
 
     def start(
         self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int,
-        mute: tuple[int, int] = (NEVER, NEVER),
+        mute: tuple[int, int] = (NEVER, NEVER), rules: str = "", allowed: int | None = None,
     ) -> None:  # fmt: skip
         """Launches so many steps. begin: (token, position) of each row; table [rows, pages], whose
-        pages hold the positions before and have room for the steps. Raises LimitExceeded."""
+        pages hold the positions before and have room for the steps.
+
+        rules: "" draws greedily, "same" by the first box, which is posted already, "each" waits for
+        the box of every step. allowed: the first so many steps; the kernel waits for `allow` before
+        more. Raises LimitExceeded.
+        """
+        self.device.enter()
         shape = self.program.plan.shape
         last = max(position for _, position in begin) + steps
         if steps > STEPS or last > min(shape.context, table.shape[1] * PAGE):
@@ -88,18 +105,41 @@ class Decoder:
         whole[:, : table.shape[1]] = table[:, : self._width]
         self._pages.put(whole)
         self._begin.put(np.array(begin, np.int32))
+        if rules == "each":
+            self.boxes.clear()
+        if allowed is not None:
+            self._allowed.array[0] = allowed
         args = Args(
             self.stream.at, self._starts.at, self._ranges.at, self.pool.at, self.embed.at,
-            self.kv.at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
+            self._kv_at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
             self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
+            self._boxes.at if rules else 0, self._allowed.at if allowed is not None else 0,
+            self.boxes.layout.words, shape.vocab, self.program.packets, rules == "same",
             self.epoch, steps, self._width, *mute,
         )  # fmt: skip
         self.device.launch(self.kernel, self.program.plan.workers, args)
+        self._first = self.epoch
         self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
+
+    def allow(self, steps: int, *, last: bool = False) -> None:
+        """Lets the launch run so many steps in all; last: and end after them."""
+        self._allowed.array[0] = steps | (NO_MORE if last else 0)
+
+    def told(self, step: int) -> NDArray[np.uint32] | None:
+        """(token, position, status) of each row of a step of the launch, [rows, 3]; None before
+        the step has drawn. May be asked while the kernel runs."""
+        mark = (self._first + (step + 1) * self.program.phases_a_step) & NEVER
+        rows = self._tokens.array[step]
+        return rows[:, :3].copy() if (rows[:, 3] == mark).all() else None
+
+    def over(self) -> bool:
+        """Whether the launch has ended, well or not."""
+        return self.device.idle()
 
     def wait(self) -> None:
         """Until the launch is over. Raises EngineDead with the error record of a hung worker."""
         try:
+            self.device.enter()
             self.device.wait()
         except KernelError as error:
             raise EngineDead(f"{error}; {self.record()}", hint="start the process again") from None
@@ -120,5 +160,6 @@ class Decoder:
 
     def logits(self) -> NDArray[np.float32]:
         """[rows, V] of the last step."""
+        self.device.enter()
         shape = self.program.plan.shape
         return self._logits.get(np.empty((shape.rows, shape.vocab), np.float32))

@@ -6,16 +6,29 @@ from ctypes import Structure, c_uint32, c_uint64
 
 POINTERS = (
     "stream", "starts", "ranges", "pool", "embed", "kv", "pages", "packets", "logits", "begin",
-    "tokens", "error", "claimed", "trace", "state_bytes",
+    "tokens", "error", "claimed", "trace", "state_bytes", "boxes", "allowed",
 )  # fmt: skip
-NUMBERS = ("epoch", "steps", "row_pages", "mute_worker", "mute_epoch")
+NUMBERS = (
+    "box_words", "vocab", "ballots", "same_rules", "epoch", "steps", "row_pages", "mute_worker",
+    "mute_epoch",
+)  # fmt: skip
 NEVER = 0xFFFFFFFF
 
 CODES = {
     1: "a packet", 2: "a tile to land", 3: "a free slot of the ring", 4: "the window of the ring",
-    5: "the step",
+    5: "the step", 6: "the box of a draw", 7: "leave for another step",
 }  # fmt: skip
 """What a worker waited for in vain, by the first word of the error record."""
+
+
+def ballots(rows: int, workers: int) -> int:
+    """Packets of a draw: those a worker may need for each row (`kBallots` in
+    `cuda/mega/boxes.cuh`), and those by which the first worker passes on what the host says."""
+    return rows * workers * (2 + 2 * 8 * 6) + (8 * rows + 2) // 3 + 1
+
+
+NO_MORE = 0x80000000
+"""Bit of `allowed`: the number beside it is the last (`cuda/mega/boxes.cuh`)."""
 
 
 class Args(Structure):

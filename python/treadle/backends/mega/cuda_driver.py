@@ -14,6 +14,7 @@ from treadle.errors import KernelError, Unsupported
 
 _SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SMS, _MAJOR = 16, 75  # CU_DEVICE_ATTRIBUTE_*
+_NOT_READY = 600  # CUDA_ERROR_NOT_READY
 _MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
 
 
@@ -99,11 +100,15 @@ class Device:
         _call("cuDevicePrimaryCtxRetain", byref(context), device)
         _call("cuCtxSetCurrent", context)
         _call("cuStreamCreate", byref(stream), c_uint(1))  # does not wait for the default stream
-        self._device, self._stream = device, stream
+        self._device, self._stream, self._context = device, stream, context
         if self._attribute(_MAJOR) != 9:
             raise Unsupported(
                 "the persistent kernel needs a Hopper GPU", hint="use --backend torch"
             )
+
+    def enter(self) -> None:
+        """Makes the context current in this thread."""
+        _call("cuCtxSetCurrent", self._context)
 
     @property
     def sms(self) -> int:
@@ -117,6 +122,7 @@ class Device:
 
     def launch(self, function: Kernel, workers: int, args: ctypes.Structure) -> None:
         """Starts a kernel of one block a worker, all resident. Raises KernelError."""
+        _call("cuStreamSynchronize", c_void_p(0))  # copies to the device may be on their way yet
         parameters = (c_void_p * 1)(ctypes.addressof(args))
         one = c_uint(1)
         _call("cuLaunchCooperativeKernel", function.handle, c_uint(workers), one, one, c_uint(288),
@@ -125,6 +131,11 @@ class Device:
     def wait(self) -> None:
         """Until the stream is empty. Raises KernelError for what a kernel died of."""
         _call("cuStreamSynchronize", self._stream)
+
+    def idle(self) -> bool:
+        """Whether the stream is empty, or will never be."""
+        self.enter()
+        return _library().cuStreamQuery(self._stream) != _NOT_READY
 
     def event(self) -> c_void_p:
         """An event recorded now."""

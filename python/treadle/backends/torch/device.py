@@ -73,6 +73,7 @@ class TorchDevice:
             free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
             self.pages = choose_pages(graph, limits, pages, item=dtype.itemsize, free=free)
             store.fill_pools(self.pages)
+            self._pools = store.pools
             self._graphs, self._unused = None, "not asked for"
             if graphs:
                 self._unused = _no_graphs(fused, device, resolver)
@@ -119,6 +120,10 @@ class TorchDevice:
                     return found
             drawn: DeviceDrawn = draw(logits, mask, params)
             return drawn
+
+    def kv(self) -> list[tuple[Any, Any]]:
+        """Keys and values of each state in the graph's order, [P, B, K, d]."""
+        return [pool.paged() for pool in self._pools]
 
     def stats(self) -> dict[str, Any]:
         """Steps replayed, graphs captured, steps without a graph by reason; or why there are no

@@ -75,6 +75,11 @@ class Store:
         """The KV pool that a version belongs to."""
         return self._pools[self.graph.buffer_of(version)]
 
+    @property
+    def pools(self) -> list[Pool]:
+        """The KV pools in the order of the graph's states."""
+        return [*self._pools.values()]
+
     def fill_pools(self, pages: int) -> None:
         """Allocates the pools, once it is known what the weights have left. On a GPU there is one
         page more, which no sequence owns: padded rows of a CUDA graph write there."""

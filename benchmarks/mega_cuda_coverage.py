@@ -1,0 +1,483 @@
+"""What the persistent kernel does beside its speed, on one H200.
+
+    python benchmarks/mega_cuda_coverage.py PART [--model FILE.gguf] [--rounds 5]
+
+PART is one of
+  text        real weights: 64 greedy tokens of three prompts through the executable, against the
+              argmax of the float32 reference over the same bf16 weights, teacher-forced
+  soak        1,000 steps in one launch, twice from the same pages: tokens, logits and KV must be
+              the same bits; greedy, and drawn with top_p and top_k
+  structured  tokens a second of a launch without the host, with boxes, and with masks of a JSON
+              Schema that the host's matcher computes step by step, alternating
+  engine      the same through the engine, prompts and answers of a chat, beside torch alone
+  fault       a muted worker: seconds to the error record (the process ends with it)
+  trace       marks of a traced step to --out FILE.npz (treadle mega trace reads it), and whether
+              tracing changed a bit
+  small       a tiny model with numpy alone, to be run under compute-sanitizer
+Each prints one JSON object as its last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from treadle.backends.mega import cuda_pack
+from treadle.backends.mega.cuda import Decoder
+from treadle.backends.mega.cuda_launch import greedy
+from treadle.errors import EngineDead
+from treadle.limits import Limits
+from treadle.mega import H200, compile
+from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.types import Batch, Mask, SampleBatch
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "age": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 4},
+        "address": {
+            "type": "object",
+            "properties": {"street": {"type": "string", "maxLength": 40},
+                           "zip": {"type": "string", "pattern": "^[0-9]{5}$"}},
+            "required": ["street", "zip"],
+        },
+        "kind": {"enum": ["sailor", "cook", "smith"]},
+    },
+    "required": ["name", "age", "tags", "address", "kind"],
+}  # fmt: skip
+PROMPTS = (
+    "Explain in a few sentences why the sea is salty.",
+    "Write a short poem about a loom.",
+    "List five uses of a wooden spoon.",
+)
+
+
+def drawn_by(rows: int, **changes: Any) -> SampleBatch:
+    """Greedy params with changes."""
+    base = greedy(rows)
+    kinds = {f.name: getattr(base, f.name).dtype for f in fields(SampleBatch)}
+    return replace(base, **{k: np.full(rows, v, kinds[k]) for k, v in changes.items()})
+
+
+# -- a decoder with random weights -------------------------------------------------------------
+
+
+def random_decoder(name: str, rows: int, context: int, seed: int) -> tuple[Decoder, np.ndarray]:
+    """A decoder of a model's shape, weights and pages made on the GPU; and its page table."""
+    from mega_h200 import Model
+
+    model = Model(name, rows, context, seed)
+    decoder = model.decoder(Knobs())
+    model.reset(decoder)
+    return decoder, model.table
+
+
+def small() -> dict[str, Any]:
+    """A tiny model without torch, every way to draw."""
+    from treadle.models import llama
+    from treadle.models.rope import Rope
+    from treadle.models.shape import Shape
+
+    shape = Shape(layers=2, D=128, H=4, K=2, d=64, F=256, V=512, eps=1e-5, context=512, tied=False)
+    graph = llama.build(llama.Config(shape, Rope(64, 1e4)), page=PAGE)
+    plan = compile(graph, replace(H200, workers=8), rows=2, slots=2, context=512, segment=128)
+    decoder = Decoder(generate(plan), pages=8)
+    rng = np.random.default_rng(0)
+    params = {
+        n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
+        for n, p in graph.params.items()
+    }
+    decoder.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
+    decoder.kv.fill()
+    table = np.arange(8, dtype=np.int32).reshape(2, 4)
+    begin = [(3, 62), (5, 0)]
+    decoder.start(begin, table, 3)
+    decoder.wait()
+    greedily = decoder.tokens(3).tolist()
+    decoder.boxes.post(0, drawn_by(2, temperature=0.9, top_k=50, top_p=0.9, key=7))
+    decoder.start(begin, table, 2, rules="same")
+    decoder.wait()
+    mixed = decoder.tokens(2).tolist()
+    bits = np.zeros((2, 16), np.int32)
+    bits[:, 3] = 0b1010
+    mask = Mask(bits, np.arange(2, dtype=np.int32))
+    decoder.start(begin, table, 4, rules="each", allowed=1)
+    for step in range(2):
+        decoder.boxes.post(step, drawn_by(2), mask)
+        decoder.allow(step + 1)
+        while decoder.told(step) is None and not decoder.over():
+            time.sleep(1e-4)
+    decoder.allow(2, last=True)
+    decoder.wait()
+    masked = decoder.tokens(2).tolist()
+    assert all(token in (97, 99) for row in masked for token in row), masked
+    return {"greedy": greedily, "sampled": mixed, "masked": masked}
+
+
+def fault() -> dict[str, Any]:
+    """A worker that stays silent."""
+    decoder, table = random_decoder("tiny", 1, 128, 1)
+    begun = time.perf_counter()
+    decoder.start([(17, 128)], table, 2, mute=(5, 11))
+    try:
+        decoder.wait()
+    except EngineDead as error:
+        return {"seconds": round(time.perf_counter() - begun, 2), "record": str(error)}
+    raise SystemExit("the launch ended as if nothing were missing")
+
+
+# -- structured decoding -----------------------------------------------------------------------
+
+
+class Writer:
+    """The host's side of structured decoding: a matcher of the schema, begun again when it ends."""
+
+    def __init__(self, file: str | None, vocab: int) -> None:
+        from treadle.engine.load import _tokenizer
+        from treadle.grammar import Compiler, Grammar, Vocab
+        from treadle.models import load
+
+        assert file is not None
+        model = load(file, act="bf16", page=PAGE, limits=Limits(), progress=False)
+        table = _tokenizer(model.tokenizer_source, Limits()).table
+        self.ends = set(table.stop_ids)
+        grammar = Grammar.json_schema(SCHEMA, order="declared", whitespace=0)
+        self.matcher = Compiler(Vocab(table, len(table.data))).compile(grammar).matcher()
+        self.bits = np.zeros((1, -(-vocab // 32)), np.int32)
+        self.width = -(-len(table.data) // 32)
+        self.seconds: list[float] = []
+        self.answers = 0
+        self.bad = 0
+
+    def mask(self) -> Mask:
+        """What may follow."""
+        self.matcher.fill(self.bits[:, : self.width])
+        return Mask(self.bits, np.zeros(1, np.int32))
+
+    def take(self, token: int) -> None:
+        """Goes on behind a token."""
+        if token in self.ends:
+            self.matcher.reset()
+            self.answers += 1
+        elif not self.matcher.accept(token):
+            self.bad += 1
+
+
+def structured(args: argparse.Namespace) -> dict[str, Any]:
+    """Microseconds a step by way of drawing, alternating."""
+    found: dict[str, Any] = {}
+    steps = args.steps or 192
+    for name in args.shapes:
+        decoder, table = random_decoder(name, 1, 1024, 1)
+        vocab = decoder.program.plan.shape.vocab
+        writer = Writer(args.model, vocab)
+
+        def free(rules: str, decoder: Decoder = decoder, table: Any = table) -> float:
+            if rules == "same":
+                decoder.boxes.post(0, drawn_by(1, temperature=0.8, key=3))
+            begun = time.perf_counter()
+            decoder.start([(17, 1024)], table, steps, rules=rules)
+            decoder.wait()
+            return (time.perf_counter() - begun) / steps * 1e6
+
+        def boxed(
+            masks: bool, decoder: Decoder = decoder, table: Any = table, writer: Writer = writer
+        ) -> float:
+            warm = drawn_by(1, temperature=0.8, key=3)
+            writer.matcher.reset()
+            begun = time.perf_counter()
+            decoder.start([(17, 1024)], table, steps, rules="each")
+            for step in range(steps):
+                params = replace(warm, step=np.full(1, step, np.int32))
+                at = time.perf_counter()
+                mask = writer.mask() if masks else None
+                decoder.boxes.post(step, params, mask)
+                writer.seconds.append(time.perf_counter() - at)
+                turns = 0
+                while (told := decoder.told(step)) is None:
+                    turns += 1
+                    if turns % 20000 == 0 and decoder.over():
+                        break
+                if told is None:
+                    break
+                if masks:
+                    writer.take(int(told[0, 0]))
+            decoder.wait()
+            return (time.perf_counter() - begun) / steps * 1e6
+
+        ways: dict[str, Callable[[], float]] = {
+            "free_greedy": lambda f=free: f(""),
+            "free_sampled": lambda f=free: f("same"),
+            "boxes": lambda b=boxed: b(False),
+            "json_schema": lambda b=boxed: b(True),
+        }
+        for way in ways.values():
+            way()
+        writer.seconds.clear()
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(args.rounds):
+            for way, call in ways.items():
+                times[way].append(call())
+        medians = {way: round(statistics.median(own), 1) for way, own in times.items()}
+        base = medians["free_sampled"]
+        found[name] = {
+            "us_per_step": medians,
+            "spread_us": {way: [round(min(o), 1), round(max(o), 1)] for way, o in times.items()},
+            "cost_percent": round((medians["json_schema"] / base - 1) * 100, 2),
+            "cost_percent_of_greedy": round(
+                (medians["json_schema"] / medians["free_greedy"] - 1) * 100, 2
+            ),
+            "host_us": round(statistics.median(writer.seconds) * 1e6, 1),
+            "answers": writer.answers, "refused_tokens": writer.bad, "steps": steps,
+            "rounds": args.rounds, "vocab": vocab,
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+        del decoder
+    return found
+
+
+# -- real weights ------------------------------------------------------------------------------
+
+
+def step_of(tokens: list[int], at: int, pages: np.ndarray) -> Batch:
+    """New tokens of one sequence from position `at` on."""
+    n = len(tokens)
+    pos = np.arange(at, at + n, dtype=np.int32)
+    slots = (pages[pos // PAGE] * PAGE + pos % PAGE).astype(np.int32)
+    i32 = lambda *x: np.array(x, np.int32)  # noqa: E731
+    return Batch(i32(*tokens), pos, slots, i32(0, n), i32(at + n), pages[None], i32(n - 1))
+
+
+def generated(exe: Any, prompt: list[int], count: int, pages: np.ndarray) -> list[int]:
+    """Greedy tokens, asked for as the engine does: a step ahead of what it knows."""
+    handle = exe.forward(step_of(prompt, 0, pages))
+    tokens, out, at = exe.sample(handle, None, greedy(1)), [], len(prompt)
+    for _ in range(count - 1):
+        handle = exe.forward(step_of([-1], at, pages))
+        out.append(int(tokens.wait().ids[0]))
+        tokens = exe.sample(handle, None, greedy(1))
+        at += 1
+    return [*out, int(tokens.wait().ids[0])]
+
+
+def trace(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens and logits with and without marks, and the marks."""
+    from mega_h200 import Model
+
+    from treadle.backends.mega import cuda_trace
+
+    found: dict[str, Any] = {}
+    for name in args.shapes:
+        model = Model(name, 1, 1024, 1)
+        results: list[tuple[Any, Any]] = []
+        times: list[float] = []
+        took = 0.0
+        for knobs in (Knobs(), Knobs(trace=True)):
+            decoder = model.decoder(knobs)
+            for _ in range(2):
+                model.reset(decoder)
+                begun = time.perf_counter()
+                decoder.start([(17, 1024)], model.table, 64)
+                decoder.wait()
+                took = time.perf_counter() - begun
+            results.append((decoder.tokens(64), decoder.logits()))
+            times.append(took / 64 * 1e6)
+            if knobs.trace and args.out:
+                np.savez_compressed(f"{args.out}-{name}.npz", marks=cuda_trace.words(decoder))
+            del decoder
+        (first, one), (second, two) = results
+        found[name] = {
+            "tokens_identical": bool(np.array_equal(first, second)),
+            "logits_identical": bool(np.array_equal(one, two)),
+            "us_per_step": [round(t, 1) for t in times],
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return found
+
+
+class Real:
+    """The model of a file, on the executable."""
+
+    def __init__(self, file: str) -> None:
+        from treadle.backends.table import backend
+        from treadle.engine.load import _words
+        from treadle.models import load
+
+        begun = time.perf_counter()
+        self.model = load(file, act="bf16", page=PAGE, limits=Limits(), progress=False)
+        self.words = _words(self.model, Limits())
+        limits = Limits()
+        self.exe: Any = backend("mega", device="cuda").compile(
+            self.model.graph, self.model.weights, limits, pages=200
+        )
+        print(f"compiled in {time.perf_counter() - begun:.1f} s", type(self.exe), flush=True)
+
+    def prompt(self, text: str) -> list[int]:
+        """Tokens of one turn of a chat."""
+        from treadle.types import Message
+
+        template = self.words.template
+        assert template is not None
+        return self.words.tokenizer.encode(template.render([Message("user", text)]), special=True)
+
+
+def text(args: argparse.Namespace) -> dict[str, Any]:
+    """64 greedy tokens against the reference."""
+    import torch
+
+    from treadle.backends.params import tensor_of
+    from treadle.graph import run
+    from treadle.models.quant import dequantise
+
+    real = Real(args.model)
+    graph = real.model.graph
+    params: dict[str, Any] = {}
+    for name, param in graph.params.items():
+        wide = torch.tensor(
+            dequantise(tensor_of(graph, real.model.weights, name)), device="cuda"
+        ).float()
+        params[name] = wide.bfloat16().float() if len(param.shape) > 1 else wide
+    pages = np.arange(3, 20, dtype=np.int32)
+    rows: list[dict[str, Any]] = []
+    for question in PROMPTS:
+        prompt = real.prompt(question)
+        tokens = generated(real.exe, prompt, 64, pages)
+        whole = [*prompt, *tokens]
+        count = len(whole)
+        batch = step_of(whole, 0, np.arange(8, dtype=np.int32))
+        inputs = {n: torch.tensor(getattr(batch, n), device="cuda") for n in Batch.__slots__}
+        inputs["rows"] = torch.arange(count, device="cuda", dtype=torch.int32)
+        state = {
+            n: torch.zeros(
+                [8 if x is None else x for x in graph.dims.sizes(v.shape)], device="cuda"
+            )
+            for n, v in graph.state.items()
+        }
+        out, _ = run(graph, inputs, params, state, torch, in_place=True)
+        logits = out[graph.outputs[0]][len(prompt) - 1 : count - 1].float()
+        best = logits.argmax(-1).cpu().numpy()
+        wrong = [i for i in range(64) if int(best[i]) != tokens[i]]
+        gaps = [
+            round(float(logits[i].max() - logits[i, tokens[i]]), 4) for i in wrong
+        ]  # of logits of a spread of about 20
+        rows.append({"prompt": question, "equal": 64 - len(wrong), "wrong_at": wrong, "gaps": gaps,
+                     "text": real.words.tokenizer.decode(tokens)[:160]})  # fmt: skip
+        print(rows[-1], flush=True)
+    print(real.exe.stats(), flush=True)
+    return {"model": real.model.name, "tokens": 64, "rows": rows}
+
+
+def soak(args: argparse.Namespace) -> dict[str, Any]:
+    """1,000 steps twice."""
+    import torch
+
+    real = Real(args.model)
+    pages = np.arange(1, 60, dtype=np.int32)
+    prompt = real.prompt(PROMPTS[0])
+    token = generated(real.exe, prompt, 2, pages)[0]
+    real.exe._settle()
+    kernel, shared = real.exe._kernels[0], real.exe._shared
+    shared.enter("kernel")
+    before = shared._kv.clone()
+    steps = args.steps or 1000
+    found: dict[str, Any] = {"steps": steps}
+    for way in ("greedy", "sampled"):
+        runs: list[tuple[Any, Any, Any]] = []
+        seconds: list[float] = []
+        for _ in range(2):
+            with torch.inference_mode():
+                shared._kv.copy_(before)
+            torch.cuda.synchronize()
+            kernel.boxes.post(0, drawn_by(1, temperature=0.8, top_p=0.95, top_k=64, key=11))
+            begun = time.perf_counter()
+            kernel.start([(token, len(prompt))], pages[None], steps,
+                         rules="same" if way == "sampled" else "")  # fmt: skip
+            kernel.wait()
+            seconds.append(time.perf_counter() - begun)
+            runs.append((kernel.tokens(steps), kernel.logits(), shared._kv.clone()))
+        first, second = runs
+        found[way] = {
+            "tokens_identical": bool(np.array_equal(first[0], second[0])),
+            "logits_identical": bool(np.array_equal(first[1], second[1])),
+            "kv_identical": bool(torch.equal(*(run[2].view(torch.int16) for run in runs))),
+            "distinct_tokens": len(np.unique(first[0])),
+            "us_per_step": [round(s / steps * 1e6, 1) for s in seconds],
+            "finite": bool(np.isfinite(first[1]).all()),
+        }  # fmt: skip
+        print(way, found[way], flush=True)
+    return found
+
+
+def engine(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens a second of one chat, free and by schema, with the kernel and with torch alone."""
+    from treadle.engine import LLM
+    from treadle.types import Sampling
+
+    found: dict[str, Any] = {}
+    for name in args.backends:
+        begun = time.perf_counter()
+        with LLM(args.model, backend=name, device="cuda", pages=200, progress=False) as llm:
+            print(name, f"ready in {time.perf_counter() - begun:.1f} s", flush=True)
+            most = args.steps or 192
+            rates: dict[str, list[float]] = {"free": [], "json_schema": []}
+            valid: list[bool] = []
+            llm.chat(PROMPTS[0], sampling=Sampling(max_tokens=most // 2, seed=1))
+            llm.chat(PROMPTS[0], schema=SCHEMA, sampling=Sampling(max_tokens=most // 2, seed=1))
+            for turn in range(args.rounds):
+                for way in rates:
+                    more: dict[str, Any] = {"schema": SCHEMA} if way == "json_schema" else {}
+                    sampling = Sampling(
+                        max_tokens=most, temperature=0.7, seed=turn, ignore_eos=not more
+                    )
+                    stream = llm.stream_chat(PROMPTS[turn % 3], sampling=sampling, **more)
+                    first = 0.0
+                    with stream:
+                        for _ in stream:
+                            first = first or time.perf_counter()
+                    last = time.perf_counter()
+                    done = stream.output
+                    rates[way].append((done.usage.completion_tokens - 1) / (last - first))
+                    if more:
+                        valid.append(done.finish_reason != "stop" or done.value is not None)
+            stats = getattr(llm.loaded.exe, "stats", dict)()
+            found[name] = {
+                "tokens_per_second": {w: round(statistics.median(r), 1) for w, r in rates.items()},
+                "spread": {w: [round(min(r), 1), round(max(r), 1)] for w, r in rates.items()},
+                "valid": all(valid), "answers": len(valid), "stats": str(stats)[:400],
+            }  # fmt: skip
+            print(name, found[name], flush=True)
+    return found
+
+
+def main() -> None:
+    """Runs one part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "part", choices=("text", "soak", "structured", "engine", "fault", "small", "trace")
+    )
+    parser.add_argument("--model")
+    parser.add_argument("--shapes", nargs="+", default=["Llama-3.2-1B"])
+    parser.add_argument("--backends", nargs="+", default=["mega", "torch"])
+    parser.add_argument("--out", help="where a trace goes, without its ending")
+    parser.add_argument("--steps", type=int, help="of a launch; 192, for the soak 1,000")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),
+        "structured": lambda: structured(args), "engine": lambda: engine(args),
+        "small": small, "fault": fault,
+    }  # fmt: skip
+    print(json.dumps({args.part: parts[args.part]()}, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

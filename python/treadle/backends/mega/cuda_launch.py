@@ -1,0 +1,140 @@
+"""One launch of the persistent kernel that goes on for as long as the host asks for another step.
+
+The token of a step stays on the device for the next; the host learns of it from memory that both
+see. So a step costs no launch, and the host's part of it (collect, masks, schedule) nothing until
+it takes longer than the step.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from treadle.errors import EngineDead
+from treadle.mega.codegen import PAGE
+from treadle.types import SampleBatch, Sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from treadle.backends.mega.cuda_boxes import Boxes
+    from treadle.types import Batch, Mask
+
+_SPINS, _NAP = 64, 2e-5
+_LOOK = 256  # naps after which the device is asked whether it still runs
+
+
+class Kernel(Protocol):
+    """What a launch needs of `cuda.Decoder`: `rows` sequences at once, `context` positions each."""
+
+    rows: int
+    context: int
+    boxes: Boxes
+
+    def start(
+        self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int, *,
+        rules: str, allowed: int | None,
+    ) -> None: ...  # fmt: skip
+    def allow(self, steps: int, *, last: bool = False) -> None: ...
+    def told(self, step: int) -> NDArray[np.uint32] | None: ...
+    def over(self) -> bool: ...
+    def wait(self) -> None: ...
+    def logits(self) -> NDArray[np.float32]: ...
+
+
+class Launch:
+    """A launch under way. spare: a page that no sequence owns, for rows without a sequence."""
+
+    def __init__(self, kernel: Kernel, tokens: NDArray[np.int32], batch: Batch, spare: int) -> None:
+        self.kernel, self.sequences = kernel, len(tokens)
+        self.asked, self.posted = 1, 0
+        self.closed = False
+        self.touched = time.monotonic()
+        idle = kernel.rows - self.sequences
+        self._first = batch.pos.astype(np.int64)
+        self._table = np.full((kernel.rows, -(-kernel.context // PAGE)), spare, np.int32)
+        width = min(batch.table.shape[1], self._table.shape[1])
+        self._table[: self.sequences, :width] = batch.table[:, :width]
+        begin = list(zip(tokens.tolist(), batch.pos.tolist(), strict=True)) + [(0, 0)] * idle
+        self.most = int(min(PAGE - batch.pos % PAGE))  # until a row needs another page
+        self.pages = np.unique(batch.slots // PAGE)
+        kernel.start(begin, self._table, self.most, rules="each", allowed=1)
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether a step is the next one of this launch: each row goes on behind its own token."""
+        S = self.sequences
+        if self.closed or len(batch.ids) != S or len(batch.lens) != S or self.asked >= self.most:
+            return False
+        at = self._first + self.asked
+        return (
+            np.array_equal(batch.ids, -1 - np.arange(S))
+            and np.array_equal(batch.pos, at)
+            and np.array_equal(batch.slots // PAGE, self._table[np.arange(S), at // PAGE])
+        )
+
+    def ask(self) -> None:
+        """Lets one more step run."""
+        self.asked += 1
+        self.touched = time.monotonic()
+        self.kernel.allow(self.asked)
+
+    def post(self, params: SampleBatch, mask: Mask | None) -> None:
+        """Says how the last step asked for draws. Its box is that of the step before the last."""
+        if self.posted > 1:
+            self.drawn(self.posted - 2)
+        self.kernel.boxes.post(self.posted, params, mask)
+        self.posted += 1
+
+    def drawn(self, step: int) -> Sampled:
+        """The tokens of a step, once they are there. Raises EngineDead if the kernel ended without
+        them."""
+        turns = 0
+        while (found := self.kernel.told(step)) is None:
+            turns += 1
+            if turns > _SPINS:
+                time.sleep(_NAP)
+            if turns % _LOOK == 0 and self.kernel.over() and self.kernel.told(step) is None:
+                self.kernel.wait()
+                raise EngineDead("the kernel ended without a token", hint="start the process again")
+        mine = found[: self.sequences]
+        R = self.sequences
+        return Sampled(
+            mine[:, 0].astype(np.int32), mine[:, 2].astype(np.uint8),
+            np.full(R, np.nan, np.float32), np.full((R, 0), -1, np.int32),
+            np.full((R, 0), np.nan, np.float32),
+        )  # fmt: skip
+
+    def idle(self, seconds: float) -> bool:
+        """Whether nobody has asked for a step for so long and all are drawn."""
+        late = time.monotonic() - self.touched > seconds
+        return late and not self.closed and self.kernel.told(self.asked - 1) is not None
+
+    def close(self) -> None:
+        """Lets the kernel end after the steps asked for; the multiprocessors are free then."""
+        self.closed = True
+        self.kernel.allow(self.asked, last=True)
+
+    def finish(self) -> None:
+        """Waits until it has ended. A step that nobody sampled draws greedily: its logits count.
+        Raises EngineDead."""
+        if self.posted < self.asked:
+            self.post(greedy(self.sequences), None)
+        if not self.closed:
+            self.close()
+        self.kernel.wait()
+
+
+def greedy(rows: int) -> SampleBatch:
+    """Params of rows that take the likeliest token."""
+    zero, none, one = np.zeros(rows, np.float32), np.zeros(0, np.int32), np.ones(rows, np.float32)
+    ints, ends = np.zeros(rows, np.int32), np.zeros(rows + 1, np.int32)
+    return SampleBatch(
+        temperature=zero, top_k=ints, top_p=one, min_p=zero, presence=zero, frequency=zero,
+        repetition=one, key=np.zeros(rows, np.uint64), step=ints, logprobs=ints - 1, bias_ptr=ends,
+        bias_ids=none, bias_values=np.zeros(0, np.float32), pen_ptr=ends, pen_ids=none,
+        pen_out=none,
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""One content of KV pages in two layouts: the kernel streams whole heads, torch keeps tokens.
+
+A page is copied when the other side is about to run and only if it was written since. The kernel's
+layout is [layer][page][KV head][K, V][position][d], torch's [page, position, KV head, d] of keys
+and of values, a layer.
+"""
+
+# torch's own annotations are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class SharedPages:
+    """kv: the kernel's tensor [L, P, K, 2, B, d]; pools: keys and values of each layer
+    [>= P, B, K, d]."""
+
+    def __init__(self, kv: Any, pools: Sequence[tuple[Any, Any]]) -> None:
+        self._kv, self._pools = kv, pools
+        self._newer: dict[str, set[int]] = {"kernel": set(), "torch": set()}
+
+    def wrote(self, side: str, pages: NDArray[Any]) -> None:
+        """Notes that a side ("kernel", "torch") writes these pages."""
+        self._newer[side].update(int(page) for page in np.unique(pages))
+
+    def enter(self, side: str) -> None:
+        """Brings what the other side has written to this one. Both are at rest."""
+        import torch
+
+        other = "torch" if side == "kernel" else "kernel"
+        pages, self._newer[other] = sorted(self._newer[other]), set()
+        if not pages:
+            return
+        with torch.inference_mode():
+            at = torch.tensor(pages, device=self._kv.device)
+            for kv, (keys, values) in zip(self._kv, self._pools, strict=True):
+                if side == "kernel":
+                    both = torch.stack((keys[at], values[at]), 1)  # [n, 2, B, K, d]
+                    kv[at] = both.permute(0, 3, 1, 2, 4).to(kv.dtype)
+                else:
+                    both = kv[at].permute(0, 2, 3, 1, 4).to(keys.dtype)
+                    keys[at], values[at] = both[:, 0], both[:, 1]
+            if self._kv.is_cuda:
+                torch.cuda.synchronize(self._kv.device)

@@ -1,0 +1,236 @@
+"""The executable over the generated kernel on fibers, with torch on the CPU for prefill."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from cuda_host import PAGE, Machine, compiler
+from test_mega_cuda_draw import bits, params
+from test_mega_cuda_host import CONTEXT, POOL, machine
+
+from treadle.backends.mega import cuda_executable
+from treadle.backends.mega.cuda_args import NEVER, NO_MORE
+from treadle.backends.mega.cuda_executable import CudaExecutable
+from treadle.backends.mega.cuda_pages import SharedPages
+from treadle.backends.sampler import sample
+from treadle.engine.channel import Channel
+from treadle.engine.request import Submit
+from treadle.engine.runner import Engine
+from treadle.grammar import Compiler, Grammar, Vocab
+from treadle.graph import Graph
+from treadle.limits import Limits
+from treadle.types import Batch, Mask, Sampling, Tensor, TokenKind, TokenTable
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+
+ROWS, VOCAB, SPARE = 2, 96, POOL - 1
+
+
+class HostKernel:
+    """`cuda.Decoder` of a machine of fibers, which runs in a thread."""
+
+    rows, context = ROWS, CONTEXT
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.boxes, self.launches = machine, machine.boxes, 0
+        self._thread: threading.Thread | None = None
+        self._whole, self._logits = True, np.zeros(0, np.float32)
+
+    def start(
+        self, begin: Sequence[tuple[int, int]], table: np.ndarray, steps: int, *, rules: str,
+        allowed: int | None,
+    ) -> None:  # fmt: skip
+        self.wait()
+        assert allowed is not None
+        m = self.machine
+        m.pages[:] = table[:, : m.pages.shape[1]]
+        m.allowed[0], self._steps, self._first = allowed, steps, m.epoch
+        m.boxes.clear()
+        m.tokens = np.zeros((0, ROWS, 4), np.uint32)
+        self.launches += 1
+
+        def run() -> None:
+            self._whole, _, self._logits = m.run(list(begin), steps, self.launches, rules=rules)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def allow(self, steps: int, *, last: bool = False) -> None:
+        self.machine.allowed[0] = steps | (NO_MORE if last else 0)
+
+    def told(self, step: int) -> np.ndarray | None:
+        m = self.machine
+        mark = (self._first + (step + 1) * m.made.phases_a_step) & NEVER
+        rows = m.tokens[step] if len(m.tokens) == self._steps else np.zeros((ROWS, 4), np.uint32)
+        return rows[:, :3].copy() if (rows[:, 3] == mark).all() else None
+
+    def over(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
+
+    def wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        assert self._whole, self.machine.error
+
+    def logits(self) -> np.ndarray:
+        return self.machine.logits
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Graph, dict[str, Any], Machine]:
+    return machine("qwen2-rows")
+
+
+def tensors(parameters: dict[str, Any]) -> dict[str, Tensor]:
+    return {
+        name: Tensor(name, x.shape, "f32", x.astype(np.float32)) for name, x in parameters.items()
+    }
+
+
+@pytest.fixture
+def exe(made: tuple[Graph, dict[str, Any], Machine]) -> Iterator[tuple[CudaExecutable, HostKernel]]:
+    from treadle.backends.table import backend
+
+    graph, parameters, m = made
+    m.kv[:] = 0
+    m.pages = np.zeros((ROWS, CONTEXT // PAGE), np.int32)
+    inner: Any = backend("torch", device="cpu", dtype="f32").compile(
+        graph, tensors(parameters), Limits(), pages=POOL
+    )
+    kv = torch.from_numpy(m.kv.view(np.int16)).view(torch.bfloat16)
+    kernel = HostKernel(m)
+    found = CudaExecutable(
+        inner, [kernel], SharedPages(kv, inner.kv()), pages=SPARE, spare=SPARE, limits=Limits()
+    )
+    yield found, kernel
+    found.close()
+
+
+TABLE = np.array([[4, 9], [7, 2]], np.int32)
+
+
+def step(ids: list[list[int]], at: list[int]) -> Batch:
+    """New tokens of each sequence from position `at` on."""
+    i32 = lambda x: np.array(x, np.int32)  # noqa: E731
+    counts = [len(x) for x in ids]
+    pos = [p + j for p, n in zip(at, counts, strict=True) for j in range(n)]
+    seqs = [s for s, n in enumerate(counts) for _ in range(n)]
+    slots = [TABLE[s, p // PAGE] * PAGE + p % PAGE for s, p in zip(seqs, pos, strict=True)]
+    ends = np.cumsum([0, *counts])
+    return Batch(
+        i32([t for x in ids for t in x]), i32(pos), i32(slots), i32(ends),
+        i32([p + n for p, n in zip(at, counts, strict=True)]), TABLE[: len(ids)], i32(ends[1:] - 1),
+    )  # fmt: skip
+
+
+def test_prefill_then_steps_of_one_launch(
+    exe: tuple[CudaExecutable, HostKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Overlapped steps as the engine makes them join one launch until a page ends; masks hold; and
+    what the kernel appended is what torch goes on from."""
+    run, kernel = exe
+    monkeypatch.setattr(cuda_executable, "IDLE", 60.0)  # however slow this machine is
+    rng = np.random.default_rng(2)
+    prompts = [rng.integers(0, VOCAB, 59).tolist(), rng.integers(0, VOCAB, 7).tolist()]
+    at = [59, 7]
+    handle = run.forward(step(prompts, [0, 0]))
+    tokens = run.sample(handle, None, params(2))
+    texts = [list(p) for p in prompts]
+    for number in range(8):
+        handle = run.forward(step([[-1], [-2]], at))
+        for text, token in zip(texts, tokens.wait().ids.tolist(), strict=True):
+            text.append(token)
+        legal = rng.random((2, VOCAB)) < 0.2
+        tokens = run.sample(
+            handle, Mask(bits(legal), np.arange(2, dtype=np.int32)),
+            params(2, temperature=0.9, key=3, step=number),
+        )  # fmt: skip
+        at = [p + 1 for p in at]
+        drawn = tokens.wait()
+        assert all(legal[r, drawn.ids[r]] for r in range(2))
+        assert not drawn.status.any()
+    assert kernel.launches == 2  # 59 to 63, then the next page
+    for text, token in zip(texts, tokens.wait().ids.tolist(), strict=True):
+        text.append(token)
+    # Two more tokens at once: torch, on pages that the kernel wrote.
+    handle = run.forward(step([[texts[0][-1], 5]], [at[0]]))
+    mixed = cast("Any", handle).call.wait().numpy()
+    handle = run.forward(step([[*texts[0], 5]], [0]))
+    whole = cast("Any", handle).call.wait().numpy()
+    error = np.linalg.norm(mixed - whole) / np.linalg.norm(whole)
+    assert error < 0.02, error
+    assert run.stats()["launches"] == 2
+
+
+def test_one_sequence_on_a_kernel_of_two_and_draws_on_the_host(
+    exe: tuple[CudaExecutable, HostKernel],
+) -> None:
+    """A row without a sequence, a launch that is left alone, log-probabilities from the host."""
+    run, kernel = exe
+    tokens = run.sample(run.forward(step([[5, 6, 7]], [0])), None, params(1))
+    first = run.forward(step([[-1]], [3]))
+    tokens = run.sample(first, None, params(1))
+    plain = int(tokens.wait().ids[0])
+    while not kernel.over():  # nobody asks for more
+        pass
+    again = run.forward(step([[5, 6, 7]], [0]))
+    tokens = run.sample(again, None, params(1))
+    handle = run.forward(step([[-1]], [3]))
+    told = run.sample(handle, None, params(1, logprobs=3)).wait()
+    wanted = sample(kernel.logits()[:1], None, params(1, logprobs=3))
+    assert told.ids.tolist() == [plain] == wanted.ids.tolist()
+    assert told.top_ids.tolist() == wanted.top_ids.tolist()
+    assert run.stats()["host_draws"] == 1
+    follow = run.forward(step([[-1]], [4]))
+    assert run.sample(follow, None, params(1)).wait().status.tolist() == [0]
+    assert kernel.launches == 3
+
+
+def test_the_engine_runs_on_it(exe: tuple[CudaExecutable, HostKernel]) -> None:
+    """Requests that join and leave, one of them by a grammar, one that asks for more than the
+    kernel draws: all end, the grammar holds, and a seed gives the same text again."""
+    run, kernel = exe
+    table = TokenTable(
+        (*(bytes([32 + i]) for i in range(95)), b"<end>"),
+        (TokenKind.NORMAL,) * 95 + (TokenKind.CONTROL,), (95,),
+    )  # fmt: skip
+    shape = r"[a-f]{3,9}(-[0-9]{2}){2}"
+    grammar = Compiler(Vocab(table, VOCAB)).compile(Grammar.regex(shape))
+    engine = Engine(cast("Any", run), table, limits=Limits())
+    engine.start()
+    plain = Sampling(max_tokens=12, temperature=0.8, top_p=0.9, seed=5, ignore_eos=True)
+    ruled = Sampling(max_tokens=40, temperature=1.0, seed=6)
+    more = Sampling(max_tokens=4, temperature=0.0, seed=1, logprobs=2, ignore_eos=True)
+    try:
+        texts = [read(engine, [(tuple(range(5, 20)), plain, None), ((9, 8, 7), ruled, grammar)])]
+        texts.append(read(engine, [((9, 8, 7), ruled, grammar)]))
+        read(engine, [((1, 2, 3), more, None)])
+    finally:
+        engine.close()
+    assert len(texts[0][0]) == 12
+    for text in (texts[0][1], texts[1][0]):
+        assert re.fullmatch(shape, text), text
+    assert kernel.launches >= 3
+
+
+def read(engine: Engine, asked: list[tuple[tuple[int, ...], Sampling, Any]]) -> list[str]:
+    """The answers to requests that run together."""
+    channels: list[Channel] = []
+    for ids, sampling, grammar in asked:
+        channels.append(Channel(100))
+        engine.submit(Submit(engine.next_id(), ids, sampling, grammar), channels[-1])
+    texts = [""] * len(asked)
+    for i, channel in enumerate(channels):
+        with suppress(StopIteration):
+            while True:
+                channel.wait(60)
+                if (delta := channel.take()) is not None:
+                    texts[i] += delta.text
+    return texts
