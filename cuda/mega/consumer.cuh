@@ -44,8 +44,12 @@ struct Consumer {
       for (int first = 0; first < strips; first += Model::kChunk) {
         const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
 #pragma unroll 1
-        for (int i = 0; i < n; i++)
-          multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+        for (int i = 0; i < n; i++) {
+          if constexpr (P::form == kBf16)
+            multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+          else
+            multiply_four<P>(a, s, at, warp, lane, r.z, s.partial[set][i][warp]);
+        }
         stamp(a, epoch, warp, lane, 3);
         const int owner = (first / Model::kChunk + P::index) % kWarps;
         if (!alone || warp == owner)

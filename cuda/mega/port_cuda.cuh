@@ -1,6 +1,7 @@
 // What task bodies ask of the machine, on Hopper: thin names for PTX, nothing else.
 #pragma once
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <cstdint>
 
@@ -191,6 +192,19 @@ TM_DEVICE float low(uint32_t pair) {
 }
 TM_DEVICE float high(uint32_t pair) {
   return __uint_as_float(pair & 0xffff0000u);
+}
+/// Of two float16 in a word.
+TM_DEVICE float half_low(uint32_t pair) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(pair)));
+}
+TM_DEVICE float half_high(uint32_t pair) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(pair >> 16)));
+}
+/// Two bf16 less two others.
+TM_DEVICE uint32_t pair_minus(uint32_t x, uint32_t y) {
+  uint32_t r;
+  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+  return r;
 }
 TM_DEVICE uint32_t pair_of(float a, float b) {  // round to nearest, a in the low half
   uint32_t r;

@@ -323,6 +323,16 @@ inline float low(uint32_t pair) {
 inline float high(uint32_t pair) {
   return low(pair >> 16);
 }
+inline float half_low(uint32_t pair) {
+  const int exponent = static_cast<int>(pair >> 10 & 31), bits = static_cast<int>(pair & 1023);
+  const float x = exponent == 31 ? (bits ? NAN : INFINITY)
+                                 : std::ldexp(static_cast<float>(exponent ? bits + 1024 : bits),
+                                              (exponent ? exponent : 1) - 25);
+  return pair & 0x8000u ? -x : x;
+}
+inline float half_high(uint32_t pair) {
+  return half_low(pair >> 16);
+}
 inline uint32_t bits_of(float x) {
   uint32_t r;
   std::memcpy(&r, &x, 4);
@@ -339,6 +349,9 @@ inline uint32_t pair_of(float a, float b) {
     return x != x ? 0x7fffu : (u + 0x7fff + (u >> 16 & 1)) >> 16;
   };
   return half(a) | half(b) << 16;
+}
+inline uint32_t pair_minus(uint32_t x, uint32_t y) {
+  return pair_of(low(x) - low(y), high(x) - high(y));
 }
 inline void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
   const int set = host::meet(a, b0 | static_cast<uint64_t>(b1) << 32);

@@ -73,14 +73,15 @@ struct Producer {
     }
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
-      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      using F = Form<P::form>;
+      const int first = first_column<P>(r.z), end = end_column<P>(r.z);
       for (uint32_t strip = 0; strip < r.y; strip++) {
-        for (int tile = k0; tile < k0 + tiles; tile++) {
-          const int columns = P::k - tile * kTileColumns;
-          const uint32_t bytes = (columns < kTileColumns ? columns : kTileColumns) * 32;
+        for (int column = first; column < end; column += F::kSpan) {
+          const int left = end - column;
+          const uint32_t bytes = (left < F::kSpan ? left : F::kSpan) / kPairColumns * F::kPair;
           put<true>(source, bytes, P::index);
           source += bytes;
-          if (strip == 0 && tile == k0) stamp(a, epoch, kWarps, 0, 1);
+          if (strip == 0 && column == first) stamp(a, epoch, kWarps, 0, 1);
         }
       }
     }

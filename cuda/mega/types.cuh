@@ -73,7 +73,9 @@ struct Phase {
   static constexpr bool sum = false;    // the input is terms of the residual stream
   static constexpr bool first = false;  // ... or the embedded token
   static constexpr bool logits = false;
-  static constexpr int parts = 1;  // weights laid side by side, in groups of lanes
+  static constexpr int form = 0;       // how the weights lie in the stream: forms.cuh
+  static constexpr bool whole = true;  // all tiles have as many columns
+  static constexpr int parts = 1;      // weights laid side by side, in groups of lanes
   static constexpr int lane0 = 16, lane1 = 0, lane2 = 0, column0 = 0, column1 = 0, column2 = 0;
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def program(
 ) -> Program:
     target = replace(H200, workers=workers)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
-    return generate(plan, knobs)
+    return generate(plan, knobs, {name: param.format for name, param in graph.params.items()})
 
 
 def built(made: Program, folder: Path) -> ctypes.CDLL:
@@ -89,23 +89,29 @@ def rounding(patch: Any) -> None:
 
 @dataclass
 class Machine:
-    """Memory of one kernel: weights packed, KV and packets as a launch leaves them."""
+    """Memory of one kernel: weights packed, KV and packets as a launch leaves them. matrices: of
+    params that are more than rounded to bf16, what `fill` takes."""
 
     made: Program
     library: ctypes.CDLL
     params: dict[str, Any]
     pages: np.ndarray
     kv: np.ndarray
+    matrices: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         made, names = self.made, self.made.plan.params
         self.stream = np.zeros(int(starts(made)[-1]) // 2, np.uint16)
-        fill(self.stream, made, lambda i: bf16(self.params[names[i]]))
+        fill(self.stream, made, lambda i: self.matrix(names[i]))
         self.pool = pool(made, lambda i: self.params[names[i]])
         self.embed = bf16(self.params[names[made.embed]])
         self.packets = np.zeros((made.packets, 4), np.uint32)
         self.epoch = 0
         self.error = np.zeros(8, np.uint32)
+
+    def matrix(self, name: str) -> Any:
+        """A param as it is packed."""
+        return self.matrices[name] if name in self.matrices else bf16(self.params[name])
 
     def run(
         self,

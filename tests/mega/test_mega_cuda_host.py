@@ -13,6 +13,7 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
+from treadle.mega.codegen import Program
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -54,10 +55,18 @@ def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
     made = program(graph, workers, rows, CONTEXT)
+    return graph, params, assembled(graph, params, made, folder, {})
+
+
+def assembled(
+    graph: Graph, params: dict[str, Any], made: Program, folder: Path, matrices: dict[str, Any]
+) -> Machine:
+    """A built program with its memory; KV pages hold NaN."""
+    rows = made.plan.shape.rows
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
-    return graph, params, Machine(made, built(made, folder), params, table, kv)
+    return Machine(made, built(made, folder), params, table, kv, matrices)
 
 
 def batch(m: Machine, tokens: list[int], position: int) -> Batch:
@@ -78,6 +87,11 @@ def test_steps_equal_the_reference(
     rounds: what is left is the order of sums, and roundings that it tips."""
     rounding(monkeypatch)
     graph, params, m = machine(name, tmp_path)
+    follow(name, graph, params, m)
+
+
+def follow(name: str, graph: Graph, params: dict[str, Any], m: Machine) -> None:
+    """Launches of a machine against the reference with the same params."""
     rows = m.made.plan.shape.rows
     state = {
         n: np.full([POOL if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)

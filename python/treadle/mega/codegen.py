@@ -9,12 +9,13 @@ draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
 from treadle.mega.codegen_text import Names, render
+from treadle.mega.forms import BF16, Form, form_of, whole
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, STRIP, Code, Site, SiteFlag, Task
 
@@ -62,7 +63,8 @@ class Piece:
 class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
-    phases_a_step: by how much a step moves the epoch. embed, freq: params."""
+    phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
+    weights in the stream."""
 
     text: str
     plan: Plan
@@ -74,11 +76,15 @@ class Program:
     phases_a_step: int
     embed: int
     freq: int
+    forms: tuple[Form, ...]
 
 
-def generate(plan: Plan, knobs: Knobs | None = None) -> Program:
-    """The program of a decode plan. Raises Unsupported naming what the kernel does not cover."""
-    return _Maker(plan, knobs or Knobs()).program()
+def generate(
+    plan: Plan, knobs: Knobs | None = None, formats: Mapping[str, str] | None = None
+) -> Program:
+    """The program of a decode plan. formats: what the file stores params in, by name; bf16 where
+    nothing is said. Raises Unsupported naming what the kernel does not cover."""
+    return _Maker(plan, knobs or Knobs(), formats or {}).program()
 
 
 def _refuse(message: str, hint: str = "use the torch backend for this model") -> Unsupported:
@@ -88,8 +94,8 @@ def _refuse(message: str, hint: str = "use the torch backend for this model") ->
 class _Maker:
     """Goes through the phases of the segments' first repeats; `row` is a phase's table row."""
 
-    def __init__(self, plan: Plan, knobs: Knobs) -> None:
-        self.plan, self.knobs = plan, knobs
+    def __init__(self, plan: Plan, knobs: Knobs, formats: Mapping[str, str]) -> None:
+        self.plan, self.knobs, self.formats = plan, knobs, formats
         self.first = [self._tasks(site) for site in self._order()]
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
@@ -118,6 +124,7 @@ class _Maker:
         plan, order = self.plan, self._order()
         self._check()
         self._pool()
+        self.forms = self._forms(order)
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
@@ -136,6 +143,7 @@ class _Maker:
             len(plan.sites) - 1,
             embed,
             freq,
+            self.forms,
         )
 
     # -- what is covered --------------------------------------------------------------------
@@ -222,6 +230,23 @@ class _Maker:
                 return segment.site_stride, segment.repeat
         raise AssertionError(site)
 
+    # -- forms of weights -------------------------------------------------------------------
+
+    def _forms(self, order: list[int]) -> tuple[Form, ...]:
+        """Of each site: one form for all layers of a template."""
+        found = [BF16] * len(self.plan.sites)
+        for number in order:
+            if Code(self.plan.sites[number].op) is not Code.LINEAR:
+                continue
+            stride, repeat = self._repeats(number)
+            numbers = range(number, number + repeat * stride, stride) if repeat > 1 else [number]
+            sites = [self.plan.sites[i] for i in numbers]
+            weights = {w for site in sites for w in site.w[: site.parts]}
+            form = form_of(self.formats.get(self.plan.params[w], "bf16") for w in weights)
+            for i in numbers:
+                found[i] = form
+        return tuple(found)
+
     # -- phases -----------------------------------------------------------------------------
 
     def _phase(self, row: int, number: int, tasks: list[list[Task]], before: Site | None) -> Names:
@@ -237,6 +262,10 @@ class _Maker:
             put("norm_step", self._vector(number, "norm")[1], 0)
             put("bias", self._vector(number, "bias")[0], -1)
             put("bias_step", self._vector(number, "bias")[1], 0)
+            form = self.forms[number]
+            columns = [(t.k0 * COLUMNS, min((t.k0 + t.klen) * COLUMNS, site.k)) for t in every]
+            put("form", form.number, BF16.number)
+            put("whole", form is BF16 or whole(form, columns), True)
             if site.parts > 1 and not site.act:
                 put("parts", site.parts, 1)
                 for i in range(3):

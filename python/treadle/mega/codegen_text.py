@@ -20,7 +20,7 @@ _CALLS = {
     Code.FOLD: "fold",
     Code.SAMPLE: "draw",
 }
-_BODIES = ("wait", "ring", "load", "linear", "attend", "fold", "draw")
+_BODIES = ("forms", "wait", "ring", "load", "linear", "linear_four", "attend", "fold", "draw")
 
 
 @dataclass(slots=True)

@@ -1,0 +1,120 @@
+"""Weights of a file's formats in the generated kernel: on fibers against the float reference of the
+dequantised weights, and for sm_90a without spills."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_host import compiler, program, rounded, rounding
+from test_mega_cuda_host import CONTEXT, PAGE, assembled, follow, rope, shape
+from tiny_models import weights
+
+from treadle.backends.mega.cuda_build import build, nvcc
+from treadle.backends.mega.cuda_tiles import Codes, bf16, matrix_of, plain, values, widened
+from treadle.errors import ModelFormatError
+from treadle.graph import Graph
+from treadle.models import llama
+from treadle.models.quant import FORMATS, dequantise
+from treadle.types import Tensor
+
+
+def half(x: Any) -> np.ndarray:
+    return np.asarray(x, np.float16).view(np.uint8)
+
+
+def block_tensor(name: str, format: str, rows: int, columns: int, seed: int) -> Tensor:
+    """Random blocks of a format: weights of about columns ** -0.5."""
+    rng = np.random.default_rng(seed)
+    kind = FORMATS[format]
+    count = rows * columns // kind.weights
+    size = columns**-0.5 / 4.6
+    data = rng.integers(0, 256, (count, kind.size), np.uint8)
+    scale = size * rng.uniform(0.5, 1.5, (count, 1))
+    if format == "q4_k":  # by six bits in 0 ... 63
+        data[:, 0:2], data[:, 2:4] = half(scale / 32), half(scale * 8 / 32)
+    else:
+        data[:, 0:2] = half(scale)
+    if format == "q4_1":
+        data[:, 2:4] = half(-8 * scale + size * rng.standard_normal((count, 1)))
+    return Tensor(name, (rows, columns), format, data.reshape(rows, -1))
+
+
+def formats_of(graph: Graph, by_end: Mapping[str, str]) -> Graph:
+    found = {
+        name: format
+        for name in graph.params
+        for end, format in by_end.items()
+        if name.endswith(end)
+    }
+    assert len(found) >= len(by_end)
+    return graph.with_formats(found)
+
+
+MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
+    # down is cut along k, in tiles of 512, 512 and 256 columns; lm_head stays in bf16.
+    "q4_0": (
+        formats_of(
+            llama.build(llama.Config(shape(layers=2, F=1280, V=128), rope()), page=PAGE),
+            dict.fromkeys((".q", ".k", ".v", ".o", ".gate", ".up", ".down"), "q4_0"),
+        ), 8, 1),
+    # Formats side by side in a site; tiles of 1,024 columns, of the 256 left, and short ones.
+    "q4_1": (
+        formats_of(
+            llama.build(llama.Config(shape(layers=2, F=1280, V=128), rope()), page=PAGE),
+            {".q": "q4_1", ".k": "q4_0", ".v": "q4_1", ".gate": "q4_0", ".up": "q4_1",
+             ".down": "q4_k", "head": "q4_1"},
+        ), 4, 2),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("name", MODELS)
+def test_codes_equal_the_reference(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the reference that multiplies with the widened weights: no weight is rounded."""
+    rounding(monkeypatch)
+    graph, workers, rows = MODELS[name]
+    params = rounded(graph, weights(graph))
+    matrices: dict[str, Any] = {}
+    for seed, (name_of, param) in enumerate(graph.params.items()):
+        if param.format != "f32":
+            tensor = block_tensor(name_of, param.format, *graph.dims.sizes(param.shape), seed)
+            matrices[name_of] = matrix_of(tensor)
+            params[name_of] = values(matrices[name_of]).astype(np.float64)
+    made = program(graph, workers, rows, CONTEXT)
+    follow(name, graph, params, assembled(graph, params, made, tmp_path, matrices))
+
+
+def test_codes_mean_what_the_file_does() -> None:
+    """Scales of Q4_0 and Q4_1 stay as they are; products of Q4_K round to float16."""
+    for format in ("q4_0", "q4_1", "q4_k"):
+        tensor = block_tensor(format, format, 32, 512, 3)
+        made, wanted = matrix_of(tensor), dequantise(tensor)
+        assert isinstance(made, Codes)
+        most = 0 if format != "q4_k" else 2**-11 * 2 * np.abs(wanted).max()
+        np.testing.assert_allclose(values(made), wanted, rtol=0, atol=most)
+        np.testing.assert_array_equal(widened(plain(made)), widened(bf16(values(made))))
+    tensor.data[0, 0:2] = half([6e4])
+    with pytest.raises(ModelFormatError, match="float16"):
+        matrix_of(tensor)
+
+
+@pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
+def test_a_kernel_of_codes_fits_its_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_CACHE", os.environ.get("TREADLE_CACHE", str(tmp_path)))
+    graph, workers, _ = MODELS["q4_1"]
+    _, log = build(program(graph, workers, 1, CONTEXT).text)
+    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log) == [("0", "0")], (
+        log
+    )
+    (registers,) = re.findall(r"Used (\d+) registers", log)
+    assert int(registers) <= 168
