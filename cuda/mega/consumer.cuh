@@ -48,7 +48,7 @@ struct Consumer {
           if constexpr (P::form == kBf16)
             multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
           else
-            multiply_four<P>(a, s, at, warp, lane, r.z, s.partial[set][i][warp]);
+            multiply_codes<P>(a, s, at, warp, lane, r.z, s.partial[set][i][warp]);
         }
         stamp(a, epoch, warp, lane, 3);
         const int owner = (first / Model::kChunk + P::index) % kWarps;

@@ -4,7 +4,7 @@
 
 namespace treadle::mega {
 
-enum FormId : int { kBf16 = 0, kFour = 1, kFourLow = 2 };
+enum FormId : int { kBf16 = 0, kFour = 1, kFourLow = 2, kEight = 3 };
 
 template <int kForm>
 struct Form;
@@ -21,6 +21,12 @@ struct Form<kFour> {
 template <>
 struct Form<kFourLow> {
   static constexpr int kPair = 256 + 64, kSpan = 2 * kTileColumns;
+};
+
+/// Codes of e4m3 and 16 bytes of the float32 scales, one a row, that four pairs share.
+template <>
+struct Form<kEight> {
+  static constexpr int kPair = 512 + 16, kSpan = kTileColumns;
 };
 
 /// First column of a range of the table, and the one behind its last.

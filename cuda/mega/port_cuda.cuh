@@ -206,6 +206,11 @@ TM_DEVICE uint32_t pair_minus(uint32_t x, uint32_t y) {
   asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
   return r;
 }
+TM_DEVICE uint32_t pair_times(uint32_t x, uint32_t y) {
+  uint32_t r;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+  return r;
+}
 TM_DEVICE uint32_t pair_of(float a, float b) {  // round to nearest, a in the low half
   uint32_t r;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));

@@ -353,6 +353,9 @@ inline uint32_t pair_of(float a, float b) {
 inline uint32_t pair_minus(uint32_t x, uint32_t y) {
   return pair_of(low(x) - low(y), high(x) - high(y));
 }
+inline uint32_t pair_times(uint32_t x, uint32_t y) {
+  return pair_of(low(x) * low(y), high(x) * high(y));
+}
 inline void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
   const int set = host::meet(a, b0 | static_cast<uint64_t>(b1) << 32);
   const host::Warp& w = host::warp();

@@ -16,7 +16,7 @@ from test_mega_cuda_host import CONTEXT, PAGE, assembled, follow, rope, shape
 from tiny_models import weights
 
 from treadle.backends.mega.cuda_build import build, nvcc
-from treadle.backends.mega.cuda_tiles import Codes, bf16, matrix_of, plain, values, widened
+from treadle.backends.mega.cuda_tiles import Codes, Eights, bf16, matrix_of, plain, values, widened
 from treadle.errors import ModelFormatError
 from treadle.graph import Graph
 from treadle.models import llama
@@ -45,6 +45,15 @@ def block_tensor(name: str, format: str, rows: int, columns: int, seed: int) -> 
     return Tensor(name, (rows, columns), format, data.reshape(rows, -1))
 
 
+def eights(rows: int, columns: int, seed: int) -> Eights:
+    """Random e4m3 codes: of one matrix all, of the next small ones with many subnormals."""
+    rng = np.random.default_rng(seed)
+    code = rng.integers(0, 256, (rows, columns), np.uint8)
+    code = code & 0x8F if seed % 2 else np.where(code & 127 == 127, 0, code).astype(np.uint8)
+    scale = rng.uniform(0.5, 1.5, (rows, columns // 128 if seed % 3 else 1)) * columns**-0.5
+    return Eights(code, (scale * (64 if seed % 2 else 1 / 150)).astype(np.float32))
+
+
 def formats_of(graph: Graph, by_end: Mapping[str, str]) -> Graph:
     found = {
         name: format
@@ -57,19 +66,25 @@ def formats_of(graph: Graph, by_end: Mapping[str, str]) -> Graph:
 
 
 MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
-    # down is cut along k, in tiles of 512, 512 and 256 columns; lm_head stays in bf16.
+    # Layers of one template; down is cut along k, lm_head stays in bf16.
     "q4_0": (
         formats_of(
-            llama.build(llama.Config(shape(layers=2, F=1280, V=128), rope()), page=PAGE),
+            llama.build(llama.Config(shape(F=768, V=128), rope()), page=PAGE),
             dict.fromkeys((".q", ".k", ".v", ".o", ".gate", ".up", ".down"), "q4_0"),
         ), 8, 1),
     # Formats side by side in a site; tiles of 1,024 columns, of the 256 left, and short ones.
     "q4_1": (
         formats_of(
-            llama.build(llama.Config(shape(layers=2, F=1280, V=128), rope()), page=PAGE),
+            llama.build(llama.Config(shape(layers=1, F=1280, V=128), rope()), page=PAGE),
             {".q": "q4_1", ".k": "q4_0", ".v": "q4_1", ".gate": "q4_0", ".up": "q4_1",
              ".down": "q4_k", "head": "q4_1"},
         ), 4, 2),
+    # Scales of rows and of blocks of 128 columns; down has a tile of 128.
+    "fp8": (
+        formats_of(
+            llama.build(llama.Config(shape(layers=1, D=128, F=640), rope()), page=PAGE),
+            dict.fromkeys((".q", ".k", ".v", ".o", ".gate", ".up", ".down", "head"), "fp8"),
+        ), 4, 1),
 }  # fmt: skip
 
 
@@ -80,15 +95,19 @@ def test_codes_equal_the_reference(
 ) -> None:
     """Against the reference that multiplies with the widened weights: no weight is rounded."""
     rounding(monkeypatch)
-    graph, workers, rows = MODELS[name]
+    graph, workers, most = MODELS[name]
     params = rounded(graph, weights(graph))
     matrices: dict[str, Any] = {}
     for seed, (name_of, param) in enumerate(graph.params.items()):
         if param.format != "f32":
-            tensor = block_tensor(name_of, param.format, *graph.dims.sizes(param.shape), seed)
-            matrices[name_of] = matrix_of(tensor)
+            rows, columns = graph.dims.sizes(param.shape)
+            matrices[name_of] = (
+                eights(rows, columns, seed)
+                if param.format == "fp8"
+                else matrix_of(block_tensor(name_of, param.format, rows, columns, seed))
+            )
             params[name_of] = values(matrices[name_of]).astype(np.float64)
-    made = program(graph, workers, rows, CONTEXT)
+    made = program(graph, workers, most, CONTEXT)
     follow(name, graph, params, assembled(graph, params, made, tmp_path, matrices))
 
 

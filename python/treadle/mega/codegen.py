@@ -242,7 +242,8 @@ class _Maker:
             numbers = range(number, number + repeat * stride, stride) if repeat > 1 else [number]
             sites = [self.plan.sites[i] for i in numbers]
             weights = {w for site in sites for w in site.w[: site.parts]}
-            form = form_of(self.formats.get(self.plan.params[w], "bf16") for w in weights)
+            kinds = [self.formats.get(self.plan.params[w], "bf16") for w in weights]
+            form = form_of(kinds, sites[0].k)
             for i in numbers:
                 found[i] = form
         return tuple(found)

@@ -20,7 +20,18 @@ _CALLS = {
     Code.FOLD: "fold",
     Code.SAMPLE: "draw",
 }
-_BODIES = ("forms", "wait", "ring", "load", "linear", "linear_four", "attend", "fold", "draw")
+_BODIES = (
+    "forms",
+    "wait",
+    "ring",
+    "load",
+    "linear",
+    "codes",
+    "linear_codes",
+    "attend",
+    "fold",
+    "draw",
+)
 
 
 @dataclass(slots=True)

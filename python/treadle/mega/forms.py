@@ -12,26 +12,29 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Form:
     """number: of a phase's `form`. words: of 16 bits that 16 rows by 32 columns take. span: columns
-    of a tile of the stream. formats: of a file, that it holds without rounding but of scales."""
+    of a tile of the stream. formats: of a file, that it holds without rounding but of scales.
+    group: columns that share a scale; a matrix has whole groups."""
 
     number: int
     words: int
     span: int
     formats: frozenset[str] = frozenset()
+    group: int = 32
 
 
 BF16 = Form(0, 512, 512)
 FOUR = Form(1, 144, 1024, frozenset({"q4_0"}))
 FOUR_LOW = Form(2, 160, 1024, frozenset({"q4_0", "q4_1", "q4_k"}))
-FORMS = (BF16, FOUR, FOUR_LOW)
+EIGHT = Form(3, 264, 512, frozenset({"fp8"}), 128)
+FORMS = (BF16, FOUR, FOUR_LOW, EIGHT)
 """By number. Every format can be rounded to bf16; a scale with a least value also says what one
 without it does."""
 
 
-def form_of(formats: Iterable[str]) -> Form:
+def form_of(formats: Iterable[str], columns: int) -> Form:
     """The smallest form that holds all these formats."""
     found = set(formats)
-    fitting = [form for form in FORMS if found <= form.formats]
+    fitting = [form for form in FORMS if found <= form.formats and columns % form.group == 0]
     return min(fitting, key=lambda form: form.words, default=BF16)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.backends.mega.cuda_tiles import Array, Codes, code_fragments, fragments, plain
+from treadle.backends.mega.cuda_tiles import Array, Codes, Eights, code_fragments, fragments, plain
 from treadle.backends.mega.cuda_tiles import bf16 as bf16
 from treadle.backends.mega.cuda_tiles import widened as widened
 from treadle.mega.codegen import COLUMNS, PAIR, Program
@@ -46,7 +46,7 @@ def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice
     yield from found.items()
 
 
-def fill(blob: Array, program: Program, weight: Callable[[int], Array | Codes]) -> None:
+def fill(blob: Array, program: Program, weight: Callable[[int], Array | Codes | Eights]) -> None:
     """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param): bf16 [rows, k], or
     codes where the program was told of such a format."""
     for number, places in placed(program):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from treadle.errors import KernelError, ModelFormatError
 from treadle.mega import lanes
 from treadle.mega.codegen import PAIR
-from treadle.mega.forms import FOUR_LOW, Form
+from treadle.mega.forms import EIGHT, FOUR_LOW, Form
 from treadle.mega.records import STRIP, Site
 from treadle.models.quant import dequantise, four_bit
 from treadle.types import Tensor
@@ -35,6 +35,18 @@ class Codes:
     code: Array
     scale: Array
     low: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Eights:
+    """A matrix of e4m3 codes and scales: of rows [rows, 1], or of rows in blocks of 128 columns.
+
+    code: uint8 [rows, k]; scale: float32 [rows, 1] or [rows, k / 128]. A file's scales of blocks of
+    rows are repeated for each row, their inverses inverted.
+    """
+
+    code: Array
+    scale: Array
 
 
 def bf16(x: NDArray[Any]) -> NDArray[np.uint16]:
@@ -63,17 +75,21 @@ def matrix_of(tensor: Tensor) -> NDArray[np.uint16] | Codes:
     )
 
 
-def values(x: Codes) -> NDArray[np.float32]:
+def values(x: Codes | Eights) -> NDArray[np.float32]:
     """What the codes mean, [rows, k]; in numpy."""
+    if isinstance(x, Eights):
+        rows, blocks = x.scale.shape
+        codes = _E4M3[x.code].reshape(rows, blocks, -1) * x.scale[..., None]
+        return codes.reshape(rows, -1).astype(np.float32)
     scale = x.scale.view(np.float16).astype(np.float32)[..., None]
     low = -8 * scale if x.low is None else x.low.view(np.float16).astype(np.float32)[..., None]
     codes = x.code.reshape(len(x.code), -1, PAIR)
     return (codes * scale + low).reshape(len(x.code), -1)
 
 
-def plain(x: Array | Codes) -> Array:
+def plain(x: Array | Codes | Eights) -> Array:
     """bf16 [rows, k] of a matrix, rounded where it is of codes."""
-    return bf16(values(x)) if isinstance(x, Codes) else x
+    return bf16(values(x)) if isinstance(x, Codes | Eights) else x
 
 
 def fragments(site: Site, weights: list[Array]) -> Array:
@@ -83,35 +99,79 @@ def fragments(site: Site, weights: list[Array]) -> Array:
     return _permute(joined.reshape(shape), (0, 3, 5, 2, 4, 6, 1, 7)).reshape(shape[0], -1)
 
 
-def code_fragments(site: Site, form: Form, weights: list[Array | Codes]) -> Array:
+def code_fragments(site: Site, form: Form, weights: list[Array | Codes | Eights]) -> Array:
     """A site's codes and scales in the order of tiles: [strips, k / 32 * words of the form].
 
-    Of 32 columns: a word for each fragment and lane, nibble i of its halves the two weights of the
-    fragment's register i; then for rows g and g + 8 the scales and, where the form has them, the
-    least values, pair by pair.
+    Raises KernelError for weights that the program was not told of.
     """
-    found: list[Codes] = []
-    for x in weights:
-        if not isinstance(x, Codes):
-            raise KernelError(
-                f"a weight of site {site.w} is not of codes, as the program was told",
-                at="treadle.backends.mega.cuda_tiles", hint="generate with the file's formats",
-            )  # fmt: skip
-        found.append(x)
-    code = _packed(site, [x.code for x in found])
+    kind = Eights if form is EIGHT else Codes
+    if not all(isinstance(x, kind) for x in weights):
+        raise KernelError(
+            f"weights of site {site.w} are not {kind.__name__}, as the program was told",
+            at="treadle.backends.mega.cuda_tiles", hint="generate with the file's formats",
+        )  # fmt: skip
+    made = _eight_bits(site, weights) if form is EIGHT else _four_bits(site, form, weights)
+    return made.reshape(len(made), site.k // PAIR * form.words)
+
+
+def _four_bits(site: Site, form: Form, weights: list[Codes]) -> Array:
+    """Of 32 columns: a word for each fragment and lane, nibble i of its halves the two weights of
+    the fragment's register i; then for rows g and g + 8 the scales and, where the form has them,
+    the least values."""
+    code = _packed(site, [x.code for x in weights])
     strips, pairs = len(code) // STRIP, site.k // PAIR
     shape = (strips, 2, 8, pairs, 4, 2, 2, 2)
     code = _permute(code.reshape(shape), (0, 3, 2, 4, 5, 7, 6, 1)).reshape(strips, pairs, 128, 4)
     word = _short(_wide(code[..., 0]) | _wide(code[..., 1]) << 4 | _wide(code[..., 2]) << 8
                   | _wide(code[..., 3]) << 12)  # fmt: skip
-    kinds = [[x.scale for x in found]]
+    kinds = [[x.scale for x in weights]]
     if form is FOUR_LOW:
-        kinds.append([_lowest(x) for x in found])
+        kinds.append([_lowest(x) for x in weights])
     halves = [_packed(site, kind).reshape(strips, 2, 8, pairs) for kind in kinds]
     scales = [_permute(x, (0, 3, 2, 1)) for x in halves]  # [strips, pairs, 8, 2]
     both = scales[0] if len(scales) == 1 else _concatenate(scales, axis=3)
-    made = _concatenate([word, both.reshape(strips, pairs, -1)], axis=2)
-    return made.reshape(strips, pairs * form.words)
+    return _concatenate([word, both.reshape(strips, pairs, -1)], axis=2)
+
+
+def _eight_bits(site: Site, weights: list[Eights]) -> Array:
+    """Of 32 columns: 16 bytes a lane, then the scales of four rows: pair j of four holds rows
+    4j ... 4j + 3."""
+    code = _packed(site, [x.code for x in weights])
+    strips, pairs = len(code) // STRIP, site.k // PAIR
+    shape = (strips, 2, 8, pairs, 4, 2, 2, 2)
+    code = _permute(code.reshape(shape), (0, 3, 2, 4, 5, 6, 7, 1)).reshape(strips, pairs, 512)
+    scales = [_blocks(x.scale, site.k // 128) for x in weights]
+    scale = _packed(site, scales).reshape(strips, 4, 4, pairs // 4)
+    scale = _permute(scale, (0, 3, 1, 2)).reshape(strips, pairs, 4)
+    return _concatenate([_bits(code), _bits(scale)], axis=2)
+
+
+def _blocks(scale: Array, count: int) -> Array:
+    """Scales [rows, count], of rows repeated."""
+    if scale.shape[1] == count:
+        return scale
+    return scale.repeat(count, axis=1) if isinstance(scale, np.ndarray) else scale.repeat(1, count)
+
+
+def _bits(x: Array) -> Array:
+    """As 16-bit words."""
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x).view(np.uint16)
+    import torch  # whoever packs on the GPU has it
+
+    return x.contiguous().view(torch.int16)
+
+
+def _table() -> NDArray[np.float32]:
+    """Numbers of the 256 codes of e4m3 (OCP 8-bit floating point, 2023); 127 and 255 are NaN."""
+    code = np.arange(256)
+    exponent, fraction = code >> 3 & 15, (code & 7) / 8
+    size = np.where(exponent > 0, (1 + fraction) * 2.0 ** (exponent - 7), fraction * 2.0**-6)
+    size[code & 127 == 127] = np.nan
+    return np.where(code > 127, -size, size).astype(np.float32)
+
+
+_E4M3 = _table()
 
 
 def _half(x: NDArray[np.float32], name: str) -> NDArray[np.uint16]:
