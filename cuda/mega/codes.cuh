@@ -21,7 +21,7 @@ TM_DEVICE uint4 four_bits(uint32_t codes) {
   uint32_t r[4];
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    r[i] = (codes >> 4 * i & 0x000f000fu) | 0x43004300u;
+    r[i] = merged(codes >> 4 * i, 0x000f000fu, 0x43004300u);
     if constexpr (kLess > 0) r[i] = pair_minus(r[i], (0x4300u + kLess - 128) * 0x00010001u);
   }
   return make_uint4(r[0], r[1], r[2], r[3]);
@@ -34,7 +34,7 @@ TM_DEVICE uint4 eight_bits(uint32_t first, uint32_t second) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const uint32_t w = (i < 2 ? first : second) << (i % 2 ? 0 : 8);
-    r[i] = pair_times((w & 0x80008000u) | (w >> 4 & 0x07f007f0u), 0x7b807b80u);  // 2^120
+    r[i] = pair_times(merged(w, 0x80008000u, w >> 4 & 0x07f007f0u), 0x7b807b80u);  // 2^120
   }
   return make_uint4(r[0], r[1], r[2], r[3]);
 }

@@ -323,6 +323,9 @@ inline float low(uint32_t pair) {
 inline float high(uint32_t pair) {
   return low(pair >> 16);
 }
+inline uint32_t merged(uint32_t x, uint32_t mask, uint32_t bits) {
+  return (x & mask) | bits;
+}
 inline float half_low(uint32_t pair) {
   const int exponent = static_cast<int>(pair >> 10 & 31), bits = static_cast<int>(pair & 1023);
   const float x = exponent == 31 ? (bits ? NAN : INFINITY)

@@ -132,8 +132,7 @@ def test_a_kernel_of_codes_fits_its_registers(
     monkeypatch.setenv("TREADLE_CACHE", os.environ.get("TREADLE_CACHE", str(tmp_path)))
     graph, workers, _ = MODELS["q4_1"]
     _, log = build(program(graph, workers, 1, CONTEXT).text)
-    assert re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log) == [("0", "0")], (
-        log
-    )
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    assert set(spills) == {("0", "0")}, log
     (registers,) = re.findall(r"Used (\d+) registers", log)
     assert int(registers) <= 168

@@ -49,6 +49,10 @@ class Eights:
     scale: Array
 
 
+Matrix = NDArray[np.uint16] | Codes | Eights
+"""A weight as it is packed: bf16 [rows, k], or codes."""
+
+
 def bf16(x: NDArray[Any]) -> NDArray[np.uint16]:
     """Rounds float32 to the nearest bfloat16, kept as uint16."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
@@ -60,7 +64,7 @@ def widened(x: NDArray[np.uint16]) -> NDArray[np.float32]:
     return (x.astype(np.uint32) << 16).view(np.float32)
 
 
-def matrix_of(tensor: Tensor) -> NDArray[np.uint16] | Codes:
+def matrix_of(tensor: Tensor) -> Matrix:
     """A weight as `cuda_pack.fill` takes it: codes where a form of the stream has them, else bf16.
 
     A scale beyond float16 raises ModelFormatError: Q4_K makes its scales by a product.
@@ -114,7 +118,7 @@ def code_fragments(site: Site, form: Form, weights: list[Array | Codes | Eights]
     return made.reshape(len(made), site.k // PAIR * form.words)
 
 
-def _four_bits(site: Site, form: Form, weights: list[Codes]) -> Array:
+def _four_bits(site: Site, form: Form, weights: list[Any]) -> Array:
     """Of 32 columns: a word for each fragment and lane, nibble i of its halves the two weights of
     the fragment's register i; then for rows g and g + 8 the scales and, where the form has them,
     the least values."""
@@ -133,7 +137,7 @@ def _four_bits(site: Site, form: Form, weights: list[Codes]) -> Array:
     return _concatenate([word, both.reshape(strips, pairs, -1)], axis=2)
 
 
-def _eight_bits(site: Site, weights: list[Eights]) -> Array:
+def _eight_bits(site: Site, weights: list[Any]) -> Array:
     """Of 32 columns: 16 bytes a lane, then the scales of four rows: pair j of four holds rows
     4j ... 4j + 3."""
     code = _packed(site, [x.code for x in weights])
@@ -186,9 +190,7 @@ def _lowest(x: Codes) -> Array:
     """Bits of the least values: where there are none, -8 scales."""
     if x.low is not None:
         return x.low
-    scale = x.scale.view(np.float16)
-    with np.errstate(over="ignore"):
-        return (scale * np.float16(-8)).view(np.uint16)
+    return _half(-8 * x.scale.view(np.float16).astype(np.float32), "a weight of Q4_0")
 
 
 def _packed(site: Site, weights: list[Array]) -> Array:
