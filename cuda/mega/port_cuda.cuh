@@ -132,6 +132,14 @@ TM_DEVICE void load_kept(const float* p, uint64_t policy, float& x, float& y) {
                : "=f"(x), "=f"(y)
                : "l"(p), "l"(policy));
 }
+/// Such a constant alone; the load stays where it is written, before a wait.
+TM_DEVICE float load_one(const float* p) {
+  float x;
+  asm volatile("ld.global.nc.L2::cache_hint.f32 %0, [%1], %2;"
+               : "=f"(x)
+               : "l"(p), "l"(evict_last()));
+  return x;
+}
 TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from),
                "r"(bytes), "l"(evict_last())

@@ -283,6 +283,9 @@ inline void load_kept(const float* p, uint64_t, float& x, float& y) {
   x = p[0];
   y = p[1];
 }
+inline float load_one(const float* p) {
+  return *p;
+}
 inline uint4 load_packet(const uint4* p) {
   return *p;
 }

@@ -90,6 +90,12 @@ struct Producer {
   template <class P>
   TM_DEVICE void attend(int layer) {
     stamp(a, ++epoch, kWarps, 0, 0);
+    if constexpr (P::q_norm >= 0) {
+      if (worker() == (layer * 4 + P::index) % Model::kWorkers) {
+        prefetch_kept(a.pool + P::q_norm + layer * P::head_step, Model::kHead * 4);
+        prefetch_kept(a.pool + P::k_norm + layer * P::head_step, Model::kHead * 4);
+      }
+    }
     if (!ready) {  // positions and pages of this step, and what the step before appended
       mb_wait(a, &s.go, step & 1, kStep, P::index);
       fence_copies();

@@ -94,6 +94,13 @@ class _Maker:
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
         self.packets = 0
+        # Where every worker takes part in every linear, none is a layer behind another one.
+        self.cut = all(
+            len(mine) == 1
+            for site, tasks in zip(self._order(), self.first, strict=True)
+            if Code(plan.sites[site].op) is Code.LINEAR
+            for mine in tasks
+        )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
 
     def _order(self) -> list[int]:
@@ -154,7 +161,7 @@ class _Maker:
                 raise _refuse(f"has no body for {code.name}")
             if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
                 raise _refuse("has no post norms, windows or soft caps yet")
-            if site.flags & (SiteFlag.ADD | SiteFlag.FOLD | SiteFlag.STAGED):
+            if site.flags & (SiteFlag.ADD | SiteFlag.STAGED):
                 raise _refuse("needs a plan for the target h200", "compile with mega.H200")
             if code is Code.LINEAR:
                 step = 8 if site.act else STRIP
@@ -243,6 +250,10 @@ class _Maker:
                     put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
                     put(f"column{i}", site.col[i], 0)
             first = before is not None and Code(before.op) is Code.EMBED
+            whole = -(-site.k // COLUMNS)
+            made.fields["klen"] = max(t.klen for t in every) if self.cut else whole
+            put("cut", made.fields["klen"] < whole, False)
+            put("fold", bool(site.flags & SiteFlag.FOLD), False)
             put("first", first, False)
             put("sum", first or site.terms > 0, False)
             if site.terms and site.norm == NONE:
@@ -294,7 +305,7 @@ class _Maker:
             terms = 1 + max(offsets) // (shape.rows * site.out_stride)
             count = terms * shape.rows * (site.n // packets) * _packets(packets)
         else:  # (m, l, o) of every head, row and segment
-            record = -(-(site.head + 2) // 3)
+            record = site.head // 16 * 3 + 1
             count = shape.context // shape.segment * shape.rows * site.heads * record
         if base not in self.buffers:
             self.buffers[base] = self._take(count), packets, terms
@@ -360,10 +371,13 @@ class _Maker:
         rows, group = shape.rows, attn.heads // attn.kv_heads
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
-        widest = max(s.k for s in plan.sites if Code(s.op) is Code.LINEAR)
+        widest = max(
+            min(int(n.fields["klen"]) * COLUMNS, int(n.fields["k"]))
+            for n in names
+            if n.code is Code.LINEAR
+        )
         stride = widest + (32 if widest * 2 % 128 == 0 else 0)
-        attention = group * attn.head + 2 * attn.head + WARPS * group * (2 + attn.head)
-        fold = segments * -(-(attn.head + 2) // 3) * 3 + attn.head
+        scratch = WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
         model: dict[str, int | float | bool] = {
@@ -380,7 +394,7 @@ class _Maker:
             "Pages": pages,
             "SegmentPages": shape.segment // PAGE,
             "Items": rows * heads * segments // parts + rows * heads + 2,
-            "Scratch": max(attention, fold),
+            "Scratch": scratch,
             "Chunk": max(8 // rows, 2),
             "EmbedScale": plan.sites[0].scale,
             "Window": knobs.window,
@@ -390,14 +404,14 @@ class _Maker:
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
-            max(rows * stride * 2, int(model["Scratch"]) * 4)
+            max(rows * stride * 2, scratch * 4)
+            + (group + 2) * attn.head * 4
             + rows * plan.sites[0].n * 4
             + 2 * int(model["Chunk"]) * WARPS * rows * 64
             + rows * attn.turned * 8
-            + 2 * int(model["Chunk"]) * 64
             + int(model["Items"]) * 12
             + len(names) * 32
-            + 2 * WARPS * rows * (4 + 8)
+            + 2 * WARPS * rows * ((128 if rows == 1 else 4) + 8)
             + rows * 8
             + 1024
         )
@@ -408,4 +422,4 @@ class _Maker:
 
 
 def _packets(unit: int) -> int:
-    return -(-unit // 6)
+    return 3 if unit == 16 else 2

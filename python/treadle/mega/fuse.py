@@ -25,13 +25,14 @@ COMPOSITIONS = ("qkv", "qk_norm_rope_kv", "gate_up_glu", "route_experts")
 _ACTS = {"silu": Act.SILU, "gelu_tanh": Act.GELU_TANH}
 
 
-def fuse(graph: Graph, target: Target, rows: int) -> tuple[Phase, ...]:
-    """The phases of a graph for a bucket of `rows`, down to the sampled token.
+def fuse(graph: Graph, target: Target, rows: int, segments: int = 1) -> tuple[Phase, ...]:
+    """The phases of a graph for a bucket of `rows`, down to the sampled token. segments: of a
+    row's attention, at most.
 
     A model or sharded graph is grouped first; `grouped(graph)` saves that for several buckets.
     Raises GraphError from the graph's own pass, Unsupported naming the node that no phase takes.
     """
-    walk = _Walk(grouped(graph), target, rows > target.stage)
+    walk = _Walk(grouped(graph), target, rows > target.stage, rows * segments > target.merge)
     for index, node in enumerate(walk.graph.nodes):
         if index not in walk.joined:
             walk.node(index, node)
@@ -83,8 +84,8 @@ def _followed(gone: Mapping[str, str], name: str) -> str:
 class _Walk:
     """Follows the nodes in order; `loads` says how each value met so far is read."""
 
-    def __init__(self, graph: Graph, target: Target, staged: bool) -> None:
-        self.graph, self.target, self.staged = graph, target, staged
+    def __init__(self, graph: Graph, target: Target, staged: bool, merged: bool) -> None:
+        self.graph, self.target, self.staged, self.merged = graph, target, staged, merged
         self.phases: list[Phase] = []
         self.joined: set[int] = set()
         self.loads: dict[str, Load] = {}
@@ -184,9 +185,9 @@ class _Walk:
             self._emit(Phase(Code.ATTN, load, "attn", n, heads=heads))
         else:
             self._emit(Phase(Code.ATTN, load, "part", n + 2 * heads.heads, heads=heads))
-            if self.target.merge:
+            if self.merged:
                 self._emit(Phase(Code.FOLD, self._fresh(Load(n, "part")), "attn", n, heads=heads))
-        fold = heads if not self.staged and not self.target.merge else None
+        fold = heads if not self.staged and not self.merged else None
         self._keep(node.outputs[0], Load(n, "part" if fold else "attn", fold=fold))
 
     def _experts(self, node: Node) -> None:
