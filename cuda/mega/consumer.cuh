@@ -6,13 +6,13 @@ namespace treadle::mega {
 
 struct Consumer {
   const Args& a;
-  Smem& s;
+  Smem& shared;
   Place at;
   uint32_t
       epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
   int set = 0;  // which half of the sums over warps
 
-  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {}
+  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {}
 
   /// What to publish with; a muted worker's packets never become valid (a test's fault).
   TM_DEVICE uint32_t told() const {
@@ -24,6 +24,7 @@ struct Consumer {
   template <class P>
   TM_DEVICE void linear(int number) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
     stamp(a, epoch, warp, lane, 0);
@@ -75,6 +76,7 @@ struct Consumer {
   template <class P>
   TM_DEVICE void attend(int number) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number), count = s.count;
     stamp(a, epoch, warp, lane, 0);
@@ -90,6 +92,7 @@ struct Consumer {
   template <class P>
   TM_DEVICE void fold(int) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
@@ -105,6 +108,7 @@ struct Consumer {
   template <class P>
   TM_DEVICE void draw(int) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     draw_best<P>(a, s, warp, lane, epoch, told());

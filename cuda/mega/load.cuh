@@ -87,7 +87,7 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   constexpr int set = P::act ? 1 : 0;  // the sums of the norm before may still be in use
   constexpr int kTerms = P::first ? 1 : P::in_terms;
   const T share(warp, lane, 0, P::klen);
-  float x[T::kMost][6], w[T::kMost][6];
+  float x[T::kMost][6] = {}, w[T::kMost][6] = {};  // see `poll`
   const uint64_t policy = evict_last();
   const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
 #pragma unroll

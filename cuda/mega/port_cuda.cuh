@@ -46,6 +46,13 @@ TM_DEVICE T* fresh(T* p) {
   asm volatile("" : "+l"(p));
   return p;
 }
+/// The same shared memory, by an address that the compiler cannot tell from another one.
+template <class T>
+TM_DEVICE T& fresh_shared(T& x) {
+  uint32_t at = address(&x);
+  asm volatile("" : "+r"(at));
+  return *static_cast<T*>(__cvta_shared_to_generic(at));
+}
 TM_DEVICE void pause() {}
 [[noreturn]] TM_DEVICE void die() {
   __trap();

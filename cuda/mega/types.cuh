@@ -5,7 +5,7 @@ namespace treadle::mega {
 
 constexpr int kWarps = 8, kLanes = 32, kTile = 16384, kTileColumns = 512, kPairColumns = 32;
 constexpr int kPage = 64;                                 // positions of a KV page
-constexpr uint64_t kPatience = 2'000'000'000;             // ns that a wait may take
+constexpr uint32_t kPatience = 2'000'000'000;             // cycles that a wait may take: a second
 constexpr int kSquares = Model::kRows == 1 ? kLanes : 1;  // sums of squares that a warp leaves
 
 /// Arguments of the kernel; the same table in `treadle.backends.mega.cuda_args`.

@@ -61,9 +61,9 @@ def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def rounding(patch: Any) -> None:
-    """Makes the references round to bf16 where the kernel does: what a linear reads (a norm's factor
-    comes after the product), what q, k, v and branches of the residual stream carry from worker to
-    worker, and what KV pages hold."""
+    """Makes the references round to bf16 where the kernel does: what a linear reads (the factor of a
+    norm comes after the product), what q, k, v and branches of the residual stream carry from worker
+    to worker, and what KV pages hold."""
 
     def bf(x: Any) -> Any:
         return widened(bf16(np.asarray(x))).astype(np.float64)
