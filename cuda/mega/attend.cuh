@@ -46,14 +46,16 @@ TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
   }
 }
 
-/// q of the item's heads, and the new k and v where the item holds the new position: a warp a head.
+/// q of the item's heads, unless it is there from the item before, and the new k and v where the
+/// item holds the new position: a warp a head.
 template <class P>
-TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, int warp, int lane,
-                          int layer, uint32_t epoch) {
+TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, bool last, int warp,
+                          int lane, int layer, uint32_t epoch) {
   constexpr int d = Model::kHead, kPackets = d / 16 * 3, kMost = (kPackets + 31) / 32;
   constexpr int kMine = (d / 2 + 31) / 32;
 #pragma unroll 1
-  for (int head = warp; head < (last ? kGroup + 2 : kGroup); head += kWarps) {
+  for (int head = same ? kGroup + warp : warp; head < (last ? kGroup + 2 : kGroup);
+       head += kWarps) {
     const bool query = head < kGroup;
     int column = item.head * kGroup * d + head * d;
     if (head == kGroup) column = Model::kHeads * d + item.head * d;
@@ -97,14 +99,14 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, i
 /// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
 /// lanes a slice of the head for the sums.
 template <class P>
-TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, int warp, int lane,
-                           int layer, uint32_t read, uint32_t epoch) {
+TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, bool same, int warp,
+                           int lane, int layer, uint32_t read, uint32_t epoch) {
   constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
   const int position = s.position[item.row], newest = position / kPage;
   const int first = item.segment * Model::kSegmentPages;
   const bool last = newest < first + Model::kSegmentPages;
   const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
-  load_heads<P>(a, s, item, last, warp, lane, layer, read);
+  load_heads<P>(a, s, item, same, last, warp, lane, layer, read);
   const int g = lane / 4, t = lane % 4;
   // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
   static_assert(kGroup <= 8);

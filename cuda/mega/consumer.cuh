@@ -35,10 +35,12 @@ struct Consumer {
     }
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
-    else if constexpr (P::fold)
-      load_folded<P>(a, s, warp, lane, epoch - 1, base, end);
-    else
-      load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
+    else if (s.ranges[P::index][0].y) {  // else nobody would wait until it has been read
+      if constexpr (P::fold)
+        load_folded<P>(a, s, warp, lane, epoch - 1, base, end);
+      else
+        load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
+    }
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
 #pragma unroll 1
@@ -73,6 +75,21 @@ struct Consumer {
     stamp(a, epoch, warp, lane, 4);
   }
 
+  /// This worker's rows of a norm whose output all others read.
+  template <class P>
+  TM_DEVICE void prepare_rows(int number) {
+    epoch++;
+    Smem& s = fresh_shared(shared);
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number);
+    stamp(a, epoch, warp, lane, 0);
+    const uint4 r = s.ranges[P::index][0];
+    const int part = static_cast<int>(r.z), parts = static_cast<int>(r.w);
+    send_sum<P>(a, s, warp, lane, layer, epoch - 1, Model::kRows * part / parts,
+                Model::kRows * (part + 1) / parts, told());
+    stamp(a, epoch, warp, lane, 4);
+  }
+
   template <class P>
   TM_DEVICE void attend(int number) {
     epoch++;
@@ -81,8 +98,11 @@ struct Consumer {
     const int layer = fresh(number), count = s.count;
     stamp(a, epoch, warp, lane, 0);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
-    for (int i = 0; i < count; i++)
-      attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
+    for (int i = 0; i < count; i++) {
+      const Item item = s.items[i];
+      const bool same = i && item.row == s.items[i - 1].row && item.head == s.items[i - 1].head;
+      attend_item<P>(a, s, at, item, same, warp, lane, layer, epoch - 1, told());
+    }
     // What follows writes over the scratch memory; and once a layer all warps meet, so that none
     // comes back to sums over warps that another one still reads.
     bar_sync(1);
@@ -99,9 +119,12 @@ struct Consumer {
     const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
     const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
     const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
-    for (int i = from; i < to; i++)
-      fold_head<P>(a, s, i / heads, static_cast<int>(r.x) * kGroup + i % heads, warp, lane,
-                   epoch - 1, told());
+#pragma unroll 1
+    for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps) {
+      const int n = i / kHeadPairs;
+      fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
+                   warp, lane, epoch - 1, told());
+    }
     stamp(a, epoch, warp, lane, 4);
   }
 

@@ -82,25 +82,20 @@ struct HeadPair {
   int x, y;
 };
 
-/// A task of its own: long contexts, many rows.
+/// A task of its own, where contexts are long or rows many: 32 columns of a head, by one warp.
 template <class P>
-TM_DEVICE void fold_head(const Args& a, Smem& s, int row, int head, int warp, int lane,
+TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, int warp, int lane,
                          uint32_t read, uint32_t epoch) {
   const int segments = s.position[row] / (kPage * Model::kSegmentPages) + 1;
-#pragma unroll 1
-  for (int pair = warp; pair < kHeadPairs; pair += kWarps) {
-    const bool has[1] = {true};
-    float x[1][6];
-    fold_pairs<P, 1>(
-        a, row, [&](int) { return HeadPair{head, pair}; }, has, segments, lane, read, x);
-    stamp(a, read + 1, warp, lane, 1);
-    if (lane < 6) {
-      const int to = P::out + row * (P::n / 16 * 3) + (head * kHeadPairs + pair) * 6 + lane;
-      store_packet(fresh(a.packets) + to,
-                   make_uint4(pair_of(x[0][0], x[0][1]), pair_of(x[0][2], x[0][3]),
-                              pair_of(x[0][4], x[0][5]), epoch));
-    }
-  }
+  const bool has[1] = {true};
+  float x[1][6];
+  fold_pairs<P, 1>(a, row, [&](int) { return HeadPair{head, pair}; }, has, segments, lane, read, x);
+  stamp(a, read + 1, warp, lane, 1);
+  if (lane >= 6) return;
+  const int to = P::out + row * (P::n / 16 * 3) + (head * kHeadPairs + pair) * 6 + lane;
+  store_packet(fresh(a.packets) + to,
+               make_uint4(pair_of(x[0][0], x[0][1]), pair_of(x[0][2], x[0][3]),
+                          pair_of(x[0][4], x[0][5]), epoch));
 }
 
 /// The input of a linear that reads partials: a warp folds the columns that it multiplies.

@@ -56,51 +56,63 @@ TM_DEVICE void keep_together() {
   if constexpr (P::k % (kWarps * kPairColumns) != 0) bar_sync(1);
 }
 
-/// Rows as they come.
+/// Rows as they come, as many at once as registers hold: one way to the cache and back.
 template <class P>
 TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t epoch, int first,
                           int last) {
-  const Share<P> share(warp, lane, first, last);
+  using T = Share<P>;
+  constexpr int kFit = T::kMost < 16 ? 16 / T::kMost : 1;
+  constexpr int kRows = kFit < Model::kRows ? kFit : Model::kRows;
+  const T share(warp, lane, first, last);
   keep_together<P>();
 #pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
-    uint4 v[Share<P>::kMost];
-    const int base = P::in + row * Share<P>::kRow;
-    poll(a, [&](int i) { return base + share.packet(i); }, share.mask(), epoch, P::index, v);
+  for (int row = 0; row < Model::kRows; row += kRows) {
+    uint4 v[kRows * T::kMost];
+    uint32_t mask = 0;
+#pragma unroll
+    for (int r = 0; r < kRows; r++)
+      if (row + r < Model::kRows) mask |= share.mask() << r * T::kMost;
+    const int base = P::in + row * T::kRow;
+    auto place = [&](int i) { return base + i / T::kMost * T::kRow + share.packet(i % T::kMost); };
+    poll(a, place, mask, epoch, P::index, v);
     stamp(a, epoch + 1, warp, lane, 1);
 #pragma unroll
-    for (int i = 0; i < Share<P>::kMost; i++) {
-      if (!share.has(i)) continue;
-      *reinterpret_cast<Pairs*>(&s.act[row][share.column(i) - share.base]) = {v[i].x, v[i].y};
+    for (int i = 0; i < kRows * T::kMost; i++) {
+      const int n = i % T::kMost, to = row + i / T::kMost;
+      if (!share.has(n) || to >= Model::kRows) continue;
+      *reinterpret_cast<Pairs*>(&s.act[to][share.column(n) - share.base]) = {v[i].x, v[i].y};
       if (share.more())
-        *reinterpret_cast<uint32_t*>(&s.act[row][share.rest(i) - share.base]) = v[i].z;
+        *reinterpret_cast<uint32_t*>(&s.act[to][share.rest(n) - share.base]) = v[i].z;
     }
   }
   warp_sync();
 }
 
-/// The residual stream: the token's row, or what it was plus the terms of a sum in their order. It
-/// stays in shared memory, the same in every worker; an element always belongs to the same lane.
+/// The columns of the residual stream that a lane has, with the norm's weights. The stream stays in
+/// shared memory; an element always belongs to the same lane.
 template <class P>
-TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
+struct Stream {
   using T = Share<P>;
-  constexpr int set = P::act ? 1 : 0;  // the sums of the norm before may still be in use
-  constexpr int kTerms = P::first ? 1 : P::in_terms;
-  const T share(warp, lane, 0, P::klen);
+  static constexpr int kTerms = P::first ? 1 : P::in_terms;
+  const T share;
   float x[T::kMost][6] = {}, w[T::kMost][6] = {};  // see `poll`
-  const uint64_t policy = evict_last();
-  const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
+  float square = 0;                                // of x, this lane's part of the sum
+
+  TM_DEVICE Stream(const Args& a, int warp, int lane, int layer) : share(warp, lane, 0, P::klen) {
+    const uint64_t policy = evict_last();
+    const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
 #pragma unroll
-  for (int i = 0; i < T::kMost; i++) {
-    if (!share.has(i)) continue;
-    const int at = share.column(i);
-    load_kept(norm + at, policy, w[i][0], w[i][1]);
-    load_kept(norm + at + 2, policy, w[i][2], w[i][3]);
-    if (share.more()) load_kept(norm + share.rest(i), policy, w[i][4], w[i][5]);
+    for (int i = 0; i < T::kMost; i++) {
+      if (!share.has(i)) continue;
+      const int at = share.column(i);
+      load_kept(norm + at, policy, w[i][0], w[i][1]);
+      load_kept(norm + at + 2, policy, w[i][2], w[i][3]);
+      if (share.more()) load_kept(norm + share.rest(i), policy, w[i][4], w[i][5]);
+    }
   }
-  keep_together<P>();
-#pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
+
+  /// The token's row, or what it was (row `kept` of shared memory) plus the terms in their order.
+  TM_DEVICE void sum(const Args& a, Smem& s, int row, int kept, uint32_t epoch) {
     if constexpr (P::first) {
       const uint16_t* from = fresh(a.embed) + static_cast<int64_t>(s.token[row]) * P::k;
 #pragma unroll
@@ -117,14 +129,15 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
 #pragma unroll
       for (int i = 0; i < T::kMost; i++) {
         if (!share.has(i)) continue;
-        const Four old = *reinterpret_cast<const Four*>(&s.residual[row][share.column(i)]);
+        const Four old = *reinterpret_cast<const Four*>(&s.residual[kept][share.column(i)]);
         x[i][0] = old.x, x[i][1] = old.y, x[i][2] = old.z, x[i][3] = old.w;
         if (!share.more()) continue;
-        const Two two = *reinterpret_cast<const Two*>(&s.residual[row][share.rest(i)]);
+        const Two two = *reinterpret_cast<const Two*>(&s.residual[kept][share.rest(i)]);
         x[i][4] = two.x, x[i][5] = two.y;
       }
       uint4 v[kTerms * T::kMost];  // all terms at once: one way to the cache and back
       uint32_t mask = 0;
+      static_assert(kTerms * T::kMost <= 32);
 #pragma unroll
       for (int term = 0; term < kTerms; term++) mask |= share.mask() << term * T::kMost;
       const int base = P::in + row * T::kRow;
@@ -146,29 +159,58 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
         for (int e = 0; e < 6; e++) x[i][e] += sum[e];
       }
     }
-    stamp(a, epoch + 1, warp, lane, 1);
-    float square = 0;
+    square = 0;
 #pragma unroll
     for (int i = 0; i < T::kMost; i++) {
       if (!share.has(i)) continue;
-      const int at = share.column(i);
-      *reinterpret_cast<Pairs*>(&s.act[row][at]) = {pair_of(x[i][0] * w[i][0], x[i][1] * w[i][1]),
-                                                    pair_of(x[i][2] * w[i][2], x[i][3] * w[i][3])};
-      *reinterpret_cast<Four*>(&s.residual[row][at]) = {x[i][0], x[i][1], x[i][2], x[i][3]};
+      *reinterpret_cast<Four*>(&s.residual[kept][share.column(i)]) = {x[i][0], x[i][1], x[i][2],
+                                                                      x[i][3]};
 #pragma unroll
       for (int e = 0; e < 4; e++) square += x[i][e] * x[i][e];
       if (!share.more()) continue;
-      const int rest = share.rest(i);
-      *reinterpret_cast<uint32_t*>(&s.act[row][rest]) =
-          pair_of(x[i][4] * w[i][4], x[i][5] * w[i][5]);
-      *reinterpret_cast<Two*>(&s.residual[row][rest]) = {x[i][4], x[i][5]};
+      *reinterpret_cast<Two*>(&s.residual[kept][share.rest(i)]) = {x[i][4], x[i][5]};
       square += x[i][4] * x[i][4] + x[i][5] * x[i][5];
     }
-    if constexpr (kSquares == 1) {
+  }
+
+  /// The sum times the norm's weight and a factor, as a packet has it.
+  TM_DEVICE uint4 packet(int i, float by, uint32_t epoch) const {
+    float y[6];
 #pragma unroll
-      for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
+    for (int e = 0; e < 6; e++) y[e] = x[i][e] * w[i][e] * by;
+    return make_uint4(pair_of(y[0], y[1]), pair_of(y[2], y[3]), pair_of(y[4], y[5]), epoch);
+  }
+};
+
+/// Sums of squares of a row over a warp, or what its lanes have of it.
+template <class P>
+TM_DEVICE void note_square(Smem& s, int row, int warp, int lane, float square) {
+  if constexpr (kSquares == 1) {
+#pragma unroll
+    for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
+  }
+  // The sums of the norm before may still be in use.
+  if (lane < kSquares) s.squares[P::act ? 1 : 0][row][warp][lane] = square;
+}
+
+/// The residual stream as a linear's input, the same in every worker.
+template <class P>
+TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
+  Stream<P> stream(a, warp, lane, layer);
+  keep_together<P>();
+#pragma unroll 1
+  for (int row = 0; row < Model::kRows; row++) {
+    stream.sum(a, s, row, row, epoch);
+    stamp(a, epoch + 1, warp, lane, 1);
+#pragma unroll
+    for (int i = 0; i < Share<P>::kMost; i++) {
+      if (!stream.share.has(i)) continue;
+      const uint4 p = stream.packet(i, 1.0f, 0);
+      *reinterpret_cast<Pairs*>(&s.act[row][stream.share.column(i)]) = {p.x, p.y};
+      if (stream.share.more())
+        *reinterpret_cast<uint32_t*>(&s.act[row][stream.share.rest(i)]) = p.z;
     }
-    if (lane < kSquares) s.squares[set][row][warp][lane] = square;
+    note_square<P>(s, row, warp, lane, stream.square);
   }
   warp_sync();
 }
@@ -185,6 +227,29 @@ TM_DEVICE float root_of(const Smem& s, int row, int lane) {
     for (int m = 16; m; m >>= 1) total += shfl_xor(total, m);
   }
   return inverse_root(total / P::k + P::eps);
+}
+
+/// Rows first to last of the residual stream, which only this worker has, normed and sent to all.
+template <class P>
+TM_DEVICE void send_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch,
+                        int first, int last, uint32_t told) {
+  if (first == last) return;
+  Stream<P> stream(a, warp, lane, layer);
+#pragma unroll 1
+  for (int row = first; row < last; row++) {
+    stream.sum(a, s, row, row - first, epoch);
+    stamp(a, epoch + 1, warp, lane, 1);
+    note_square<P>(s, row, warp, lane, stream.square);
+    bar_sync(1);
+    const float root = root_of<P>(s, row, lane);
+#pragma unroll
+    for (int i = 0; i < Share<P>::kMost; i++) {
+      if (!stream.share.has(i)) continue;
+      store_packet(fresh(a.packets) + P::out + row * Share<P>::kRow + stream.share.packet(i),
+                   stream.packet(i, root, told));
+    }
+  }
+  bar_sync(1);  // the sums of squares have been read
 }
 
 }  // namespace treadle::mega

@@ -126,6 +126,12 @@ struct Producer {
   }
 
   template <class P>
+  TM_DEVICE void prepare_rows(int layer) {
+    epoch++;
+    if (worker() == (layer * 4 + P::index) % Model::kWorkers)
+      prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+  }
+  template <class P>
   TM_DEVICE void fold(int) {
     epoch++;
   }

@@ -54,7 +54,7 @@ struct Smem {
     float scratch[Model::kScratch];                 // of attention: sums of its warps
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
-  alignas(16) float residual[Model::kRows][Model::kWidth];
+  alignas(16) float residual[Model::kKept][Model::kWidth];
   alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
   float squares[2][Model::kRows][kWarps][kSquares];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine

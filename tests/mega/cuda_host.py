@@ -32,8 +32,9 @@ def program(
     context: int,
     knobs: Knobs | None = None,
     merge: int = H200.merge,
+    prep: int = H200.prep,
 ) -> Program:
-    target = replace(H200, workers=workers, merge=merge)
+    target = replace(H200, workers=workers, merge=merge, prep=prep)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
     return generate(plan, knobs)
 

@@ -13,6 +13,7 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
+from treadle.mega import H200
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -46,6 +47,8 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
             llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
+    "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
+        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 3),
     "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
 }  # fmt: skip
 FOLDED = ("llama-ungrouped", "qwen2-rows")
@@ -55,7 +58,8 @@ FOLDED = ("llama-ungrouped", "qwen2-rows")
 def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
-    made = program(graph, workers, rows, CONTEXT, merge=0 if name in FOLDED else CONTEXT)
+    made = program(graph, workers, rows, CONTEXT, merge=0 if name in FOLDED else CONTEXT,
+                   prep=1 if name == "llama-prepared" else H200.prep)  # fmt: skip
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN

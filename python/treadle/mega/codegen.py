@@ -157,11 +157,11 @@ class _Maker:
             raise _refuse("covers decode buckets of at most 16 rows")
         for site in self.plan.sites:
             code = Code(site.op)
-            if code not in (Code.EMBED, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
+            if code not in (Code.EMBED, Code.PREP, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
                 raise _refuse(f"has no body for {code.name}")
             if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
                 raise _refuse("has no post norms, windows or soft caps yet")
-            if site.flags & (SiteFlag.ADD | SiteFlag.STAGED):
+            if site.flags & SiteFlag.ADD:
                 raise _refuse("needs a plan for the target h200", "compile with mega.H200")
             if code is Code.LINEAR:
                 step = 8 if site.act else STRIP
@@ -236,12 +236,25 @@ class _Maker:
         every = [t for mine in tasks for t in mine]
         made = Names(f"P{row}", code, {"index": row, "k": site.k, "n": site.n})
         put = made.put
-        if code is Code.LINEAR:
+        if code in (Code.LINEAR, Code.PREP):
+            first = before is not None and Code(before.op) is Code.EMBED
+            put("first", first, False)
+            put("sum", first or site.terms > 0, False)
             put("eps", site.norm_eps, 0.0)
-            put("scale", site.scale, 1.0)
-            put("act", site.act, 0)
             put("norm", self._vector(number, "norm")[0], -1)
             put("norm_step", self._vector(number, "norm")[1], 0)
+            if site.terms and site.norm == NONE:
+                raise _refuse("needs a norm behind every sum")
+            whole = -(-site.k // COLUMNS)
+            made.fields["klen"] = whole
+            if not first:
+                self._read(made, site.terms_off if site.terms else every[0].in_off)
+        if code is Code.PREP:
+            made.fields["n"] = site.k
+            self._write(made, site, every, packets=16)
+        elif code is Code.LINEAR:
+            put("scale", site.scale, 1.0)
+            put("act", site.act, 0)
             put("bias", self._vector(number, "bias")[0], -1)
             put("bias_step", self._vector(number, "bias")[1], 0)
             if site.parts > 1 and not site.act:
@@ -249,18 +262,10 @@ class _Maker:
                 for i in range(3):
                     put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
                     put(f"column{i}", site.col[i], 0)
-            first = before is not None and Code(before.op) is Code.EMBED
-            whole = -(-site.k // COLUMNS)
-            made.fields["klen"] = max(t.klen for t in every) if self.cut else whole
+            if self.cut:
+                made.fields["klen"] = max(t.klen for t in every)
             put("cut", made.fields["klen"] < whole, False)
             put("fold", bool(site.flags & SiteFlag.FOLD), False)
-            put("first", first, False)
-            put("sum", first or site.terms > 0, False)
-            if site.terms and site.norm == NONE:
-                raise _refuse("needs a norm behind every sum")
-            source = site.terms_off if site.terms else every[0].in_off
-            if not first:
-                self._read(made, source)
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
             else:
@@ -303,7 +308,7 @@ class _Maker:
         if packets:
             offsets = {t.out_off - base for t in every}
             terms = 1 + max(offsets) // (shape.rows * site.out_stride)
-            count = terms * shape.rows * (site.n // packets) * _packets(packets)
+            count = terms * shape.rows * (int(made.fields["n"]) // packets) * _packets(packets)
         else:  # (m, l, o) of every head, row and segment
             record = site.head // 16 * 3 + 1
             count = shape.context // shape.segment * shape.rows * site.heads * record
@@ -338,7 +343,7 @@ class _Maker:
         return tuple(found)
 
     def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
-        if Code(site.op) in (Code.ATTN, Code.FOLD):
+        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP):
             return *task.pair, *task.share
         base = min(t.out_off for mine in tasks for t in mine)
         step = self.plan.shape.rows * site.out_stride
@@ -369,6 +374,8 @@ class _Maker:
         plan, shape, knobs = self.plan, self.plan.shape, self.knobs
         attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
         rows, group = shape.rows, attn.heads // attn.kv_heads
+        # Rows of the residual stream in a worker: its own of every PREP, else all.
+        kept = -(-rows // plan.workers) if any(n.code is Code.PREP for n in names) else rows
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
         widest = max(
@@ -385,6 +392,7 @@ class _Maker:
             "Workers": plan.workers,
             "Phases": len(names),
             "Width": plan.sites[0].n,
+            "Kept": kept,
             "ActStride": stride,
             "Heads": attn.heads,
             "KvHeads": attn.kv_heads,
@@ -406,7 +414,7 @@ class _Maker:
         fixed = (
             max(rows * stride * 2, scratch * 4)
             + (group + 2) * attn.head * 4
-            + rows * plan.sites[0].n * 4
+            + kept * plan.sites[0].n * 4
             + 2 * int(model["Chunk"]) * WARPS * rows * 64
             + rows * attn.turned * 8
             + int(model["Items"]) * 12

@@ -32,7 +32,7 @@ def fuse(graph: Graph, target: Target, rows: int, segments: int = 1) -> tuple[Ph
     A model or sharded graph is grouped first; `grouped(graph)` saves that for several buckets.
     Raises GraphError from the graph's own pass, Unsupported naming the node that no phase takes.
     """
-    walk = _Walk(grouped(graph), target, rows > target.stage, rows * segments > target.merge)
+    walk = _Walk(grouped(graph), target, rows, rows * segments > target.merge)
     for index, node in enumerate(walk.graph.nodes):
         if index not in walk.joined:
             walk.node(index, node)
@@ -84,8 +84,10 @@ def _followed(gone: Mapping[str, str], name: str) -> str:
 class _Walk:
     """Follows the nodes in order; `loads` says how each value met so far is read."""
 
-    def __init__(self, graph: Graph, target: Target, staged: bool, merged: bool) -> None:
-        self.graph, self.target, self.staged, self.merged = graph, target, staged, merged
+    def __init__(self, graph: Graph, target: Target, rows: int, merged: bool) -> None:
+        self.graph, self.target = graph, target
+        self.staged, self.prepared = rows > target.stage, rows > target.prep
+        self.merged = merged or self.prepared
         self.phases: list[Phase] = []
         self.joined: set[int] = set()
         self.loads: dict[str, Load] = {}
@@ -360,7 +362,7 @@ class _Walk:
         if load.terms and not load.take:
             store = "x0" if load.base == "x1" else "x1"
         plain = load == self._fresh(Load(load.width, load.base))
-        if self.staged and (self.target.stage_plain or not plain):
+        if self.prepared and (self.target.stage_plain or not plain):
             self._emit(Phase(Code.PREP, load, "h", load.width, store))
             self._settle(load, store)
             load = self._fresh(Load(load.width, "h", staged=True, wanted=load.wanted))

@@ -192,7 +192,8 @@ class Builder:
         reads = site.k // STRIP * 3
         if phase.load.fold is not None:
             reads = (reads + site.heads) * -(-self._bucket.context // self._bucket.segment)
-        return reads, site.n // STRIP * 3
+        prepared = self._bucket.rows > self._target.prep  # then a row is summed by one worker
+        return reads * (self._bucket.rows if prepared else 1), site.n // STRIP * 3
 
     def _shares(self, phase: Phase, site: Site) -> list[Draft]:
         """One task a worker; its share is dealt when the batch is known."""

@@ -19,9 +19,10 @@ class Target:
     then sums partials. split_rows: prefill may also cut the rows of a linear. grouped: workers are
     grouped by KV head. lazy: residual sums are made by the next phase's loader instead of the
     epilogue. merge: attention partials are folded by a task of their own where a head has more of
-    them, of all rows; else by the phase that reads them. stage: buckets above so
-    many rows prepare a phase's input once (PREP) instead of in every worker; stage_plain: also
-    where no norm is needed, because the executor quantises. packets: signals travel in the data.
+    them, of all rows; else by the phase that reads them. prep: buckets above so many rows prepare
+    a phase's input once (PREP) instead of in every worker; stage_plain: also where no norm is
+    needed, because the executor quantises. stage: above so many rows attention is not split and
+    keys and values are appended before it (KV). packets: signals travel in the data.
 
     Constants of the cost model: `bandwidth` (GB/s) and `speed` (G multiply-adds a second) of all
     workers together; microseconds that a boundary exposes: `hop` within the grid, `group_hop`,
@@ -38,6 +39,7 @@ class Target:
     lazy: bool
     merge: int
     stage: int
+    prep: int
     stage_plain: bool
     packets: bool
     bandwidth: float
@@ -59,6 +61,7 @@ H200 = Target(
     lazy=True,
     merge=12,
     stage=16,
+    prep=4,
     stage_plain=False,
     packets=True,
     bandwidth=4550.0,
@@ -80,6 +83,7 @@ CPU = Target(
     lazy=False,
     merge=1 << 30,
     stage=16,
+    prep=16,
     stage_plain=True,
     packets=False,
     bandwidth=30.0,
