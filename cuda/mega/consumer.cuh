@@ -55,7 +55,7 @@ struct Consumer {
 #pragma unroll 1
       for (int first = 0; first < strips; first += Model::kChunk) {
         const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
-        set ^= 1;
+        set = (set + 1) % Model::kSets;
 #pragma unroll 1
         for (int i = 0; i < n; i++)
           multiply<P>(a, s, at, warp, lane, k0, tiles, base, s.partial[set][i][warp]);
@@ -65,11 +65,12 @@ struct Consumer {
           bar_sync(alone ? 2 + set : 1);
         else
           bar_arrive(2 + set);
-        if (warp != owner) continue;
+        if (warp != owner) continue;  // never where rows are several
 #pragma unroll 1
         for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
           finish<P>(a, s, set, warp, lane, row, static_cast<int>(r.x) + first, n,
                     static_cast<int>(r.w), layer, told());
+        if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
     stamp(a, epoch, warp, lane, 4);

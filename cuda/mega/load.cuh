@@ -88,8 +88,8 @@ TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t e
   warp_sync();
 }
 
-/// The columns of the residual stream that a lane has, with the norm's weights. The stream stays in
-/// shared memory; an element always belongs to the same lane.
+/// The columns of the residual stream that a lane has, with the norm's weights. The stream stays
+/// where it is; an element always belongs to the same lane.
 template <class P>
 struct Stream {
   using T = Share<P>;
@@ -111,8 +111,15 @@ struct Stream {
     }
   }
 
-  /// The token's row, or what it was (row `kept` of shared memory) plus the terms in their order.
-  TM_DEVICE void sum(const Args& a, Smem& s, int row, int kept, uint32_t epoch) {
+  /// Where the stream is kept: by all workers, or by the one whose row it is.
+  TM_DEVICE static float* place(const Args& a, Smem& s, int row) {
+    if constexpr (Model::kFar < 0) return s.residual[row];
+    return reinterpret_cast<float*>(fresh(a.packets) + Model::kFar) + row * Model::kWidth;
+  }
+
+  /// The token's row, or what it was plus the terms in their order.
+  TM_DEVICE void sum(const Args& a, Smem& s, int row, uint32_t epoch) {
+    float* kept = place(a, s, row);
     if constexpr (P::first) {
       const uint16_t* from = fresh(a.embed) + static_cast<int64_t>(s.token[row]) * P::k;
 #pragma unroll
@@ -129,46 +136,44 @@ struct Stream {
 #pragma unroll
       for (int i = 0; i < T::kMost; i++) {
         if (!share.has(i)) continue;
-        const Four old = *reinterpret_cast<const Four*>(&s.residual[kept][share.column(i)]);
+        const Four old = *reinterpret_cast<const Four*>(kept + share.column(i));
         x[i][0] = old.x, x[i][1] = old.y, x[i][2] = old.z, x[i][3] = old.w;
         if (!share.more()) continue;
-        const Two two = *reinterpret_cast<const Two*>(&s.residual[kept][share.rest(i)]);
+        const Two two = *reinterpret_cast<const Two*>(kept + share.rest(i));
         x[i][4] = two.x, x[i][5] = two.y;
       }
-      uint4 v[kTerms * T::kMost];  // all terms at once: one way to the cache and back
-      uint32_t mask = 0;
-      static_assert(kTerms * T::kMost <= 32);
+      // As many terms at once as registers hold: one way to the cache and back.
+      constexpr int kFit = T::kMost < 16 ? 16 / T::kMost : 1,
+                    kAtOnce = kFit < kTerms ? kFit : kTerms;
+      constexpr int kTerm = Model::kRows * T::kRow;
+#pragma unroll 1
+      for (int first = 0; first < kTerms; first += kAtOnce) {
+        uint4 v[kAtOnce * T::kMost];
+        uint32_t mask = 0;
 #pragma unroll
-      for (int term = 0; term < kTerms; term++) mask |= share.mask() << term * T::kMost;
-      const int base = P::in + row * T::kRow;
-      auto place = [&](int i) {
-        return base + i / T::kMost * (Model::kRows * T::kRow) + share.packet(i % T::kMost);
-      };
-      poll(a, place, mask, epoch, P::index, v);
+        for (int term = 0; term < kAtOnce; term++)
+          if (first + term < kTerms) mask |= share.mask() << term * T::kMost;
+        const int base = P::in + row * T::kRow + first * kTerm;
+        auto at = [&](int i) { return base + i / T::kMost * kTerm + share.packet(i % T::kMost); };
+        poll(a, at, mask, epoch, P::index, v);
 #pragma unroll
-      for (int i = 0; i < T::kMost; i++) {
-        float sum[6];
-#pragma unroll
-        for (int term = 0; term < kTerms; term++) {
+        for (int i = 0; i < kAtOnce * T::kMost; i++) {  // what nobody asked for is zero
           float y[6];
-          widen(v[term * T::kMost + i], y);
+          widen(v[i], y);
 #pragma unroll
-          for (int e = 0; e < 6; e++) sum[e] = term ? sum[e] + y[e] : y[e];
+          for (int e = 0; e < 6; e++) x[i % T::kMost][e] += y[e];
         }
-#pragma unroll
-        for (int e = 0; e < 6; e++) x[i][e] += sum[e];
       }
     }
     square = 0;
 #pragma unroll
     for (int i = 0; i < T::kMost; i++) {
       if (!share.has(i)) continue;
-      *reinterpret_cast<Four*>(&s.residual[kept][share.column(i)]) = {x[i][0], x[i][1], x[i][2],
-                                                                      x[i][3]};
+      *reinterpret_cast<Four*>(kept + share.column(i)) = {x[i][0], x[i][1], x[i][2], x[i][3]};
 #pragma unroll
       for (int e = 0; e < 4; e++) square += x[i][e] * x[i][e];
       if (!share.more()) continue;
-      *reinterpret_cast<Two*>(&s.residual[kept][share.rest(i)]) = {x[i][4], x[i][5]};
+      *reinterpret_cast<Two*>(kept + share.rest(i)) = {x[i][4], x[i][5]};
       square += x[i][4] * x[i][4] + x[i][5] * x[i][5];
     }
   }
@@ -200,7 +205,7 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   keep_together<P>();
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
-    stream.sum(a, s, row, row, epoch);
+    stream.sum(a, s, row, epoch);
     stamp(a, epoch + 1, warp, lane, 1);
 #pragma unroll
     for (int i = 0; i < Share<P>::kMost; i++) {
@@ -237,7 +242,7 @@ TM_DEVICE void send_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   Stream<P> stream(a, warp, lane, layer);
 #pragma unroll 1
   for (int row = first; row < last; row++) {
-    stream.sum(a, s, row, row - first, epoch);
+    stream.sum(a, s, row, epoch);
     stamp(a, epoch + 1, warp, lane, 1);
     note_square<P>(s, row, warp, lane, stream.square);
     bar_sync(1);

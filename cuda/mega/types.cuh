@@ -54,8 +54,9 @@ struct Smem {
     float scratch[Model::kScratch];                 // of attention: sums of its warps
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
-  alignas(16) float residual[Model::kKept][Model::kWidth];
-  alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
+  alignas(
+      16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
+  alignas(16) float partial[Model::kSets][Model::kChunk][kWarps][Model::kRows][16];
   float squares[2][Model::kRows][kWarps][kSquares];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go;

@@ -19,7 +19,7 @@ from treadle.models.rope import Rope
 from treadle.models.shape import Shape
 from treadle.types import Batch
 
-CONTEXT, POOL = 256, 16
+CONTEXT, POOL = 256, 40
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 
@@ -48,7 +48,7 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
     "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
-        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 3),
+        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 9),
     "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
 }  # fmt: skip
 FOLDED = ("llama-ungrouped", "qwen2-rows")
@@ -59,7 +59,7 @@ def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
     made = program(graph, workers, rows, CONTEXT, merge=0 if name in FOLDED else CONTEXT,
-                   prep=1 if name == "llama-prepared" else H200.prep)  # fmt: skip
+                   )
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN

@@ -374,8 +374,11 @@ class _Maker:
         plan, shape, knobs = self.plan, self.plan.shape, self.knobs
         attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
         rows, group = shape.rows, attn.heads // attn.kv_heads
-        # Rows of the residual stream in a worker: its own of every PREP, else all.
-        kept = -(-rows // plan.workers) if any(n.code is Code.PREP for n in names) else rows
+        # The residual stream is in every worker's shared memory; where PREP makes the norms, a row
+        # belongs to one worker, which keeps it behind the packets.
+        prepared = any(n.code is Code.PREP for n in names)
+        far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
+        sets = 1 if rows > 8 else 2
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
         widest = max(
@@ -392,7 +395,8 @@ class _Maker:
             "Workers": plan.workers,
             "Phases": len(names),
             "Width": plan.sites[0].n,
-            "Kept": kept,
+            "Far": far,
+            "Sets": sets,
             "ActStride": stride,
             "Heads": attn.heads,
             "KvHeads": attn.kv_heads,
@@ -405,8 +409,6 @@ class _Maker:
             "Scratch": scratch,
             "Chunk": max(8 // rows, 2),
             "EmbedScale": plan.sites[0].scale,
-            "Window": knobs.window,
-            "Behind": knobs.behind,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
             "StepPhases": len(plan.sites) - 1,
@@ -414,8 +416,8 @@ class _Maker:
         fixed = (
             max(rows * stride * 2, scratch * 4)
             + (group + 2) * attn.head * 4
-            + kept * plan.sites[0].n * 4
-            + 2 * int(model["Chunk"]) * WARPS * rows * 64
+            + (16 if prepared else rows * plan.sites[0].n * 4)
+            + sets * int(model["Chunk"]) * WARPS * rows * 64
             + rows * attn.turned * 8
             + int(model["Items"]) * 12
             + len(names) * 32
@@ -424,9 +426,10 @@ class _Maker:
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
-        if ring <= max(2, knobs.window, knobs.behind):
+        if ring < 4:
             raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
-        return {**model, "Ring": ring}
+        window, behind = min(knobs.window, ring - 1), min(knobs.behind, ring - 1)
+        return {**model, "Window": window, "Behind": behind, "Ring": ring}
 
 
 def _packets(unit: int) -> int:
