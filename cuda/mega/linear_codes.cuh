@@ -4,10 +4,10 @@
 
 namespace treadle::mega {
 
-/// One strip, as `multiply`.
+/// One strip, as `multiply`. range: tiles of k as the table has them.
 template <class P>
 TM_DEVICE void multiply_codes(const Args& a, Smem& s, Place& at, int warp, int lane, uint32_t range,
-                              float (*to)[16]) {
+                              int base, float (*to)[16]) {
   using F = Form<P::form>;
   constexpr int kMine = F::kSpan / kPairColumns / kWarps;  // pairs of a tile that a warp takes
   float sum[kBlocks][4] = {};
@@ -27,7 +27,7 @@ TM_DEVICE void multiply_codes(const Args& a, Smem& s, Place& at, int warp, int l
         uint4 x = make_uint4(0, 0, 0, 0);
         if (g + 8 * b < Model::kRows)
           x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][column + pair * kPairColumns + t * 8]);
+              &s.act[g + 8 * b][column - base * kTileColumns + pair * kPairColumns + t * 8]);
         float part[4] = {};
         mma(part, w.w0, x.x, x.y);
         mma(part, w.w1, x.z, x.w);

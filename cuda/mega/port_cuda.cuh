@@ -47,6 +47,13 @@ TM_DEVICE T* fresh(T* p) {
   asm volatile("" : "+l"(p));
   return p;
 }
+/// The same shared memory, by an address that the compiler cannot tell from another one.
+template <class T>
+TM_DEVICE T& fresh_shared(T& x) {
+  uint32_t at = address(&x);
+  asm volatile("" : "+r"(at));
+  return *static_cast<T*>(__cvta_shared_to_generic(at));
+}
 TM_DEVICE void pause() {}
 [[noreturn]] TM_DEVICE void die() {
   __trap();
@@ -132,6 +139,14 @@ TM_DEVICE void load_kept(const float* p, uint64_t policy, float& x, float& y) {
   asm volatile("ld.global.nc.L2::cache_hint.v2.f32 {%0, %1}, [%2], %3;"
                : "=f"(x), "=f"(y)
                : "l"(p), "l"(policy));
+}
+/// Such a constant alone; the load stays where it is written, before a wait.
+TM_DEVICE float load_one(const float* p) {
+  float x;
+  asm volatile("ld.global.nc.L2::cache_hint.f32 %0, [%1], %2;"
+               : "=f"(x)
+               : "l"(p), "l"(evict_last()));
+  return x;
 }
 TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from),

@@ -200,12 +200,12 @@ inline unsigned char* shared_memory() {
 inline uint32_t address_of(const void* p) {
   return static_cast<uint32_t>(static_cast<const unsigned char*>(p) - shared_memory());
 }
-inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
-  static uint64_t t = 0;
-  return t += 200000;
-}
-inline uint32_t clock_now() {
+inline uint64_t now_ns() {
   return 0;
+}
+inline uint32_t clock_now() {  // a tick a look: bounds waits without a clock
+  static uint32_t t = 0;
+  return t += 1000;
 }
 inline int fresh(int x) {
   return x;
@@ -213,6 +213,10 @@ inline int fresh(int x) {
 template <class T>
 T* fresh(T* p) {
   return p;
+}
+template <class T>
+T& fresh_shared(T& x) {
+  return x;
 }
 inline void pause() {
   host::yield();
@@ -282,6 +286,9 @@ inline uint64_t evict_last() {
 inline void load_kept(const float* p, uint64_t, float& x, float& y) {
   x = p[0];
   y = p[1];
+}
+inline float load_one(const float* p) {
+  return *p;
 }
 inline uint4 load_packet(const uint4* p) {
   return *p;

@@ -19,7 +19,7 @@ from treadle.models.rope import Rope
 from treadle.models.shape import Shape
 from treadle.types import Batch
 
-CONTEXT, POOL = 256, 16
+CONTEXT, POOL = 256, 40
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 
@@ -47,14 +47,18 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
             llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
+    "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
+        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 9),
     "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
 }  # fmt: skip
+FOLDED = ("llama-ungrouped", "qwen2-rows")
+"""Those whose attention is folded by a task of its own."""
 
 
 def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
-    made = program(graph, workers, rows, CONTEXT)
+    made = program(graph, workers, rows, CONTEXT, merge=0 if name in FOLDED else CONTEXT)
     return graph, params, assembled(graph, params, made, folder, {})
 
 
@@ -118,19 +122,20 @@ def follow(name: str, graph: Graph, params: dict[str, Any], m: Machine) -> None:
                 assert wanted[r, now[r]] > wanted[r].max() - 0.02 * np.abs(wanted[r]).max()
         error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
         print(name, position, error)
-        assert error < 1e-2, error  # one rounding tipped in 64 columns is a few thousandths
+        # One rounding tipped in 64 columns is a few thousandths; partials of attention are rounded.
+        assert error < 3e-2, error
 
 
 def test_a_silent_worker_ends_in_a_record(tmp_path: Path) -> None:
     """A packet that never comes is named by worker, phase, place, what was seen and needed."""
     _, _, m = machine("llama", tmp_path)
     m.kv[:] = 0
-    whole, _, _ = m.run([(3, 0)], 1, mute=(2, 6))
+    whole, _, _ = m.run([(3, 0)], 1, mute=(2, 5))
     assert not whole
     code, worker, phase, place, seen, need, _, _ = m.error.tolist()
-    assert (code, need, seen) == (1, 6, 6 ^ 0x80000000)
+    assert (code, need, seen) == (1, 5, 5 ^ 0x80000000)
     assert worker < 4
-    assert phase == 7
+    assert phase == 6
     assert 0 <= place < m.made.packets
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Value = int | float | bool
 
 _CALLS = {
+    Code.PREP: "prepare_rows",
     Code.LINEAR: "linear",
     Code.ATTN: "attend",
     Code.FOLD: "fold",

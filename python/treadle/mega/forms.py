@@ -38,6 +38,6 @@ def form_of(formats: Iterable[str], columns: int) -> Form:
     return min(fitting, key=lambda form: form.words, default=BF16)
 
 
-def whole(form: Form, ranges: Sequence[tuple[int, int]]) -> bool:
+def in_full_tiles(form: Form, ranges: Sequence[tuple[int, int]]) -> bool:
     """Whether ranges of columns (first, end) fall into tiles of the full span."""
     return all((end - first) % form.span == 0 for first, end in ranges)
