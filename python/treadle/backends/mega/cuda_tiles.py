@@ -154,12 +154,12 @@ def _blocks(scale: Array, count: int) -> Array:
     """Scales [rows, count], of rows repeated."""
     if scale.shape[1] == count:
         return scale
-    return scale.repeat(count, axis=1) if isinstance(scale, np.ndarray) else scale.repeat(1, count)
+    return scale.repeat(count, axis=1) if _in_numpy(scale) else scale.repeat(1, count)
 
 
 def _bits(x: Array) -> Array:
     """As 16-bit words."""
-    if isinstance(x, np.ndarray):
+    if _in_numpy(x):
         return np.ascontiguousarray(x).view(np.uint16)
     import torch  # whoever packs on the GPU has it
 
@@ -202,20 +202,24 @@ def _packed(site: Site, weights: list[Array]) -> Array:
     return _concatenate(weights)[base[part] + row]
 
 
+def _in_numpy(x: Array) -> bool:
+    return hasattr(x, "__array_interface__")
+
+
 def _wide(x: Array) -> Array:
-    return x.astype(np.int32) if isinstance(x, np.ndarray) else x.int()
+    return x.astype(np.int32) if _in_numpy(x) else x.int()
 
 
 def _short(x: Array) -> Array:
-    return x.astype(np.uint16) if isinstance(x, np.ndarray) else x.short()
+    return x.astype(np.uint16) if _in_numpy(x) else x.short()
 
 
 def _permute(x: Array, axes: tuple[int, ...]) -> Array:
-    return x.transpose(axes) if isinstance(x, np.ndarray) else x.permute(axes)
+    return x.transpose(axes) if _in_numpy(x) else x.permute(axes)
 
 
 def _concatenate(parts: list[Array], axis: int = 0) -> Array:
-    if isinstance(parts[0], np.ndarray):
+    if _in_numpy(parts[0]):
         return np.concatenate(parts, axis)
     size = list(parts[0].shape)
     size[axis] = sum(part.shape[axis] for part in parts)
