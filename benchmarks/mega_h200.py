@@ -82,9 +82,11 @@ def weights(graph: Graph, seed: int) -> dict[str, torch.Tensor]:
 class Model:
     """One model's weights, KV pages and decoders by setting."""
 
-    def __init__(self, name: str, rows: int, context: int, seed: int) -> None:
+    def __init__(
+        self, name: str, rows: int, context: int, seed: int, graph: Graph | None = None
+    ) -> None:
         self.name, self.rows, self.context = name, rows, context
-        self.graph = graph_of(name)
+        self.graph = graph or graph_of(name)
         self.params = weights(self.graph, seed)
         limit = -(-(context + ROOM) // 512) * 512
         start = time.perf_counter()

@@ -5,87 +5,92 @@
 namespace treadle::mega {
 
 constexpr int kGroup = Model::kHeads / Model::kKvHeads;
-constexpr int kRecord = (Model::kHead + 2 + 2) / 3;  // packets of (m, l, o) of a head, f32
+constexpr int kRecord = Model::kHead / 16 * 3 + 1;  // packets of a head: o, then (m, l) in f32
 
 /// Where the scratch memory keeps what.
 struct Scratch {
-  static constexpr int q = 0, k = kGroup * Model::kHead, v = k + Model::kHead,
-                       ml = v + Model::kHead, o = ml + kWarps * kGroup * 2,
-                       end = o + kWarps * kGroup * Model::kHead;
+  static constexpr int ml = 0, o = kWarps * kGroup * 2, end = o + kWarps * kGroup * Model::kHead;
 };
 static_assert(Scratch::end <= Model::kScratch);
 
-/// Norm and rope of one head in place, by one warp. x[d] in shared memory.
-TM_DEVICE void turn(float* x, const float* norm, float eps, const float (*rope)[Model::kTurned],
-                    float scale, int lane) {
-  constexpr int kHalf = Model::kHead / 2, kMine = (kHalf + 31) / 32;
+/// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
+/// weights, of this lane.
+template <int N>
+TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
+                    const float (*rope)[Model::kTurned], float scale, int lane) {
+  constexpr int kHalf = Model::kHead / 2;
   static_assert(Model::kTurned == kHalf, "rope turns whole heads");
-  float u[kMine], w[kMine], square = 0;
+  float u[N], w[N], square = 0;
 #pragma unroll
-  for (int i = 0; i < kMine; i++) {
+  for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     u[i] = at < kHalf ? x[at] : 0.f;
     w[i] = at < kHalf ? x[at + kHalf] : 0.f;
     square += u[i] * u[i] + w[i] * w[i];
   }
   float root = 1;
-  if (norm) {
+  if (normed) {
 #pragma unroll
     for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
     root = inverse_root(square / Model::kHead + eps);
   }
 #pragma unroll
-  for (int i = 0; i < kMine; i++) {
+  for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     if (at >= kHalf) continue;
     const float c = rope[0][at], n = rope[1][at];
-    const float p = norm ? u[i] * root * load_constant(norm + at) : u[i];
-    const float r = norm ? w[i] * root * load_constant(norm + at + kHalf) : w[i];
+    const float p = normed ? u[i] * root * by[i][0] : u[i];
+    const float r = normed ? w[i] * root * by[i][1] : w[i];
     x[at] = (p * c - r * n) * scale;
     x[at + kHalf] = (r * c + p * n) * scale;
   }
 }
 
-/// q of the item's heads, and the new k and v where the item holds the new position.
+/// q of the item's heads, unless it is there from the item before, and the new k and v where the
+/// item holds the new position: a warp a head.
 template <class P>
-TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, int warp, int lane,
-                          int layer, uint32_t epoch) {
-  constexpr int d = Model::kHead, kEach = packets_of(16), kUnits = d / 16;
-  constexpr int kPackets = (kGroup + 2) * kUnits * kEach, kMost = (kPackets + 255) / 256;
-  const int tid = warp * 32 + lane, count = last ? kPackets : kGroup * kUnits * kEach;
-  uint4 v[kMost];
-  uint32_t mask = 0;
-#pragma unroll
-  for (int i = 0; i < kMost; i++)
-    if (tid + 256 * i < count) mask |= 1u << i;
-  auto place = [&](int i) {
-    const int p = tid + 256 * i, head = p / (kUnits * kEach);
+TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, bool last, int warp,
+                          int lane, int layer, uint32_t epoch) {
+  constexpr int d = Model::kHead, kPackets = d / 16 * 3, kMost = (kPackets + 31) / 32;
+  constexpr int kMine = (d / 2 + 31) / 32;
+#pragma unroll 1
+  for (int head = same ? kGroup + warp : warp; head < (last ? kGroup + 2 : kGroup);
+       head += kWarps) {
+    const bool query = head < kGroup;
     int column = item.head * kGroup * d + head * d;
     if (head == kGroup) column = Model::kHeads * d + item.head * d;
     if (head > kGroup) column = (Model::kHeads + Model::kKvHeads + item.head) * d;
-    return P::in + item.row * (P::k / 16 * kEach) + column / 16 * kEach + p % (kUnits * kEach);
-  };
-  poll(a, place, mask, epoch, P::index, v);
-  stamp(a, epoch + 1, warp, lane, 1);
-  bar_sync(1);  // the scratch memory was the input of the phase before
+    float by[kMine][2] = {};
+    if constexpr (P::q_norm >= 0) {
+      const float* norm = fresh(a.pool) + (query ? P::q_norm : P::k_norm) + layer * P::head_step;
 #pragma unroll
-  for (int i = 0; i < kMost; i++) {
-    const int p = tid + 256 * i;
-    if (p >= count) continue;
-    float x[6];
-    widen(v[i], x);
-    float* to = s.scratch + Scratch::q + p / kEach * 16 + p % kEach * 6;
+      for (int i = 0; i < kMine; i++) {
+        if (lane + 32 * i >= d / 2) continue;
+        by[i][0] = load_one(norm + lane + 32 * i);
+        by[i][1] = load_one(norm + lane + 32 * i + d / 2);
+      }
+    }
+    uint4 v[kMost];
+    uint32_t mask = 0;
 #pragma unroll
-    for (int e = 0; e < 6; e++)
-      if (p % kEach * 6 + e < 16) to[e] = x[e];
-  }
-  bar_sync(1);
-  for (int head = warp; head <= kGroup; head += kWarps) {
-    const bool query = head < kGroup;
-    if (!query && !last) continue;
-    const int at = query ? P::q_norm : P::k_norm;
-    const float* norm = at < 0 ? nullptr : fresh(a.pool) + at + layer * P::head_step;
-    turn(s.scratch + head * d, norm, query ? P::q_eps : P::k_eps, s.rope[item.row],
+    for (int i = 0; i < kMost; i++)
+      if (lane + 32 * i < kPackets) mask |= 1u << i;
+    const int base = P::in + item.row * (P::k / 16 * 3) + column / 16 * 3 + lane;
+    poll(a, [&](int i) { return base + 32 * i; }, mask, epoch, P::index, v);
+    stamp(a, epoch + 1, warp, lane, 1);
+    float* to = s.heads + head * d;
+#pragma unroll
+    for (int i = 0; i < kMost; i++) {
+      const int p = lane + 32 * i, unit = p / 3 * 16, j = p % 3;
+      if (p >= kPackets) continue;
+      float x[6];
+      widen(v[i], x);
+      *reinterpret_cast<Four*>(to + unit + 4 * j) = {x[0], x[1], x[2], x[3]};
+      if (j < 2) *reinterpret_cast<Two*>(to + unit + 12 + 2 * j) = {x[4], x[5]};
+    }
+    if (head > kGroup) continue;  // v
+    warp_sync();
+    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, s.rope[item.row],
          query ? P::scale * 1.4426950408889634f : 1.0f, lane);
   }
   bar_sync(1);
@@ -94,14 +99,14 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool last, i
 /// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
 /// lanes a slice of the head for the sums.
 template <class P>
-TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, int warp, int lane,
-                           int layer, uint32_t read, uint32_t epoch) {
+TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, bool same, int warp,
+                           int lane, int layer, uint32_t read, uint32_t epoch) {
   constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
   const int position = s.position[item.row], newest = position / kPage;
   const int first = item.segment * Model::kSegmentPages;
   const bool last = newest < first + Model::kSegmentPages;
   const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
-  load_heads<P>(a, s, item, last, warp, lane, layer, read);
+  load_heads<P>(a, s, item, same, last, warp, lane, layer, read);
   const int g = lane / 4, t = lane % 4;
   // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
   static_assert(kGroup <= 8);
@@ -110,7 +115,7 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
   for (int c = 0; c < kChunks; c++) {
     uint32_t r[8] = {};
     if (g < kGroup) {
-      const float* from = s.scratch + Scratch::q + g * d + (c * 4 + t) * 8;
+      const float* from = s.heads + g * d + (c * 4 + t) * 8;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         const float x = from[2 * j], y = from[2 * j + 1];
@@ -145,8 +150,8 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
         uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(fresh(a.kv)) +
                                                    (P::state + layer) * a.state_bytes) +
                        ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
-        const uint16_t k = static_cast<uint16_t>(pair_of(s.scratch[Scratch::k + tid], 0.f));
-        const uint16_t v = static_cast<uint16_t>(pair_of(s.scratch[Scratch::v + tid], 0.f));
+        const uint16_t k = static_cast<uint16_t>(pair_of(s.heads[kGroup * d + tid], 0.f));
+        const uint16_t v = static_cast<uint16_t>(pair_of(s.heads[(kGroup + 1) * d + tid], 0.f));
         keys[row * d + tid] = k;
         values[row * d + tid] = v;
         to[0] = k;
@@ -230,34 +235,40 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       s.scratch[Scratch::o + (warp * kGroup + h) * d + lane * kMine + e] = o[h][e];
   }
   bar_sync(1);
+#pragma unroll 1
   for (int p = warp * 32 + lane; p < kGroup * kRecord; p += 256) {
-    const int h = p / kRecord;
-    float most = -INFINITY, x[3] = {0, 0, 0};
+    const int h = p / kRecord, at = p % kRecord;
+    const float* ml = s.scratch + Scratch::ml + h * 2;
+    const float* from = s.scratch + Scratch::o + h * d;
+    float most = -INFINITY, total = 0, x[6] = {};
+#pragma unroll
     for (int w = 0; w < kWarps; w++) {
-      const float other = s.scratch[Scratch::ml + (w * kGroup + h) * 2];
+      const float other = ml[w * kGroup * 2];
       most = other > most ? other : most;
     }
-    for (int w = 0; w < kWarps; w++) {
-      const float* ml = s.scratch + Scratch::ml + (w * kGroup + h) * 2;
-      const float weight = power2(ml[0] - most);
+    const int unit = at / 3 * 16, j = at % 3;
 #pragma unroll
-      for (int e = 0; e < 3; e++) {
-        const int i = p % kRecord * 3 + e;  // 0 m, 1 l, then o
-        if (i == 1) x[e] += weight * ml[1];
-        if (i >= 2 && i < d + 2)
-          x[e] += weight * s.scratch[Scratch::o + (w * kGroup + h) * d + i - 2];
-      }
+    for (int w = 0; w < kWarps; w++) {
+      const Two one = *reinterpret_cast<const Two*>(ml + w * kGroup * 2);
+      const float weight = power2(one.x - most);
+      total += weight * one.y;
+      if (at == kRecord - 1) continue;
+      const Four y = *reinterpret_cast<const Four*>(from + w * kGroup * d + unit + 4 * j);
+      x[0] += weight * y.x, x[1] += weight * y.y, x[2] += weight * y.z, x[3] += weight * y.w;
+      if (j == 2) continue;
+      const Two z = *reinterpret_cast<const Two*>(from + w * kGroup * d + unit + 12 + 2 * j);
+      x[4] += weight * z.x, x[5] += weight * z.y;
     }
-    if (p % kRecord == 0) x[0] = most;
     const int to =
         P::out +
         ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
             kRecord +
-        p % kRecord;
-    store_packet(fresh(a.packets) + to,
-                 make_uint4(bits_of(x[0]), bits_of(x[1]), bits_of(x[2]), epoch));
+        at;
+    const bool sums = at == kRecord - 1;
+    store_packet(fresh(a.packets) + to, make_uint4(sums ? bits_of(most) : pair_of(x[0], x[1]),
+                                                   sums ? bits_of(total) : pair_of(x[2], x[3]),
+                                                   pair_of(x[4], x[5]), epoch));
   }
-  bar_sync(1);
 }
 
 }  // namespace treadle::mega

@@ -6,13 +6,13 @@ namespace treadle::mega {
 
 struct Consumer {
   const Args& a;
-  Smem& s;
+  Smem& shared;
   Place at;
   uint32_t
       epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
   int set = 0;  // which half of the sums over warps
 
-  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {}
+  TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {}
 
   /// What to publish with; a muted worker's packets never become valid (a test's fault).
   TM_DEVICE uint32_t told() const {
@@ -24,72 +24,119 @@ struct Consumer {
   template <class P>
   TM_DEVICE void linear(int number) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
-    set ^= 1;
     stamp(a, epoch, warp, lane, 0);
+    int base = 0, end = P::klen;  // tiles of k that this worker multiplies
+    if constexpr (P::cut) {
+      const uint32_t z = s.ranges[P::index][0].z;
+      base = static_cast<int>(z & 0xffff), end = base + static_cast<int>(z >> 16);
+    }
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
-    else
-      load_plain<P>(a, s, warp, lane, epoch - 1);
+    else if (s.ranges[P::index][0].y) {  // else nobody would wait until it has been read
+      if constexpr (P::fold)
+        load_folded<P>(a, s, warp, lane, epoch - 1, base, end);
+      else
+        load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
+    }
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
 #pragma unroll 1
-    for (int part = 0; part < 2; part++) {
+    for (int part = 0; part < (P::cut ? 1 : 2); part++) {
       const uint4 r = s.ranges[P::index][part];
       const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
       const int strips = static_cast<int>(r.y);
-      const bool alone = strips <= Model::kChunk && !P::logits && s.ranges[P::index][1].y == 0;
+      // The sums of a chunk and those of the next one stand in different memory. Where there is one
+      // chunk only, the packets of this phase come between it and the second next.
+      const bool alone = Model::kRows == 1 && strips <= Model::kChunk && !P::logits &&
+                         (P::cut || s.ranges[P::index][1].y == 0);
 #pragma unroll 1
       for (int first = 0; first < strips; first += Model::kChunk) {
         const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
+        set = (set + 1) % Model::kSets;
 #pragma unroll 1
-        for (int i = 0; i < n; i++)
-          multiply<P>(a, s, at, warp, lane, k0, tiles, s.partial[set][i][warp]);
+        for (int i = 0; i < n; i++) {
+          if constexpr (P::form == kBf16)
+            multiply<P>(a, s, at, warp, lane, k0, tiles, base, s.partial[set][i][warp]);
+          else
+            multiply_codes<P>(a, s, at, warp, lane, r.z, base, s.partial[set][i][warp]);
+        }
         stamp(a, epoch, warp, lane, 3);
-        const int owner = (first / Model::kChunk + P::index) % kWarps;
+        const int owner = Model::kRows == 1 ? (first / Model::kChunk + P::index) % kWarps : warp;
         if (!alone || warp == owner)
           bar_sync(alone ? 2 + set : 1);
         else
           bar_arrive(2 + set);
-        if (warp == owner)
-          finish<P>(a, s, set, lane, static_cast<int>(r.x) + first, n, static_cast<int>(r.w), layer,
-                    told(), warp);
-        if (!alone) set ^= 1;
+        if (warp != owner) continue;  // never where rows are several
+#pragma unroll 1
+        for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
+          finish<P>(a, s, set, warp, lane, row, static_cast<int>(r.x) + first, n,
+                    static_cast<int>(r.w), layer, told());
+        if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
+    stamp(a, epoch, warp, lane, 4);
+  }
+
+  /// This worker's rows of a norm whose output all others read.
+  template <class P>
+  TM_DEVICE void prepare_rows(int number) {
+    epoch++;
+    Smem& s = fresh_shared(shared);
+    const int me = fresh(thread()), warp = me / 32, lane = me % 32;
+    const int layer = fresh(number);
+    stamp(a, epoch, warp, lane, 0);
+    const uint4 r = s.ranges[P::index][0];
+    const int part = static_cast<int>(r.z), parts = static_cast<int>(r.w);
+    send_sum<P>(a, s, warp, lane, layer, epoch - 1, Model::kRows * part / parts,
+                Model::kRows * (part + 1) / parts, told());
     stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
   TM_DEVICE void attend(int number) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number), count = s.count;
     stamp(a, epoch, warp, lane, 0);
-    for (int i = 0; i < count; i++)
-      attend_item<P>(a, s, at, s.items[i], warp, lane, layer, epoch - 1, told());
+    if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
+    for (int i = 0; i < count; i++) {
+      const Item item = s.items[i];
+      const bool same = i && item.row == s.items[i - 1].row && item.head == s.items[i - 1].head;
+      attend_item<P>(a, s, at, item, same, warp, lane, layer, epoch - 1, told());
+    }
+    // What follows writes over the scratch memory; and once a layer all warps meet, so that none
+    // comes back to sums over warps that another one still reads.
+    bar_sync(1);
     stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
   TM_DEVICE void fold(int) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
     const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
     const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
     const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
-    for (int i = from; i < to; i++)
-      fold_head<P>(a, s, i / heads, static_cast<int>(r.x) * kGroup + i % heads, warp, lane,
-                   epoch - 1, told());
+#pragma unroll 1
+    for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps) {
+      const int n = i / kHeadPairs;
+      fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
+                   warp, lane, epoch - 1, told());
+    }
     stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
   TM_DEVICE void draw(int) {
     epoch++;
+    Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     draw_token<P>(a, s, warp, lane, epoch, told());

@@ -39,13 +39,15 @@ struct Drain {
     if (over) return;
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
-      const int tiles = static_cast<int>(r.y) * static_cast<int>(r.z >> 16);
+      const int first = first_column<P>(r.z), end = end_column<P>(r.z);
+      for (uint32_t strip = 0; strip < r.y; strip++) {
 #pragma unroll 1
-      for (int i = 0; i < tiles; i++) {
-        mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-        warp_sync();
-        if (lane == 0) mb_arrive(&s.empty[at.slot]);
-        at.next();
+        for (int column = first; column < end; column += Form<P::form>::kSpan) {
+          mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+          warp_sync();
+          if (lane == 0) mb_arrive(&s.empty[at.slot]);
+          at.next();
+        }
       }
     }
   }

@@ -22,10 +22,11 @@ constexpr int kBlocks = (Model::kRows + 7) / 8;  // of eight rows: the columns o
 constexpr int kPairsMine =
     kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
 
-/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`.
+/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`. base: tile
+/// that the activations in shared memory begin with.
 template <class P>
 TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
-                        float (*to)[16]) {
+                        int base, float (*to)[16]) {
   float sum[kBlocks][2 * kPairsMine][4] = {};
   const int g = lane / 4, t = lane % 4, end = k0 + tiles;
 #pragma unroll 1
@@ -43,7 +44,7 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
         uint4 x = make_uint4(0, 0, 0, 0);
         if (g + 8 * b < Model::kRows)
           x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][tile * kTileColumns + pair * kPairColumns + t * 8]);
+              &s.act[g + 8 * b][(tile - base) * kTileColumns + pair * kPairColumns + t * 8]);
         mma(sum[b][2 * i], w0, x.x, x.y);
         mma(sum[b][2 * i + 1], w1, x.z, x.w);
       }
@@ -65,81 +66,74 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
   }
 }
 
-/// Sums over warps, makes outputs and sends them: the work of one warp for a chunk of strips.
+/// Sums over warps, makes the outputs of one row and sends them: the work of one warp for a chunk
+/// of strips. A lane has four outputs of its strip.
 template <class P>
-TM_DEVICE void finish(const Args& a, Smem& s, int set, int lane, int strip0, int strips, int term,
-                      int layer, uint32_t epoch, int warp) {
-  constexpr int kOut = P::act ? 8 : 16;  // columns a strip makes
-  const int strip = lane / 4, quad = lane % 4 * 4;
+TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int row, int strip0,
+                      int strips, int term, int layer, uint32_t epoch) {
+  const int strip = lane / 4, part = lane % 4;
   const bool mine = strip < strips;
-#pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
-    float y[4] = {};
-    const int column = column_of<P>(strip0 + strip);
-    if (mine) {
+  float y[4] = {};
+  if (mine) {
 #pragma unroll
-      for (int w = 0; w < kWarps; w++) {
-        const uint4 p = *reinterpret_cast<const uint4*>(&s.partial[set][strip][w][row][quad]);
-        y[0] += float_of(p.x), y[1] += float_of(p.y), y[2] += float_of(p.z), y[3] += float_of(p.w);
-      }
+    for (int w = 0; w < kWarps; w++) {
+      const Four p = *reinterpret_cast<const Four*>(&s.partial[set][strip][w][row][part * 4]);
+      y[0] += p.x, y[1] += p.y, y[2] += p.z, y[3] += p.w;
     }
-    if constexpr (P::act != 0) {
+  }
+  if constexpr (P::sum) {
+    const float root = root_of<P>(s, row, lane);
+#pragma unroll
+    for (int j = 0; j < 4; j++) y[j] *= root;
+  }
+  const int column = column_of<P>(strip0 + strip);
+  if constexpr (P::act != 0) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const float up = shfl_xor(y[j], 2);
+      y[j] = gate(P::act, y[j]) * up;
+    }
+  } else if constexpr (P::bias >= 0) {
+    if (mine && term == 0) {
+#pragma unroll
+      for (int j = 0; j < 4; j++)
+        y[j] +=
+            load_constant(fresh(a.pool) + P::bias + layer * P::bias_step + column + part * 4 + j);
+    }
+  }
+  if constexpr (P::logits) {
+    uint64_t best = 0;
+    if (mine) {
+      float* to = fresh(a.logits) + static_cast<int64_t>(row) * P::n + column + part * 4;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        const float up = shfl_xor(y[j], 2);
-        y[j] = gate(P::act, y[j]) * up;
-      }
-    } else if constexpr (P::bias >= 0) {
-      if (mine && term == 0) {
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-          y[j] += load_constant(fresh(a.pool) + P::bias + layer * P::bias_step + column + quad + j);
+        to[j] = y[j] * P::scale;
+        const uint64_t key = key_of(y[j] * P::scale, static_cast<uint32_t>(column + part * 4 + j));
+        best = key > best ? key : best;
       }
     }
-    if constexpr (P::logits) {
-      uint64_t best = 0;
-      if (mine) {
-        float* to = fresh(a.logits) + static_cast<int64_t>(row) * P::n + column + quad;
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-          to[j] = y[j] * P::scale;
-          const uint64_t key = key_of(y[j] * P::scale, static_cast<uint32_t>(column + quad + j));
-          best = key > best ? key : best;
-        }
-      }
-#pragma unroll
-      for (int m = 16; m; m >>= 1) {
-        const uint64_t other = shfl_xor(best, m);
-        best = other > best ? other : best;
-      }
-      if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
-    } else {
-      float* out = s.out[set];
-      if (row > 0) warp_sync();  // all lanes have read the row before
-      if (mine && quad < kOut)
-        *reinterpret_cast<uint4*>(out + strip * kOut + quad) =
-            make_uint4(bits_of(y[0] * P::scale), bits_of(y[1] * P::scale), bits_of(y[2] * P::scale),
-                       bits_of(y[3] * P::scale));
-      warp_sync();
-      constexpr int kEach = packets_of(P::out_unit);
-      const int packets = strips * kOut / P::out_unit * kEach;
-#pragma unroll 1
-      for (int p = lane; p < packets; p += kLanes) {
-        const int from = p / kEach * P::out_unit + p % kEach * 6;  // output of this chunk
-        const int n = P::out_unit - p % kEach * 6;
-        float o[6] = {};
-#pragma unroll
-        for (int e = 0; e < 6; e += 2) {  // units are even
-          if (e >= n) continue;
-          const Two two = *reinterpret_cast<const Two*>(out + from + e);
-          o[e] = two.x, o[e + 1] = two.y;
-        }
-        const int unit = column_of<P>(strip0 + from / kOut) / P::out_unit;
-        const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
-                          unit * kEach + p % kEach;
-        store_packet(fresh(a.packets) + place, make_uint4(pair_of(o[0], o[1]), pair_of(o[2], o[3]),
-                                                          pair_of(o[4], o[5]), epoch));
-      }
+    for (int m = 16; m; m >>= 1) {
+      const uint64_t other = shfl_xor(best, m);
+      best = other > best ? other : best;
+    }
+    if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
+  } else {
+    constexpr bool kPaired = P::act && P::out_unit == 16;  // a unit is two strips of eight
+    constexpr int kEach = packets_of(P::out_unit);
+    const int j = kPaired ? strip % 2 * 2 + part % 2 : part;  // packet in the unit
+    const uint32_t first = pair_of(y[0] * P::scale, y[1] * P::scale);
+    const uint32_t second = pair_of(y[2] * P::scale, y[3] * P::scale);
+    uint32_t third = 0;
+    if constexpr (P::out_unit == 16) {  // the unit's last four go with its first two packets
+      const int last = kPaired ? (lane & ~7) | 5 : lane | 3;
+      const uint32_t x = shfl(first, last), z = shfl(second, last);
+      third = j == 0 ? x : z;
+    }
+    if (mine && j < kEach && (!P::act || part < 2)) {
+      const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
+                        column / P::out_unit * kEach + j;
+      store_packet(fresh(a.packets) + place, make_uint4(first, second, third, epoch));
     }
   }
 }

@@ -1,36 +1,40 @@
-// What a linear reads: packets of a row, or the residual stream with its norm. A warp loads just
-// the columns that it multiplies, so that only the norm needs the other warps.
+// What a linear reads: packets of a row, or the residual stream with its norm's weight. A warp
+// loads just the columns that it multiplies, and nobody waits for another warp: the norm's factor
+// is applied to the outputs (linear.cuh).
 #pragma once
 
 namespace treadle::mega {
 
+constexpr int kTilePairs = kTileColumns / kPairColumns;
+
 /// The packets of a linear's input that a warp takes: 32 columns in eight belong to it.
 template <class P>
 struct Share {
-  static constexpr int kPairs = P::k / kPairColumns;
+  static constexpr int kAll = P::k / kPairColumns;
+  static constexpr int kPairs = P::klen * kTilePairs < kAll ? P::klen * kTilePairs : kAll;
   static constexpr int kUnits = kPairColumns / P::in_unit, kEach = packets_of(P::in_unit);
   static constexpr int kPair = kUnits * kEach;  // packets of a pair of 16 columns
   static constexpr int kAtOnce = 32 / kPair;    // pairs that a warp asks for at once
   static constexpr int kStep = kWarps * kAtOnce;
   static constexpr int kMost = (kPairs + kStep - 1) / kStep;
-  static constexpr int kRow = P::k / P::in_unit * kEach;  // packets of a row
+  static constexpr int kRow = kAll * kPair;  // packets of a row
   static_assert(P::k % kPairColumns == 0 && kMost <= 32);
 
   // Places of the first packet; the others follow at constant distances.
-  int pair, piece;
-  TM_DEVICE Share(int warp, int lane)
-      : pair(lane < kAtOnce * kPair ? warp + kWarps * (lane / kPair) : kPairs),
-        piece(lane % kPair) {}
-  TM_DEVICE bool has(int i) const { return pair + kStep * i < kPairs; }
+  int pair, piece, end, base;  // base: column that the activations in shared memory begin with
+  TM_DEVICE Share(int warp, int lane, int first, int last)
+      : pair(lane < kAtOnce * kPair ? first * kTilePairs + warp + kWarps * (lane / kPair) : kAll),
+        piece(lane % kPair),
+        end(last * kTilePairs < kAll ? last * kTilePairs : kAll),
+        base(first * kTileColumns) {}
+  TM_DEVICE bool has(int i) const { return pair + kStep * i < end; }
   TM_DEVICE int packet(int i) const { return pair * kPair + piece + kStep * kPair * i; }
-  TM_DEVICE int column(int i) const {
-    return pair * kPairColumns + piece / kEach * P::in_unit + piece % kEach * 6 +
-           kStep * kPairColumns * i;
+  TM_DEVICE int unit(int i) const {  // first column of the packet's unit
+    return pair * kPairColumns + piece / kEach * P::in_unit + kStep * kPairColumns * i;
   }
-  TM_DEVICE int columns(int) const {  // of a packet: 6, fewer at a unit's end
-    const int left = P::in_unit - piece % kEach * 6;
-    return left < 6 ? left : 6;
-  }
+  TM_DEVICE int column(int i) const { return unit(i) + piece % kEach * 4; }  // of four
+  TM_DEVICE bool more() const { return P::in_unit == 16 && piece % kEach < 2; }
+  TM_DEVICE int rest(int i) const { return unit(i) + 12 + piece % kEach * 2; }  // of two more
   TM_DEVICE uint32_t mask() const {
     uint32_t m = 0;
 #pragma unroll
@@ -45,113 +49,212 @@ TM_DEVICE void widen(uint4 v, float (&x)[6]) {
   x[3] = high(v.y), x[4] = low(v.z), x[5] = high(v.z);
 }
 
-/// Rows as they come.
+/// Where a phase's columns are not whole rounds of all warps, some warps have nothing to wait for
+/// and would run ahead through barriers that others have yet to reach.
 template <class P>
-TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t epoch) {
-  const Share<P> share(warp, lane);
+TM_DEVICE void keep_together() {
+  if constexpr (P::k % (kWarps * kPairColumns) != 0) bar_sync(1);
+}
+
+/// Rows as they come, as many at once as registers hold: one way to the cache and back.
+template <class P>
+TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t epoch, int first,
+                          int last) {
+  using T = Share<P>;
+  constexpr int kFit = T::kMost < 16 ? 16 / T::kMost : 1;
+  constexpr int kRows = kFit < Model::kRows ? kFit : Model::kRows;
+  const T share(warp, lane, first, last);
+  keep_together<P>();
 #pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
-    uint4 v[Share<P>::kMost];
-    const int base = P::in + row * Share<P>::kRow;
-    poll(a, [&](int i) { return base + share.packet(i); }, share.mask(), epoch, P::index, v);
-    stamp(a, epoch + 1, warp, lane, 1);
-    uint32_t* to = reinterpret_cast<uint32_t*>(s.act[row]);
+  for (int row = 0; row < Model::kRows; row += kRows) {
+    uint4 v[kRows * T::kMost];
+    uint32_t mask = 0;
 #pragma unroll
-    for (int i = 0; i < Share<P>::kMost; i++) {
-      if (!share.has(i)) continue;
-      const int at = share.column(i) / 2, n = share.columns(i);
-      to[at] = v[i].x;
-      if (n > 2) to[at + 1] = v[i].y;
-      if (n > 4) to[at + 2] = v[i].z;
+    for (int r = 0; r < kRows; r++)
+      if (row + r < Model::kRows) mask |= share.mask() << r * T::kMost;
+    const int base = P::in + row * T::kRow;
+    auto place = [&](int i) { return base + i / T::kMost * T::kRow + share.packet(i % T::kMost); };
+    poll(a, place, mask, epoch, P::index, v);
+    stamp(a, epoch + 1, warp, lane, 1);
+#pragma unroll
+    for (int i = 0; i < kRows * T::kMost; i++) {
+      const int n = i % T::kMost, to = row + i / T::kMost;
+      if (!share.has(n) || to >= Model::kRows) continue;
+      *reinterpret_cast<Pairs*>(&s.act[to][share.column(n) - share.base]) = {v[i].x, v[i].y};
+      if (share.more())
+        *reinterpret_cast<uint32_t*>(&s.act[to][share.rest(n) - share.base]) = v[i].z;
     }
   }
   warp_sync();
 }
 
-/// The residual stream: the token's row, or what it was plus the terms of a sum in their order;
-/// then its norm. The stream stays in shared memory, the same in every worker.
+/// The columns of the residual stream that a lane has, with the norm's weights. The stream stays
+/// where it is; an element always belongs to the same lane.
 template <class P>
-TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
+struct Stream {
   using T = Share<P>;
-  constexpr int set = P::act ? 1 : 0;  // a slow warp may still read the sums of the norm before
-  const T share(warp, lane);
-  float x[T::kMost][6], w[T::kMost][6];
-  const uint64_t policy = evict_last();
-  const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
+  static constexpr int kTerms = P::first ? 1 : P::in_terms;
+  const T share;
+  float x[T::kMost][6] = {}, w[T::kMost][6] = {};  // see `poll`
+  float square = 0;                                // of x, this lane's part of the sum
+
+  TM_DEVICE Stream(const Args& a, int warp, int lane, int layer) : share(warp, lane, 0, P::klen) {
+    const uint64_t policy = evict_last();
+    const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
 #pragma unroll
-  for (int i = 0; i < T::kMost; i++) {
-    if (!share.has(i)) continue;
-    const int at = share.column(i), n = share.columns(i);
-#pragma unroll
-    for (int e = 0; e < 6; e += 2)  // units are even
-      if (e < n) load_kept(norm + at + e, policy, w[i][e], w[i][e + 1]);
+    for (int i = 0; i < T::kMost; i++) {
+      if (!share.has(i)) continue;
+      const int at = share.column(i);
+      load_kept(norm + at, policy, w[i][0], w[i][1]);
+      load_kept(norm + at + 2, policy, w[i][2], w[i][3]);
+      if (share.more()) load_kept(norm + share.rest(i), policy, w[i][4], w[i][5]);
+    }
   }
-#pragma unroll 1
-  for (int row = 0; row < Model::kRows; row++) {
+
+  /// Where the stream is kept: by all workers, or by the one whose row it is.
+  TM_DEVICE static float* place(const Args& a, Smem& s, int row) {
+    if constexpr (Model::kFar < 0) return s.residual[row];
+    return reinterpret_cast<float*>(fresh(a.packets) + Model::kFar) + row * Model::kWidth;
+  }
+
+  /// The token's row, or what it was plus the terms in their order.
+  TM_DEVICE void sum(const Args& a, Smem& s, int row, uint32_t epoch) {
+    float* kept = place(a, s, row);
     if constexpr (P::first) {
       const uint16_t* from = fresh(a.embed) + static_cast<int64_t>(s.token[row]) * P::k;
 #pragma unroll
       for (int i = 0; i < T::kMost; i++) {
         if (!share.has(i)) continue;
-        const int at = share.column(i), n = share.columns(i);
 #pragma unroll
-        for (int e = 0; e < 6; e++)
-          x[i][e] = e < n ? low(load_constant(from + at + e)) * Model::kEmbedScale : 0.f;
+        for (int e = 0; e < 6; e++) {
+          if (e >= 4 && !share.more()) continue;
+          const int at = e < 4 ? share.column(i) + e : share.rest(i) + e - 4;
+          x[i][e] = low(load_constant(from + at)) * Model::kEmbedScale;
+        }
       }
     } else {
 #pragma unroll
-      for (int term = 0; term < P::in_terms; term++) {
-        uint4 v[T::kMost];
-        const int base = P::in + (term * Model::kRows + row) * T::kRow;
-        poll(a, [&](int i) { return base + share.packet(i); }, share.mask(), epoch, P::index, v);
+      for (int i = 0; i < T::kMost; i++) {
+        if (!share.has(i)) continue;
+        const Four old = *reinterpret_cast<const Four*>(kept + share.column(i));
+        x[i][0] = old.x, x[i][1] = old.y, x[i][2] = old.z, x[i][3] = old.w;
+        if (!share.more()) continue;
+        const Two two = *reinterpret_cast<const Two*>(kept + share.rest(i));
+        x[i][4] = two.x, x[i][5] = two.y;
+      }
+      // As many terms at once as registers hold: one way to the cache and back.
+      constexpr int kFit = T::kMost < 16 ? 16 / T::kMost : 1,
+                    kAtOnce = kFit < kTerms ? kFit : kTerms;
+      constexpr int kTerm = Model::kRows * T::kRow;
+#pragma unroll 1
+      for (int first = 0; first < kTerms; first += kAtOnce) {
+        uint4 v[kAtOnce * T::kMost];
+        uint32_t mask = 0;
 #pragma unroll
-        for (int i = 0; i < T::kMost; i++) {
+        for (int term = 0; term < kAtOnce; term++)
+          if (first + term < kTerms) mask |= share.mask() << term * T::kMost;
+        const int base = P::in + row * T::kRow + first * kTerm;
+        auto at = [&](int i) { return base + i / T::kMost * kTerm + share.packet(i % T::kMost); };
+        poll(a, at, mask, epoch, P::index, v);
+#pragma unroll
+        for (int i = 0; i < kAtOnce * T::kMost; i++) {  // what nobody asked for is zero
           float y[6];
           widen(v[i], y);
 #pragma unroll
-          for (int e = 0; e < 6; e++) x[i][e] = term ? x[i][e] + y[e] : y[e];
+          for (int e = 0; e < 6; e++) x[i % T::kMost][e] += y[e];
         }
       }
     }
-    stamp(a, epoch + 1, warp, lane, 1);
-    float square = 0;
+    square = 0;
 #pragma unroll
     for (int i = 0; i < T::kMost; i++) {
       if (!share.has(i)) continue;
-      const int at = share.column(i), n = share.columns(i);
+      *reinterpret_cast<Four*>(kept + share.column(i)) = {x[i][0], x[i][1], x[i][2], x[i][3]};
 #pragma unroll
-      for (int e = 0; e < 6; e += 2) {
-        if (e >= n) continue;
-        Two* stream = reinterpret_cast<Two*>(&s.residual[row][at + e]);
-        if constexpr (!P::first) {
-          const Two old = *stream;
-          x[i][e] += old.x, x[i][e + 1] += old.y;
-        }
-        *stream = {x[i][e], x[i][e + 1]};
-        square += x[i][e] * x[i][e] + x[i][e + 1] * x[i][e + 1];
-      }
-    }
-#pragma unroll
-    for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
-    if (lane == 0) s.sums[set][warp][row] = square;
-    bar_sync(1);
-    float total = 0;
-#pragma unroll
-    for (int i = 0; i < kWarps; i++) total += s.sums[set][i][row];
-    const float root = inverse_root(total / P::k + P::eps);
-    uint32_t* to = reinterpret_cast<uint32_t*>(s.act[row]);
-#pragma unroll
-    for (int i = 0; i < T::kMost; i++) {
-      if (!share.has(i)) continue;
-      const int at = share.column(i) / 2, n = share.columns(i);
-#pragma unroll
-      for (int j = 0; j < 3; j++)
-        if (2 * j < n)
-          to[at + j] =
-              pair_of(x[i][2 * j] * root * w[i][2 * j], x[i][2 * j + 1] * root * w[i][2 * j + 1]);
+      for (int e = 0; e < 4; e++) square += x[i][e] * x[i][e];
+      if (!share.more()) continue;
+      *reinterpret_cast<Two*>(kept + share.rest(i)) = {x[i][4], x[i][5]};
+      square += x[i][4] * x[i][4] + x[i][5] * x[i][5];
     }
   }
+
+  /// The sum times the norm's weight and a factor, as a packet has it.
+  TM_DEVICE uint4 packet(int i, float by, uint32_t epoch) const {
+    float y[6];
+#pragma unroll
+    for (int e = 0; e < 6; e++) y[e] = x[i][e] * w[i][e] * by;
+    return make_uint4(pair_of(y[0], y[1]), pair_of(y[2], y[3]), pair_of(y[4], y[5]), epoch);
+  }
+};
+
+/// Sums of squares of a row over a warp, or what its lanes have of it.
+template <class P>
+TM_DEVICE void note_square(Smem& s, int row, int warp, int lane, float square) {
+  if constexpr (kSquares == 1) {
+#pragma unroll
+    for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
+  }
+  // The sums of the norm before may still be in use.
+  if (lane < kSquares) s.squares[P::act ? 1 : 0][row][warp][lane] = square;
+}
+
+/// The residual stream as a linear's input, the same in every worker.
+template <class P>
+TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch) {
+  Stream<P> stream(a, warp, lane, layer);
+  keep_together<P>();
+#pragma unroll 1
+  for (int row = 0; row < Model::kRows; row++) {
+    stream.sum(a, s, row, epoch);
+    stamp(a, epoch + 1, warp, lane, 1);
+#pragma unroll
+    for (int i = 0; i < Share<P>::kMost; i++) {
+      if (!stream.share.has(i)) continue;
+      const uint4 p = stream.packet(i, 1.0f, 0);
+      *reinterpret_cast<Pairs*>(&s.act[row][stream.share.column(i)]) = {p.x, p.y};
+      if (stream.share.more())
+        *reinterpret_cast<uint32_t*>(&s.act[row][stream.share.rest(i)]) = p.z;
+    }
+    note_square<P>(s, row, warp, lane, stream.square);
+  }
   warp_sync();
+}
+
+/// The factor of a row's norm: a whole warp, after a barrier.
+template <class P>
+TM_DEVICE float root_of(const Smem& s, int row, int lane) {
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; w++)
+    total += s.squares[P::act ? 1 : 0][row][w][kSquares == 1 ? 0 : lane];
+  if constexpr (kSquares > 1) {
+#pragma unroll
+    for (int m = 16; m; m >>= 1) total += shfl_xor(total, m);
+  }
+  return inverse_root(total / P::k + P::eps);
+}
+
+/// Rows first to last of the residual stream, which only this worker has, normed and sent to all.
+template <class P>
+TM_DEVICE void send_sum(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch,
+                        int first, int last, uint32_t told) {
+  if (first == last) return;
+  Stream<P> stream(a, warp, lane, layer);
+#pragma unroll 1
+  for (int row = first; row < last; row++) {
+    stream.sum(a, s, row, epoch);
+    stamp(a, epoch + 1, warp, lane, 1);
+    note_square<P>(s, row, warp, lane, stream.square);
+    bar_sync(1);
+    const float root = root_of<P>(s, row, lane);
+#pragma unroll
+    for (int i = 0; i < Share<P>::kMost; i++) {
+      if (!stream.share.has(i)) continue;
+      store_packet(fresh(a.packets) + P::out + row * Share<P>::kRow + stream.share.packet(i),
+                   stream.packet(i, root, told));
+    }
+  }
+  bar_sync(1);  // the sums of squares have been read
 }
 
 }  // namespace treadle::mega

@@ -1,6 +1,7 @@
 // What task bodies ask of the machine, on Hopper: thin names for PTX, nothing else.
 #pragma once
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <cstdint>
 
@@ -45,6 +46,13 @@ template <class T>
 TM_DEVICE T* fresh(T* p) {
   asm volatile("" : "+l"(p));
   return p;
+}
+/// The same shared memory, by an address that the compiler cannot tell from another one.
+template <class T>
+TM_DEVICE T& fresh_shared(T& x) {
+  uint32_t at = address(&x);
+  asm volatile("" : "+r"(at));
+  return *static_cast<T*>(__cvta_shared_to_generic(at));
 }
 TM_DEVICE void pause() {}
 [[noreturn]] TM_DEVICE void die() {
@@ -145,6 +153,14 @@ TM_DEVICE void load_kept(const float* p, uint64_t policy, float& x, float& y) {
                : "=f"(x), "=f"(y)
                : "l"(p), "l"(policy));
 }
+/// Such a constant alone; the load stays where it is written, before a wait.
+TM_DEVICE float load_one(const float* p) {
+  float x;
+  asm volatile("ld.global.nc.L2::cache_hint.f32 %0, [%1], %2;"
+               : "=f"(x)
+               : "l"(p), "l"(evict_last()));
+  return x;
+}
 TM_DEVICE void prefetch_kept(const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from),
                "r"(bytes), "l"(evict_last())
@@ -204,6 +220,30 @@ TM_DEVICE float low(uint32_t pair) {
 }
 TM_DEVICE float high(uint32_t pair) {
   return __uint_as_float(pair & 0xffff0000u);
+}
+/// (x & mask) | bits, one instruction where the compiler would use two for two constants.
+TM_DEVICE uint32_t merged(uint32_t x, uint32_t mask, uint32_t bits) {
+  uint32_t r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(x), "r"(mask), "r"(bits));
+  return r;
+}
+/// Of two float16 in a word.
+TM_DEVICE float half_low(uint32_t pair) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(pair)));
+}
+TM_DEVICE float half_high(uint32_t pair) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(pair >> 16)));
+}
+/// Two bf16 less two others.
+TM_DEVICE uint32_t pair_minus(uint32_t x, uint32_t y) {
+  uint32_t r;
+  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+  return r;
+}
+TM_DEVICE uint32_t pair_times(uint32_t x, uint32_t y) {
+  uint32_t r;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+  return r;
 }
 TM_DEVICE uint32_t pair_of(float a, float b) {  // round to nearest, a in the low half
   uint32_t r;

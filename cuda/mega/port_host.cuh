@@ -200,12 +200,21 @@ inline unsigned char* shared_memory() {
 inline uint32_t address_of(const void* p) {
   return static_cast<uint32_t>(static_cast<const unsigned char*>(p) - shared_memory());
 }
+<<<<<<< HEAD
 inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
   static uint64_t t = 0;
   return t += 200000;
 }
 inline uint32_t clock_now() {  // turns of all fibers
   return static_cast<uint32_t>(host::machine->round) + 1;
+=======
+inline uint64_t now_ns() {
+  return 0;
+>>>>>>> m7q
+}
+inline uint32_t clock_now() {  // a tick a look: bounds waits without a clock
+  static uint32_t t = 0;
+  return t += 1000;
 }
 inline int fresh(int x) {
   return x;
@@ -213,6 +222,10 @@ inline int fresh(int x) {
 template <class T>
 T* fresh(T* p) {
   return p;
+}
+template <class T>
+T& fresh_shared(T& x) {
+  return x;
 }
 inline void pause() {
   host::yield();
@@ -289,6 +302,9 @@ inline void load_kept(const float* p, uint64_t, float& x, float& y) {
   x = p[0];
   y = p[1];
 }
+inline float load_one(const float* p) {
+  return *p;
+}
 inline uint4 load_packet(const uint4* p) {
   return *p;
 }
@@ -329,6 +345,19 @@ inline float low(uint32_t pair) {
 inline float high(uint32_t pair) {
   return low(pair >> 16);
 }
+inline uint32_t merged(uint32_t x, uint32_t mask, uint32_t bits) {
+  return (x & mask) | bits;
+}
+inline float half_low(uint32_t pair) {
+  const int exponent = static_cast<int>(pair >> 10 & 31), bits = static_cast<int>(pair & 1023);
+  const float x = exponent == 31 ? (bits ? NAN : INFINITY)
+                                 : std::ldexp(static_cast<float>(exponent ? bits + 1024 : bits),
+                                              (exponent ? exponent : 1) - 25);
+  return pair & 0x8000u ? -x : x;
+}
+inline float half_high(uint32_t pair) {
+  return half_low(pair >> 16);
+}
 inline uint32_t bits_of(float x) {
   uint32_t r;
   std::memcpy(&r, &x, 4);
@@ -345,6 +374,12 @@ inline uint32_t pair_of(float a, float b) {
     return x != x ? 0x7fffu : (u + 0x7fff + (u >> 16 & 1)) >> 16;
   };
   return half(a) | half(b) << 16;
+}
+inline uint32_t pair_minus(uint32_t x, uint32_t y) {
+  return pair_of(low(x) - low(y), high(x) - high(y));
+}
+inline uint32_t pair_times(uint32_t x, uint32_t y) {
+  return pair_of(low(x) * low(y), high(x) * high(y));
 }
 inline void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
   const int set = host::meet(a, b0 | static_cast<uint64_t>(b1) << 32);

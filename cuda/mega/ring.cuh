@@ -18,7 +18,7 @@ struct Place {
 
 struct Producer {
   const Args& a;
-  Smem& s;
+  Smem& shared;
   Place at;
   int issued = 0;
   const unsigned char* source;
@@ -27,7 +27,7 @@ struct Producer {
   bool ready = false;  // the step's KV may be read
   uint32_t epoch;
 
-  TM_DEVICE Producer(const Args& args, Smem& smem) : a(args), s(smem), epoch(args.epoch) {
+  TM_DEVICE Producer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {
     source = first();
   }
   TM_DEVICE const unsigned char* first() const { return a.stream + a.starts[worker()]; }
@@ -35,7 +35,7 @@ struct Producer {
 
   /// Waits for a free slot and for the window, then fills the slot.
   template <bool kOnce>
-  TM_DEVICE void put(const void* from, uint32_t bytes, int phase) {
+  TM_DEVICE void put(Smem& s, const void* from, uint32_t bytes, int phase) {
     mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, phase);
     // Few tiles may be on their way where their phase has not begun: packets queue behind them, and
     // so do tiles of workers that are late.
@@ -67,20 +67,22 @@ struct Producer {
   template <class P>
   TM_DEVICE void linear(int layer) {
     stamp(a, ++epoch, kWarps, 0, 0);
+    Smem& s = fresh_shared(shared);
     if constexpr (P::sum) {  // one worker sees to it that all find the norm in the cache
       if (worker() == (layer * 4 + P::index) % Model::kWorkers)
         prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
     }
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
-      const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
+      using F = Form<P::form>;
+      const int first = first_column<P>(r.z), end = end_column<P>(r.z);
       for (uint32_t strip = 0; strip < r.y; strip++) {
-        for (int tile = k0; tile < k0 + tiles; tile++) {
-          const int columns = P::k - tile * kTileColumns;
-          const uint32_t bytes = (columns < kTileColumns ? columns : kTileColumns) * 32;
-          put<true>(source, bytes, P::index);
+        for (int column = first; column < end; column += F::kSpan) {
+          const int left = end - column;
+          const uint32_t bytes = (left < F::kSpan ? left : F::kSpan) / kPairColumns * F::kPair;
+          put<true>(s, source, bytes, P::index);
           source += bytes;
-          if (strip == 0 && tile == k0) stamp(a, epoch, kWarps, 0, 1);
+          if (strip == 0 && column == first) stamp(a, epoch, kWarps, 0, 1);
         }
       }
     }
@@ -90,6 +92,13 @@ struct Producer {
   template <class P>
   TM_DEVICE void attend(int layer) {
     stamp(a, ++epoch, kWarps, 0, 0);
+    Smem& s = fresh_shared(shared);
+    if constexpr (P::q_norm >= 0) {
+      if (worker() == (layer * 4 + P::index) % Model::kWorkers) {
+        prefetch_kept(a.pool + P::q_norm + layer * P::head_step, Model::kHead * 4);
+        prefetch_kept(a.pool + P::k_norm + layer * P::head_step, Model::kHead * 4);
+      }
+    }
     if (!ready) {  // positions and pages of this step, and what the step before appended
       mb_wait(a, &s.go, step & 1, kStep, P::index);
       fence_copies();
@@ -107,16 +116,22 @@ struct Producer {
         const int64_t id = a.pages[item.row * a.row_pages + page];
         const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
         if constexpr (2 * half <= kTile) {
-          put<false>(from, 2 * half, P::index);
+          put<false>(s, from, 2 * half, P::index);
         } else {
-          put<false>(from, half, P::index);
-          put<false>(from + half, half, P::index);
+          put<false>(s, from, half, P::index);
+          put<false>(s, from + half, half, P::index);
         }
       }
     }
     stamp(a, epoch, kWarps, 0, 4);
   }
 
+  template <class P>
+  TM_DEVICE void prepare_rows(int layer) {
+    epoch++;
+    if (worker() == (layer * 4 + P::index) % Model::kWorkers)
+      prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+  }
   template <class P>
   TM_DEVICE void fold(int) {
     epoch++;

@@ -4,8 +4,9 @@
 namespace treadle::mega {
 
 constexpr int kWarps = 8, kLanes = 32, kTile = 16384, kTileColumns = 512, kPairColumns = 32;
-constexpr int kPage = 64;                      // positions of a KV page
-constexpr uint64_t kPatience = 2'000'000'000;  // ns that a wait may take
+constexpr int kPage = 64;                                 // positions of a KV page
+constexpr uint32_t kPatience = 2'000'000'000;             // cycles that a wait may take: a second
+constexpr int kSquares = Model::kRows == 1 ? kLanes : 1;  // sums of squares that a warp leaves
 
 /// Arguments of the kernel; the same table in `treadle.backends.mega.cuda_args`.
 struct Args {
@@ -33,9 +34,15 @@ struct Args {
   uint32_t mute_worker, mute_epoch;  // a test's fault: who stays silent, and when; 0xffffffff never
 };
 
-/// Two floats read as one word.
+/// What is read or written as one word: two floats, four floats, four bf16.
 struct alignas(8) Two {
   float x, y;
+};
+struct alignas(16) Four {
+  float x, y, z, w;
+};
+struct alignas(8) Pairs {
+  uint32_t x, y;
 };
 
 enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed };
@@ -58,12 +65,13 @@ struct Smem {
   alignas(128) unsigned char ring[Model::kRing][kTile];
   union alignas(16) {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
-    float scratch[Model::kScratch];                 // attention and fold
+    float scratch[Model::kScratch];                 // of attention: sums of its warps
   };
-  alignas(16) float residual[Model::kRows][Model::kWidth];
-  alignas(16) float partial[2][Model::kChunk][kWarps][Model::kRows][16];
-  alignas(16) float out[2][Model::kChunk * 16];  // of a chunk, before it becomes packets
-  float sums[2][kWarps][Model::kRows];
+  alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
+  alignas(
+      16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
+  alignas(16) float partial[Model::kSets][Model::kChunk][kWarps][Model::kRows][16];
+  float squares[2][Model::kRows][kWarps][kSquares];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go;
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
@@ -80,8 +88,11 @@ struct Smem {
 
 /// Defaults of a generated phase; a phase names what differs.
 struct Phase {
-  static constexpr int index = 0;                           // row of the range table
-  static constexpr int k = 0, n = 0;                        // columns read and written
+  static constexpr int index = 0;      // row of the range table
+  static constexpr int k = 0, n = 0;   // columns read and written
+  static constexpr int klen = 0;       // tiles of k that a worker reads at most
+  static constexpr bool cut = false;   // a worker polls only the tiles of k that it multiplies
+  static constexpr bool fold = false;  // the input is attention's partials
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
@@ -91,16 +102,19 @@ struct Phase {
   static constexpr bool sum = false;    // the input is terms of the residual stream
   static constexpr bool first = false;  // ... or the embedded token
   static constexpr bool logits = false;
-  static constexpr int parts = 1;  // weights laid side by side, in groups of lanes
+  static constexpr int form = 0;       // how the weights lie in the stream: forms.cuh
+  static constexpr bool whole = true;  // all tiles have as many columns
+  static constexpr int parts = 1;      // weights laid side by side, in groups of lanes
   static constexpr int lane0 = 16, lane1 = 0, lane2 = 0, column0 = 0, column1 = 0, column2 = 0;
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;
   static constexpr float q_eps = 0, k_eps = 0;
 };
 
-/// Packets of a unit of so many columns: six bf16 each.
+/// Packets of a unit of 16 or 8 columns. Packet j holds columns 4j to 4j + 3, those of a unit of 16
+/// also a pair of the last four (j = 0, 1): what a lane of the sum over warps has, and its share.
 TM_BOTH constexpr int packets_of(int unit) {
-  return (unit + 5) / 6;
+  return unit == 16 ? 3 : 2;
 }
 
 /// First output column of a strip.

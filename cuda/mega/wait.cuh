@@ -3,6 +3,15 @@
 
 namespace treadle::mega {
 
+/// A bounded spin, by the SM's clock: it wraps after more than two seconds.
+struct Spin {
+  uint32_t since = clock_now();
+  TM_DEVICE bool late(uint32_t patience) {
+    pause();
+    return clock_now() - since > patience;
+  }
+};
+
 /// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
 [[noreturn]] TM_COLD void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
                                uint32_t seen, uint32_t need) {
@@ -18,8 +27,9 @@ namespace treadle::mega {
     r[0] = code;
     fence_system();
   } else {
-    const uint64_t until = now_ns() + kPatience / 100;  // until the record is out
-    while (now_ns() < until) pause();
+    Spin spin;  // until the record is out
+    while (!spin.late(kPatience / 100)) {
+    }
   }
   die();
 }
@@ -36,26 +46,13 @@ TM_DEVICE void stamp(const Args& a, uint32_t epoch, int warp, int lane, int what
   }
 }
 
-/// A bounded spin; the clock is read once in 256 turns.
-struct Spin {
-  uint32_t turns = 0;
-  uint64_t since = 0;
-  TM_DEVICE bool late(uint64_t patience) {
-    pause();
-    if ((++turns & 255) != 0) return false;
-    const uint64_t t = now_ns();
-    if (since == 0) since = t;
-    return t - since > patience;
-  }
-};
-
 /// Waits inside a worker are more patient than those for another worker: a full ring is what a
 /// missing packet leads to, and the record shall name the cause.
 TM_DEVICE void mb_wait(const Args& a, uint64_t* b, uint32_t parity, uint32_t code, uint32_t phase) {
   if (mb_try(b, parity)) return;
   Spin spin;
   while (!mb_try(b, parity)) {
-    if (spin.late(kPatience * 5 / 4)) fail(a, code, phase, address_of(b), parity, 0);
+    if (spin.late(kPatience / 4 * 5)) fail(a, code, phase, address_of(b), parity, 0);
   }
 }
 
@@ -66,6 +63,10 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
                     uint4 (&v)[N]) {
   const uint4* packets = fresh(a.packets);
   Spin spin;
+  // Registers that only some lanes write would otherwise live from the kernel's first instruction
+  // on, through all phases.
+#pragma unroll
+  for (int i = 0; i < N; i++) v[i] = make_uint4(0, 0, 0, 0);
   while (warp_any(mask != 0)) {
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -74,9 +75,11 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
     for (int i = 0; i < N; i++)
       if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
     if (spin.late(kPatience) && mask) {
-      int i = 0;
-      while (!(mask >> i & 1)) i++;
-      fail(a, kPacket, phase, static_cast<uint32_t>(at(i)), a.packets[at(i)].w, epoch);
+      uint32_t place = 0, seen = 0;
+#pragma unroll
+      for (int i = 0; i < N; i++)
+        if (mask >> i & 1) place = static_cast<uint32_t>(at(i)), seen = v[i].w;
+      fail(a, kPacket, phase, place, seen, epoch);
     }
   }
 }

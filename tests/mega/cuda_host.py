@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,17 @@ def compiler() -> str | None:
 
 
 def program(
-    graph: Graph, workers: int, rows: int, context: int, knobs: Knobs | None = None
+    graph: Graph,
+    workers: int,
+    rows: int,
+    context: int,
+    knobs: Knobs | None = None,
+    merge: int = H200.merge,
+    prep: int = H200.prep,
 ) -> Program:
-    target = replace(H200, workers=workers)
+    target = replace(H200, workers=workers, merge=merge, prep=prep)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
-    return generate(plan, knobs)
+    return generate(plan, knobs, {name: param.format for name, param in graph.params.items()})
 
 
 @cache
@@ -72,8 +78,9 @@ def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def rounding(patch: Any) -> None:
-    """Makes the references round to bf16 where the kernel does: what a linear reads, what q, k, v
-    and branches of the residual stream carry from worker to worker, and what KV pages hold."""
+    """Makes the references round to bf16 where the kernel does: what a linear reads (the factor of a
+    norm comes after the product), what q, k, v and branches of the residual stream carry from worker
+    to worker, and what KV pages hold."""
 
     def bf(x: Any) -> Any:
         return widened(bf16(np.asarray(x))).astype(np.float64)
@@ -83,10 +90,20 @@ def rounding(patch: Any) -> None:
     def settled(x: Any) -> Any:
         return bf(x) if id(x) in carried else x
 
-    plain = {name: OPS[name]._reference for name in ("linear", "add", "view", "kv_write")}
+    normed: dict[int, tuple[Any, Any]] = {}  # outputs of norms: themselves, and as linears read it
+    names = ("linear", "add", "view", "kv_write", "rmsnorm")
+    plain = {name: OPS[name]._reference for name in names}
+
+    def rmsnorm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+        y = plain["rmsnorm"](xp, x, weight, eps=eps)
+        x = np.asarray(x)
+        root = (np.square(x).mean(-1, keepdims=True) + eps) ** -0.5
+        normed[id(y)] = y, bf(x * np.asarray(weight)) * root
+        return y
 
     def linear(xp: Any, x: Any, *rest: Any, **attrs: Any) -> Any:
-        y = plain["linear"](xp, bf(x), *rest, **attrs)
+        read = normed[id(x)][1] if id(x) in normed else bf(x)
+        y = plain["linear"](xp, read, *rest, **attrs)
         carried[id(y)] = y
         return y
 
@@ -99,24 +116,26 @@ def rounding(patch: Any) -> None:
     def kv_write(xp: Any, kv: Any, k: Any, v: Any, *rest: Any, **attrs: Any) -> Any:
         return plain["kv_write"](xp, kv, bf(k), bf(v), *rest, **attrs)
 
-    for function in (linear, add, view, kv_write):
+    for function in (linear, add, view, kv_write, rmsnorm):
         patch.setattr(OPS[function.__name__], "_reference", function)
 
 
 @dataclass
 class Machine:
-    """Memory of one kernel: weights packed, KV and packets as a launch leaves them."""
+    """Memory of one kernel: weights packed, KV and packets as a launch leaves them. matrices: of
+    params that are more than rounded to bf16, what `fill` takes."""
 
     made: Program
     library: ctypes.CDLL
     params: dict[str, Any]
     pages: np.ndarray
     kv: np.ndarray
+    matrices: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         made, names = self.made, self.made.plan.params
         self.stream = np.zeros(int(starts(made)[-1]) // 2, np.uint16)
-        fill(self.stream, made, lambda i: bf16(self.params[names[i]]))
+        fill(self.stream, made, lambda i: self.matrix(names[i]))
         self.pool = pool(made, lambda i: self.params[names[i]])
         self.embed = bf16(self.params[names[made.embed]])
         shape = made.plan.shape
@@ -129,6 +148,10 @@ class Machine:
         self.logits = np.zeros((shape.rows, shape.vocab), np.float32)
         self.epoch = 0
         self.error = np.zeros(8, np.uint32)
+
+    def matrix(self, name: str) -> Any:
+        """A param as it is packed."""
+        return self.matrices[name] if name in self.matrices else bf16(self.params[name])
 
     def run(
         self,

@@ -13,13 +13,13 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
-from treadle.mega.codegen import Knobs
+from treadle.mega.codegen import Knobs, Program
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
 from treadle.types import Batch
 
-CONTEXT, POOL = 256, 16
+CONTEXT, POOL = 256, 40
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 
@@ -47,8 +47,12 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
             llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
+    "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
+        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 9),
     "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
 }  # fmt: skip
+FOLDED = ("llama-ungrouped", "qwen2-rows")
+"""Those whose attention is folded by a task of its own."""
 
 
 def machine(
@@ -60,11 +64,21 @@ def machine(
     params = rounded(graph, weights(graph))
     if change is not None:
         change(params)
-    made = program(graph, workers, rows, CONTEXT, knobs)
+    made = program(
+        graph, workers, rows, CONTEXT, knobs, merge=0 if name in FOLDED else CONTEXT
+    )
+    return graph, params, assembled(graph, params, made, {})
+
+
+def assembled(
+    graph: Graph, params: dict[str, Any], made: Program, matrices: dict[str, Any]
+) -> Machine:
+    """A built program with its memory; KV pages hold NaN."""
+    rows = made.plan.shape.rows
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
-    return graph, params, Machine(made, built(made.text), params, table, kv)
+    return Machine(made, built(made.text), params, table, kv, matrices)
 
 
 def batch(m: Machine, tokens: list[int], position: int) -> Batch:
@@ -83,6 +97,11 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
     rounds: what is left is the order of sums, and roundings that it tips."""
     rounding(monkeypatch)
     graph, params, m = machine(name)
+    follow(name, graph, params, m)
+
+
+def follow(name: str, graph: Graph, params: dict[str, Any], m: Machine) -> None:
+    """Launches of a machine against the reference with the same params."""
     rows = m.made.plan.shape.rows
     state = {
         n: np.full([POOL if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)
@@ -109,19 +128,20 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
                 assert wanted[r, now[r]] > wanted[r].max() - 0.02 * np.abs(wanted[r]).max()
         error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
         print(name, position, error)
-        assert error < 1e-2, error  # one rounding tipped in 64 columns is a few thousandths
+        # One rounding tipped in 64 columns is a few thousandths; partials of attention are rounded.
+        assert error < 3e-2, error
 
 
 def test_a_silent_worker_ends_in_a_record() -> None:
     """A packet that never comes is named by worker, phase, place, what was seen and needed."""
     _, _, m = machine("llama")
     m.kv[:] = 0
-    whole, _, _ = m.run([(3, 0)], 1, mute=(2, 6))
+    whole, _, _ = m.run([(3, 0)], 1, mute=(2, 5))
     assert not whole
     code, worker, phase, place, seen, need, _, _ = m.error.tolist()
-    assert (code, need, seen) == (1, 6, 6 ^ 0x80000000)
+    assert (code, need, seen) == (1, 5, 5 ^ 0x80000000)
     assert worker < 4
-    assert phase == 7
+    assert phase == 6
     assert 0 <= place < m.made.packets
 
 

@@ -9,12 +9,13 @@ draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
 from treadle.mega.codegen_text import Names, render
+from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, STRIP, Code, Site, SiteFlag, Task
 
@@ -62,7 +63,8 @@ class Piece:
 class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
-    phases_a_step: by how much a step moves the epoch. embed, freq: params."""
+    phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
+    weights in the stream."""
 
     text: str
     plan: Plan
@@ -74,11 +76,15 @@ class Program:
     phases_a_step: int
     embed: int
     freq: int
+    forms: tuple[Form, ...]
 
 
-def generate(plan: Plan, knobs: Knobs | None = None) -> Program:
-    """The program of a decode plan. Raises Unsupported naming what the kernel does not cover."""
-    return _Maker(plan, knobs or Knobs()).program()
+def generate(
+    plan: Plan, knobs: Knobs | None = None, formats: Mapping[str, str] | None = None
+) -> Program:
+    """The program of a decode plan. formats: what the file stores params in, by name; bf16 where
+    nothing is said. Raises Unsupported naming what the kernel does not cover."""
+    return _Maker(plan, knobs or Knobs(), formats or {}).program()
 
 
 def _refuse(message: str, hint: str = "use the torch backend for this model") -> Unsupported:
@@ -88,12 +94,19 @@ def _refuse(message: str, hint: str = "use the torch backend for this model") ->
 class _Maker:
     """Goes through the phases of the segments' first repeats; `row` is a phase's table row."""
 
-    def __init__(self, plan: Plan, knobs: Knobs) -> None:
-        self.plan, self.knobs = plan, knobs
+    def __init__(self, plan: Plan, knobs: Knobs, formats: Mapping[str, str]) -> None:
+        self.plan, self.knobs, self.formats = plan, knobs, formats
         self.first = [self._tasks(site) for site in self._order()]
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
         self.packets = 0
+        # Where every worker takes part in every linear, none is a layer behind another one.
+        self.cut = all(
+            len(mine) == 1
+            for site, tasks in zip(self._order(), self.first, strict=True)
+            if Code(plan.sites[site].op) is Code.LINEAR
+            for mine in tasks
+        )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
 
     def _order(self) -> list[int]:
@@ -118,6 +131,7 @@ class _Maker:
         plan, order = self.plan, self._order()
         self._check()
         self._pool()
+        self.forms = self._forms(order)
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
@@ -136,6 +150,7 @@ class _Maker:
             len(plan.sites) - 1,
             embed,
             freq,
+            self.forms,
         )
 
     # -- what is covered --------------------------------------------------------------------
@@ -150,11 +165,11 @@ class _Maker:
             raise _refuse("covers decode buckets of at most 16 rows")
         for site in self.plan.sites:
             code = Code(site.op)
-            if code not in (Code.EMBED, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
+            if code not in (Code.EMBED, Code.PREP, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
                 raise _refuse(f"has no body for {code.name}")
             if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
                 raise _refuse("has no post norms, windows or soft caps yet")
-            if site.flags & (SiteFlag.ADD | SiteFlag.FOLD | SiteFlag.STAGED):
+            if site.flags & SiteFlag.ADD:
                 raise _refuse("needs a plan for the target h200", "compile with mega.H200")
             if code is Code.LINEAR:
                 step = 8 if site.act else STRIP
@@ -222,6 +237,24 @@ class _Maker:
                 return segment.site_stride, segment.repeat
         raise AssertionError(site)
 
+    # -- forms of weights -------------------------------------------------------------------
+
+    def _forms(self, order: list[int]) -> tuple[Form, ...]:
+        """Of each site: one form for all layers of a template."""
+        found = [BF16] * len(self.plan.sites)
+        for number in order:
+            if Code(self.plan.sites[number].op) is not Code.LINEAR:
+                continue
+            stride, repeat = self._repeats(number)
+            numbers = range(number, number + repeat * stride, stride) if repeat > 1 else [number]
+            sites = [self.plan.sites[i] for i in numbers]
+            weights = {w for site in sites for w in site.w[: site.parts]}
+            kinds = [self.formats.get(self.plan.params[w], "bf16") for w in weights]
+            form = form_of(kinds, sites[0].k)
+            for i in numbers:
+                found[i] = form
+        return tuple(found)
+
     # -- phases -----------------------------------------------------------------------------
 
     def _phase(self, row: int, number: int, tasks: list[list[Task]], before: Site | None) -> Names:
@@ -229,27 +262,40 @@ class _Maker:
         every = [t for mine in tasks for t in mine]
         made = Names(f"P{row}", code, {"index": row, "k": site.k, "n": site.n})
         put = made.put
-        if code is Code.LINEAR:
+        if code in (Code.LINEAR, Code.PREP):
+            first = before is not None and Code(before.op) is Code.EMBED
+            put("first", first, False)
+            put("sum", first or site.terms > 0, False)
             put("eps", site.norm_eps, 0.0)
-            put("scale", site.scale, 1.0)
-            put("act", site.act, 0)
             put("norm", self._vector(number, "norm")[0], -1)
             put("norm_step", self._vector(number, "norm")[1], 0)
+            if site.terms and site.norm == NONE:
+                raise _refuse("needs a norm behind every sum")
+            whole = -(-site.k // COLUMNS)
+            made.fields["klen"] = whole
+            if not first:
+                self._read(made, site.terms_off if site.terms else every[0].in_off)
+        if code is Code.PREP:
+            made.fields["n"] = site.k
+            self._write(made, site, every, packets=16)
+        elif code is Code.LINEAR:
+            put("scale", site.scale, 1.0)
+            put("act", site.act, 0)
             put("bias", self._vector(number, "bias")[0], -1)
             put("bias_step", self._vector(number, "bias")[1], 0)
+            form = self.forms[number]
+            columns = [(t.k0 * COLUMNS, min((t.k0 + t.klen) * COLUMNS, site.k)) for t in every]
+            put("form", form.number, BF16.number)
+            put("whole", form is BF16 or in_full_tiles(form, columns), True)
             if site.parts > 1 and not site.act:
                 put("parts", site.parts, 1)
                 for i in range(3):
                     put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
                     put(f"column{i}", site.col[i], 0)
-            first = before is not None and Code(before.op) is Code.EMBED
-            put("first", first, False)
-            put("sum", first or site.terms > 0, False)
-            if site.terms and site.norm == NONE:
-                raise _refuse("needs a norm behind every sum")
-            source = site.terms_off if site.terms else every[0].in_off
-            if not first:
-                self._read(made, source)
+            if self.cut:
+                made.fields["klen"] = max(t.klen for t in every)
+            put("cut", made.fields["klen"] < whole, False)
+            put("fold", bool(site.flags & SiteFlag.FOLD), False)
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
             else:
@@ -292,9 +338,9 @@ class _Maker:
         if packets:
             offsets = {t.out_off - base for t in every}
             terms = 1 + max(offsets) // (shape.rows * site.out_stride)
-            count = terms * shape.rows * (site.n // packets) * _packets(packets)
+            count = terms * shape.rows * (int(made.fields["n"]) // packets) * _packets(packets)
         else:  # (m, l, o) of every head, row and segment
-            record = -(-(site.head + 2) // 3)
+            record = site.head // 16 * 3 + 1
             count = shape.context // shape.segment * shape.rows * site.heads * record
         if base not in self.buffers:
             self.buffers[base] = self._take(count), packets, terms
@@ -327,7 +373,7 @@ class _Maker:
         return tuple(found)
 
     def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
-        if Code(site.op) in (Code.ATTN, Code.FOLD):
+        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP):
             return *task.pair, *task.share
         base = min(t.out_off for mine in tasks for t in mine)
         step = self.plan.shape.rows * site.out_stride
@@ -358,12 +404,20 @@ class _Maker:
         plan, shape, knobs = self.plan, self.plan.shape, self.knobs
         attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
         rows, group = shape.rows, attn.heads // attn.kv_heads
+        # The residual stream is in every worker's shared memory; where PREP makes the norms, a row
+        # belongs to one worker, which keeps it behind the packets.
+        prepared = any(n.code is Code.PREP for n in names)
+        far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
+        sets = 1 if rows > 8 else 2
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
-        widest = max(s.k for s in plan.sites if Code(s.op) is Code.LINEAR)
+        widest = max(
+            min(int(n.fields["klen"]) * COLUMNS, int(n.fields["k"]))
+            for n in names
+            if n.code is Code.LINEAR
+        )
         stride = widest + (32 if widest * 2 % 128 == 0 else 0)
-        attention = group * attn.head + 2 * attn.head + WARPS * group * (2 + attn.head)
-        fold = segments * -(-(attn.head + 2) // 3) * 3 + attn.head
+        scratch = WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
         model: dict[str, int | float | bool] = {
@@ -371,6 +425,8 @@ class _Maker:
             "Workers": plan.workers,
             "Phases": len(names),
             "Width": plan.sites[0].n,
+            "Far": far,
+            "Sets": sets,
             "ActStride": stride,
             "Heads": attn.heads,
             "KvHeads": attn.kv_heads,
@@ -380,32 +436,31 @@ class _Maker:
             "Pages": pages,
             "SegmentPages": shape.segment // PAGE,
             "Items": rows * heads * segments // parts + rows * heads + 2,
-            "Scratch": max(attention, fold),
+            "Scratch": scratch,
             "Chunk": max(8 // rows, 2),
             "EmbedScale": plan.sites[0].scale,
-            "Window": knobs.window,
-            "Behind": knobs.behind,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
-            max(rows * stride * 2, int(model["Scratch"]) * 4)
-            + rows * plan.sites[0].n * 4
-            + 2 * int(model["Chunk"]) * WARPS * rows * 64
+            max(rows * stride * 2, scratch * 4)
+            + (group + 2) * attn.head * 4
+            + (16 if prepared else rows * plan.sites[0].n * 4)
+            + sets * int(model["Chunk"]) * WARPS * rows * 64
             + rows * attn.turned * 8
-            + 2 * int(model["Chunk"]) * 64
             + int(model["Items"]) * 12
             + len(names) * 32
-            + 2 * WARPS * rows * (4 + 8)
+            + 2 * WARPS * rows * ((128 if rows == 1 else 4) + 8)
             + rows * 8
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
-        if ring <= max(2, knobs.window, knobs.behind):
+        if ring < 4:
             raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
-        return {**model, "Ring": ring}
+        window, behind = min(knobs.window, ring - 1), min(knobs.behind, ring - 1)
+        return {**model, "Window": window, "Behind": behind, "Ring": ring}
 
 
 def _packets(unit: int) -> int:
-    return -(-unit // 6)
+    return 3 if unit == 16 else 2

@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 Value = int | float | bool
 
 _CALLS = {
+    Code.PREP: "prepare_rows",
     Code.LINEAR: "linear",
     Code.ATTN: "attend",
     Code.FOLD: "fold",
     Code.SAMPLE: "draw",
 }
-_BODIES = ("wait", "ring", "load", "linear", "attend", "fold", "draw")
+_BODIES = (
+    "forms",
+    "wait",
+    "ring",
+    "load",
+    "linear",
+    "codes",
+    "linear_codes",
+    "attend",
+    "fold",
+    "draw",
+)
 
 
 @dataclass(slots=True)

@@ -25,13 +25,14 @@ COMPOSITIONS = ("qkv", "qk_norm_rope_kv", "gate_up_glu", "route_experts")
 _ACTS = {"silu": Act.SILU, "gelu_tanh": Act.GELU_TANH}
 
 
-def fuse(graph: Graph, target: Target, rows: int) -> tuple[Phase, ...]:
-    """The phases of a graph for a bucket of `rows`, down to the sampled token.
+def fuse(graph: Graph, target: Target, rows: int, segments: int = 1) -> tuple[Phase, ...]:
+    """The phases of a graph for a bucket of `rows`, down to the sampled token. segments: of a
+    row's attention, at most.
 
     A model or sharded graph is grouped first; `grouped(graph)` saves that for several buckets.
     Raises GraphError from the graph's own pass, Unsupported naming the node that no phase takes.
     """
-    walk = _Walk(grouped(graph), target, rows > target.stage)
+    walk = _Walk(grouped(graph), target, rows, rows * segments > target.merge)
     for index, node in enumerate(walk.graph.nodes):
         if index not in walk.joined:
             walk.node(index, node)
@@ -83,8 +84,10 @@ def _followed(gone: Mapping[str, str], name: str) -> str:
 class _Walk:
     """Follows the nodes in order; `loads` says how each value met so far is read."""
 
-    def __init__(self, graph: Graph, target: Target, staged: bool) -> None:
-        self.graph, self.target, self.staged = graph, target, staged
+    def __init__(self, graph: Graph, target: Target, rows: int, merged: bool) -> None:
+        self.graph, self.target = graph, target
+        self.staged, self.prepared = rows > target.stage, rows > target.prep
+        self.merged = merged or self.prepared
         self.phases: list[Phase] = []
         self.joined: set[int] = set()
         self.loads: dict[str, Load] = {}
@@ -184,9 +187,9 @@ class _Walk:
             self._emit(Phase(Code.ATTN, load, "attn", n, heads=heads))
         else:
             self._emit(Phase(Code.ATTN, load, "part", n + 2 * heads.heads, heads=heads))
-            if self.target.merge:
+            if self.merged:
                 self._emit(Phase(Code.FOLD, self._fresh(Load(n, "part")), "attn", n, heads=heads))
-        fold = heads if not self.staged and not self.target.merge else None
+        fold = heads if not self.staged and not self.merged else None
         self._keep(node.outputs[0], Load(n, "part" if fold else "attn", fold=fold))
 
     def _experts(self, node: Node) -> None:
@@ -359,7 +362,7 @@ class _Walk:
         if load.terms and not load.take:
             store = "x0" if load.base == "x1" else "x1"
         plain = load == self._fresh(Load(load.width, load.base))
-        if self.staged and (self.target.stage_plain or not plain):
+        if self.prepared and (self.target.stage_plain or not plain):
             self._emit(Phase(Code.PREP, load, "h", load.width, store))
             self._settle(load, store)
             load = self._fresh(Load(load.width, "h", staged=True, wanted=load.wanted))

@@ -160,7 +160,9 @@ class Builder:
         bits = tuple(FORMATS[self._graph.params[name].format] for name in phase.weights)
         costs = lanes.costs(site, bits)
         crews = self._crews if phase.out == "qkv" else 1
-        work = Work(costs, lanes.unit(site), -(-site.k // self._target.tile_k), crews)
+        reads, writes = self._packets(phase, site) if self._target.packets else (0, 0)
+        k_tiles = -(-site.k // self._target.tile_k)
+        work = Work(costs, lanes.unit(site), k_tiles, crews, reads, writes)
         plain = phase.code is Code.LINEAR
         tiles = tile(
             work,
@@ -184,6 +186,14 @@ class Builder:
             )
             for t in tiles
         ]
+
+    def _packets(self, phase: Phase, site: Site) -> tuple[int, int]:
+        """Packets of a linear's whole input, and of a term of its output: 16 columns make three."""
+        reads = site.k // STRIP * 3
+        if phase.load.fold is not None:
+            reads = (reads + site.heads) * -(-self._bucket.context // self._bucket.segment)
+        prepared = self._bucket.rows > self._target.prep  # then a row is summed by one worker
+        return reads * (self._bucket.rows if prepared else 1), site.n // STRIP * 3
 
     def _shares(self, phase: Phase, site: Site) -> list[Draft]:
         """One task a worker; its share is dealt when the batch is known."""

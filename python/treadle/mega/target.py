@@ -18,9 +18,11 @@ class Target:
     make 16 outputs; 8: one strip makes 8). split_k: a row block may be cut along k, the consumer
     then sums partials. split_rows: prefill may also cut the rows of a linear. grouped: workers are
     grouped by KV head. lazy: residual sums are made by the next phase's loader instead of the
-    epilogue. merge: attention partials are folded by a task of their own. stage: buckets above so
-    many rows prepare a phase's input once (PREP) instead of in every worker; stage_plain: also
-    where no norm is needed, because the executor quantises. packets: signals travel in the data.
+    epilogue. merge: attention partials are folded by a task of their own where a head has more of
+    them, of all rows; else by the phase that reads them. prep: buckets above so many rows prepare
+    a phase's input once (PREP) instead of in every worker; stage_plain: also where no norm is
+    needed, because the executor quantises. stage: above so many rows attention is not split and
+    keys and values are appended before it (KV). packets: signals travel in the data.
 
     Constants of the cost model: `bandwidth` (GB/s) and `speed` (G multiply-adds a second) of all
     workers together; microseconds that a boundary exposes: `hop` within the grid, `group_hop`,
@@ -35,8 +37,9 @@ class Target:
     split_rows: bool
     grouped: bool
     lazy: bool
-    merge: bool
+    merge: int
     stage: int
+    prep: int
     stage_plain: bool
     packets: bool
     bandwidth: float
@@ -56,8 +59,9 @@ H200 = Target(
     split_rows=False,
     grouped=True,
     lazy=True,
-    merge=True,
+    merge=12,
     stage=16,
+    prep=4,
     stage_plain=False,
     packets=True,
     bandwidth=4550.0,
@@ -77,8 +81,9 @@ CPU = Target(
     split_rows=True,
     grouped=False,
     lazy=False,
-    merge=False,
+    merge=1 << 30,
     stage=16,
+    prep=16,
     stage_plain=True,
     packets=False,
     bandwidth=30.0,

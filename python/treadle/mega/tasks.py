@@ -60,7 +60,7 @@ def lower(graph: Graph, phases: Sequence[Phase], target: Target, bucket: Bucket)
         replace(site, terms_off=_terms(phase, offsets)) if site.terms else site
         for site, phase in zip(builder.sites, phases, strict=True)
     )
-    chain = _Chain(target, bucket, len(phases))
+    chain = _Chain(target, bucket, phases)
     made = [chain.phase(phase, mine, offsets) for phase, mine in zip(phases, drafts, strict=True)]
     counters = _counters(made, bucket.ranks, packets=target.packets)
     logits = next(site for site, phase in zip(sites, phases, strict=True) if phase.out == "logits")
@@ -91,10 +91,11 @@ def crews(phases: Sequence[Phase], target: Target, bucket: Bucket) -> int:
 class _Chain:
     """Phases one after the other: each waits for the one before and signals its own counters."""
 
-    def __init__(self, target: Target, bucket: Bucket, phases: int) -> None:
+    def __init__(self, target: Target, bucket: Bucket, phases: Sequence[Phase]) -> None:
         self.brought: list[int] = []
         self._target, self._rows, self._ranks = target, bucket.rows, bucket.ranks
-        self._phases = phases
+        self._phases = len(phases)
+        self._merged = any(phase.code is Code.FOLD for phase in phases)
         self._before = (POSTED, 1)
         self._next = DONE + 1
 
@@ -146,7 +147,7 @@ class _Chain:
         if phase.reduce and self._ranks > 1:
             return Scope.SYSTEM, 1
         groups = 1 + max(draft.group for draft in drafts)
-        inside = phase.code is Code.LINEAR or (phase.code is Code.ATTN and self._target.merge)
+        inside = phase.code is Code.LINEAR or (phase.code is Code.ATTN and self._merged)
         return (Scope.GROUP, groups) if groups > 1 and inside else (Scope.GRID, 1)
 
 

@@ -32,13 +32,16 @@ class Work:
     """A weight as the tile plan sees it.
 
     costs: bytes of each unit (strips that stay together), `unit` strips each. k_tiles: tiles along
-    k. groups: the units fall into so many equal runs, each for its own group of workers.
+    k. groups: the units fall into so many equal runs, each for its own group of workers. reads,
+    writes: packets of the whole input, and of one term of the output as its reader takes it.
     """
 
     costs: tuple[float, ...]
     unit: int
     k_tiles: int
     groups: int = 1
+    reads: int = 0
+    writes: int = 0
 
 
 def share(costs: Sequence[float], workers: int) -> list[range]:
@@ -72,9 +75,11 @@ def tile(work: Work, target: Target, *, partial: bool, rows: int) -> tuple[Tile,
     found: list[Tile] = []
     for group in range(work.groups):
         costs = work.costs[group * each : (group + 1) * each]
-        pieces = [cost for cost in costs for _ in range(k_parts)]
+        # Where inputs are polled, a worker keeps to one part of k: the parts one after the other.
+        pieces = [*costs] * k_parts if work.reads else [c for c in costs for _ in range(k_parts)]
         for column, pieces_of in enumerate(share(pieces, crew // row_parts)):
-            for k_part, units in _by_k(pieces_of, k_parts):
+            cuts = _by_unit(pieces_of, each) if work.reads else _by_k(pieces_of, k_parts)
+            for k_part, units in cuts:
                 k0, klen = _k_range(work.k_tiles, k_parts, k_part)
                 for part in range(row_parts):
                     found.append(
@@ -104,9 +109,14 @@ def _k_parts(work: Work, target: Target, crew: int) -> int:
             break
         widest = _k_range(work.k_tiles, parts, parts - 1)[1] / work.k_tiles
         now = longest([c * widest for c in work.costs for _ in range(parts)], crew)
-        if now <= cost * WORTH:
+        if now <= cost * WORTH or (now <= cost and _packets(work, parts) < _packets(work, best)):
             best, cost = parts, now
     return best
+
+
+def _packets(work: Work, parts: int) -> float:
+    """What a worker polls of the input, and later one of the output, where k is cut in parts."""
+    return work.reads / parts + work.writes * parts
 
 
 def _row_parts(work: Work, target: Target, crew: int) -> int:
@@ -124,6 +134,15 @@ def _k_range(tiles: int, parts: int, part: int) -> tuple[int, int]:
     """First tile and tiles of a part; the last part is the longest."""
     first = tiles * part // parts
     return first, tiles * (part + 1) // parts - first
+
+
+def _by_unit(pieces: range, units: int) -> Iterator[tuple[int, range]]:
+    """Pieces are k parts × units, units fastest: the units of each k part, where there are any."""
+    for k_part in range(pieces.start // units, -(-pieces.stop // units)):
+        before = k_part * units
+        first, end = max(pieces.start - before, 0), min(pieces.stop - before, units)
+        if end > first:
+            yield k_part, range(first, end)
 
 
 def _by_k(pieces: range, k_parts: int) -> Iterator[tuple[int, range]]:

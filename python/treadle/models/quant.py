@@ -71,6 +71,27 @@ def dequantise(tensor: Tensor) -> F32:
     return out.reshape(tensor.shape)
 
 
+def four_bit(tensor: Tensor) -> tuple[NDArray[np.uint8], F32, F32]:
+    """Codes [rows, columns], scales and least values [rows, columns / 32] of a 4-bit weight.
+
+    A weight is scale · code + least value. Raises Unsupported for other formats.
+    """
+    rows = int(np.prod(tensor.shape[:-1], dtype=np.int64))
+    kind = FORMATS.get(tensor.format)
+    if tensor.format not in ("q4_0", "q4_1", "q4_k") or kind is None:
+        raise Unsupported(f"format {tensor.format} has no 4-bit codes", at=tensor.name)
+    blocks: U8 = np.ascontiguousarray(tensor.data).reshape(-1, kind.size)
+    if tensor.format == "q4_k":
+        codes = ((blocks[:, 16:].reshape(-1, 4, 1, 32) >> _PLANES_4) & 15).astype(np.uint8)
+        six, six_min = _six_bit_scales(blocks[:, 4:16])
+        scale, low = _half(blocks, 0) * six, _half(blocks, 2) * -six_min.astype(np.float32)
+    else:
+        codes = _nibbles(blocks[:, kind.size - 16 :]).astype(np.uint8)
+        scale = _half(blocks, 0)
+        low = -8 * scale if tensor.format == "q4_0" else _half(blocks, 2)
+    return codes.reshape(rows, -1), scale.reshape(rows, -1), low.reshape(rows, -1)
+
+
 def _known_formats() -> str:
     return f"known formats: {', '.join(FORMATS)}"
 

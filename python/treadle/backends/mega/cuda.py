@@ -17,6 +17,7 @@ from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
+from treadle.backends.mega.cuda_tiles import Matrix, plain
 from treadle.errors import EngineDead, KernelError, LimitExceeded
 from treadle.mega.codegen import PAGE, Program
 
@@ -72,16 +73,14 @@ class Decoder:
         self.boxes = Boxes(layout, self._boxes.array)
         self.epoch, self._first = 0, 0
 
-    def load(
-        self, matrix: Callable[[str], NDArray[np.uint16]], vector: Callable[[str], NDArray[Any]]
-    ) -> None:
-        """Packs the weights. matrix(name): bf16 as uint16 [rows, k]; vector(name): float32 [n]."""
+    def load(self, matrix: Callable[[str], Matrix], vector: Callable[[str], NDArray[Any]]) -> None:
+        """Packs the weights. matrix(name): what `matrix_of` makes; vector(name): float32 [n]."""
         names = self.program.plan.params
         blob = np.zeros(self.stream.size // 2, np.uint16)
         cuda_pack.fill(blob, self.program, lambda i: matrix(names[i]))
         self.stream.put(blob)
         self.pool.put(cuda_pack.pool(self.program, lambda i: vector(names[i])))
-        self.embed.put(matrix(names[self.program.embed]))
+        self.embed.put(plain(matrix(names[self.program.embed])))
 
     def start(
         self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int,

@@ -1,10 +1,4 @@
-"""Weights as the Hopper kernel streams them: register-ordered tiles, worker after worker.
-
-A tile is 16 packed rows by 512 columns of bf16. Within it, 32 columns make two fragments A of
-`mma.m16n8k16`; a lane's 16 bytes of one are contiguous: a warp reads them without conflicts.
-Columns of a fragment are permuted such that the same lane finds its 8 columns of the activations in
-one 16-byte word.
-"""
+"""Weights as the Hopper kernel streams them: register-ordered tiles, worker after worker."""
 
 from __future__ import annotations
 
@@ -14,44 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.mega import lanes
+from treadle.backends.mega.cuda_tiles import Array, Codes, Eights, code_fragments, fragments, plain
+from treadle.backends.mega.cuda_tiles import bf16 as bf16
+from treadle.backends.mega.cuda_tiles import widened as widened
 from treadle.mega.codegen import COLUMNS, PAIR, Program
-from treadle.mega.records import NONE, STRIP, Site
-
-Array = Any
-"""numpy, or torch where a caller packs on the GPU."""
-
-
-def bf16(x: NDArray[Any]) -> NDArray[np.uint16]:
-    """Rounds float32 to the nearest bfloat16, kept as uint16."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-
-
-def widened(x: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """float32 of bfloat16 kept as uint16."""
-    return (x.astype(np.uint32) << 16).view(np.float32)
+from treadle.mega.forms import BF16, Form
+from treadle.mega.records import NONE, Site
 
 
 def starts(program: Program) -> NDArray[np.uint64]:
     """[workers + 1] where each worker's stream begins, in bytes."""
     sites = program.plan.sites
     sizes = [
-        sum(p.strips * _columns(sites[p.site], p.k0, p.klen) * STRIP * 2 for p in pieces)
+        sum(
+            p.strips * _words(program.forms[p.site], _columns(sites[p.site], p.k0, p.klen)) * 2
+            for p in pieces
+        )
         for pieces in program.pieces
     ]
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.uint64)
-
-
-def fragments(site: Site, weights: list[Array]) -> Array:
-    """A site's weights in the order of tiles. weights: [rows, k] each; returns [strips, k * 16]."""
-    part, row = lanes.order(site)
-    joined = weights[0]
-    if site.parts > 1:
-        base = np.cumsum([0, *site.rows[: site.parts - 1]])
-        joined = _concatenate(weights)[base[part] + row]
-    shape = (len(part) // STRIP, 2, 8, site.k // PAIR, 4, 2, 2, 2)
-    return _permute(joined.reshape(shape), (0, 3, 5, 2, 4, 6, 1, 7)).reshape(len(part) // STRIP, -1)
 
 
 def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice]]]]:
@@ -62,19 +37,25 @@ def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice
         word = int(at[worker])
         for p in pieces:
             site = program.plan.sites[p.site]
-            columns = _columns(site, p.k0, p.klen)
-            words = slice(p.k0 * COLUMNS * STRIP, (p.k0 * COLUMNS + columns) * STRIP)
+            form, columns = program.forms[p.site], _columns(site, p.k0, p.klen)
+            first = _words(form, p.k0 * COLUMNS)
+            words = slice(first, first + _words(form, columns))
             strips = slice(p.strip0, p.strip0 + p.strips)
             found.setdefault(p.site, []).append((word, strips, words))
-            word += p.strips * columns * STRIP
+            word += p.strips * _words(form, columns)
     yield from found.items()
 
 
-def fill(blob: Array, program: Program, weight: Callable[[int], Array]) -> None:
-    """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param) -> [rows, k]."""
+def fill(blob: Array, program: Program, weight: Callable[[int], Array | Codes | Eights]) -> None:
+    """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param): bf16 [rows, k], or
+    codes where the program was told of such a format."""
     for number, places in placed(program):
-        site = program.plan.sites[number]
-        made = fragments(site, [weight(w) for w in site.w[: site.parts]])
+        site, form = program.plan.sites[number], program.forms[number]
+        weights = [weight(w) for w in site.w[: site.parts]]
+        if form is BF16:
+            made = fragments(site, [plain(x) for x in weights])
+        else:
+            made = code_fragments(site, form, weights)
         for word, strips, words in places:
             piece = made[strips, words].reshape(-1)
             blob[word : word + len(piece)] = piece
@@ -101,16 +82,5 @@ def _columns(site: Site, k0: int, klen: int) -> int:
     return min((k0 + klen) * COLUMNS, site.k) - k0 * COLUMNS
 
 
-def _permute(x: Array, axes: tuple[int, ...]) -> Array:
-    return x.transpose(axes) if hasattr(x, "__array_interface__") else x.permute(axes)
-
-
-def _concatenate(parts: list[Array]) -> Array:
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    joined = parts[0].new_empty((sum(len(part) for part in parts), parts[0].shape[1]))
-    at = 0
-    for part in parts:
-        joined[at : at + len(part)] = part
-        at += len(part)
-    return joined
+def _words(form: Form, columns: int) -> int:
+    return columns // PAIR * form.words
