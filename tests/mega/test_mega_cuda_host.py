@@ -13,7 +13,6 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
-from treadle.mega import H200
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -58,8 +57,13 @@ FOLDED = ("llama-ungrouped", "qwen2-rows")
 def machine(name: str, folder: Path) -> tuple[Graph, dict[str, Any], Machine]:
     graph, workers, rows = MODELS[name]
     params = rounded(graph, weights(graph))
-    made = program(graph, workers, rows, CONTEXT, merge=0 if name in FOLDED else CONTEXT,
-                   )
+    made = program(
+        graph,
+        workers,
+        rows,
+        CONTEXT,
+        merge=0 if name in FOLDED else CONTEXT,
+    )
     d, heads = graph.size("d"), graph.size("K")
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
