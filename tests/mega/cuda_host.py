@@ -61,8 +61,8 @@ def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def rounding(patch: Any) -> None:
-    """Makes the references round to bf16 where the kernel does: what a linear reads (the factor of a
-    norm follows it), what q, k, v and branches of the residual stream carry, what KV pages hold."""
+    """Makes the references round to bf16 where the kernel does: what a linear reads (the norm's
+    factor follows), what q, k, v and branches of the residual stream carry, what KV pages hold."""
 
     def bf(x: Any) -> Any:
         return widened(bf16(np.asarray(x))).astype(np.float64)
