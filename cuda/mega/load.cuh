@@ -143,8 +143,9 @@ struct Stream {
         x[i][4] = two.x, x[i][5] = two.y;
       }
       // As many terms at once as registers hold: one way to the cache and back.
-      constexpr int kFit = T::kMost < 16 ? 16 / T::kMost : 1,
-                    kAtOnce = kFit < kTerms ? kFit : kTerms;
+      constexpr int kRoom = Model::kFar < 0 ? 16 : 8;  // a kernel of many rows has fewer to spare
+      constexpr int kFit = T::kMost < kRoom ? kRoom / T::kMost : 1;
+      constexpr int kAtOnce = kFit < kTerms ? kFit : kTerms;
       constexpr int kTerm = Model::kRows * T::kRow;
 #pragma unroll 1
       for (int first = 0; first < kTerms; first += kAtOnce) {

@@ -37,9 +37,8 @@ def program(
     context: int,
     knobs: Knobs | None = None,
     merge: int = H200.merge,
-    prep: int = H200.prep,
 ) -> Program:
-    target = replace(H200, workers=workers, merge=merge, prep=prep)
+    target = replace(H200, workers=workers, merge=merge)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
     return generate(plan, knobs, {name: param.format for name, param in graph.params.items()})
 
@@ -78,9 +77,8 @@ def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def rounding(patch: Any) -> None:
-    """Makes the references round to bf16 where the kernel does: what a linear reads (the factor of a
-    norm comes after the product), what q, k, v and branches of the residual stream carry from worker
-    to worker, and what KV pages hold."""
+    """Makes the references round to bf16 where the kernel does: what a linear reads (the norm's
+    factor follows), what q, k, v and branches of the residual stream carry, what KV pages hold."""
 
     def bf(x: Any) -> Any:
         return widened(bf16(np.asarray(x))).astype(np.float64)

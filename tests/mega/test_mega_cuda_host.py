@@ -42,14 +42,16 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
         llama.build(
             llama.Config(shape(H=3, K=1, D=96, F=192, layers=2, tied=True), rope()), page=PAGE
         ), 5, 1),
-    "llama-cut": (  # D = 576: a short last tile, sums of two terms
+    "llama-short": (  # D = 576: a short last tile
         llama.build(
             llama.Config(shape(D=576, F=160, layers=2, H=2, V=320), rope()), page=PAGE
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
     "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
         llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 9),
-    "qwen3": (qwen3.build(qwen3.Config(shape(d=64), rope(64), (0, 0, 0)), page=PAGE), 4, 1),
+    "qwen3-cut": (  # o and down cut along k, their tiles polled alone, sums of two terms
+        qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
+        4, 1),
 }  # fmt: skip
 FOLDED = ("llama-ungrouped", "qwen2-rows")
 """Those whose attention is folded by a task of its own."""
@@ -64,9 +66,7 @@ def machine(
     params = rounded(graph, weights(graph))
     if change is not None:
         change(params)
-    made = program(
-        graph, workers, rows, CONTEXT, knobs, merge=0 if name in FOLDED else CONTEXT
-    )
+    made = program(graph, workers, rows, CONTEXT, knobs, merge=0 if name in FOLDED else CONTEXT)
     return graph, params, assembled(graph, params, made, {})
 
 

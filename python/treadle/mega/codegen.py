@@ -262,6 +262,7 @@ class _Maker:
         every = [t for mine in tasks for t in mine]
         made = Names(f"P{row}", code, {"index": row, "k": site.k, "n": site.n})
         put = made.put
+        whole = -(-site.k // COLUMNS)
         if code in (Code.LINEAR, Code.PREP):
             first = before is not None and Code(before.op) is Code.EMBED
             put("first", first, False)
@@ -271,7 +272,6 @@ class _Maker:
             put("norm_step", self._vector(number, "norm")[1], 0)
             if site.terms and site.norm == NONE:
                 raise _refuse("needs a norm behind every sum")
-            whole = -(-site.k // COLUMNS)
             made.fields["klen"] = whole
             if not first:
                 self._read(made, site.terms_off if site.terms else every[0].in_off)
