@@ -19,8 +19,8 @@ struct Guarded : Producer {
   template <class P>
   TM_DEVICE void attend(int layer) {
     if (!over && !ready) {
-      mb_wait(a, &s.go, step & 1, kStep, P::index);
-      over = *const_cast<volatile uint32_t*>(&s.over) != 0;
+      mb_wait(a, &shared.go, step & 1, kStep, P::index);
+      over = *const_cast<volatile uint32_t*>(&shared.over) != 0;
     }
     if (!over) Producer::attend<P>(layer);
   }
@@ -55,6 +55,8 @@ struct Drain {
   TM_DEVICE void attend(int) {
     over = true;
   }
+  template <class P>
+  TM_DEVICE void prepare_rows(int) {}
   template <class P>
   TM_DEVICE void fold(int) {}
   template <class P>

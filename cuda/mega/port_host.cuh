@@ -200,21 +200,12 @@ inline unsigned char* shared_memory() {
 inline uint32_t address_of(const void* p) {
   return static_cast<uint32_t>(static_cast<const unsigned char*>(p) - shared_memory());
 }
-<<<<<<< HEAD
-inline uint64_t now_ns() {  // a tick a look: bounds waits without a clock
-  static uint64_t t = 0;
-  return t += 200000;
-}
-inline uint32_t clock_now() {  // turns of all fibers
-  return static_cast<uint32_t>(host::machine->round) + 1;
-=======
-inline uint64_t now_ns() {
-  return 0;
->>>>>>> m7q
-}
-inline uint32_t clock_now() {  // a tick a look: bounds waits without a clock
+inline uint32_t clock_now() {  // a microsecond a look: bounds waits, and orders all fibers' marks
   static uint32_t t = 0;
   return t += 1000;
+}
+inline uint64_t now_ns() {
+  return clock_now();
 }
 inline int fresh(int x) {
   return x;
