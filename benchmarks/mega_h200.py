@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +271,11 @@ def fault(model: Model) -> None:
     raise SystemExit("fault: the launch ended as if nothing were missing")
 
 
-def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> list[dict[str, Any]]:
-    """Rows of one model, the fastest setting last."""
-    model = Model(name, args.rows, args.context, args.seed)
+def measure(
+    args: argparse.Namespace, name: str, batch: int, gbs: float, begun: float
+) -> list[dict[str, Any]]:
+    """Rows of one model at one batch, the fastest setting last."""
+    model = Model(name, batch, args.context, args.seed)
     settings = [Knobs(window=w, behind=b) for w in args.window for b in args.behind]
     with ThreadPoolExecutor(8) as pool:
         logs = list(pool.map(lambda k: build(generate(model.plan, k).text)[1], settings))
@@ -290,12 +293,12 @@ def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> li
         decoder = model.decoder(knobs)
         if not checked:
             checked = correct(model, decoder, 4)
-            print(f"{name}: {checked}", flush=True)
+            print(f"{name} x {batch}: {checked}", flush=True)
         model.reset(decoder)
         rounds = [timed(model, decoder, args.steps) for _ in range(args.rounds)]
         times[knobs], spread[knobs] = statistics.median(rounds), (min(rounds), max(rounds))
         print(
-            f"{name} window {knobs.window} behind {knobs.behind}: {times[knobs]:.1f} us",
+            f"{name} x {batch} window {knobs.window} behind {knobs.behind}: {times[knobs]:.1f} us",
             flush=True,
         )
         del decoder
@@ -307,7 +310,7 @@ def measure(args: argparse.Namespace, name: str, gbs: float, begun: float) -> li
     floor = model.bytes_a_step() / gbs / 1e3
     best = min(peers, key=lambda v: peers[v]) if peers else ""
     return [
-        {"model": name, "batch": args.rows, "context": args.context, "tp": 1, "quant": "bf16",
+        {"model": name, "batch": batch, "context": args.context, "tp": 1, "quant": "bf16",
          "us_per_step": us, "floor_us": floor, "ratio_to_floor": us / floor,
          "best_kernel_per_op": best, "best_kernel_per_op_us": peers.get(best),
          "speedup": peers[best] / us if best else None, "window": k.window, "behind": k.behind,
@@ -322,7 +325,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["Llama-3.2-1B"], choices=list(SIZES))
     parser.add_argument("--context", type=int, default=1024)
-    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--window", type=int, nargs="+", default=[5])
@@ -342,8 +345,8 @@ def main() -> None:
     driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
                             check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for name in args.models:
-        rows += measure(args, name, gbs, begun)
+    for name, batch in product(args.models, args.rows):
+        rows += measure(args, name, batch, gbs, begun)
         torch.cuda.empty_cache()
         write("mega-h200", {
             "machine": machine(), "versions": versions("torch", "triton", "numpy"),

@@ -123,7 +123,9 @@ def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
         after = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[0]))
         plain = min(
             taken(
-                lambda i, q, f, outs=outs, g=g: gpu.step(_read(q.size, g), [q, outs[0]], (g, 1, 1))
+                lambda i, q, f, outs=outs, g=g: gpu.step(
+                    _read(q.size, f.size, g), [q, f, outs[i]], (g, 1, 1)
+                )
             )
             for g in (264, 528, 1056)
         )
