@@ -60,6 +60,28 @@ void wake(std::atomic<uint32_t>& word) {
 }
 #endif
 
+// Time since it was made. WebAssembly has no clock of its own: there a look stands for the turns
+// before it, about 2 ns each.
+class Elapsed {
+ public:
+  static constexpr int turns = 32;  // between two looks, since the clock costs as much as some
+
+  int64_t ns() {
+#if defined(__wasm__)
+    return since_ += int64_t{2} * turns;
+#else
+    return now_ns() - since_;
+#endif
+  }
+
+ private:
+#if defined(__wasm__)
+  int64_t since_ = 0;
+#else
+  int64_t since_ = now_ns();
+#endif
+};
+
 }  // namespace
 
 void signal(Line& line) {
@@ -76,16 +98,17 @@ void rouse(Line& line) {
 bool Patience::wait(Line& line, uint32_t target, const std::atomic<bool>& stop) {
   if (line.reached(target)) return true;
   const bool look = slept_ % 64 == 63;
-  const int64_t end = now_ns() + (look ? most : spin_);
+  const int64_t patience = look ? most : spin_;
+  Elapsed elapsed;
   do {
-    for (int turn = 0; turn < 32; ++turn) {  // the clock costs as much as some of them
+    for (int turn = 0; turn < Elapsed::turns; ++turn) {
       relax();
       if (!line.reached(target)) continue;
       spin_ = look ? most : std::min(most, spin_ * 2);
       slept_ = 0;
       return true;
     }
-  } while (now_ns() < end);
+  } while (elapsed.ns() < patience);
   spin_ = std::max(least, spin_ / 2);
   ++slept_;
   line.parked.fetch_add(1, std::memory_order_seq_cst);
