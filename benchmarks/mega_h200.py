@@ -320,6 +320,17 @@ def measure(
     ]  # fmt: skip
 
 
+def record(name: str, rows: list[dict[str, Any]], seed: int, gbs: float) -> None:
+    """Writes a result: rows, and what they were measured on."""
+    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    write(name, {
+        "machine": machine(), "versions": versions("torch", "triton", "numpy"),
+        "gpu": torch.cuda.get_device_name(), "driver": driver, "seed": seed,
+        "read_gbs": gbs, "rows": rows,
+    })  # fmt: skip
+
+
 def main() -> None:
     """Measures the models asked for and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -342,17 +353,11 @@ def main() -> None:
         return
     gbs = read_bandwidth(args.baseline)
     print(f"read {gbs:.0f} GB/s", flush=True)
-    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     rows: list[dict[str, Any]] = []
     for name, batch in product(args.models, args.rows):
         rows += measure(args, name, batch, gbs, begun)
         torch.cuda.empty_cache()
-        write("mega-h200", {
-            "machine": machine(), "versions": versions("torch", "triton", "numpy"),
-            "gpu": torch.cuda.get_device_name(), "driver": driver, "seed": args.seed,
-            "read_gbs": gbs, "rows": rows,
-        })  # fmt: skip
+        record("mega-h200", rows, args.seed, gbs)
 
 
 if __name__ == "__main__":

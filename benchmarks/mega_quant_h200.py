@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from typing import Any
 import mega_h200
 import numpy as np
 import torch
-from machine import machine, versions, write
 
 from treadle.backends.mega import cuda_pack
 from treadle.backends.mega.cuda import Decoder
@@ -230,17 +228,11 @@ def main() -> None:
     torch.cuda.init()
     gbs = mega_h200.read_bandwidth(args.baseline)
     print(f"read {gbs:.0f} GB/s", flush=True)
-    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     rows: list[dict[str, Any]] = []
     for name in args.models:
         rows += measure(args, name, gbs)
         torch.cuda.empty_cache()
-        write(f"mega-h200-{args.quant}", {
-            "machine": machine(), "versions": versions("torch", "triton", "numpy"),
-            "gpu": torch.cuda.get_device_name(), "driver": driver, "seed": args.seed,
-            "read_gbs": gbs, "rows": rows,
-        })  # fmt: skip
+        mega_h200.record(f"mega-h200-{args.quant}", rows, args.seed, gbs)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,18 @@ settings.load_profile("any machine")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: two pools of two threads would spin
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def cuda_device() -> None:
+    """Skips a test where the CUDA driver finds no device."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        pytest.skip("no CUDA driver")
+    count = ctypes.c_int()
+    if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        pytest.skip("no CUDA device")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -35,12 +35,8 @@ struct Consumer {
     }
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
-    else if (s.ranges[P::index][0].y) {  // else nobody would wait until it has been read
-      if constexpr (P::fold)
-        load_folded<P>(a, s, warp, lane, epoch - 1, base, end);
-      else
-        load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
-    }
+    else if (s.ranges[P::index][0].y)  // else nobody would wait until it has been read
+      load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
 #pragma unroll 1

@@ -92,7 +92,6 @@ struct Phase {
   static constexpr int k = 0, n = 0;   // columns read and written
   static constexpr int klen = 0;       // tiles of k that a worker reads at most
   static constexpr bool cut = false;   // a worker polls only the tiles of k that it multiplies
-  static constexpr bool fold = false;  // the input is attention's partials
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further

@@ -6,7 +6,6 @@ Runs where a CUDA device is, with pytest or alone, and needs neither `_core` nor
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -18,17 +17,8 @@ import pytest
 ROWS, WIDTH, CALLS = 64, 1024, 16
 
 
-def device_here() -> bool:
-    try:
-        library = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int()
-    return library.cuInit(0) == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0
-
-
 @pytest.mark.gpu
-@pytest.mark.skipif(not device_here(), reason="no CUDA driver or device")
+@pytest.mark.usefixtures("cuda_device")
 def test_rings_travel_between_processes() -> None:
     from treadle.kernels.run.cuda import DeviceMemory
 

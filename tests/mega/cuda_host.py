@@ -36,9 +36,8 @@ def program(
     rows: int,
     context: int,
     knobs: Knobs | None = None,
-    merge: int = H200.merge,
 ) -> Program:
-    target = replace(H200, workers=workers, merge=merge)
+    target = replace(H200, workers=workers)
     plan = compile(graph, target, rows=rows, slots=rows, context=context, segment=PAGE)
     return generate(plan, knobs, {name: param.format for name, param in graph.params.items()})
 

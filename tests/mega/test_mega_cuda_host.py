@@ -53,8 +53,6 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
         qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
         4, 1),
 }  # fmt: skip
-FOLDED = ("llama-ungrouped", "qwen2-rows")
-"""Those whose attention is folded by a task of its own."""
 
 
 def machine(
@@ -66,7 +64,7 @@ def machine(
     params = rounded(graph, weights(graph))
     if change is not None:
         change(params)
-    made = program(graph, workers, rows, CONTEXT, knobs, merge=0 if name in FOLDED else CONTEXT)
+    made = program(graph, workers, rows, CONTEXT, knobs)
     return graph, params, assembled(graph, params, made, {})
 
 

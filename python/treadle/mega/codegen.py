@@ -169,7 +169,7 @@ class _Maker:
                 raise _refuse(f"has no body for {code.name}")
             if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
                 raise _refuse("has no post norms, windows or soft caps yet")
-            if site.flags & SiteFlag.ADD:
+            if site.flags & (SiteFlag.ADD | SiteFlag.FOLD):
                 raise _refuse("needs a plan for the target h200", "compile with mega.H200")
             if code is Code.LINEAR:
                 step = 8 if site.act else STRIP
@@ -295,7 +295,6 @@ class _Maker:
             if self.cut:
                 made.fields["klen"] = max(t.klen for t in every)
             put("cut", made.fields["klen"] < whole, False)
-            put("fold", bool(site.flags & SiteFlag.FOLD), False)
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
             else:

@@ -45,7 +45,7 @@ def compile(
         )
     ranks = max(graph.divided.values(), default=1)
     graph = grouped(graph)
-    phases = fuse(graph, target, rows, -(-context // segment))
+    phases = fuse(graph, target, rows)
     lists = lower(graph, phases, target, Bucket(rows, slots, context, segment, page, ranks))
     segments, index, tasks = compress(lists)
     logits, stride = lists.logits

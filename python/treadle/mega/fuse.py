@@ -25,14 +25,13 @@ COMPOSITIONS = ("qkv", "qk_norm_rope_kv", "gate_up_glu", "route_experts")
 _ACTS = {"silu": Act.SILU, "gelu_tanh": Act.GELU_TANH}
 
 
-def fuse(graph: Graph, target: Target, rows: int, segments: int = 1) -> tuple[Phase, ...]:
-    """The phases of a graph for a bucket of `rows`, down to the sampled token. segments: of a
-    row's attention, at most.
+def fuse(graph: Graph, target: Target, rows: int) -> tuple[Phase, ...]:
+    """The phases of a graph for a bucket of `rows`, down to the sampled token.
 
     A model or sharded graph is grouped first; `grouped(graph)` saves that for several buckets.
     Raises GraphError from the graph's own pass, Unsupported naming the node that no phase takes.
     """
-    walk = _Walk(grouped(graph), target, rows, rows * segments > target.merge)
+    walk = _Walk(grouped(graph), target, rows)
     for index, node in enumerate(walk.graph.nodes):
         if index not in walk.joined:
             walk.node(index, node)
@@ -84,10 +83,9 @@ def _followed(gone: Mapping[str, str], name: str) -> str:
 class _Walk:
     """Follows the nodes in order; `loads` says how each value met so far is read."""
 
-    def __init__(self, graph: Graph, target: Target, rows: int, merged: bool) -> None:
+    def __init__(self, graph: Graph, target: Target, rows: int) -> None:
         self.graph, self.target = graph, target
         self.staged, self.prepared = rows > target.stage, rows > target.prep
-        self.merged = merged or self.prepared
         self.phases: list[Phase] = []
         self.joined: set[int] = set()
         self.loads: dict[str, Load] = {}
@@ -187,9 +185,9 @@ class _Walk:
             self._emit(Phase(Code.ATTN, load, "attn", n, heads=heads))
         else:
             self._emit(Phase(Code.ATTN, load, "part", n + 2 * heads.heads, heads=heads))
-            if self.merged:
+            if self.target.merge:
                 self._emit(Phase(Code.FOLD, self._fresh(Load(n, "part")), "attn", n, heads=heads))
-        fold = heads if not self.staged and not self.merged else None
+        fold = heads if not self.staged and not self.target.merge else None
         self._keep(node.outputs[0], Load(n, "part" if fold else "attn", fold=fold))
 
     def _experts(self, node: Node) -> None:

@@ -18,8 +18,8 @@ class Target:
     make 16 outputs; 8: one strip makes 8). split_k: a row block may be cut along k, the consumer
     then sums partials. split_rows: prefill may also cut the rows of a linear. grouped: workers are
     grouped by KV head. lazy: residual sums are made by the next phase's loader instead of the
-    epilogue. merge: attention partials are folded by a task of their own where a head has more of
-    them, of all rows; else by the phase that reads them. prep: buckets above so many rows prepare
+    epilogue. merge: attention partials are folded by a task of their own, else by the phase
+    that reads them. prep: buckets above so many rows prepare
     a phase's input once (PREP) instead of in every worker; stage_plain: also where no norm is
     needed, because the executor quantises. stage: above so many rows attention is not split and
     keys and values are appended before it (KV). packets: signals travel in the data.
@@ -37,7 +37,7 @@ class Target:
     split_rows: bool
     grouped: bool
     lazy: bool
-    merge: int
+    merge: bool
     stage: int
     prep: int
     stage_plain: bool
@@ -59,7 +59,7 @@ H200 = Target(
     split_rows=False,
     grouped=True,
     lazy=True,
-    merge=0,  # one hop fewer a layer, but 16 us of 576 slower (Qwen3-0.6B), 9 of 661 (Llama-3.2-1B)
+    merge=True,  # without, a hop fewer a layer, but 576 us for 560 (Qwen3-0.6B, measured)
     stage=16,
     prep=4,
     stage_plain=False,
@@ -81,7 +81,7 @@ CPU = Target(
     split_rows=True,
     grouped=False,
     lazy=False,
-    merge=1 << 30,
+    merge=False,
     stage=16,
     prep=16,
     stage_plain=True,

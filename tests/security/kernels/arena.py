@@ -24,18 +24,24 @@ from treadle.kernels.schema import (
     Workload,
 )
 
-LINEAR = Definition(
-    name="linear_n24_k32",
-    op_type="gemm",
-    axes={"M": AxisVar(), "N": AxisConst(value=24), "K": AxisConst(value=32)},
-    inputs={
-        "A": Tensor(shape=["M", "K"], dtype="float32"),
-        "B": Tensor(shape=["N", "K"], dtype="float32"),
-    },
-    outputs={"C": Tensor(shape=["M", "N"], dtype="float32")},
-    reference="def run(A, B):\n    return A @ B.T\n",
-    treadle={"op": "linear", "attrs": {}, "weights": ["B"], "flops": "2 * T * O * I"},
-)
+
+def linear(n: int, k: int, dtype: str) -> Definition:
+    """C = A Bᵀ."""
+    return Definition(
+        name=f"linear_n{n}_k{k}",
+        op_type="gemm",
+        axes={"M": AxisVar(), "N": AxisConst(value=n), "K": AxisConst(value=k)},
+        inputs={
+            "A": Tensor(shape=["M", "K"], dtype=dtype),
+            "B": Tensor(shape=["N", "K"], dtype=dtype),
+        },
+        outputs={"C": Tensor(shape=["M", "N"], dtype=dtype)},
+        reference="def run(A, B):\n    return A @ B.T\n",
+        treadle={"op": "linear", "attrs": {}, "weights": ["B"], "flops": "2 * T * O * I"},
+    )
+
+
+LINEAR = linear(24, 32, "float32")
 PROBS = Definition(
     name="sample_v64",
     op_type="sampling",
