@@ -252,8 +252,18 @@ static void strip_tile(const Shape& shape, const uint8_t* strip, const uint8_t* 
     for (int t = 0; t < T; ++t) tile.sum[t] = L::set(0.0f);
     for (size_t g = 0; g < shape.groups; ++g) {
       const uint8_t* group = strip + g * bytes;
-      constexpr size_t ahead = 4096;  // the hardware stops at page ends, and strips are one run
-      for (size_t i = 0; i < bytes; i += kLine) L::prefetch(group + ahead + i);
+      // Ahead of the hardware, which stops at page ends; strips are one run. A single row takes
+      // lines as fast as they come, so they go to where it reads. A tile leaves time between them:
+      // lines that wait long in the first level's few miss buffers would hold up the activations,
+      // so they go to the second level.
+      constexpr size_t ahead = T == 1 ? 4096 : 8192;
+      for (size_t i = 0; i < bytes; i += kLine) {
+        if constexpr (T == 1) {
+          L::prefetch(group + ahead + i);
+        } else {
+          L::prefetch_far(group + ahead + i);
+        }
+      }
       add_group<L, K, T>(group, g, tile);
     }
 #pragma GCC unroll 8

@@ -168,7 +168,8 @@ struct ScalarLanes {
     return out;
   }
 
-  static void prefetch(const uint8_t*) {}
+  static void prefetch(const uint8_t*) {}  // to the first cache; far: to the second
+  static void prefetch_far(const uint8_t*) {}
 
  private:
   static uint32_t wrap(const I& a, int i) { return static_cast<uint32_t>(a.v[i]); }

@@ -182,6 +182,7 @@ struct Simd128Lanes {
   }
 
   static void prefetch(const uint8_t*) {}
+  static void prefetch_far(const uint8_t*) {}
 
   // Four int8 activations for every row: columns 0 and 2, and 1 and 3, as pairs of 16 bits.
   struct Quad {
