@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,38 @@ cpu::Param matrix(const nb::tuple& from) {
   return param;
 }
 
+// What a runner could take but no step of an engine has, as it would mix up sequences: the rest of
+// a batch is checked where it is posted.
+std::string looseness(const cpu::Batch& batch, size_t pages) {
+  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
+    if (batch.starts[s] >= batch.starts[s + 1]) return "has a sequence without new tokens";
+  }
+  for (size_t r = 0; r + 1 < batch.rows.size(); ++r) {
+    if (batch.rows[r] >= batch.rows[r + 1]) return "has rows that do not ascend";
+  }
+  for (int32_t page : batch.table) {
+    if (page < 0 || static_cast<size_t>(page) >= pages) return "names a page that is not there";
+  }
+  std::vector<int32_t> slots = batch.slots;
+  std::sort(slots.begin(), slots.end());
+  const bool shared = std::adjacent_find(slots.begin(), slots.end()) != slots.end();
+  return shared ? "has two tokens that share a slot" : "";
+}
+
+// The mask of each row of a step, -1 for none; rows[i]: whose masks[i] is.
+std::vector<int32_t> masks_by_row(const Ints& rows, size_t masks, size_t wanted) {
+  if (rows.size() != masks) raise(invalid_request("mask", "has a row number for each of its rows"));
+  std::vector<int32_t> out(wanted, -1);
+  for (size_t i = 0; i < masks; ++i) {
+    const int32_t row = rows.data()[i];
+    if (row < 0 || static_cast<size_t>(row) >= wanted || out[static_cast<size_t>(row)] >= 0) {
+      raise(invalid_request("mask", "names a row that is not there, or one twice"));
+    }
+    out[static_cast<size_t>(row)] = static_cast<int32_t>(i);
+  }
+  return out;
+}
+
 // Holds what the runner points to; its threads stop before any of it goes.
 class PyRunner {
  public:
@@ -81,6 +114,7 @@ class PyRunner {
                               "are [pages, kv_heads, 2 * 16 * size] of f16, each page "
                               "in one piece"));
       }
+      pages_ = std::min(pages_, pages.shape(0));
       model.states.push_back(
           {pages.data(), pages.shape(0), pages.shape(1), size, std::max(stride, width)});
     }
@@ -115,10 +149,12 @@ class PyRunner {
     batch.sequences = lens.size();
     batch.wanted = rows.size();
     batch.table_width = table.shape(1);
+    const std::string fault = looseness(batch, pages_);
+    if (!fault.empty()) raise(invalid_request("batch", fault));
     return unwrap(runner_->post(plan, std::move(batch)));
   }
 
-  void bind(std::optional<Array<const int32_t, 2>> mask, std::optional<Ints> mask_row,
+  void bind(std::optional<Array<const int32_t, 2>> mask, std::optional<Ints> mask_rows,
             std::optional<Ints> given, std::optional<nb::handle> params) {
     cpu::Draw draw;
     std::optional<Rules> rules;
@@ -126,13 +162,8 @@ class PyRunner {
     if (mask) {
       draw.mask = reinterpret_cast<const uint32_t*>(mask->data());
       draw.mask_stride = mask->shape(1);
-      if (!mask_row) raise(invalid_request("mask_row", "is needed with masks"));
-      draw.mask_row = copied(*mask_row);
-      for (int32_t row : draw.mask_row) {
-        if (row >= static_cast<int64_t>(mask->shape(0))) {
-          raise(invalid_request("mask_row", "names a mask that is not there"));
-        }
-      }
+      if (!mask_rows || !rules) raise(invalid_request("mask", "needs mask_rows and params"));
+      draw.mask_row = masks_by_row(*mask_rows, mask->shape(0), rules->rows());
     }
     if (given) draw.given = copied(*given);
     if (rules) rules->give(draw);
@@ -174,7 +205,7 @@ class PyRunner {
  private:
   nb::list params_, states_;
   std::optional<Array<const int32_t, 2>> masks_[2];
-  size_t next_ = 0;
+  size_t next_ = 0, pages_ = std::numeric_limits<size_t>::max();
   std::unique_ptr<cpu::Runner> runner_;
   std::unique_ptr<cpu::WorkerThreads> threads_;  // gone first
 };
@@ -194,10 +225,10 @@ void bind_cpu_runner(nb::module_& module) {
       .def("post", &PyRunner::post, nb::arg("plan"), nb::arg("ids"), nb::arg("pos"),
            nb::arg("slots"), nb::arg("starts"), nb::arg("lens"), nb::arg("table"), nb::arg("rows"),
            "Gives the workers a batch; returns the step's number. Two steps may be under way.")
-      .def("bind", &PyRunner::bind, nb::arg("mask") = nb::none(), nb::arg("mask_row") = nb::none(),
+      .def("bind", &PyRunner::bind, nb::arg("mask") = nb::none(), nb::arg("mask_rows") = nb::none(),
            nb::arg("given") = nb::none(), nb::arg("params") = nb::none(),
-           "How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one "
-           "the best token is taken.")
+           "How the oldest step not yet bound draws its tokens; mask_rows: the row of each mask; "
+           "params: a SampleBatch, without one the best token is taken.")
       .def(
           "wait_logits", [](PyRunner& self, uint32_t step) { return self.wait(step, true); },
           nb::arg("step"), "False: the runner was closed.")

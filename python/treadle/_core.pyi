@@ -339,7 +339,7 @@ class CpuRunner:
             dict(shape=(None, None), order="C", device="cpu", writable=False),
         ]
         | None = None,
-        mask_row: Annotated[
+        mask_rows: Annotated[
             NDArray[numpy.int32],
             dict(shape=(None,), order="C", device="cpu", writable=False),
         ]
@@ -352,7 +352,7 @@ class CpuRunner:
         params: object | None = None,
     ) -> None:
         """
-        How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one the best token is taken.
+        How the oldest step not yet bound draws its tokens; mask_rows: the row of each mask; params: a SampleBatch, without one the best token is taken.
         """
 
     def wait_logits(self, step: int) -> bool:

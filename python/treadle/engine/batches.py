@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,59 +11,110 @@ from treadle.engine.request import Sequence
 from treadle.engine.scheduler import Slice
 from treadle.types import Batch, SampleBatch
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    I32 = NDArray[np.int32]
+
 Rows = list[Sequence | None]
 _I32 = np.int32
 _F32 = np.float32
 
 
-def build_batch(plan: SequenceOf[Slice], size: int) -> tuple[Batch, Rows]:
-    """The ragged batch of a plan, and whose token each logits row draws.
+class Batches:
+    """Builds the ragged batch of a step, `size` tokens a page; what steps of single tokens have in
+    common is kept from one to the next."""
 
-    A step in which no sequence draws still asks for one row, owned by nobody: so every step is
-    waited for, and reports errors, in the same way. `size` = tokens a page.
-    """
-    ids: list[int] = []
-    pos: list[int] = []
-    slots: list[int] = []
-    starts: list[int] = [0]
-    lens: list[int] = []
-    wanted: list[int] = []
-    rows: Rows = []
-    for part in plan:
-        seq, start, count = part.seq, part.start, part.count
-        if count == 1:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: list[tuple[list[int], int]] = []  # pages of each row of the table, how many
+        self._table: I32 = np.zeros((0, 0), _I32)
+        self._count: I32 = np.arange(1, dtype=_I32)
+
+    def build(self, plan: SequenceOf[Slice]) -> tuple[Batch, Rows]:
+        """The batch of a plan, and whose token each logits row draws.
+
+        A step in which no sequence draws still asks for one row, owned by nobody: so every step is
+        waited for, and reports errors, in the same way.
+        """
+        if any(part.count != 1 or not part.draws for part in plan):
+            return self._ragged(plan)
+        size, count = self._size, len(plan)
+        if len(self._count) != count + 1:
+            self._count = np.arange(count + 1, dtype=_I32)
+        ids: list[int] = []
+        pos: list[int] = []
+        slots: list[int] = []
+        for part in plan:
+            seq, start = part.seq, part.start
             ids.append(-1 - seq.row if seq.pending else seq.ids[start])
             pos.append(start)
-            page, offset = divmod(start, size)
-            slots.append(seq.pages[page] * size + offset)
-        else:
-            at = np.arange(start, start + count, dtype=_I32)
-            ids.extend(seq.ids[start : start + count])
-            pos.extend(range(start, start + count))
-            slots.extend((seq.page_table[at // size] * size + at % size).tolist())
-        starts.append(len(ids))
-        lens.append(start + count)
-        if part.draws:
+            slots.append(seq.pages[start // size] * size + start % size)
+        places = np.array(pos, _I32)
+        batch = Batch(
+            ids=np.array(ids, _I32),
+            pos=places,
+            slots=np.array(slots, _I32),
+            starts=self._count,
+            lens=places + 1,
+            table=self._pages(plan),
+            rows=self._count[:-1],
+        )
+        return batch, [part.seq for part in plan]
+
+    def _ragged(self, plan: SequenceOf[Slice]) -> tuple[Batch, Rows]:
+        size = self._size
+        ids: list[int] = []
+        pos: list[int] = []
+        slots: list[int] = []
+        starts: list[int] = [0]
+        lens: list[int] = []
+        wanted: list[int] = []
+        rows: Rows = []
+        for part in plan:
+            seq, start, count = part.seq, part.start, part.count
+            if count == 1:
+                ids.append(-1 - seq.row if seq.pending else seq.ids[start])
+                pos.append(start)
+                page, offset = divmod(start, size)
+                slots.append(seq.pages[page] * size + offset)
+            else:
+                at = np.arange(start, start + count, dtype=_I32)
+                ids.extend(seq.ids[start : start + count])
+                pos.extend(range(start, start + count))
+                slots.extend((seq.page_table[at // size] * size + at % size).tolist())
+            starts.append(len(ids))
+            lens.append(start + count)
+            if part.draws:
+                wanted.append(len(ids) - 1)
+                rows.append(seq)
+        if not rows:
             wanted.append(len(ids) - 1)
-            rows.append(seq)
-    if not rows:
-        wanted.append(len(ids) - 1)
-        rows.append(None)
-    depth = max(-(-length // size) for length in lens)
-    table = np.zeros((len(plan), depth), _I32)  # [S, L]
-    for i, part in enumerate(plan):
-        used = -(-lens[i] // size)
-        table[i, :used] = part.seq.page_table[:used]
-    batch = Batch(
-        ids=np.array(ids, _I32),
-        pos=np.array(pos, _I32),
-        slots=np.array(slots, _I32),
-        starts=np.array(starts, _I32),
-        lens=np.array(lens, _I32),
-        table=table,
-        rows=np.array(wanted, _I32),
-    )
-    return batch, rows
+            rows.append(None)
+        batch = Batch(
+            ids=np.array(ids, _I32),
+            pos=np.array(pos, _I32),
+            slots=np.array(slots, _I32),
+            starts=np.array(starts, _I32),
+            lens=np.array(lens, _I32),
+            table=self._pages(plan),
+            rows=np.array(wanted, _I32),
+        )
+        return batch, rows
+
+    def _pages(self, plan: SequenceOf[Slice]) -> I32:
+        """The table [S, L] of a plan; the last one as long as nobody has got or lost pages."""
+        size, held = self._size, self._held
+        used = [(part.seq.pages, -(-(part.start + part.count) // size)) for part in plan]
+        same = len(used) == len(held) and all(
+            a is b and n == m for (a, n), (b, m) in zip(used, held, strict=True)
+        )
+        if not same:
+            table = np.zeros((len(plan), max(n for _, n in used)), _I32)
+            for i, part in enumerate(plan):
+                table[i, : used[i][1]] = part.seq.page_table[: used[i][1]]
+            self._held, self._table = used, table
+        return self._table
 
 
 class Draws:

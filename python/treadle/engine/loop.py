@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from treadle.engine.batches import Draws, Rows, build_batch
+from treadle.engine.batches import Batches, Draws, Rows
 from treadle.engine.collect import NOT_FINITE, Writer, advance, row_error
 from treadle.engine.inbox import Inbox, again
 from treadle.engine.jump import Encode, Jump
@@ -94,6 +94,7 @@ class Loop:
         self._spellings = Spellings(table)
         self._ends = frozenset(table.stop_ids)
         self._deliver = deliver
+        self._batches = Batches(exe.page_size)
         self._draws = Draws()
         self._masks = Masks(options.sequences, exe.vocab, table.stop_ids)
         self._jump = Jump(options.encode)
@@ -143,7 +144,7 @@ class Loop:
 
     def launch(self, plan: list[Slice]) -> InFlight:
         """Queues the forward pass of a plan and counts its tokens as computed."""
-        batch, rows = build_batch(plan, self.pool.size)
+        batch, rows = self._batches.build(plan)
         now = time.monotonic()
         cur = InFlight(plan, rows, self.exe.forward(batch), now)
         for part in plan:

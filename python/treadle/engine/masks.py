@@ -39,7 +39,11 @@ class Masks:
     def __init__(self, rows: int, vocab: int, end_ids: SequenceOf[int]) -> None:
         self._bits: NDArray[np.int32] = np.zeros((rows, -(-vocab // 32)), np.int32)
         self._full = _all_legal(vocab)
-        self._ends = [i for i in end_ids if i < vocab]
+        self._ends = tuple(i for i in end_ids if i < vocab)
+        # What the rows of memory bar from all tokens, as they stand: most stay from step to step.
+        self._without: list[tuple[int, ...] | None] = [None] * rows
+        self._at: list[int] = []  # logits rows of the last step's masks, also as an array
+        self._rows = np.zeros(0, np.int32)
         self._batch = MatcherBatch()
 
     def fill(self, rows: SequenceOf[Sequence | None]) -> tuple[Mask | None, Failures]:
@@ -49,24 +53,34 @@ class Masks:
         """
         constrained: list[Sequence] = []
         at: list[int] = []
-        for grammar in (True, False):  # rows with a matcher first, so one call fills them
-            for r, seq in enumerate(rows):
-                if (
-                    seq is not None
-                    and (seq.matcher is not None) is grammar
-                    and (grammar or self._banned(seq))
-                ):
-                    constrained.append(seq)
-                    at.append(r)
+        banned: list[tuple[int, ...]] = []
+        matchers: list[Matcher] = []
+        for r, seq in enumerate(rows):  # rows with a matcher first, so one call fills them
+            if seq is not None and seq.matcher is not None:
+                constrained.append(seq)
+                at.append(r)
+                banned.append(self._banned(seq))
+                matchers.append(seq.matcher)
+        for r, seq in enumerate(rows):
+            if seq is not None and seq.matcher is None and (ends := self._banned(seq)):
+                constrained.append(seq)
+                at.append(r)
+                banned.append(ends)
         if not constrained:
             return None, []
         bits = self._bits[: len(constrained)]
-        matchers = [seq.matcher for seq in constrained if seq.matcher is not None]
-        bits[len(matchers) :] = self._full
         failures = self._fill(matchers, bits, constrained)
-        for i, seq in enumerate(constrained):
-            self._ban(bits[i], self._banned(seq))
-        return Mask(bits, np.array(at, np.int32)), failures
+        for i, ends in enumerate(banned):
+            if i < len(matchers):
+                self._without[i] = None
+                _ban(bits[i], ends)
+            elif self._without[i] != ends:
+                bits[i] = self._full
+                _ban(bits[i], ends)
+                self._without[i] = ends
+        if at != self._at:
+            self._at, self._rows = at, np.array(at, np.int32)
+        return Mask(bits, self._rows), failures
 
     def accept(
         self, rows: SequenceOf[Sequence | None], ids: list[int], status: list[int]
@@ -100,23 +114,23 @@ class Masks:
             failures.append((owners[i], matcher_error(matchers[i])))
         return failures
 
-    def _banned(self, seq: Sequence) -> list[int]:
+    def _banned(self, seq: Sequence) -> tuple[int, ...]:
         """Tokens that `seq` may not draw yet."""
         sampling = seq.sampling
         if seq.generated < sampling.min_tokens:
-            return [*self._ends, *sampling.stop_token_ids]
-        return self._ends if sampling.ignore_eos else []
+            return (*self._ends, *sampling.stop_token_ids)
+        return self._ends if sampling.ignore_eos else ()
 
-    @staticmethod
-    def _ban(bits: NDArray[np.int32], banned: list[int]) -> None:
-        if not banned:
-            return
-        kept = bits.copy()
-        words = bits.view(np.uint32)
-        for token in banned:
-            words[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
-        if not bits.any():
-            bits[:] = kept
+
+def _ban(bits: NDArray[np.int32], banned: tuple[int, ...]) -> None:
+    if not banned:
+        return
+    kept = bits.copy()
+    words = bits.view(np.uint32)
+    for token in banned:
+        words[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
+    if not bits.any():
+        bits[:] = kept
 
 
 def _all_legal(vocab: int) -> NDArray[np.int32]:

@@ -2,15 +2,19 @@
 
 Two steps may be under way: the workers go from one to the next by themselves, since a step reads
 the tokens of the one before where its draw has put them. So the host's part of a step (collect,
-masks, schedule) costs nothing until it takes longer than the step.
+masks, schedule) is hidden where a core is free for it; where none is, it takes its time from a
+worker, and the others wait for that one. Hence it does no more than it must: what a step says is
+checked once, natively, as it is copied.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from treadle import _core
 from treadle.backends.check import checked_batch, checked_mask, checked_params
 from treadle.backends.drawn import resolve_ids
 from treadle.backends.sampler import sample
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from treadle.limits import Limits
     from treadle.mega import Plan
     from treadle.types import Batch, SampleBatch
+
+_REFUSED = (_core.CoreError, TypeError, RuntimeError)
+"""What the workers raise for a step that points nowhere, which they check before they take it, or
+for arrays of another type. Only then is it looked at here, to say what is wrong or to convert."""
 
 
 class StepLogits:
@@ -92,24 +100,23 @@ class MegaExecutable:
 
     def forward(self, batch: Batch) -> StepLogits:
         """Gives the workers a step."""
-        device, last = self._live(), self._last
-        b = checked_batch(
-            batch, pages=self.pages, page_size=self.page_size, vocab=self.vocab,
-            drawn=last.rows if last is not None else 0, limits=self._limits,
-        )  # fmt: skip
-        self._settle()
-        ids = b.ids
-        if last is not None and (self._latest is None or last.step != self._latest.step):
+        device, last, latest = self._live(), self._last, self._latest
+        if self._open or (latest is not None and (last is None or last.step != latest.step)):
+            batch = self._checked(batch)
+            self._settle()
             # The workers know the tokens of the step before; these are older.
-            ids = resolve_ids(ids, last.wait().ids if int(ids.min()) < 0 else None)
+            ids = resolve_ids(
+                batch.ids, last.wait().ids if last is not None and batch.ids.min() < 0 else None
+            )
+            batch = replace(batch, ids=ids)
         while len(self._flying) > 1:
             self._flying.pop(0).wait()
-        runner = device.runner
-        step = runner.post(
-            device.bucket(len(ids)), ids, b.pos, b.slots, b.starts, b.lens, b.table, b.rows
-        )
-        self._latest = StepLogits(self, step, len(b.rows))
-        self._open = len(b.rows) > 0
+        try:
+            step = self._post(device, batch)
+        except _REFUSED:
+            step = self._post(device, self._checked(batch))
+        self._latest = StepLogits(self, step, len(batch.rows))
+        self._open = len(batch.rows) > 0
         if not self._open:
             self._flying.append(StepTokens(self, step, 0))
         return self._latest
@@ -117,13 +124,17 @@ class MegaExecutable:
     def sample(self, logits: StepLogits, mask: Mask | None, params: SampleBatch) -> StepTokens:
         """Says how the tokens of a step are drawn; `mask` is kept until they are."""
         device, rows = self._live(), logits.rows
-        kept = checked_mask(mask, rows) if mask is not None and len(mask.rows) else None
-        settled = checked_params(params, rows, self.vocab)
+        if mask is not None and not len(mask.rows):
+            mask = None
         if not (self._open and logits is self._latest):  # drawn before, or passed over: on the host
-            self._last = StepTokens(self, -1, rows, sample(logits.array, kept, settled))
+            mask, params = self._checked_draw(mask, params, rows)
+            self._last = StepTokens(self, -1, rows, sample(logits.array, mask, params))
             return self._last
-        bits, row_of = _by_row(kept, rows, self.vocab)
-        device.runner.bind(bits, row_of, None, settled)
+        try:
+            _bind(device, mask, params)
+        except _REFUSED:
+            mask, params = self._checked_draw(mask, params, rows)
+            _bind(device, mask and _widened(mask, self.vocab), params)
         self._open = False
         self._last = StepTokens(self, logits.step, rows)
         self._flying.append(self._last)
@@ -174,6 +185,27 @@ class MegaExecutable:
         self._open = False
         self._flying.append(StepTokens(self, self._latest.step, rows))
 
+    def _post(self, device: MegaDevice, b: Batch) -> int:
+        tokens = len(b.ids)
+        if tokens > self._limits.batch_tokens or len(b.lens) > self._limits.sequences:
+            self._checked(b)
+        return device.runner.post(
+            device.bucket(tokens), b.ids, b.pos, b.slots, b.starts, b.lens, b.table, b.rows
+        )
+
+    def _checked(self, batch: Batch) -> Batch:
+        """The batch as the workers take it, or the error that says what is wrong with it."""
+        return checked_batch(
+            batch, pages=self.pages, page_size=self.page_size, vocab=self.vocab,
+            drawn=self._last.rows if self._last is not None else 0, limits=self._limits,
+        )  # fmt: skip
+
+    def _checked_draw(
+        self, mask: Mask | None, params: SampleBatch, rows: int
+    ) -> tuple[Mask | None, SampleBatch]:
+        kept = checked_mask(mask, rows) if mask is not None else None
+        return kept, checked_params(params, rows, self.vocab)
+
     def _live(self) -> MegaDevice:
         if self._device is None:
             raise EngineDead("the executable is closed", hint="compile the model again")
@@ -188,18 +220,17 @@ def _arrays(runner: Any, step: int) -> tuple[Any, ...]:
     return runner.drawn(step)
 
 
-def _by_row(
-    mask: Mask | None, rows: int, vocab: int
-) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
-    """Mask words as wide as the vocabulary, and the mask of each row, -1 = none."""
+def _bind(device: MegaDevice, mask: Mask | None, params: SampleBatch) -> None:
     if mask is None:
-        return None, None
+        device.runner.bind(params=params)
+    else:
+        device.runner.bind(mask.bits, mask.rows, None, params)
+
+
+def _widened(mask: Mask, vocab: int) -> Mask:
+    """Mask words as wide as the vocabulary: tokens beyond the mask are illegal."""
     bits = np.ascontiguousarray(mask.bits)
-    words = -(-vocab // 32)
-    if bits.shape[1] < words:  # tokens beyond the mask are illegal
-        bits = np.concatenate(
-            (bits, np.zeros((len(bits), words - bits.shape[1]), np.int32)), axis=1
-        )
-    row_of = np.full(rows, -1, np.int32)
-    row_of[mask.rows] = np.arange(len(bits), dtype=np.int32)
-    return bits, row_of
+    missing = -(-vocab // 32) - bits.shape[1]
+    if missing > 0:
+        bits = np.concatenate((bits, np.zeros((len(bits), missing), np.int32)), axis=1)
+    return Mask(bits, np.asarray(mask.rows, np.int32))
