@@ -112,6 +112,27 @@ class Whole:
         return Whole(made, shape.rows, context, table)
 
 
+def tiny() -> None:
+    """A small model of 8 workers, to be run under compute-sanitizer."""
+    shape = Shape(layers=3, D=128, H=4, K=2, d=64, F=96, V=512, eps=1e-5, context=512, tied=False)
+    config = qwen3_moe.Config(shape, Rope(64, 1e4), 0, 32, 4, True, (True,) * 3, 96)
+    graph = qwen3_moe.build(config, page=PAGE)
+    plan = compile(graph, replace(H200, workers=8), rows=2, slots=2, context=512, segment=128)
+    decoder = Decoder(generate(plan), pages=8)
+    rng = np.random.default_rng(0)
+    params = {
+        n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
+        for n, p in graph.params.items()
+    }
+    decoder.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
+    decoder.kv.fill()
+    table = np.arange(8, dtype=np.int32).reshape(2, 4)
+    for _ in range(2):
+        decoder.start([(3, 62), (5, 0)], table, 3)
+        decoder.wait()
+        print(decoder.tokens(3).tolist(), flush=True)
+
+
 def main() -> None:
     """Compares, then measures, and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -124,7 +145,11 @@ def main() -> None:
     parser.add_argument("--behind", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dry", action="store_true", help="build the kernels, run nothing")
+    parser.add_argument("--tiny", action="store_true", help="for compute-sanitizer")
     args = parser.parse_args()
+    if args.tiny:
+        tiny()
+        return
     whole, few = ([plan_of(graph_of(layers), rows, args.context) for rows in args.rows]
                   for layers in (args.layers, args.checked))  # fmt: skip
     settings = [(plan, Knobs(behind=b)) for plan in whole for b in args.behind]

@@ -351,10 +351,12 @@ TM_DEVICE void experts_down(Guarded& p, int layer) {
   stamp(p.a, ++p.epoch, kWarps, 0, 0);
   Smem& s = fresh_shared(p.shared);
   const uint4 r = s.ranges[P::index][0];
+  // All is read before the last tile is sent for: behind it the next choice may be written.
+  const int used = r.y ? s.routed.used : 0;
 #pragma unroll 1
   for (uint32_t strip = r.x; strip < r.x + r.y; strip++)
 #pragma unroll 1
-    for (int n = 0; n < s.routed.used; n++)
+    for (int n = 0; n < used; n++)
       put_strip<P>(p, s, strip_of<P>(p.a, layer, s.routed.list[n], static_cast<int>(strip)));
   stamp(p.a, p.epoch, kWarps, 0, 4);
 }
