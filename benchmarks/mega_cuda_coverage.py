@@ -139,9 +139,9 @@ def fault() -> dict[str, Any]:
 
 
 class Writer:
-    """The host's side of structured decoding: a matcher of the schema, begun again when it ends."""
+    """The host's side of structured decoding: matchers of the schema, begun again when they end."""
 
-    def __init__(self, file: str | None, vocab: int) -> None:
+    def __init__(self, file: str | None, vocab: int, rows: int) -> None:
         from treadle.engine.load import _tokenizer
         from treadle.grammar import Compiler, Grammar, Vocab
         from treadle.models import load
@@ -151,53 +151,62 @@ class Writer:
         table = _tokenizer(model.tokenizer_source, Limits()).table
         self.ends = set(table.stop_ids)
         grammar = Grammar.json_schema(SCHEMA, order="declared", whitespace=0)
-        self.matcher = Compiler(Vocab(table, len(table.data))).compile(grammar).matcher()
-        self.bits = np.zeros((1, -(-vocab // 32)), np.int32)
+        compiled = Compiler(Vocab(table, len(table.data))).compile(grammar)
+        self.matchers = [compiled.matcher() for _ in range(rows)]
+        self.bits = np.zeros((rows, -(-vocab // 32)), np.int32)
         self.width = -(-len(table.data) // 32)
         self.seconds: list[float] = []
         self.answers = 0
         self.bad = 0
 
     def mask(self) -> Mask:
-        """What may follow."""
-        self.matcher.fill(self.bits[:, : self.width])
-        return Mask(self.bits, np.zeros(1, np.int32))
+        """What may follow in each row."""
+        for row, matcher in enumerate(self.matchers):
+            matcher.fill(self.bits[row : row + 1, : self.width])
+        return Mask(self.bits, np.arange(len(self.bits), dtype=np.int32))
 
-    def take(self, token: int) -> None:
-        """Goes on behind a token."""
-        if token in self.ends:
-            self.matcher.reset()
-            self.answers += 1
-        elif not self.matcher.accept(token):
-            self.bad += 1
+    def reset(self) -> None:
+        """Begins all answers again."""
+        for matcher in self.matchers:
+            matcher.reset()
+
+    def take(self, tokens: list[int]) -> None:
+        """Goes on behind the tokens of all rows."""
+        for token, matcher in zip(tokens, self.matchers, strict=True):
+            if token in self.ends:
+                matcher.reset()
+                self.answers += 1
+            elif not matcher.accept(token):
+                self.bad += 1
 
 
 def structured(args: argparse.Namespace) -> dict[str, Any]:
     """Microseconds a step by way of drawing, alternating."""
     found: dict[str, Any] = {}
-    steps = args.steps or 192
+    steps, rows = args.steps or 192, args.batch
+    begin = [(17 + r, 1024) for r in range(rows)]
     for name in args.shapes:
-        decoder, table = random_decoder(name, 1, 1024, 1)
+        decoder, table = random_decoder(name, rows, 1024, 1)
         vocab = decoder.program.plan.shape.vocab
-        writer = Writer(args.model, vocab)
+        writer = Writer(args.model, vocab, rows)
 
         def free(rules: str, decoder: Decoder = decoder, table: Any = table) -> float:
             if rules == "same":
-                decoder.boxes.post(0, drawn_by(1, temperature=0.8, key=3))
+                decoder.boxes.post(0, drawn_by(rows, temperature=0.8, key=3))
             begun = time.perf_counter()
-            decoder.start([(17, 1024)], table, steps, rules=rules)
+            decoder.start(begin, table, steps, rules=rules)
             decoder.wait()
             return (time.perf_counter() - begun) / steps * 1e6
 
         def boxed(
             masks: bool, decoder: Decoder = decoder, table: Any = table, writer: Writer = writer
         ) -> float:
-            warm = drawn_by(1, temperature=0.8, key=3)
-            writer.matcher.reset()
+            warm = drawn_by(rows, temperature=0.8, key=3)
+            writer.reset()
             begun = time.perf_counter()
-            decoder.start([(17, 1024)], table, steps, rules="each")
+            decoder.start(begin, table, steps, rules="each")
             for step in range(steps):
-                params = replace(warm, step=np.full(1, step, np.int32))
+                params = replace(warm, step=np.full(rows, step, np.int32))
                 at = time.perf_counter()
                 mask = writer.mask() if masks else None
                 decoder.boxes.post(step, params, mask)
@@ -210,7 +219,7 @@ def structured(args: argparse.Namespace) -> dict[str, Any]:
                 if told is None:
                     break
                 if masks:
-                    writer.take(int(told[0, 0]))
+                    writer.take(told[:, 0].tolist())
             decoder.wait()
             return (time.perf_counter() - begun) / steps * 1e6
 
@@ -229,7 +238,7 @@ def structured(args: argparse.Namespace) -> dict[str, Any]:
                 times[way].append(call())
         medians = {way: round(statistics.median(own), 1) for way, own in times.items()}
         base = medians["free_sampled"]
-        found[name] = {
+        found[f"{name} x {rows}"] = {
             "us_per_step": medians,
             "spread_us": {way: [round(min(o), 1), round(max(o), 1)] for way, o in times.items()},
             "cost_percent": round((medians["json_schema"] / base - 1) * 100, 2),
@@ -240,7 +249,7 @@ def structured(args: argparse.Namespace) -> dict[str, Any]:
             "answers": writer.answers, "refused_tokens": writer.bad, "steps": steps,
             "rounds": args.rounds, "vocab": vocab,
         }  # fmt: skip
-        print(name, found[name], flush=True)
+        print(name, rows, found[f"{name} x {rows}"], flush=True)
         del decoder
     return found
 
@@ -470,6 +479,7 @@ def main() -> None:
     parser.add_argument("--out", help="where a trace goes, without its ending")
     parser.add_argument("--steps", type=int, help="of a launch; 192, for the soak 1,000")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=1, help="rows of `structured`")
     args = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),

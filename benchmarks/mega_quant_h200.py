@@ -3,13 +3,13 @@
     python benchmarks/mega_quant_h200.py [--models Llama-3.2-1B ...] [--quant w4] [--context 1024]
         [--rows 1] [--steps 64] [--rounds 7] [--window 5 7 9] [--behind 2 4] [--baseline FILE]
 
-As mega_h200.py, with every matrix in Q4_0 (`w4`: 4.5 bits a weight) or e4m3 with a float32 scale a
-row (`fp8`), lm_head included. The floor counts the bytes of the streams and of the KV. Peers, where
-a baseline script is given: its decoder as one CUDA graph, whose products are the bf16 ones (`gemv`,
-tuned), or of 4-bit weights, a row's codes and then its scales: the repository's solution of
-`gemm ... w4g32` (`w4_gemm`), and a GEMV that is tuned here (`w4_gemv`). Writes
-benchmarks/results/mega-h200-QUANT.json. --dry: packs a tiny model on the CPU, by torch
-as by numpy.
+As mega_h200.py, with every matrix in Q4_0 (`w4`: 4.5 bits a weight), in Q4_1 (`w41`: 5 bits, the
+form of Q4_K too) or in e4m3 with a float32 scale a row (`fp8`), lm_head included. The floor counts
+the bytes of the streams and of the KV. Peers, where a baseline script is given: its decoder as one
+CUDA graph, whose products are the bf16 ones (`gemv`, tuned), or of 4-bit weights, a row's codes and
+then its scales: the repository's solution of `gemm ... w4g32` (`w4_gemm`), and a GEMV that is tuned
+here (`w4_gemv`). Writes benchmarks/results/mega-h200-QUANT.json. --dry: packs a tiny model on the
+CPU, by torch as by numpy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from treadle.graph import Graph
 from treadle.mega import H200, compile
 from treadle.mega.codegen import Knobs, Program, generate
 
-FORMATS = {"w4": "q4_0", "fp8": "fp8"}
+FORMATS = {"w4": "q4_0", "w41": "q4_1", "fp8": "fp8"}
 
 
 def quantised(graph: Graph, quant: str) -> Graph:
@@ -50,6 +50,14 @@ def packed(x: torch.Tensor, quant: str) -> Codes | Eights:
         scale = (groups.abs().amax(-1) / 7.5).half()
         code = (groups / scale.float()[..., None]).round_().add_(8).clamp_(0, 15)
         return Codes(code.to(torch.uint8).view(x.shape), scale.view(torch.int16), None)
+    if quant == "w41":
+        groups = x.view(len(x), -1, 32)
+        low = groups.amin(-1).half()
+        scale = ((groups.amax(-1) - low.float()) / 15).half()
+        code = ((groups - low.float()[..., None]) / scale.float()[..., None]).round_().clamp_(0, 15)
+        return Codes(
+            code.to(torch.uint8).view(x.shape), scale.view(torch.int16), low.view(torch.int16)
+        )
     scale = x.abs().amax(1, keepdim=True) / 448
     code = (x / scale).to(torch.float8_e4m3fn)
     return Eights(code.view(torch.uint8), scale)
@@ -60,7 +68,10 @@ def meant(x: Codes | Eights) -> torch.Tensor:
     if isinstance(x, Eights):
         return x.code.view(torch.float8_e4m3fn).float() * x.scale
     scale = x.scale.view(torch.float16).float()[..., None]
-    return ((x.code.view(len(x.code), -1, 32).float() - 8) * scale).view(x.code.shape)
+    code = x.code.view(len(x.code), -1, 32).float()
+    if x.low is None:
+        return ((code - 8) * scale).view(x.code.shape)
+    return (code * scale + x.low.view(torch.float16).float()[..., None]).view(x.code.shape)
 
 
 class Model(mega_h200.Model):
@@ -204,7 +215,8 @@ def in_numpy(x: Codes | Eights) -> Codes | Eights:
     """Codes as numpy packs them."""
     if isinstance(x, Eights):
         return Eights(x.code.numpy(), x.scale.numpy())
-    return Codes(x.code.numpy(), x.scale.numpy().view(np.uint16), None)
+    low = None if x.low is None else x.low.numpy().view(np.uint16)
+    return Codes(x.code.numpy(), x.scale.numpy().view(np.uint16), low)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch
   if (warp == 0) {
     const uint32_t next = s.step + 1;
     const bool on = goes_on<P>(a, next, lane, epoch, told);
+    warp_sync();  // all lanes have read which step it was
     if (lane == 0) s.step = next, s.over = !on;
   }
 }

@@ -118,6 +118,12 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int r
       best = other > best ? other : best;
     }
     if (lane == 0 && best > s.best[0][warp][row]) s.best[0][warp][row] = best;
+  } else if constexpr (P::router) {
+    if (mine) {
+      uint4* to = fresh(a.packets) + P::out + row * (P::n / 2) + (column + part * 4) / 2;
+      store_packet(to, make_uint4(bits_of(y[0]), bits_of(y[1]), 0, epoch));
+      store_packet(to + 1, make_uint4(bits_of(y[2]), bits_of(y[3]), 0, epoch));
+    }
   } else {
     constexpr bool kPaired = P::act && P::out_unit == 16;  // a unit is two strips of eight
     constexpr int kEach = packets_of(P::out_unit);

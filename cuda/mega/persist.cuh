@@ -15,6 +15,7 @@ TM_DEVICE void persist(const Args& a) {
       mb_init(&s.empty[i], kWarps);
     }
     mb_init(&s.go, 1);
+    mb_init(&s.routed.ready, 1);
     s.step = 0;
     s.now = a.epoch;
     s.over = 0;

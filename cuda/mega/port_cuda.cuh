@@ -206,6 +206,16 @@ template <class T>
 TM_DEVICE T shfl(T v, int lane) {
   return __shfl_sync(~0u, v, lane);
 }
+TM_DEVICE uint32_t warp_max(uint32_t x) {
+  return __reduce_max_sync(~0u, x);
+}
+TM_DEVICE uint32_t warp_min(uint32_t x) {
+  return __reduce_min_sync(~0u, x);
+}
+/// Bits that are set.
+TM_DEVICE int ones(uint32_t x) {
+  return __popc(x);
+}
 /// c[16, 8] += a[16, 16] b[16, 8], bf16 in, float32 sums.
 TM_DEVICE void mma(float (&c)[4], uint4 a, uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9},"

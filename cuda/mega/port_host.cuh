@@ -327,6 +327,17 @@ template <class T>
 T shfl_xor(T v, int mask) {
   return shfl(v, host::lane() ^ mask);
 }
+inline uint32_t warp_max(uint32_t x) {
+  for (int m = 16; m; m >>= 1) x = std::max(x, shfl_xor(x, m));
+  return x;
+}
+inline uint32_t warp_min(uint32_t x) {
+  for (int m = 16; m; m >>= 1) x = std::min(x, shfl_xor(x, m));
+  return x;
+}
+inline int ones(uint32_t x) {
+  return __builtin_popcount(x);
+}
 inline float low(uint32_t pair) {
   pair <<= 16;
   float x;

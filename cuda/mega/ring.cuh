@@ -26,6 +26,7 @@ struct Producer {
   uint32_t step = 0;
   bool ready = false;  // the step's KV may be read
   uint32_t epoch;
+  uint32_t routes = 0;  // choices of experts so far
 
   TM_DEVICE Producer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {
     source = first();

@@ -45,7 +45,7 @@ struct alignas(8) Pairs {
   uint32_t x, y;
 };
 
-enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed };
+enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed, kRoute };
 
 /// How a row's token is drawn; 8 words of a box.
 struct alignas(16) Rule {
@@ -59,6 +59,18 @@ struct alignas(16) Rule {
 /// Row of the rope table, items of attention and everything else that a step keeps.
 struct Item {
   int32_t row, head, segment;
+};
+
+constexpr int kNobody = 255;
+
+/// Which experts a step's rows have chosen, of one layer at a time.
+struct Routed {
+  uint64_t ready;                              // the producer waits for it
+  int32_t used;                                // experts that any row chose
+  uint16_t list[Model::kMostUsed];             // those, ascending
+  uint8_t pick[Model::kMostUsed][Model::kRows];  // a row's how manieth choice it is, or kNobody
+  uint16_t chosen[Model::kRows][Model::kActive];
+  float weight[Model::kRows][Model::kActive];
 };
 
 struct Smem {
@@ -84,6 +96,7 @@ struct Smem {
   int32_t tied;                  // last of the equals that a nucleus ends with
   uint64_t first[Model::kRows];  // keys that a draw by rules has come to
   Rule rules[Model::kRows];
+  Routed routed;
 };
 
 /// Defaults of a generated phase; a phase names what differs.
@@ -101,6 +114,10 @@ struct Phase {
   static constexpr bool sum = false;    // the input is terms of the residual stream
   static constexpr bool first = false;  // ... or the embedded token
   static constexpr bool logits = false;
+  static constexpr bool router = false;  // the output goes as float32, two a packet
+  static constexpr int experts = 0, strips = 0, score = 0;  // strips of one expert; 1 sigmoid, 2 sum 1
+  static constexpr int scores = 0;                          // packets of the router's output
+  static constexpr int kib = 0, kib_step = 0;  // where its weights begin behind the streams
   static constexpr int form = 0;       // how the weights lie in the stream: forms.cuh
   static constexpr bool whole = true;  // all tiles have as many columns
   static constexpr int parts = 1;      // weights laid side by side, in groups of lanes

@@ -17,7 +17,7 @@ import numpy as np
 
 from treadle.backends.mega.cuda_args import NEVER, Args, ballots
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
-from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, starts, widened
+from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, size, starts, widened
 from treadle.graph import OPS, Graph
 from treadle.mega import H200, compile
 from treadle.mega.codegen import Knobs, Program, generate
@@ -75,9 +75,11 @@ def rounded(graph: Graph, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def rounding(patch: Any) -> None:
+def rounding(patch: Any, *, prepared: bool = False) -> None:
     """Makes the references round to bf16 where the kernel does: what a linear reads (the norm's
-    factor follows), what q, k, v and branches of the residual stream carry, what KV pages hold."""
+    factor follows), what q, k, v and branches of the residual stream carry, what KV pages hold,
+    what an expert has made and the router has weighed. prepared: by PREP the norm's factor is in.
+    """
 
     def bf(x: Any) -> Any:
         return widened(bf16(np.asarray(x))).astype(np.float64)
@@ -88,19 +90,32 @@ def rounding(patch: Any) -> None:
         return bf(x) if id(x) in carried else x
 
     normed: dict[int, tuple[Any, Any]] = {}  # outputs of norms: themselves, and as linears read it
-    names = ("linear", "add", "view", "kv_write", "rmsnorm")
+    names = ("linear", "add", "view", "kv_write", "rmsnorm", "experts")
     plain = {name: OPS[name]._reference for name in names}
 
     def rmsnorm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
         y = plain["rmsnorm"](xp, x, weight, eps=eps)
         x = np.asarray(x)
         root = (np.square(x).mean(-1, keepdims=True) + eps) ** -0.5
-        normed[id(y)] = y, bf(x * np.asarray(weight)) * root
+        scaled = x * np.asarray(weight)
+        normed[id(y)] = y, bf(scaled * root) if prepared else bf(scaled) * root
         return y
 
     def linear(xp: Any, x: Any, *rest: Any, **attrs: Any) -> Any:
         read = normed[id(x)][1] if id(x) in normed else bf(x)
         y = plain["linear"](xp, read, *rest, **attrs)
+        carried[id(y)] = y
+        return y
+
+    def experts(
+        xp: Any, x: Any, w: Any, i: Any, wg: Any, wu: Any, wd: Any, *, act: str
+    ) -> Any:  # fmt: skip
+        h = normed[id(x)][1]
+        y = np.zeros(h.shape)
+        for row, a in np.ndindex(*i.shape):
+            e = i[row, a]
+            made = OPS["glu"]._reference(xp, h[row] @ wg[e].T, h[row] @ wu[e].T, act=act)
+            y[row] += bf(made * w[row, a]) @ wd[e].T
         carried[id(y)] = y
         return y
 
@@ -113,7 +128,7 @@ def rounding(patch: Any) -> None:
     def kv_write(xp: Any, kv: Any, k: Any, v: Any, *rest: Any, **attrs: Any) -> Any:
         return plain["kv_write"](xp, kv, bf(k), bf(v), *rest, **attrs)
 
-    for function in (linear, add, view, kv_write, rmsnorm):
+    for function in (linear, add, view, kv_write, rmsnorm, experts):
         patch.setattr(OPS[function.__name__], "_reference", function)
 
 
@@ -131,7 +146,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         made, names = self.made, self.made.plan.params
-        self.stream = np.zeros(int(starts(made)[-1]) // 2, np.uint16)
+        self.stream = np.zeros(size(made) // 2, np.uint16)
         fill(self.stream, made, lambda i: self.matrix(names[i]))
         self.pool = pool(made, lambda i: self.params[names[i]])
         self.embed = bf16(self.params[names[made.embed]])

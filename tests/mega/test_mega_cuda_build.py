@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cuda_host import program
+from test_mega_cuda_experts import MODELS as EXPERTS
 from test_mega_cuda_host import MODELS
 
 from treadle.backends.mega.cuda_build import build, nvcc
@@ -29,12 +30,12 @@ def disassembler() -> str | None:
 
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
-@pytest.mark.parametrize("name", ["llama"])
+@pytest.mark.parametrize("name", ["llama", "one-row"])
 def test_a_kernel_fits_its_registers(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TREADLE_CACHE", os.environ.get("TREADLE_CACHE", str(tmp_path)))
-    graph, workers, rows = MODELS[name]
+    graph, workers, rows = (MODELS | EXPERTS)[name]
     cubin, log = build(program(graph, workers, rows, 256).text)
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
     assert spills, log

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
+from treadle.mega import codegen_experts
+from treadle.mega.codegen_experts import EXPERTS, Region
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
@@ -64,7 +66,7 @@ class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
     phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
-    weights in the stream."""
+    weights in the stream. experts: what lies behind the streams, so many `kib` in all."""
 
     text: str
     plan: Plan
@@ -77,6 +79,8 @@ class Program:
     embed: int
     freq: int
     forms: tuple[Form, ...]
+    experts: tuple[Region, ...]
+    kib: int
 
 
 def generate(
@@ -100,14 +104,21 @@ class _Maker:
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
         self.packets = 0
-        # Where every worker takes part in every linear, none is a layer behind another one.
+        self.scores = codegen_experts.scores(plan)
+        self.experts, self.kib = codegen_experts.regions(plan)
+        # Where every worker takes part in every linear, none is a layer behind another one. A
+        # router has few strips, but all take part in what follows.
         self.cut = all(
             len(mine) == 1
             for site, tasks in zip(self._order(), self.first, strict=True)
-            if Code(plan.sites[site].op) is Code.LINEAR
+            if Code(plan.sites[site].op) is Code.LINEAR and not self._routes(tasks)
             for mine in tasks
         )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
+
+    def _routes(self, tasks: list[list[Task]]) -> bool:
+        """Whether a phase is a router."""
+        return any(t.out_off in self.scores for mine in tasks for t in mine)
 
     def _order(self) -> list[int]:
         """Sites of the phases that the source names: templates once."""
@@ -151,6 +162,8 @@ class _Maker:
             embed,
             freq,
             self.forms,
+            self.experts,
+            self.kib,
         )
 
     # -- what is covered --------------------------------------------------------------------
@@ -165,7 +178,7 @@ class _Maker:
             raise _refuse("covers decode buckets of at most 16 rows")
         for site in self.plan.sites:
             code = Code(site.op)
-            if code not in (Code.EMBED, Code.PREP, Code.LINEAR, Code.ATTN, Code.FOLD, Code.SAMPLE):
+            if code in (Code.KV, Code.KEYS):
                 raise _refuse(f"has no body for {code.name}")
             if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
                 raise _refuse("has no post norms, windows or soft caps yet")
@@ -179,8 +192,11 @@ class _Maker:
                 raise _refuse("has more than eight query heads a KV head")
             if code is Code.ATTN and (site.head % 32 or site.turned * 2 != site.head):
                 raise _refuse("needs heads of a multiple of 32, turned as a whole")
+        if missing := codegen_experts.uncovered(self.plan):
+            raise _refuse(missing)
         for worker in range(self.plan.workers):
-            every = {t.p0 for t in self.plan.list_of(worker) if Code(t.op) is Code.LINEAR}
+            made = (Code.LINEAR, Code.EXPERTS_UP)
+            every = {t.p0 for t in self.plan.list_of(worker) if Code(t.op) in made}
             for number, site in enumerate(self.plan.sites):
                 if (site.act or number == len(self.plan.sites) - 2) and number not in every:
                     raise _refuse(
@@ -297,8 +313,19 @@ class _Maker:
             put("cut", made.fields["klen"] < whole, False)
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
+            elif self._routes(tasks):
+                put("router", True, False)
+                self._write(made, site, every, packets=2)
             else:
                 self._write(made, site, every, packets=self._unit(site, every))
+        elif code in EXPERTS:
+            kib = codegen_experts.places(self.experts, number, *self._repeats(number))
+            made.fields |= codegen_experts.fields(site, kib) | {"klen": whole}
+            if code is Code.EXPERTS_UP:
+                made.fields["scores"] = self.buffers[every[0].aux_off][0]
+            if every[0].in_off in self.buffers:  # not the router's own input
+                self._read(made, every[0].in_off)
+            self._write(made, site, every, packets=8 if site.act else 16)
         elif code is Code.ATTN:
             put("state", site.state, 0)
             stride, repeat = self._repeats(number)
@@ -337,7 +364,8 @@ class _Maker:
         if packets:
             offsets = {t.out_off - base for t in every}
             terms = 1 + max(offsets) // (shape.rows * site.out_stride)
-            count = terms * shape.rows * (int(made.fields["n"]) // packets) * _packets(packets)
+            rows = shape.rows * (site.active if site.act and site.experts else 1)
+            count = terms * rows * (int(made.fields["n"]) // packets) * _packets(packets)
         else:  # (m, l, o) of every head, row and segment
             record = site.head // 16 * 3 + 1
             count = shape.context // shape.segment * shape.rows * site.heads * record
@@ -372,7 +400,7 @@ class _Maker:
         return tuple(found)
 
     def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
-        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP):
+        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP, Code.EXPERTS_UP):
             return *task.pair, *task.share
         base = min(t.out_off for mine in tasks for t in mine)
         step = self.plan.shape.rows * site.out_stride
@@ -415,6 +443,7 @@ class _Maker:
             for n in names
             if n.code is Code.LINEAR
         )
+        widest = max(widest, codegen_experts.activations(plan))
         stride = widest + (32 if widest * 2 % 128 == 0 else 0)
         scratch = WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
@@ -437,6 +466,8 @@ class _Maker:
             "Items": rows * heads * segments // parts + rows * heads + 2,
             "Scratch": scratch,
             "Chunk": max(8 // rows, 2),
+            "Active": max(s.active for s in plan.sites) or 1,
+            "MostUsed": codegen_experts.most_used(plan),
             "EmbedScale": plan.sites[0].scale,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
@@ -452,6 +483,7 @@ class _Maker:
             + len(names) * 32
             + 2 * WARPS * rows * ((128 if rows == 1 else 4) + 8)
             + rows * 8
+            + codegen_experts.shared_bytes(plan)
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
@@ -462,4 +494,5 @@ class _Maker:
 
 
 def _packets(unit: int) -> int:
-    return 3 if unit == 16 else 2
+    """Of so many columns: two columns of float32 are one."""
+    return {16: 3, 8: 2, 2: 1}[unit]

@@ -19,6 +19,8 @@ _CALLS = {
     Code.LINEAR: "linear",
     Code.ATTN: "attend",
     Code.FOLD: "fold",
+    Code.EXPERTS_UP: "experts_up",
+    Code.EXPERTS_DOWN: "experts_down",
     Code.SAMPLE: "draw",
 }
 _BODIES = (
@@ -75,7 +77,9 @@ def render(
             body = " ".join(_constant(name, value) for name, value in phase.fields.items())
             lines.append(f"struct {phase.name} : Phase {{ {body} }};  // {phase.code.name}")
     lines += [f"using Attend = {attend.name};", "}  // namespace treadle::mega", ""]
-    lines += [f'#include "mega/{body}.cuh"' for body in _BODIES]
+    routed = any(p.code is Code.EXPERTS_UP for p in phases)
+    bodies = (*_BODIES, "experts") if routed else _BODIES
+    lines += [f'#include "mega/{body}.cuh"' for body in bodies]
     lines += [
         "",
         "namespace treadle::mega {",
@@ -83,15 +87,25 @@ def render(
         "TM_DEVICE void phases(R& r) {",
     ]
     for repeat, rows in walk:
-        calls = [(_CALLS[phases[row].code], phases[row].name) for row in rows]
         at, space = ("0", "  ") if repeat == 1 else ("i", "    ")
         if repeat > 1:
             lines += ["#pragma unroll 1", f"  for (int i = 0; i < {repeat}; i++) {{"]
-        lines += [f"{space}r.template {call}<{name}>({at});" for call, name in calls]
+        lines += [f"{space}{_call(phases, row, at)};" for row in rows]
         if repeat > 1:
             lines.append("  }")
     lines += ["}", "}  // namespace treadle::mega", '#include "mega/persist.cuh"', ""]
     return "\n".join(lines)
+
+
+def _call(phases: Sequence[Names], row: int, at: str) -> str:
+    """Of a phase's body. Experts are functions beside the roles; gate and up know the router."""
+    phase = phases[row]
+    call, name = _CALLS[phase.code], phase.name
+    if phase.code is Code.EXPERTS_UP:
+        return f"{call}<{name}, {phases[row - 1].name}>(r, {at})"
+    if phase.code is Code.EXPERTS_DOWN:
+        return f"{call}<{name}>(r, {at})"
+    return f"r.template {call}<{name}>({at})"
 
 
 def _constant(name: str, value: Value) -> str:

@@ -48,7 +48,7 @@ class Decoder:
         self.state_bytes = pages * attn.kv_heads * 2 * PAGE * attn.head * 2
         starts, ranges = cuda_pack.starts(program), cuda_pack.ranges(program)
         self.rows, self.context = plan.shape.rows, plan.shape.context
-        self.stream = Memory(int(starts[-1]))
+        self.stream = Memory(cuda_pack.size(program))
         self.kv = Memory(len(plan.states) * self.state_bytes if kv is None else 0)
         self._kv_at = self.kv.at if kv is None else kv
         self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)

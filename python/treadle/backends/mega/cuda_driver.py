@@ -53,11 +53,11 @@ class Memory:
         _call("cuMemcpyHtoD_v2", c_uint64(self.at + offset), c_void_p(flat.ctypes.data),
               c_size_t(flat.nbytes))  # fmt: skip
 
-    def copy(self, source: int, size: int) -> None:
-        """Copies from another address of the device."""
-        if size > self.size:
-            raise KernelError(f"{size} bytes into {self.size}", at="cuMemcpyDtoD")
-        _call("cuMemcpyDtoD_v2", c_uint64(self.at), c_uint64(source), c_size_t(size))
+    def copy(self, source: int, size: int, offset: int = 0) -> None:
+        """Copies from another address of the device. Raises KernelError beyond the end."""
+        if offset + size > self.size:
+            raise KernelError(f"{size} bytes at {offset} of {self.size}", at="cuMemcpyDtoD")
+        _call("cuMemcpyDtoD_v2", c_uint64(self.at + offset), c_uint64(source), c_size_t(size))
 
     def get(self, like: NDArray[Any]) -> NDArray[Any]:
         """Fills an array from the device's first bytes."""

@@ -12,6 +12,7 @@ from treadle.backends.mega.cuda_tiles import Array, Codes, Eights, code_fragment
 from treadle.backends.mega.cuda_tiles import bf16 as bf16
 from treadle.backends.mega.cuda_tiles import widened as widened
 from treadle.mega.codegen import COLUMNS, PAIR, Program
+from treadle.mega.codegen_experts import KIB
 from treadle.mega.forms import BF16, Form
 from treadle.mega.records import NONE, Site
 
@@ -27,6 +28,15 @@ def starts(program: Program) -> NDArray[np.uint64]:
         for pieces in program.pieces
     ]
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.uint64)
+
+
+def size(program: Program) -> int:
+    """Bytes of all streams and of the experts behind them."""
+    return _behind(program) + program.kib * KIB
+
+
+def _behind(program: Program) -> int:
+    return -(-int(starts(program)[-1]) // KIB) * KIB
 
 
 def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice]]]]:
@@ -47,8 +57,8 @@ def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice
 
 
 def fill(blob: Array, program: Program, weight: Callable[[int], Array | Codes | Eights]) -> None:
-    """Writes all streams. blob: 16-bit words [starts[-1] / 2]; weight(param): bf16 [rows, k], or
-    codes where the program was told of such a format."""
+    """Writes all streams. blob: 16-bit words [size / 2]; weight(param): bf16 [rows, k], experts in
+    front where there are, or codes where the program was told of such a format."""
     for number, places in placed(program):
         site, form = program.plan.sites[number], program.forms[number]
         weights = [weight(w) for w in site.w[: site.parts]]
@@ -59,6 +69,14 @@ def fill(blob: Array, program: Program, weight: Callable[[int], Array | Codes | 
         for word, strips, words in places:
             piece = made[strips, words].reshape(-1)
             blob[word : word + len(piece)] = piece
+    for region in program.experts:
+        site = program.plan.sites[region.site]
+        every = [plain(weight(w)) for w in site.w[: site.parts]]
+        at = (_behind(program) + region.kib * KIB) // 2
+        for expert in range(site.experts):
+            made = fragments(site, [x[expert] for x in every]).reshape(-1)
+            blob[at : at + len(made)] = made
+            at += len(made)
 
 
 def pool(program: Program, vector: Callable[[int], NDArray[Any]]) -> NDArray[np.float32]:
