@@ -221,6 +221,7 @@ Result<ReachRef> Reaches::make(NodeRef residual, const Digest& digest, Fuel& fue
   SliceRef slice = slice_of(residual, bits_);
   if (!slice) {
     found = walk_beside(residual, digest, fuel);
+    if (found.ok() && !*found) found = walk_bounded(residual, digest, fuel);
     if (found.ok() && !*found) found = walk_between(residual, digest, fuel);
     if (!found.ok() || *found) return found;
     bits_.reset();  // looking for others used it
@@ -273,8 +274,8 @@ SliceRef Reaches::slice_of(NodeRef residual, MaskBits& bits) {
   if (loop.units < kSliceUnits && loop.longer != Loop::Longer::no) return nullptr;
   SliceRef slice = vocab_.slice(loop.chars);
   if (!slice) return nullptr;
-  std::span<const uint32_t> at_most = slice->at_most(loop.units);
-  bits.add(at_most);
+  bits.add(slice->at_most(loop.units));
+  for (const TokenId token : slice->longer(loop.units)) bits.set(token);
   return slice;
 }
 

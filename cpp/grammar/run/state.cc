@@ -9,7 +9,7 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t kFreeSlot = UINT32_MAX;
-constexpr uint64_t kLeastMoves = 1 << 20;  // bytes: a walk keeps a row for each byte of a token
+constexpr uint64_t kLeastMoves = 64 << 10;  // bytes kept whatever the cache: a walk needs some
 
 }  // namespace
 
