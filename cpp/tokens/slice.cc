@@ -1,6 +1,8 @@
 #include "tokens/slice.h"
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 
 #include "support/utf8.h"
 #include "tokens/vocab.h"
@@ -29,54 +31,82 @@ uint32_t units_of(std::string_view bytes, const CharClass& chars) {
   return units;
 }
 
+// The characters of each token, kOutside for those with others. Tokens that are not in the trie
+// stay outside: those who fill masks see to them.
+std::vector<uint8_t> units_of_all(const Vocab& vocab, const CharClass& chars) {
+  constexpr uint32_t kMixed = UINT32_MAX;  // some bytes are not ASCII: the token is read by itself
+  std::vector<uint8_t> out(vocab.size(), kOutside);
+  std::array<uint32_t, kMaxTrieDepth + 1> units{};
+  std::span<const TrieNode> nodes = vocab.trie().nodes();
+  for (size_t i = 0; i < nodes.size();) {
+    const TrieNode node = nodes[i];
+    const bool ascii = node.byte() < 0x80;
+    if (ascii ? !chars.ascii.contains(node.byte()) : !chars.beyond) {
+      i += node.subtree();
+      continue;
+    }
+    const uint32_t before = units[node.depth()];
+    const uint32_t here = ascii && before != kMixed ? before + 1 : kMixed;
+    units[node.depth() + 1] = here;
+    ++i;
+    if (node.token() == vocab.size()) continue;
+    const uint32_t all = here == kMixed ? units_of(vocab.bytes(node.token()), chars) : here;
+    if (all <= kSliceUnits) out[node.token()] = static_cast<uint8_t>(all);
+  }
+  return out;
+}
+
 }  // namespace
 
 SliceRef Slice::build(const Vocab& vocab, const CharClass& chars) {
   constexpr uint32_t kLong = 24;
-  std::vector<std::vector<TokenId>> by_units(kSliceUnits + 1);
-  std::vector<bool> outside(vocab.size(), false);
-  uint32_t inside = 0, texts = 0, longest = 0;
-  for (TokenId id = 0; id < vocab.size(); ++id) {
-    if (!vocab.is_text(id)) continue;
-    ++texts;
-    uint32_t units = units_of(vocab.bytes(id), chars);
-    if (units == kOutside || units > kSliceUnits) {
-      outside[id] = true;
-      continue;
-    }
-    ++inside;
-    longest = std::max(longest, units);
-    by_units[units].push_back(id);
-  }
-  if (inside < texts / 4 && longest < kLong) return nullptr;
+  const std::vector<uint8_t> units = units_of_all(vocab, chars);
+  std::array<uint32_t, kSliceUnits + 1> counts{};
+  for (const uint8_t each : units) ++counts[each];
+  uint32_t texts = 0;
+  for (TokenId id = 0; id < vocab.size(); ++id) texts += vocab.is_text(id) ? 1 : 0;
+  const uint32_t inside = vocab.size() - counts[kOutside];
+  const bool any_long =
+      std::any_of(counts.begin() + kLong, counts.end(), [](uint32_t count) { return count > 0; });
+  if (inside < texts / 4 && !any_long) return nullptr;
   auto slice = std::make_shared<Slice>();
   slice->words_ = vocab.size() / 32 + 1;
-  slice->row_.assign(kSliceUnits + 1, 0);
-  slice->bits_.assign(slice->words_, 0);  // the first row: no unit, no token
-  for (uint32_t units = 1; units <= kSliceUnits; ++units) {
-    slice->row_[units] = slice->row_[units - 1];
-    if (by_units[units].empty()) continue;
-    size_t from = slice->bits_.size() - slice->words_;
-    slice->bits_.resize(slice->bits_.size() + slice->words_);
-    std::copy_n(slice->bits_.begin() + static_cast<std::ptrdiff_t>(from), slice->words_,
-                slice->bits_.end() - static_cast<std::ptrdiff_t>(slice->words_));
-    uint32_t* row = slice->bits_.data() + slice->bits_.size() - slice->words_;
-    for (TokenId id : by_units[units]) row[id >> 5] |= uint32_t{1} << (id & 31);
-    ++slice->row_[units];
+  slice->bits_.assign((kSliceRows + 2) * slice->words_, 0);
+  counts[kOutside] = 0;
+  std::fill_n(counts.begin(), kSliceRows + 1, 0u);
+  std::partial_sum(counts.begin(), counts.end(), counts.begin());
+  slice->ending_.assign(counts.begin(), counts.end());
+  slice->longer_.resize(counts.back());
+  std::vector<bool> outside(vocab.size());
+  for (TokenId id = vocab.size(); id-- > 0;) {
+    outside[id] = units[id] == kOutside;
+    if (outside[id]) continue;
+    const uint32_t row = std::min<uint32_t>(units[id], kSliceRows + 1);
+    slice->bits_[row * slice->words_ + (id >> 5)] |= uint32_t{1} << (id & 31);
+    if (row > kSliceRows) slice->longer_[--counts[units[id]]] = id;
   }
-  slice->bits_.shrink_to_fit();
+  for (size_t i = slice->words_; i < slice->bits_.size(); ++i) {
+    slice->bits_[i] |= slice->bits_[i - slice->words_];
+  }
   slice->rest_ = vocab.trie().only(outside, vocab.size(), slice->origin_);
   slice->origin_.shrink_to_fit();
   return slice;
 }
 
 std::span<const uint32_t> Slice::at_most(uint32_t units) const {
-  return std::span(bits_).subspan(row_[std::min(units, kSliceUnits)] * words_, words_);
+  const uint32_t row = units >= kSliceUnits ? kSliceRows + 1 : std::min(units, kSliceRows);
+  return std::span(bits_).subspan(row * words_, words_);
+}
+
+std::span<const uint32_t> Slice::longer(uint32_t units) const {
+  if (units >= kSliceUnits) return {};  // they are in the row
+  return std::span(longer_).first(ending_[units]);
 }
 
 uint64_t Slice::memory() const {
-  return sizeof(Slice) + bits_.capacity() * sizeof(bits_[0]) + row_.capacity() +
-         rest_.nodes().size_bytes() + origin_.capacity() * sizeof(origin_[0]);
+  return sizeof(Slice) + bits_.capacity() * sizeof(bits_[0]) +
+         (longer_.capacity() + ending_.capacity()) * sizeof(uint32_t) + rest_.nodes().size_bytes() +
+         origin_.capacity() * sizeof(origin_[0]);
 }
 
 void SliceCache::prebuild(const Vocab& vocab) {

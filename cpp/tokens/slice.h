@@ -28,6 +28,7 @@ struct CharClass {
 };
 
 inline constexpr uint32_t kSliceUnits = 128;  // tokens of more characters stay in `rest`
+inline constexpr uint32_t kSliceRows = 16;    // lengths with a row of their own
 
 // Immutable.
 class Slice {
@@ -36,8 +37,11 @@ class Slice {
   // walk meets a new state with every character.
   static std::shared_ptr<const Slice> build(const Vocab& vocab, const CharClass& chars);
 
-  // One bit a token, V / 32 + 1 words: tokens of at most `units` characters, all of the class.
+  // One bit a token, V / 32 + 1 words: tokens of at most `units` characters, all of the class, but
+  // for those that longer() lists.
   std::span<const uint32_t> at_most(uint32_t units) const;
+  // Such tokens of more than kSliceRows characters. There are few.
+  std::span<const uint32_t> longer(uint32_t units) const;
   // Every other text token.
   const TokenTrie& rest() const { return rest_; }
   // The node of the vocabulary's trie that spells what node `i` of rest() does.
@@ -46,8 +50,9 @@ class Slice {
 
  private:
   size_t words_ = 0;
-  std::vector<uint32_t> bits_;  // [rows, words_]: one row for each length that some token has
-  std::vector<uint8_t> row_;    // [kSliceUnits + 1]: the row of "at most so many"
+  std::vector<uint32_t> bits_;    // [kSliceRows + 2, words_]: by length, the last row of all
+  std::vector<uint32_t> longer_;  // by length
+  std::vector<uint32_t> ending_;  // [kSliceUnits + 1]: how many of those are at most so long
   TokenTrie rest_;
   std::vector<uint32_t> origin_;
 };

@@ -73,6 +73,7 @@ void TokenTrie::index() {
   by_byte_.resize(nodes_.size());
   std::array<uint32_t, 257> next = byte_starts_;
   for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (nodes_[i].depth() == kDeep) deep_.push_back(static_cast<uint32_t>(i));
     by_byte_[next[nodes_[i].byte()]++] = static_cast<uint32_t>(i);
   }
 }

@@ -47,7 +47,7 @@ class TokenTrie {
   TokenTrie only(const std::vector<bool>& kept, uint32_t none, std::vector<uint32_t>& origin) const;
 
   std::span<const TrieNode> nodes() const { return nodes_; }
-  // Makes the next three work: 17 bytes a node.
+  // Makes the next four work: 17 bytes a node.
   void index();
   // The nodes of one byte, ascending, and the node before each (kRoot: none).
   std::span<const uint32_t> of_byte(uint8_t byte) const;
@@ -56,6 +56,9 @@ class TokenTrie {
   // of first bytes.
   static constexpr uint32_t kRoot = UINT32_MAX;
   void children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const;
+  // The nodes of byte kDeep + 1, ascending: what longer tokens go through.
+  static constexpr uint32_t kDeep = 24;
+  std::span<const uint32_t> deep() const { return deep_; }
   // Tokens that spell the same bytes as one in the trie: (the one in the trie, its double).
   struct Double {
     uint32_t token, same_as;
@@ -72,6 +75,7 @@ class TokenTrie {
   std::vector<uint32_t> parents_;  // by node
   std::vector<uint32_t> by_byte_;  // nodes by byte
   std::array<uint32_t, 257> byte_starts_{};
+  std::vector<uint32_t> deep_;
   std::vector<Double> doubles_;
   std::vector<uint32_t> giants_;
 };

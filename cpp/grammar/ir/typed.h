@@ -61,7 +61,8 @@ class Typed {
 
   // A leaf is regular and its language is never empty.
   virtual bool nullable(Store&) const { return false; }
-  // A superset of the bytes with a live derivative; the closer, the faster.
+  // A superset of the bytes with a live derivative, or that a rule begins with; the closer, the
+  // faster.
   virtual ByteSet first(Store&) const { return ByteSet::all(); }
   // The bytes whose derivative equals that of `byte`, itself included. Larger sets save work.
   virtual ByteSet same(Store&, uint8_t byte) const { return ByteSet::of(byte); }

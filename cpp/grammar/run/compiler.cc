@@ -13,7 +13,9 @@ namespace {
 constexpr size_t kMaxEntries = 4'096;
 constexpr uint64_t kSourceBytes = 4;  // for one of the source: it is the key, and read it is a tree
 constexpr size_t kLooks = 16;         // at grammars, each time one is compiled
-constexpr uint64_t kScattered = 8;    // this part of the cache dropped leaves holes worth a look
+constexpr uint64_t kScattered = 2;    // this part of the cache dropped leaves holes worth a look
+constexpr size_t kDrops = 4;          // grammars freed by one compilation
+constexpr uint64_t kOver = 16;        // unless the cache is too full by this part
 
 }  // namespace
 
@@ -87,16 +89,19 @@ void Compiler::drop(Entries::iterator entry) {
   entries_.erase(entry);
 }
 
-// Drops the least recently used grammars until the rest fits. What they hold grows between
-// compilations, so that each compilation looks at the new grammar and at the next few of all.
+// Drops the least recently used grammars until the rest fits, a few at a time, so that the price of
+// a huge new grammar is shared. What they hold grows between compilations, so that each compilation
+// looks at the new grammar and at the next few of all.
 void Compiler::trim() {
   look(entries_.front());
   for (size_t i = 0; i < std::min(kLooks, entries_.size()); ++i) {
     if (next_ == entries_.end()) next_ = entries_.begin();
     look(*next_++);
   }
-  while (entries_.size() > 1 &&
-         (bytes_ > limits_.cache_bytes / 2 || entries_.size() > kMaxEntries)) {
+  const uint64_t most = limits_.cache_bytes / 2;
+  for (size_t dropped = 0; entries_.size() > 1; ++dropped) {
+    const uint64_t bound = dropped < kDrops ? most : most + most / kOver;
+    if (bytes_ <= bound && entries_.size() <= kMaxEntries) break;
     drop(std::prev(entries_.end()));
   }
 }

@@ -111,11 +111,11 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     if (node.subtree() == 1) continue;
     if (ends && by.cell != kBottom) pend(by.cell, at);
     ResidualId id = to & ~Residuals::kEnds;
-    const uint32_t* row = residuals_.row(id);
-    if (residuals_.first(id).empty()) continue;
+    const ByteSet first = residuals_.first(id);
+    if (first.empty()) continue;
     const auto go = [&](uint32_t child) {
-      uint32_t next = row[nodes[child].byte()];
-      if (next == Residuals::kUnknown) next = residuals_.step(id, nodes[child].byte(), fuel);
+      if (!first.contains(nodes[child].byte())) return true;
+      uint32_t next = residuals_.step(id, nodes[child].byte(), fuel);
       if (next == Residuals::kFault) return false;
       if (next != kDeadResidual) followed_.push_back({child, next});
       return true;
@@ -123,7 +123,7 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     bool well = true;
     if (node.subtree() >= kBushy) {
       below_.clear();
-      vocab_->trie().children(at, residuals_.first(id), below_);
+      vocab_->trie().children(at, first, below_);
       for (uint32_t child : below_) well = well && go(child);
     } else {
       uint32_t end = at + node.subtree();
@@ -209,7 +209,7 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Result<ReachRef> found = reaches_.of(residual, fuel);
   if (!found.ok()) return found.status();
   (*found)->add_to(out);
-  if (config.cell == kBottom || (*found)->next_bytes().empty()) return true;
+  if ((states_.hint(config.cell) & (*found)->next_bytes()).empty()) return true;
   const Behind behind = states_.behind(config.cell, fuel);
   if (behind.state == kFault) return states_.take_fault();
   if ((behind.first & (*found)->next_bytes()).empty()) return true;
@@ -231,6 +231,9 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
   for (size_t at = 0; at < pending_.size(); ++at) {
     if (at > kMostPending) return false;
     auto [cell, node] = pending_[at];
+    children_.clear();
+    vocab_->trie().children(node, states_.hint(cell), children_);
+    if (children_.empty()) continue;
     Behind behind = states_.behind(cell, fuel);
     if (behind.state == kFault) return states_.take_fault();
     if (behind.first.empty()) continue;

@@ -68,7 +68,6 @@ Status Compiled::add_few(const Reach& reach, const Behind& behind, MaskBits& out
 // to look closer.
 Result<bool> Compiled::read_on(const ReachRef& reach, const Reading& by, MaskBits& out,
                                Fuel& fuel) {
-  residuals_.row(by.residual);
   if ((residuals_.first(by.residual) & reach->next_bytes()).empty()) return true;
   NodeRef residual = residuals_.node(by.residual);
   if (by.doubt != Doubt::none || !states_.store().digest(residual).known()) return false;
@@ -87,6 +86,7 @@ Result<bool> Compiled::add_links(MaskBits& out, Fuel& fuel) {
   for (size_t at = 0; at < links_.size(); ++at) {
     if (at == kMostLinks) return false;
     const Link link = links_[at];
+    if ((states_.hint(link.cell) & link.reach->next_bytes()).empty()) continue;
     const Behind behind = states_.behind(link.cell, fuel);
     if (behind.state == kFault) return states_.take_fault();
     if (!link.reach->many_next(behind.first & link.reach->next_bytes(), kFewNext)) {
@@ -140,10 +140,7 @@ Result<bool> Compiled::add_after(const ReachRef& reach, std::span<const Reading>
                                  bool shared, MaskBits& out, Fuel& fuel) {
   constexpr size_t kMostRoots = 20'000;
   ByteSet first;
-  for (const Reading& by : entered) {
-    residuals_.row(by.residual);
-    first |= residuals_.first(by.residual);
-  }
+  for (const Reading& by : entered) first |= residuals_.first(by.residual);
   ByteSet bytes = first & reach->next_bytes();
   if (bytes.empty()) return true;
   std::vector<Reading> kept;

@@ -1,6 +1,7 @@
 #include "grammar/run/mask_bits.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -14,16 +15,43 @@ uint64_t word_at(const uint32_t* words) {
   return word;
 }
 
-// The base build may not use the instruction, so the loader picks a version; under ThreadSanitizer
+// The base build may not use all instructions, so the loader picks a version; under ThreadSanitizer
 // it cannot, for that is not up yet when it loads.
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && \
     !defined(__SANITIZE_THREAD__)
-__attribute__((target_clones("popcnt", "default")))
+#define TREADLE_BEST_OF(...) __attribute__((target_clones(__VA_ARGS__, "default")))
+#else
+#define TREADLE_BEST_OF(...)
 #endif
+
+TREADLE_BEST_OF("popcnt")
 uint32_t ones(const uint32_t* words, size_t count) {
   int total = 0;
   for (size_t i = 0; i < count; i += 2) total += std::popcount(word_at(words + i));
   return static_cast<uint32_t>(total);
+}
+
+constexpr size_t kSums = 8;  // words of a line
+using Sums = std::array<uint64_t, kSums>;
+
+// No protection against chosen input: whoever uses it compares what it finds. Products of two
+// halves of a word, as in XXH3 (Y. Collet), because every processor has those for several words at
+// once; each line and each word of it has a key of its own, so that their order counts. A line
+// without a token adds nothing, whether it was touched or not.
+TREADLE_BEST_OF("avx2")
+void add_lines(const uint32_t* words, size_t line, size_t lines, uint64_t* sums) {
+  constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
+  for (const size_t end = line + lines; line < end; ++line, words += 2 * kSums) {
+    uint64_t any = 0;
+    for (size_t i = 0; i < kSums; ++i) any |= word_at(words + 2 * i);
+    if (any == 0) continue;
+    const uint64_t key = (line + 1) * kOdd;
+    for (size_t i = 0; i < kSums; ++i) {
+      const uint64_t word = word_at(words + 2 * i);
+      const uint64_t keyed = word ^ (key + i * 0xd1b54a32d192ed03);
+      sums[i] += (keyed & 0xFFFFFFFF) * (keyed >> 32) + (word << 32 | word >> 32);
+    }
+  }
 }
 
 }  // namespace
@@ -60,25 +88,15 @@ uint32_t MaskBits::count() const {
   return total;
 }
 
-// No protection against chosen input: whoever uses it compares what it finds. Products of two
-// halves of a word, as in XXH3 (Y. Collet), because every processor has those for several words at
-// once; each line and each word of it has a key of its own, so that their order counts.
 uint64_t MaskBits::hash() const {
   constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
-  constexpr size_t kWords = kLineWords / 2;
-  uint64_t sums[kWords] = {};
-  each_line([&](size_t line) {
-    const uint32_t* words = words_.data() + line * kLineWords;
-    uint64_t any = 0;
-    for (size_t i = 0; i < kWords; ++i) any |= word_at(words + 2 * i);
-    if (any == 0) return;  // touched, but without a token
-    uint64_t key = (line + 1) * kOdd;
-    for (size_t i = 0; i < kWords; ++i) {
-      uint64_t word = word_at(words + 2 * i);
-      uint64_t keyed = word ^ (key + i * 0xd1b54a32d192ed03);
-      sums[i] += (keyed & 0xFFFFFFFF) * (keyed >> 32) + (word << 32 | word >> 32);
-    }
-  });
+  Sums sums{};
+  if (full_) {
+    add_lines(words_.data(), 0, words_.size() / kLineWords, sums.data());
+  } else {
+    each_line(
+        [&](size_t line) { add_lines(words_.data() + line * kLineWords, line, 1, sums.data()); });
+  }
   uint64_t h = 0;
   for (uint64_t sum : sums) {
     h = (h ^ sum) * kOdd;

@@ -221,6 +221,7 @@ Result<ReachRef> Reaches::make(NodeRef residual, const Digest& digest, Fuel& fue
   SliceRef slice = slice_of(residual, bits_);
   if (!slice) {
     found = walk_beside(residual, digest, fuel);
+    if (found.ok() && !*found) found = walk_bounded(residual, digest, fuel);
     if (found.ok() && !*found) found = walk_between(residual, digest, fuel);
     if (!found.ok() || *found) return found;
     bits_.reset();  // looking for others used it
@@ -273,8 +274,8 @@ SliceRef Reaches::slice_of(NodeRef residual, MaskBits& bits) {
   if (loop.units < kSliceUnits && loop.longer != Loop::Longer::no) return nullptr;
   SliceRef slice = vocab_.slice(loop.chars);
   if (!slice) return nullptr;
-  std::span<const uint32_t> at_most = slice->at_most(loop.units);
-  bits.add(at_most);
+  bits.add(slice->at_most(loop.units));
+  for (const TokenId token : slice->longer(loop.units)) bits.set(token);
   return slice;
 }
 
@@ -287,10 +288,10 @@ void Reaches::walk_narrow(uint32_t root, ResidualId from, MaskBits& bits,
   while (!stack.empty()) {
     auto [node, id] = stack.back();
     stack.pop_back();
-    residuals_.row(id);
-    if (residuals_.first(id).empty()) continue;
+    const ByteSet first = residuals_.first(id);
+    if (first.empty()) continue;
     children.clear();
-    vocab_.trie().children(node, residuals_.first(id), children);
+    vocab_.trie().children(node, first, children);
     if (!fuel.spend(children.size() + 1)) return store_.fail(fuel.status());
     for (uint32_t i : children) {
       uint32_t to = residuals_.step(id, nodes[i].byte(), fuel);
@@ -311,12 +312,12 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, MaskBits& out,
   std::array<ResidualId, kMaxTrieDepth + 1> stack;
   std::array<const uint32_t*, kMaxTrieDepth + 1> rows;
   std::span<const TrieNode> nodes = (slice ? slice->rest() : vocab_.trie()).nodes();
-  stack[0] = from;
-  rows[0] = residuals_.row(from);
-  if (!slice && residuals_.first(from).count() <= kNarrow) {
+  if (!slice && residuals_.narrow(from)) {
     walk_narrow(TokenTrie::kRoot, from, out, ends, fuel);
     return store_.ok() ? ok_status() : store_.take_fault();
   }
+  stack[0] = from;
+  rows[0] = residuals_.row(from);
   uint32_t* bits = out.open();
   uint64_t visited = 0;
   for (size_t i = 0; i < nodes.size(); ++visited) {
@@ -337,12 +338,12 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, MaskBits& out,
       uint32_t at = slice ? slice->origin(i) : static_cast<uint32_t>(i);
       if (to & Residuals::kEnds) ends.push_back(at);
       to &= ~Residuals::kEnds;
-      rows[depth + 1] = residuals_.row(to);
-      if (node.subtree() >= kBushy && residuals_.first(to).count() <= kNarrow) {
+      if (node.subtree() >= kBushy && residuals_.narrow(to)) {
         walk_narrow(at, to, out, ends, fuel);
         i += node.subtree();
         continue;
       }
+      rows[depth + 1] = residuals_.row(to);
       stack[depth + 1] = to;
     }
     ++i;

@@ -10,7 +10,12 @@ constexpr uint32_t kRowCost = 64;   // fuel for one row: bounds what a single wa
 }  // namespace
 
 Residuals::Residuals(Store& store, uint64_t budget)
-    : store_(store), budget_(budget), nodes_(1, store.empty()), rows_(1, nullptr), firsts_(1) {}
+    : store_(store),
+      budget_(budget),
+      nodes_(1, store.empty()),
+      rows_(1, nullptr),
+      firsts_(1),
+      asked_(1, 1) {}
 
 ResidualId Residuals::of(NodeRef node) {
   if (node == store_.empty()) return kDeadResidual;
@@ -20,25 +25,30 @@ ResidualId Residuals::of(NodeRef node) {
     nodes_.push_back(node);
     rows_.push_back(nullptr);
     firsts_.emplace_back();
+    asked_.push_back(0);
   }
   return ids_[node];
 }
 
-uint32_t* Residuals::make_row(ResidualId id) {
-  if (id != kDeadResidual) firsts_[id] = store_.first(nodes_[id]);
-  uint32_t* row = table_.make(firsts_[id], kUnknown, kDeadResidual);
-  if (store_.ok()) rows_[id] = row;  // else some first bytes may be missing; the walk will fail
-  return row;
+void Residuals::ask(ResidualId id) {
+  firsts_[id] = store_.first(nodes_[id]);
+  asked_[id] = store_.ok();  // else some bytes may be missing; the walk will fail
 }
 
-uint32_t Residuals::step(ResidualId id, uint8_t byte, Fuel& fuel) {
+uint32_t* Residuals::make_row(ResidualId id) {
+  uint32_t* row = table_.make(first(id), kUnknown, kDeadResidual);
+  if (!store_.ok()) return row;
+  moves_.give(id, row);
+  return rows_[id] = row;
+}
+
+uint32_t Residuals::find_out(ResidualId id, uint8_t byte, Fuel& fuel) {
   if (!store_.ok()) return kFault;
-  bool fresh = rows_[id] == nullptr;
-  uint32_t known = row(id)[byte];
-  if (known != kUnknown) return known;
-  if (fresh && !fuel.spend(kRowCost)) {
-    store_.fail(fuel.status());
-    return kFault;
+  if (!asked_[id]) {
+    if (!fuel.spend(kRowCost)) store_.fail(fuel.status());
+    first(id);
+    if (!store_.ok()) return kFault;
+    if (!firsts_[id].contains(byte)) return kDeadResidual;
   }
   store_.set_fuel(&fuel, kStepCost);
   ByteSet alike = store_.same(nodes_[id], byte);
@@ -49,10 +59,13 @@ uint32_t Residuals::step(ResidualId id, uint8_t byte, Fuel& fuel) {
   if (!store_.ok()) return kFault;
   uint32_t entry = *live ? of(rest) : kDeadResidual;
   if (entry != kDeadResidual && store_.node(rest).facts.nullable) entry |= kEnds;
-  uint32_t* row = rows_[id];
-  alike.each([&](uint8_t other) {
-    if (row[other] == kUnknown) row[other] = entry;
-  });
+  alike &= firsts_[id];
+  if (!rows_[id] && !moves_.add(id, alike, entry)) make_row(id);
+  if (rows_[id]) {
+    alike.each([&](uint8_t other) {
+      if (rows_[id][other] == kUnknown) rows_[id][other] = entry;
+    });
+  }
   return entry;
 }
 
@@ -62,12 +75,15 @@ void Residuals::trim() {
   nodes_.assign(1, store_.empty());
   rows_.assign(1, nullptr);
   firsts_.assign(1, {});
+  asked_.assign(1, 1);
+  moves_.clear();
   table_.clear();
 }
 
 uint64_t Residuals::memory() const {
-  return table_.memory() + (ids_.capacity() + nodes_.capacity()) * sizeof(uint32_t) +
-         rows_.capacity() * sizeof(rows_[0]) + firsts_.capacity() * sizeof(ByteSet);
+  return table_.memory() + moves_.memory() +
+         (ids_.capacity() + nodes_.capacity()) * sizeof(uint32_t) +
+         rows_.capacity() * sizeof(rows_[0]) + firsts_.capacity() * (sizeof(ByteSet) + 1);
 }
 
 }  // namespace treadle

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "grammar/ir/store.h"
+#include "support/byte_moves.h"
 #include "support/byte_rows.h"
 
 namespace treadle {
@@ -31,18 +32,33 @@ class Residuals {
   // A regular node without a dead end in it: kDeadResidual for the empty one.
   ResidualId of(NodeRef node);
   NodeRef node(ResidualId id) const { return nodes_[id]; }
-  // The bytes that may go on; known once the row is.
-  const ByteSet& first(ResidualId id) const { return firsts_[id]; }
+  // The bytes that may go on. Valid until another residual is asked for.
+  const ByteSet& first(ResidualId id) {
+    if (!asked_[id]) ask(id);
+    return firsts_[id];
+  }
+  bool narrow(ResidualId id) { return first(id).count() <= kNarrow; }
   // Valid until trim().
   const uint32_t* row(ResidualId id) { return rows_[id] ? rows_[id] : make_row(id); }
   // The entry of `byte`, found out if it is not known yet.
-  uint32_t step(ResidualId id, uint8_t byte, Fuel& fuel);
+  uint32_t step(ResidualId id, uint8_t byte, Fuel& fuel) {
+    uint32_t known = peek(id, byte);
+    return known != kUnknown && store_.ok() ? known : find_out(id, byte, fuel);
+  }
   // Drops every row and id when they hold more than the budget. Not while a walk goes on.
   void trim();
   uint64_t memory() const;
 
  private:
+  void ask(ResidualId id);
   uint32_t* make_row(ResidualId id);
+  uint32_t peek(ResidualId id, uint8_t byte) const {
+    if (rows_[id]) return rows_[id][byte];
+    if (asked_[id] && !firsts_[id].contains(byte)) return kDeadResidual;
+    const uint32_t known = moves_.find(id, byte);
+    return known == ByteMoves::kNone ? kUnknown : known;
+  }
+  uint32_t find_out(ResidualId id, uint8_t byte, Fuel& fuel);
 
   Store& store_;
   uint64_t budget_;
@@ -50,6 +66,8 @@ class Residuals {
   std::vector<NodeRef> nodes_;   // by id
   std::vector<uint32_t*> rows_;  // by id; null: none yet
   std::vector<ByteSet> firsts_;  // by id
+  std::vector<uint8_t> asked_;   // by id: whether that is known
+  ByteMoves moves_;              // of those without a row
   ByteRows table_;
 };
 

@@ -9,7 +9,7 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t kFreeSlot = UINT32_MAX;
-constexpr uint64_t kLeastRows = 1024;  // a walk keeps one row for each byte of a token
+constexpr uint64_t kLeastMoves = 64 << 10;  // bytes kept whatever the cache: a walk needs some
 
 }  // namespace
 
@@ -44,7 +44,7 @@ uint64_t States::memory() const {
          (hashes_.capacity() + table_.capacity() + clamped_.capacity() +
           clamped_cells_.capacity()) *
              sizeof(uint32_t) +
-         rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
+         moves_.memory() + rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
 }
 
 bool States::worn() const {
@@ -60,25 +60,37 @@ ByteSet States::first(StateId state) {
 }
 
 // All transitions are dropped when they outgrow the cache: they are cheap to find again.
-StateId* States::make_row(StateId state) {
-  if (made_rows_.size() > kLeastRows && made_rows_.memory() > limits_.cache_bytes / 2) {
-    rows_.assign(rows_.size(), unset_.data());
-    made_rows_.clear();
-    ++epoch_;
+void States::drop_moves() {
+  rows_.assign(rows_.size(), unset_.data());
+  made_rows_.clear();
+  moves_.clear();
+  ++epoch_;
+}
+
+void States::add_moves(StateId state, const ByteSet& bytes, StateId to) {
+  if (rows_[state] == unset_.data()) {
+    if (moves_.add(state, bytes, to)) return;
+    StateId* fresh = made_rows_.make(ByteSet::all(), kUnknown, kDeadState);
+    moves_.give(state, fresh);
+    rows_[state] = fresh;
   }
-  ByteSet open = state > kStopped ? first(state) : ByteSet();
-  StateId* row = made_rows_.make(open, kUnknown, kDeadState);
-  rows_[state] = row;
-  return row;
+  auto* row = const_cast<StateId*>(rows_[state]);
+  bytes.each([&](uint8_t byte) {
+    if (row[byte] == kUnknown) row[byte] = to;
+  });
 }
 
 StateId States::next(StateId state, uint8_t byte, Fuel& fuel) {
   if (!store_->ok()) return kFault;
   StateId known = rows_[state][byte];
+  if (known == kUnknown) known = moves_.find(state, byte);
   if (known != kUnknown) return known;
-  if (rows_[state] == unset_.data()) {
-    known = make_row(state)[byte];
-    if (known != kUnknown) return known;
+  const uint64_t bytes = made_rows_.memory() + moves_.memory();
+  if (bytes > kLeastMoves && bytes > limits_.cache_bytes / 2) drop_moves();
+  if (rows_[state] == unset_.data() && !moves_.any(state)) {
+    const ByteSet dead = state > kStopped ? ~first(state) : ByteSet::all();
+    add_moves(state, dead, kDeadState);
+    if (dead.contains(byte)) return kDeadState;
   }
   store_->set_fuel(&fuel, kDeriveCost);
   StateId to = compute(state, byte, fuel);
@@ -125,6 +137,17 @@ const Behind& States::behind(CellId cell, Fuel& fuel) {
   return behind_[cell] = {state, first(state)};
 }
 
+ByteSet States::hint(CellId cell) {
+  if (cell < behind_.size() && behind_[cell].state != kUnknown) return behind_[cell].first;
+  if (cell == kBottom) return {};
+  NodeRef rest = cells_[cell].rest;
+  if (store_->node(rest).kind == Kind::concat) rest = store_->node(rest).a;
+  const Node head = store_->node(rest);
+  if (head.kind == Kind::rule) return store_->typed_of(rest).first(*store_);
+  if (head.facts.regular && !head.facts.nullable) return store_->first(rest);
+  return ByteSet::all();
+}
+
 // The transition on `byte`, filled in for all bytes that no residual tells from it.
 StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
   const State from = list_[state];
@@ -137,10 +160,7 @@ StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
   }
   StateId to = close(fuel);
   if (to == kFault) return to;
-  StateId* row = own_row(state);
-  alike.each([&](uint8_t other) {
-    if (row[other] == kUnknown) row[other] = to;
-  });
+  add_moves(state, alike, to);
   return to;
 }
 

@@ -11,6 +11,7 @@
 #include "grammar/run/cell.h"
 #include "grammar/run/token_terminals.h"
 #include "grammar/typed/distinct.h"
+#include "support/byte_moves.h"
 #include "support/byte_rows.h"
 #include "support/flat_set.h"
 
@@ -47,7 +48,7 @@ class States {
   StateId start() const { return start_; }
 
   // The transitions of a state: 256 entries, kUnknown where next() has to be asked. Valid until
-  // epoch() changes; a state that was never left shows a row of kUnknown.
+  // epoch() changes; a state that few bytes were read in shows a row of kUnknown.
   const StateId* row(StateId state) const { return rows_[state]; }
   // All rows by state; the array moves when a state is made.
   const StateId* const* rows() const { return rows_.data(); }
@@ -67,6 +68,9 @@ class States {
 
   // Where a text stands once what is above `cell` is complete. kFault when a budget ran out.
   const Behind& behind(CellId cell, Fuel& fuel);
+
+  // A superset of behind(cell).first, for less.
+  ByteSet hint(CellId cell);
 
   // What behind() of a cell, or of one before it, leaves open of the item above `cell`.
   Doubt doubt(CellId cell) {
@@ -96,8 +100,8 @@ class States {
     CellId cell;
   };
 
-  StateId* make_row(StateId state);
-  StateId* own_row(StateId state) { return const_cast<StateId*>(rows_[state]); }
+  void add_moves(StateId state, const ByteSet& bytes, StateId to);
+  void drop_moves();
   StateId compute(StateId state, uint8_t byte, Fuel& fuel);
   StateId close(Fuel& fuel);
   void expand(Item item, Fuel& fuel);
@@ -122,7 +126,8 @@ class States {
   std::vector<Behind> behind_;         // by cell
   std::vector<StateId> clamped_;       // by state; kDeadState: not asked yet
   std::vector<CellId> clamped_cells_;  // by cell; kBottom: not asked yet
-  std::vector<StateId> unset_;         // the row of states without one
+  ByteMoves moves_;                    // of the states without a row
+  std::vector<StateId> unset_;         // the row of those
   std::vector<const StateId*> rows_;
   ByteRows made_rows_;
   uint64_t epoch_ = 0;

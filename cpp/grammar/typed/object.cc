@@ -242,6 +242,8 @@ class AfterKey final : public Typed {
            (form_ == that.form_ || *form_ == *that.form_);
   }
   uint64_t bytes() const override { return sizeof(AfterKey) + next_.seen.size() * 8; }
+  // Asked for every key that ends inside a token, nearly always in vain.
+  ByteSet first(Store& store) const override { return store.first(form_->spacing.colon); }
   Result<NodeRef> expand(Store& store, Fuel&) const override {
     const NodeRef rest = store.typed(std::make_unique<Members>(form_, next_, false));
     const NodeRef parts[] = {form_->spacing.colon, value_, rest};

@@ -303,30 +303,6 @@ bool has_member(Store& store, NodeRef node) {
   return live.ok() && *live;
 }
 
-NodeRef spelled_char(Store& store, uint32_t code, Escapes escapes) {
-  const bool minimal = escapes == Escapes::minimal;
-  std::vector<NodeRef> out;
-  std::string raw;
-  append_utf8(raw, code);
-  const auto lead = static_cast<uint8_t>(raw[0]);
-  if (raw_bytes().contains(lead)) out.push_back(store.bytes(raw));
-  if (minimal && !out.empty()) return out[0];
-  const size_t named = code < 0x80 ? kValues.find(static_cast<char>(code)) : std::string_view::npos;
-  if (named != std::string_view::npos) {
-    out.push_back(store.bytes(std::string("\\") + kNames[named]));
-    if (minimal) return out[0];
-  }
-  const NodeRef unit = store.bytes("\\u");
-  if (code < 0x10000) {
-    out.push_back(store.cat(unit, hex_digits(store, code)));
-  } else {
-    const uint32_t rest = code - 0x10000;
-    const NodeRef low = store.cat(unit, hex_digits(store, 0xDC00 + (rest & 0x3FF)));
-    out.push_back(store.cat(unit, store.cat(hex_digits(store, 0xD800 + (rest >> 10)), low)));
-  }
-  return store.any_of(out);
-}
-
 static NodeRef make_spelled_any(Store& store, Escapes escapes) {
   const auto hex = [](std::string_view digits) {
     ByteSet set;

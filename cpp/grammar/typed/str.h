@@ -31,9 +31,6 @@ NodeRef with_text(Store& store, NodeRef leaf, NodeRef text);
 // Whether a regular node has a member. A spent budget becomes the store's fault, and false.
 bool has_member(Store& store, NodeRef node);
 
-// One code point in every spelling (a plain node).
-NodeRef spelled_char(Store& store, uint32_t code, Escapes escapes = Escapes::any);
-
 // Any one character of a JSON string in every spelling (a plain node).
 NodeRef spelled_any(Store& store, Escapes escapes = Escapes::any);
 
