@@ -15,6 +15,7 @@ import pytest
 
 from treadle.errors import KernelError
 from treadle.kernels.build import Artefact, BuildFailure, build, confined, load
+from treadle.kernels.build.artefact import Cache
 from treadle.kernels.schema import AxisVar, Definition, Solution, Source, Spec, Tensor
 
 pytestmark = pytest.mark.alone
@@ -254,3 +255,18 @@ def test_an_artefact_is_plain_data(tmp_path: Path) -> None:
         "entry", "symbol", "binding", "destination_passing", "key", "files", "kernels", "prepare"
     }  # fmt: skip
     assert set(record["files"]) == {"src/m.py"}
+
+
+def test_of_two_builders_the_second_gets_what_the_first_made(tmp_path: Path) -> None:
+    store = Cache(tmp_path)
+    kept: list[Artefact] = []
+    for content in (b"one", b"another"):  # compilers need not write the same bytes twice
+        room = store.room()
+        (room / "run.so").write_bytes(content)
+        made = Artefact(
+            folder=room, entry="run.so", symbol="run", binding="dlpack", destination_passing=True,
+            key="ab" * 32, files={},
+        )  # fmt: skip
+        kept.append(store.keep(room, made))
+    assert kept[0] == kept[1]
+    kept[1].verify()

@@ -24,7 +24,7 @@ from treadle.kernels.definitions.public import (
 )
 from treadle.kernels.definitions.quantised import gemm_w4g32
 from treadle.kernels.definitions.shipped import SMOLLM2, own, shipped
-from treadle.kernels.families import CUDA, EVERYWHERE, PACKED, family_of
+from treadle.kernels.families import CUDA, EVERYWHERE, PACKED, STREAMED, family_of
 from treadle.kernels.packing import KITS, pack, packed
 from treadle.kernels.schema import Definition, Solution
 from treadle.kernels.store import Dataset
@@ -140,7 +140,7 @@ def test_every_definition_has_a_solution_in_each_language() -> None:
     for kit in ("torch", "triton", "cpp"):
         assert have[kit] == set(made)
     assert len(have["cuda"]) > 90
-    stems = {f.stem for f in (*EVERYWHERE, *CUDA, *PACKED)}
+    stems = {f.stem for f in (*EVERYWHERE, *CUDA, *PACKED, *STREAMED)}
     for kit in KITS.values():
         assert {f.stem for f in kit.families} <= stems
 

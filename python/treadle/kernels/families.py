@@ -74,6 +74,12 @@ CUDA: tuple[Family, ...] = (
 )
 """What matters while decoding on Hopper."""
 
+STREAMED: tuple[Family, ...] = (
+    Family(r"gemm_n\d+_k\d+_bf16", "bind_stream", "run", 2),
+    Family(r"linear_add_.*_bf16", "bind_stream_add", "run", 3),
+    Family(r"gate_up_glu_silu_.*_bf16", "bind_stream_gate", "run", 3),
+)
+"""CUDA products whose blocks stay, and which read weights ahead once these are prepared."""
 
 PACKED: tuple[Family, ...] = (Family(r"gemm_n\d+_k\d+_f32", "gemm_packed", "run", 2),)
 """Whose weights C++ brings into panels once, where they are loaded."""
@@ -91,6 +97,9 @@ def cuda_takes(stem: str, d: Definition) -> bool:
     """Whether the CUDA kernel takes the definition's sizes; what it refuses is not offered."""
     size = {name: a.value for name, a in d.axes.items() if isinstance(a, AxisConst)}
     match stem:
+        case "bind_stream" | "bind_stream_add" | "bind_stream_gate":
+            n, k = (_size(d, axis) for axis in [*d.inputs.values()][1].shape or [])
+            return n % 16 == 0 and k % 1024 == 0 and k <= 8192
         case "bind_gemm":
             return size["N"] % 16 == 0 and size["K"] % 64 == 0
         case "bind_gemm_w4g32":

@@ -16,6 +16,7 @@ from treadle.kernels.families import (
     CUDA,
     EVERYWHERE,
     PACKED,
+    STREAMED,
     Family,
     cpp_constants,
     cuda_constants,
@@ -51,11 +52,17 @@ class Kit(NamedTuple):
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 _IMPORT = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 _HOPPER = ["H100", "H200"]
+_NVCC = {"cuda_cflags": ["-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a"]}
+_PREPARING = {"entry": "prepare", "run": "run_prepared", "release": "release"}
 
 KITS: Mapping[str, Kit] = {
     "cuda": Kit(
         "cuda", ".cu", CUDA, ("constants.h", cuda_constants), _HOPPER, _INCLUDE,
-        {"cuda_cflags": ["-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a"]}, True,
+        _NVCC, True,
+    ),
+    "cuda_stream": Kit(
+        "cuda", ".cu", STREAMED, ("constants.h", cuda_constants), _HOPPER, _INCLUDE,
+        _NVCC, True, "cuda", _PREPARING,
     ),
     "cpp": Kit(
         "cpp", ".cc", EVERYWHERE, ("constants.h", cpp_constants), ["cpu"], _INCLUDE,
@@ -64,7 +71,7 @@ KITS: Mapping[str, Kit] = {
     "cpp_packed": Kit(
         "cpp", ".cc", PACKED, ("constants.h", cpp_constants), ["cpu"], _INCLUDE,
         {"cflags": ["-O3", "-march=native", "-std=c++20", "-fopenmp-simd"]}, True, "cpp",
-        {"entry": "prepare", "run": "run_prepared", "release": "release"},
+        _PREPARING,
     ),
     "triton": Kit(
         "triton", ".py", EVERYWHERE, ("constants.py", python_constants), _HOPPER, _IMPORT,
@@ -80,7 +87,9 @@ def packed(definitions: Mapping[str, Definition], sources: Path) -> Iterator[Sol
     for name, kit in KITS.items():
         for definition in definitions.values():
             family = family_of(definition, kit.families)
-            if family is None or (name == "cuda" and not cuda_takes(family.stem, definition)):
+            if family is None or (
+                kit.language == "cuda" and not cuda_takes(family.stem, definition)
+            ):
                 continue
             yield pack(definition, name, family, sources)
 

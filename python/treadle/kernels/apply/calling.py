@@ -177,7 +177,8 @@ def capturable(call: Callable[..., Any], operands: list[Any]) -> str:
             call(*operands)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may place weights meanwhile: their calls are none of this capture's.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             call(*operands)
         graph.replay()
         torch.cuda.synchronize()

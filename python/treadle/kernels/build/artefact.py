@@ -123,8 +123,8 @@ class Cache:
         sealed = msgspec.structs.replace(made, files=files)
         record = {k: v for k, v in msgspec.structs.asdict(sealed).items() if k != "folder"}
         (room / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
-        folder = self._move(room, made.key)
-        return msgspec.structs.replace(sealed, folder=folder)
+        # Not `sealed`: compilers need not write the same bytes twice, and another may be first.
+        return Artefact.at(self._move(room, made.key))
 
     def keep_failure(self, room: Path, key: str, failure: BuildFailure) -> None:
         """Remembers that these sources do not build."""

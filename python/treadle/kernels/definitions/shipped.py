@@ -68,6 +68,7 @@ def shipped() -> Iterator[Definition]:
         for op in (*OPS, *FUSED):
             if op != "linear":
                 yield own(op, act, sizes, eps, model)
+        yield own("linear_add", act, {**sizes, "I": sizes["F"]}, eps, model)
 
 
 def own(op: str, act: str, sizes: Mapping[str, Any], eps: float, model: str) -> Definition:
