@@ -61,9 +61,10 @@ fn main(
   lanes = size;
 //#if PACK
   begun = group.x * PACK;
+  let by = factors(local);
 //#end
   all_rows(group.y, group.y, group.x, local, subgroup, groups);
 //#if PACK
-  pack(group.y, local);
+  pack(group.y, local, by);
 //#end
 }

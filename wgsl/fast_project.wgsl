@@ -68,6 +68,7 @@ fn main(
   lanes = size;
 //#if PACK
   begun = group.x * PACK;
+  let by = factors(local);
 //#end
 //#if rows
   all_rows(group.y, batch[run.rows + group.y], group.x, local, subgroup, groups);
@@ -75,6 +76,6 @@ fn main(
   all_rows(group.y, group.y, group.x, local, subgroup, groups);
 //#end
 //#if PACK
-  pack(group.y, local);
+  pack(group.y, local, by);
 //#end
 }

@@ -145,7 +145,8 @@ class Decoder:
         self.dispatches = len(steps_of(record))
 
     def lower(self) -> None:
-        """Prints kernels and grids, in the forms of now; buffers stay. Later layers are as the second."""
+        """Prints kernels and grids, in the forms of now; buffers stay. All layers but the first
+        have the same."""
         tier = tier_gpu("t2", *self._small, dialect="naga")
         steps = tier.record["steps"]
         self._grids = {s["kernel"]: s["grid"] for s in (*steps["decode"], *steps["sample"])}

@@ -192,8 +192,17 @@ fn largest(v: f32) -> f32 {
   return max(most, subgroupShuffleXor(most, 4u));
 }
 
+/// What the thread's outputs are multiplied with; asked for before it is needed.
+fn factors(local: u32) -> vec4<f32> {
+//#if next
+  return next[min(begun / 4u + local, ROWS / 4u - 1u)];
+//#else
+  return vec4<f32>(1.0);
+//#end
+}
+
 /// Writes the workgroup's outputs of token t to `packed`, four a thread.
-fn pack(t: u32, local: u32) {
+fn pack(t: u32, local: u32, by: vec4<f32>) {
   workgroupBarrier();
   let j = min(4u * local, PACK - 4u);
   var v = vec4<f32>(made[j], made[j + 1u], made[j + 2u], made[j + 3u]);
@@ -203,7 +212,7 @@ fn pack(t: u32, local: u32) {
   squares += subgroupShuffleXor(squares, 1u);
   squares += subgroupShuffleXor(squares, 2u);
   squares += subgroupShuffleXor(squares, 4u);
-  v *= next[min(i, ROWS / 4u - 1u)];
+  v *= by;
 //#end
   let size = max(abs(v.xy), abs(v.zw));
   let most = largest(max(size.x, size.y));
@@ -251,18 +260,11 @@ fn keep(v: vec4<u32>, i: u32) -> f32 {
   return 0.0;
 }
 
-/// Brings the token to workgroup memory; returns what sums are multiplied with.
-fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
-//#for i TAKES
-  let e#i = x[t * WORDS + min(local + #iu * WG, WORDS - 1u)];
-//#end
-  var own = 0.0;
-//#for i TAKES
-  own += keep(e#i, local + #iu * WG);
-//#end
+/// After `keep`: what sums are multiplied with. `own`: this thread's squares.
+fn kept(own: f32, subgroup: u32, groups: u32) -> f32 {
 //#if EPS
-  own = subgroupAdd(own);
-  if (lane == 0u) { parts[subgroup] = own; }
+  let sum = subgroupAdd(own);
+  if (lane == 0u) { parts[subgroup] = sum; }
   workgroupBarrier();
   var total = 0.0;
   for (var i = 0u; i < groups; i++) { total += parts[i]; }
@@ -348,10 +350,23 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
   let end = ROWS;
 //#end
   var rows = rows_of(row);
+//#if PACKED
+//#for i TAKES
+  let e#i = x[x_row * WORDS + min(local + #iu * WG, WORDS - 1u)]; // before the weights: it is needed first
+//#end
+//#end
 //#for i DEPTH
   var k#i = load(rows, lane + #iu * lanes);
 //#end
+//#if PACKED
+  var own = 0.0;
+//#for i TAKES
+  own += keep(e#i, local + #iu * WG);
+//#end
+  let scale = kept(own, subgroup, groups);
+//#else
   let scale = stage(x_row, local, subgroup, groups);
+//#end
   while (row < end) {
     let following = rows_of(row + step);
     let others = added(t, row);

@@ -195,19 +195,16 @@ def form_of(rows: int, columns: int, shares: bool = False) -> Form:
     """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
 
     shares: the token lies in shares of the keys, which every workgroup combines. Measured on an
-    H200 (benchmarks/web): two rows with a whole row of up to 4 blocks a lane under way want two
-    workgroups of 256 a multiprocessor; fewer the more there is to stage.
+    H200 (benchmarks/web): two rows of two blocks a lane want two to four workgroups of 256 a
+    multiprocessor; where there is much to stage, four rows and no more than one.
     """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
-    strips = max(1, columns // (32 * SUBGROUP))
+    depth = min(2, max(1, columns // (32 * SUBGROUP)))
     two, four = (-(-rows // (WG // SUBGROUP * each)) for each in (2, 4))
-    if shares and four >= FEW:
-        return Form(WG, FEW, 1, 4)
-    if shares:
-        return Form(WG, min(two, FEW), min(2, strips), 2)
-    depth = min(4, strips)
-    return Form(WG, min(two, FEW if columns > STAGED else 264 * 4 // depth), depth, 2)
+    if (shares or columns > STAGED) and four >= FEW:
+        return Form(WG, FEW, depth, 4)
+    return Form(WG, min(two, FEW if shares else 264 * 4 // depth), depth, 2)
 
 
 def _flags(format: str, form: Form) -> set[str]:

@@ -24,7 +24,9 @@ FUSIONS = (
 LISTS = ("decode", "batch", "prefill")
 
 
-FEATURES = {"t0": (), "t1": ("shader-f16",), "t2": ("shader-f16", "subgroups")}
+FEATURES = {
+    "t0": (), "t1": ("shader-f16",), "t0s": ("subgroups",), "t2": ("shader-f16", "subgroups"),
+}  # fmt: skip
 """WebGPU's tiers, and what each asks of a device."""
 
 WIDE = 1 << 30
@@ -39,11 +41,12 @@ def tier_gpu(
     each param as the bundle stores it.
 
     t0: float32, core WebGPU with default limits. t1: tokens and weights are multiplied in float16.
-    t2: q4_0 and q4_1 in planes, read by subgroups where one token is run. dialect: who compiles,
-    "tint" or "naga". Raises Unsupported naming an op or format that has no kernel.
+    t2: q4_0 and q4_1 in planes, read by subgroups where one token is run. t0s: as t2 there, and as
+    t0 elsewhere. dialect: who compiles, "tint" or "naga". Raises Unsupported naming an op or format
+    that has no kernel.
     """
     plan = Plan()
-    matrices = Matrices(weights, binding or (WIDE if name == "t2" else BINDING))
+    matrices = Matrices(weights, binding or (WIDE if _swift(name) else BINDING))
     slots = Slots()
     for step in LISTS:
         _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, step, name, dialect).run()
@@ -56,10 +59,15 @@ def tier_gpu(
     }  # fmt: skip
     most = max(len(kernel.bindings) for kernel in plan.kernels.values())
     limits = {"maxStorageBuffersPerShaderStage": most}
-    if name == "t2":
+    if _swift(name):
         limits["maxComputeWorkgroupStorageSize"] = fast.MEMORY
     needs: dict[str, Any] = {"features": list(FEATURES[name]), "limits": limits}
     return Tier(record, {f"kernels.{name}.wgsl": plan.text()}, needs)
+
+
+def _swift(tier: str) -> bool:
+    """Whether a tier has the kernels of `fast`."""
+    return "subgroups" in FEATURES[tier]
 
 
 def _size(graph: Graph, axis: str | int) -> int:
@@ -71,7 +79,7 @@ def _vocab(graph: Graph) -> int:
 
 
 def _sampler(plan: Plan, vocab: int, tier: str, dialect: str) -> None:
-    tile, pick = kernels.sampler(vocab, tier == "t2", dialect)
+    tile, pick = kernels.sampler(vocab, _swift(tier), dialect)
     count = kernels.tiles(vocab)
     plan.buffers |= {
         "draws": {"size": "64 * R"},
@@ -98,8 +106,8 @@ class _Lowering:
         self.slots, self.list = slots, name
         self.many = name != "decode"
         self.tier, self.dialect = tier, dialect
-        self.half = tier != "t0"
-        self.fast = tier == "t2" and name == "decode"
+        self.half = "shader-f16" in FEATURES[tier]
+        self.fast = _swift(tier) and name == "decode"
         self.shares: dict[str, tuple[int, int]] = {}  # attention outputs that lie in shares
         self.packed: dict[str, str] = {}  # a value -> the one that is it as its reader stages it
         self.same: dict[str, str] = {}  # a value -> the one whose buffer it is
@@ -272,7 +280,7 @@ class _Lowering:
     def _planes(self, cuts: list[Cut], columns: int) -> dict[str, str] | None:
         """The two buffers of a stack of matrices in planes, where T2 has a kernel for it."""
         formats = {segment.format for cut in cuts for segment in cut.segments}
-        if self.tier != "t2" or len(cuts) > 1 or len(formats) > 1:
+        if not _swift(self.tier) or len(cuts) > 1 or len(formats) > 1:
             return None
         format = formats.pop()
         return self.matrices.planes(cuts[0], format) if fast.takes(format, columns) else None
