@@ -29,6 +29,17 @@ fn act(v: f32) -> f32 {
 //#end
 }
 
+//#if PACK
+fn emit(t: u32, first: u32, sum: Sums) {
+  let i = first - begun;
+//#if TWO
+  made[i] = act(sum.x) * sum.y;
+//#else
+  made[i] = act(sum.x) * sum.z;
+  made[i + 1u] = act(sum.y) * sum.w; // PACK is even
+//#end
+}
+//#else
 fn emit(t: u32, first: u32, sum: Sums) {
   let at = t * STRIDE + FIRST + first;
 //#if TWO
@@ -38,6 +49,7 @@ fn emit(t: u32, first: u32, sum: Sums) {
   if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
 //#end
 }
+//#end
 
 @compute @workgroup_size(WG)
 fn main(
@@ -47,5 +59,12 @@ fn main(
 ) {
   lane = own;
   lanes = size;
+//#if PACK
+  begun = group.x * PACK;
+  let by = factors(local);
+//#end
   all_rows(group.y, group.y, group.x, local, subgroup, groups);
+//#if PACK
+  pack(group.y, local, by);
+//#end
 }

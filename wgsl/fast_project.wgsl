@@ -43,6 +43,9 @@ fn store(t: u32, row: u32, value: f32) {
   v = CAP * (1.0 - 2.0 / (exp(2.0 * v / CAP) + 1.0));
 //#end
   out[t * STRIDE + FIRST + row] = v;
+//#if PACK
+  made[row - begun] = v;
+//#end
 }
 
 fn emit(t: u32, first: u32, sum: Sums) {
@@ -63,9 +66,16 @@ fn main(
 ) {
   lane = own;
   lanes = size;
+//#if PACK
+  begun = group.x * PACK;
+  let by = factors(local);
+//#end
 //#if rows
   all_rows(group.y, batch[run.rows + group.y], group.x, local, subgroup, groups);
 //#else
   all_rows(group.y, group.y, group.x, local, subgroup, groups);
+//#end
+//#if PACK
+  pack(group.y, local, by);
 //#end
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ from device import CHUNK, Gpu, Step
 
 from treadle.export.expr import evaluate
 from treadle.export.lower import tier_gpu
+from treadle.export.wgsl import RUN
 from treadle.graph import Graph
 from treadle.models import llama
 from treadle.models.rope import Rope
@@ -79,73 +80,92 @@ class BfloatWeights(Mapping[str, Tensor]):
         return len(self._graph.params)
 
 
+def fill_of(spec: Mapping[str, Any], entries: Mapping[str, Entry]) -> str | None:
+    """What a buffer of a plan is filled with: noise, scales, ones, blocks, or nothing."""
+    if "weights" not in spec:
+        return None
+    if "plane" in spec:
+        return "noise" if spec["plane"] == "quants" else "scales"
+    ones = all(entries[part["tensor"]].rows == 1 for part in spec["weights"])
+    return "ones" if ones else "blocks"
+
+
+def batch_of(context: int) -> tuple[list[int], dict[str, int]]:
+    """Words of `batch` for the step that runs token `context - 1` of one sequence, its keys before
+    it, and where each of its parts begins."""
+    values = {
+        "ids": [1], "pos": [context - 1], "slots": [context - 1], "starts": [0, 1],
+        "lens": [context], "rows": [0], "table": list(range(-(-context // PAGE))),
+    }  # fmt: skip
+    words: list[int] = []
+    parts: dict[str, int] = {}
+    for name, given in values.items():
+        parts[name] = len(words)
+        words += given
+    return words, parts
+
+
+def sizes_of(context: int) -> dict[str, int]:
+    """Capacities of a plan for one sequence of so many tokens."""
+    pages = -(-context // PAGE) + 2
+    return {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 1}
+
+
+DRAW = [0] * 4 + [0xFFFFFFFF] + [0] * 9 + [0xFFFFFFFF, 0]
+"""A greedy draw of row 0: no mask, no log-probabilities."""
+
+
+def steps_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The dispatches of a token."""
+    return [*record["steps"]["decode"], *record["steps"]["sample"]]
+
+
 class Decoder:
     """Buffers, pipelines and bind groups of a plan; one sequence."""
 
     def __init__(self, gpu: Gpu, shape: Mapping[str, int], context: int) -> None:
         graph, entries = model(shape)
-        self.gpu, self._small = gpu, model({**shape, "layers": 1})
+        self.gpu, self._small = gpu, model({**shape, "layers": 2})
         self._held: dict[str, Step] = {}
         self._record = record = tier_gpu("t2", graph, entries, dialect="naga").record
         self.lower()
-        pages = -(-context // PAGE) + 2
-        self.sizes = {"T": 1, "S": 1, "R": 1, "L": pages, "P": pages, "E": 1}
+        self.sizes = sizes_of(context)
         self.buffers: dict[str, Any] = {}
         self.weights = 0
+        fills = {"noise": gpu.noise, "scales": gpu.scales, "ones": ONES, "blocks": _blocks()}
         for name, spec in record["buffers"].items():
             buffer = self.buffers[name] = gpu.storage(evaluate(spec["size"], self.sizes))
-            if "weights" not in spec:
+            if (fill := fill_of(spec, entries)) is None:
                 continue
             if any(part["tensor"] != "embed" for part in spec["weights"]):
                 self.weights += buffer.size
-            if spec.get("plane") == "quants":
-                gpu.fill(buffer, gpu.noise)
-            elif spec.get("plane") == "scales":
-                gpu.fill(buffer, gpu.scales)
-            elif all(entries[part["tensor"]].rows == 1 for part in spec["weights"]):
-                gpu.fill(buffer, ONES)
-            else:
-                gpu.fill(buffer, _blocks())
+            gpu.fill(buffer, fills[fill])
         self.run = gpu.uniform({})
         self.kernels = sorted({s["kernel"] for s in record["steps"]["decode"]})
-        self.dispatches = len(record["steps"]["decode"]) + len(record["steps"]["sample"])
+        self.dispatches = len(steps_of(record))
 
     def lower(self) -> None:
-        """Prints kernels and grids, in the forms of now; buffers stay. All layers have the same."""
+        """Prints kernels and grids, in the forms of now; buffers stay. All layers but the first
+        have the same."""
         tier = tier_gpu("t2", *self._small, dialect="naga")
         steps = tier.record["steps"]
         self._grids = {s["kernel"]: s["grid"] for s in (*steps["decode"], *steps["sample"])}
-        self._texts = _modules(next(iter(tier.files.values())).decode())
+        self._texts = modules(next(iter(tier.files.values())).decode())
         self._held.clear()
 
     def place(self, context: int) -> None:
         """The step that runs token `context - 1`, its keys before it."""
         pages = -(-context // PAGE)
-        at, run = 0, {"T": 1, "S": 1, "R": 1, "L": pages, "P": self.sizes["P"]}
-        values = {
-            "ids": [1], "pos": [context - 1], "slots": [context - 1], "starts": [0, 1],
-            "lens": [context], "rows": [0], "table": list(range(pages)),
-        }  # fmt: skip
-        words: list[int] = []
-        for name, given in values.items():
-            run[name] = at
-            words += given
-            at += len(given)
+        words, parts = batch_of(context)
+        run = {"T": 1, "S": 1, "R": 1, "L": pages, "P": self.sizes["P"], **parts}
         queue = self.gpu.queue
         queue.write_buffer(self.buffers["batch"], 0, np.array(words, np.int32))
-        draw = np.zeros(16, np.uint32)  # greedy, row 0
-        draw[4] = draw[14] = 0xFFFFFFFF  # no mask, no log-probabilities
-        queue.write_buffer(self.buffers["draws"], 0, draw)
-        from treadle.export.wgsl import RUN
-
+        queue.write_buffer(self.buffers["draws"], 0, np.array(DRAW, np.uint32))
         queue.write_buffer(self.run, 0, np.array([run.get(n, 0) for n in RUN], np.uint32))
         sizes = {**self.sizes, "L": pages}
-        self.steps = [
-            self._step(f"{name}.{i}", step, sizes)
-            for name in ("decode", "sample")
-            for i, step in enumerate(self._record["steps"][name])
-        ]
-        self.names = [s["kernel"] for n in ("decode", "sample") for s in self._record["steps"][n]]
+        listed = steps_of(self._record)
+        self.steps = [self._step(str(i), step, sizes) for i, step in enumerate(listed)]
+        self.names = [step["kernel"] for step in listed]
 
     def gpu_ms(self) -> float:
         """By timestamps around the pass."""
@@ -183,6 +203,32 @@ class Decoder:
             found[f"{name} x{len(own)}"] = round(self.gpu.time(own, 5) * 1e6 / len(own), 2)
         return found
 
+    def projections(self) -> dict[str, list[int]]:
+        """Name -> its steps' places, the first layer's left out, whose input is not packed."""
+        layer = ("qkv", "attention", "o", "gate_up", "down")
+        last = len(self._record["steps"]["decode"]) - 1
+        found = {
+            name: list(range(1 + len(layer) + at, last, len(layer)))
+            for at, name in enumerate(layer) if name != "attention"
+        }  # fmt: skip
+        return found | {"head": [last]}
+
+    def weights_of(self, place: int) -> list[Any]:
+        """Quants and scales that a step reads."""
+        bind = steps_of(self._record)[place]["bind"]
+        return [self.buffers[name] for name in bind if name.endswith((".quants", ".scales"))]
+
+    def apart(self, place: int, weights: Sequence[Any]) -> Step:
+        """A step over other weights that writes buffers of its own: it waits for no other."""
+        step = steps_of(self._record)[place]
+        reads = [name for name in step["bind"] if name.endswith((".quants", ".scales"))]
+        held = dict(zip(reads, weights, strict=True))
+        held |= {name: self.gpu.storage(self.buffers[name].size) for name in step["writes"]}
+        buffers = [held.get(name, self.buffers[name]) for name in step["bind"]]
+        if self._record["kernels"][step["kernel"]]["uniform"]:
+            buffers.append(self.run)
+        return self.gpu.step(self._texts[step["kernel"]], buffers, self.steps[place].grid)
+
     def free(self) -> None:
         """Gives the memory back."""
         for buffer in self.buffers.values():
@@ -198,6 +244,7 @@ class Decoder:
         return self._held[key]._replace(grid=(x, y, z))
 
 
-def _modules(text: str) -> dict[str, str]:
+def modules(text: str) -> dict[str, str]:
+    """Kernels of a file by name."""
     parts = text.split("//# kernel ")[1:]
     return {name: body for name, _, body in (part.partition("\n") for part in parts)}

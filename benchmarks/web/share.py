@@ -4,9 +4,9 @@
         [--shapes 8b,1b] [--lib FOLDER] [--seconds 25] [--tiny] [--out FILE]
 
 read: what plain WGSL reads. switch: what a dispatch costs. tune: forms of the q4_0 projections, one
-after another in the whole plan; the best ones stay (variants.py; --seconds a shape). shares:
-how attention shares its keys, in the whole plan. rows: each projection alone, many different
-matrices in one pass, by timestamps. keys: forms of attention. pairs:
+after another in the whole plan; the best ones stay (variants.py; --seconds a shape). shares: how
+attention shares its keys, in the whole plan. rows: each projection of the plan alone, over the
+weights of many layers in one pass, by timestamps. keys: forms of attention. pairs:
 tier T2's decode plan of a whole model, random weights, beside our CUDA kernels on 4-bit weights,
 one an operator, as a CUDA graph (native.py), at every context in turns: GPU time of a step by
 timestamps or events, wall time of steps queued ahead, wall time with a readback each. Shares are
@@ -116,8 +116,10 @@ def pairs(
         found["tune"] = tune(decoder, shape, seconds)
     if "shares" in parts:
         found["shares"] = shares(decoder, contexts[1:])
+    decoder.place(contexts[0])
+    if "rows" in parts:
+        found["rows"] = rows(decoder)
     if "pairs" not in parts:
-        decoder.place(contexts[0])
         return found | {"gpu_ms": decoder.gpu_ms(), "by_kernel_us": decoder.profile()}
     found["forms"] = {f"{n}x{k}": form for (n, k), form in fast.TRIED.items()}
     native = _native(lib, shape, max(contexts)) if lib else None
@@ -212,14 +214,13 @@ def main() -> None:
     part("switch", "switch_us", lambda: switch(gpu))
     part("read", "read_gb_s", lambda: read_rate(gpu, (1 << 24) if given.tiny else (1 << 30)))
     for name in names:
-        shape, budget = shapes[name], (1 << 22) if given.tiny else (3 << 29)
+        shape = shapes[name]
         seconds = given.seconds if "tune" in parts else 0.0
         part("keys", f"keys {name}", lambda s=shape: keys(gpu, s, contexts))
         part(
-            "pairs" if "pairs" in parts else "tune", f"pairs {name}",
+            next((p for p in ("pairs", "rows", "shares") if p in parts), "tune"), f"pairs {name}",
             lambda s=shape, t=seconds: pairs(gpu, s, contexts, given.lib, t, parts),
         )  # fmt: skip
-        part("rows", f"rows {name}", lambda s=shape, b=budget: rows(gpu, s, b))
 
 
 if __name__ == "__main__":

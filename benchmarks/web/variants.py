@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,55 +86,42 @@ def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, f
     return found
 
 
-def rows(gpu: Gpu, shape: dict[str, int], budget: int) -> dict[str, Any]:
-    """GB/s of each projection in its form over `budget` bytes of different matrices.
+def rows(decoder: Decoder) -> dict[str, Any]:
+    """GB/s of each projection of the plan, over the weights of all layers but the first.
 
-    gb_s: dispatches that depend on nothing, each with an output of its own, so that the next begins
+    gb_s: dispatches that depend on nothing, each with outputs of its own, so that the next begins
     while one ends; us: each after the one before, as in a decode step, its launch included;
-    plain_us: as `us`, of dispatches that do nothing but read the same bytes.
+    plain_gb_s: as `gb_s`, of dispatches that do nothing but read the same bytes.
     """
-    found: dict[str, Any] = {}
-    for name, (op, n, k) in projections(shape).items():
-        count = n * (2 if op == "glu" else 1)
-        size = count * k // 32 * 18
-        copies = max(2, min(24, budget // size))
-        held = [
-            (gpu.storage(count * k // 2), gpu.storage(count * k // 16 + 16)) for _ in range(copies)
-        ]
-        for quants, scales in held:
-            gpu.fill(quants, gpu.noise)
-            gpu.fill(scales, gpu.scales)
-        x, norm, y = gpu.storage(4 * k), gpu.storage(4 * k), gpu.storage(4 * n)
-        outs = [gpu.storage(max(4 * n, 1 << 12)) for _ in range(copies)]
-        buffers = {"x": x, "norm": norm, "y": y, "batch": gpu.storage(256)}
-        run = gpu.uniform({"T": 1, "R": 1})
-        form = fast.form_of(count, k, name == "o")
-        kernel = _projection(op, n, k, form)
-
-        def taken(make: Callable[[int, Any, Any], Step], held: Any = held) -> float:
-            return gpu.time([make(i, q, f) for i, (q, f) in enumerate(held)], 9) / len(held)
-
-        def step(q: Any, f: Any, out: Any, one: Any = (kernel, buffers, run, form)) -> Step:
-            given = one[1] | {"w": q, "scales": f, "out": out}
-            return _step(gpu, one[0], given, one[2], (one[3].groups,))
-
-        free = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[i]))
-        after = taken(lambda i, q, f, outs=outs, step=step: step(q, f, outs[0]))
+    gpu, found = decoder.gpu, dict[str, Any]()
+    for name, places in decoder.projections().items():
+        sets = [decoder.weights_of(place) for place in places]
+        own: list[Any] = []
+        while len(sets) < 4:  # copies, so that no cache holds them
+            own += (copies := [gpu.storage(one.size) for one in sets[0]])
+            for copy, fill in zip(copies, (gpu.noise, gpu.scales), strict=True):
+                gpu.fill(copy, fill)
+            sets.append(copies)
+        size = sum(one.size for one in sets[0])
+        free = gpu.time([decoder.apart(places[0], w) for w in sets], 9) / len(sets)
+        after = gpu.time([decoder.steps[place] for place in places], 9) / len(places)
+        outs = [gpu.storage(4096) for _ in sets]
         plain = min(
-            taken(
-                lambda i, q, f, outs=outs, g=g: gpu.step(
-                    _read(q.size, f.size, g), [q, f, outs[i]], (g, 1, 1)
-                )
+            gpu.time(
+                [
+                    gpu.step(_read(q.size, f.size, groups), [q, f, out], (groups, 1, 1))
+                    for (q, f), out in zip(sets, outs, strict=True)
+                ],
+                9,
             )
-            for g in (264, 528, 1056)
-        )
+            for groups in (264, 528, 1056)
+        ) / len(sets)
         found[name] = {
-            "rows": count, "columns": k, "bytes": size, "form": form,
-            "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
-            "plain_us": round(plain * 1e6, 2),
+            "bytes": size, "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
+            "plain_gb_s": round(size / plain / 1e9, 1),
         }  # fmt: skip
         print(name, found[name], flush=True)
-        for one in (*(b for pair in held for b in pair), *outs, *buffers.values()):
+        for one in (*own, *outs):
             one.destroy()
     return found
 
@@ -218,13 +204,6 @@ def _forms(count: int, columns: int) -> list[fast.Form]:
         for n, depth, each in tried
     ]
     return [form for form in dict.fromkeys(forms) if form.groups <= 1056]
-
-
-def _projection(op: str, n: int, k: int, form: fast.Form) -> Kernel:
-    if op == "glu":
-        return fast.gate_up_glu("q4_0", n, k, act="silu", eps=1e-5, form=form)
-    eps = 1e-5 if "norm" in op else None
-    return fast.project(op, "q4_0", n, k, eps=eps, form=form)
 
 
 def _step(

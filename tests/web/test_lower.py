@@ -49,7 +49,7 @@ GRAPHS = graphs()
 PLANS = (
     ("llama", "q4_1", "t0"), ("qwen3", "f16", "t0"), ("gemma3", "f32", "t0"),
     ("qwen3", "f16", "t1"), ("llama", "q4_1", "t1"), ("llama", "q4_0", "t2"),
-    ("qwen2", "q4_1", "t2"),
+    ("qwen2", "q4_1", "t2"), ("llama", "q4_0", "t0s"),
 )  # fmt: skip
 """Family, what its matrices are stored as, and tier."""
 

@@ -60,6 +60,44 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
     close(out, reference("gate_up_glu")(np, h, wide, wide_up, act="silu"))
 
 
+@pytest.mark.parametrize(("format", "form"), [
+    ("q4_0", fast.Form(64, 5, 2, 2)), ("q4_1", fast.Form(64, 3, 1, 4)),
+])  # fmt: skip
+def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) -> None:
+    rng = np.random.default_rng(form.groups)
+    rows, columns, next_rows = 320, 192, 128
+    sizes = ((rows, columns), (rows, columns), (next_rows, rows), (columns, next_rows))
+    w, wu, down, up = (packed(rng, format, *size) for size in sizes)
+    x = floats(rng, 2, columns)
+    x[1] *= 1e-20  # all of its outputs are 0
+    both = np.concatenate([w.data, wu.data])
+    quants, scales = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
+    kernel = fast.gate_up_glu(format, rows, columns, act="silu", packs=True, form=form)
+    room = np.full((2, fast.packed_width(rows)), np.nan, F32)
+    held = {"x": x, "w": quants, "scales": scales, "packed": room}
+    made = launch(kernel, held, (fast.packs_grid(rows, form), 2))["packed"]
+    quants, scales = fast.planes(format, down.data.reshape(-1, down.data.shape[1] // (rows // 32)))
+    y = floats(rng, 2, next_rows)
+    norm = 1 + 0.3 * floats(rng, next_rows)
+    held = {"x": made, "w": quants, "scales": scales, "y": y, "next": norm}
+    room = np.full((2, fast.packed_width(next_rows)), np.nan, F32)
+    held |= {"out": np.zeros((2, next_rows), F32), "packed": room}
+    kernel = fast.project("linear_add", format, next_rows, rows, packed=True, packs=True, form=form)
+    made = launch(kernel, held, (fast.packs_grid(next_rows, form), 2))
+    out = read(made["out"], F32, 2 * next_rows)
+    h = reference("gate_up_glu")(np, x, dequantise(w), dequantise(wu), act="silu")
+    h = reference("linear_add")(np, h, dequantise(down), y)
+    close(out, h)
+    np.testing.assert_array_equal(out[next_rows:], y[1])
+    quants, scales = fast.planes(format, up.data.reshape(-1, up.data.shape[1] // (next_rows // 32)))
+    held = {"x": made["packed"], "w": quants, "scales": scales, "out": np.zeros((2, columns), F32)}
+    kernel = fast.project(
+        "rmsnorm_linear", format, columns, next_rows, eps=1e-5, packed=True, form=form
+    )
+    out = read(launch(kernel, held, (form.groups, 2))["out"], F32, 2 * columns)
+    close(out, reference("rmsnorm_linear")(np, h, norm, dequantise(up), eps=1e-5))
+
+
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
     """Of a block of inputs 15 bits are kept; q4_1 takes large sums from one another."""
     assert off(got, wanted) < 3e-4
@@ -79,7 +117,10 @@ def graph_of(family: str) -> Graph:
 
 
 @pytest.mark.parametrize(("family", "format"), [("llama", "q4_0"), ("qwen3", "q4_1")])
-def test_a_whole_decode_with_keys_in_shares(family: str, format: str) -> None:
+def test_a_whole_decode_with_keys_in_shares(
+    family: str, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "PACKS", 64)  # so that tokens of this width are packed
     graph = graph_of(family)
     weights = weights_of(graph, "q4_0")
     if format == "q4_1":

@@ -50,7 +50,7 @@ def main() -> int:
     folder, file = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as room:
         model = load(str(write_gguf(Path(room) / "tiny.gguf")))
-        write(model, folder, ("cpu", "t0", "t1", "t2"), Options(shard=1 << 20))
+        write(model, folder, ("cpu", "t0", "t1", "t0s", "t2"), Options(shard=1 << 20))
         file.write_text(json.dumps([greedy(model, list(prompt)) for prompt in PROMPTS]))
     return 0
 

@@ -94,7 +94,7 @@ export interface Bundle {
   read(path: string, signal?: AbortSignal): Promise<Uint8Array>;
 }
 
-/** `tier`: "auto", "t0", "t1", "t2" or "wasm". `contextLength`: most tokens of one sequence. */
+/** `tier`: "auto", "t0", "t1", "t0s", "t2" or "wasm". `contextLength`: most tokens of one sequence. */
 export interface ExecutorOptions {
   tier?: string;
   contextLength?: number;

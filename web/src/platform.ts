@@ -5,13 +5,14 @@ import type { Thread } from "./cpu/threads.js";
 import type { LocalEngine } from "./engine/engine.js";
 import { invalidRequest, TreadleError } from "./errors.js";
 import type { ExecutorOptions } from "./executor.js";
+import type { GpuTier } from "./gpu/device.js";
 import { openEngine, type Tier } from "./open.js";
 import { openBundle } from "./store/download.js";
 import type { Source } from "./worker/host.js";
 
 const beside = (name: string) => new URL(`./${name}`, import.meta.url);
 
-const gpu = (name: "t2" | "t1" | "t0"): Tier => ({
+const gpu = (name: GpuTier): Tier => ({
   name,
   open: async (bundle, options) => {
     const [{ openDevice }, { openGpu }] = await Promise.all([
@@ -67,7 +68,7 @@ const loadCore = async (whole: boolean): Promise<Core> => {
 };
 
 /** The best first. */
-const TIERS: readonly Tier[] = [gpu("t2"), gpu("t1"), gpu("t0"), cpu];
+const TIERS: readonly Tier[] = [gpu("t2"), gpu("t0s"), gpu("t1"), gpu("t0"), cpu];
 
 /** Opens a model in this very thread. */
 export async function openHere(source: Source, options: ExecutorOptions): Promise<LocalEngine> {

@@ -194,7 +194,7 @@ console.log("losses survived");
 
 // Tiers that this GPU cannot run: the compiler takes their kernels, and all they bind is valid.
 const dry = create(["backend=null"]);
-for (const tier of ["t2", "t1", "t0"] as const) {
+for (const tier of ["t2", "t0s", "t1", "t0"] as const) {
   const held = await openDevice(dry, tier);
   held.gpu.pushErrorScope("validation");
   const made = await openGpu(bundle, { pages: 24 }, held, tier);

@@ -7,6 +7,9 @@
 // The token is staged as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b
 // in two signed bytes. Products with nibbles are integers, four by an instruction, and exact; they
 // stay below 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
+// With PACKED `x` has these numbers already, as a kernel with PACK writes them: the words of `staged`,
+// then two words a block, step and sum, then two more, the sum of squares before the norm and none.
+// With PACK a workgroup makes PACK outputs in a row, whole blocks.
 
 /// a of elements 0..15 of the blocks, of 16..31, then b likewise.
 var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
@@ -105,6 +108,8 @@ fn product(k: Load, block: u32) -> Sums {
 //#end
 }
 
+//#if PACKED
+//#else
 /// Half a block of the token: its 16 elements.
 struct Half { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 
@@ -146,11 +151,13 @@ fn half_of(t: u32, i: u32) -> Half {
   return Half(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
 }
 //#end
+//#end
 
 /// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
 /// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
 const MAGIC: f32 = 12582976.0;
 const SIXTEEN: u32 = 0xb4000400u; // times its bits, which wraps
+const FOUR: u32 = 0x2d000100u;
 
 fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
   return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
@@ -168,6 +175,106 @@ fn smalls(n: vec4<u32>) -> u32 {
   return b | ((b & 0x40404040u) << 1u);
 }
 
+//#if PACK
+var<workgroup> made: array<f32, PACK>;
+var<private> begun: u32; // the first output of the workgroup
+
+/// Adds or compares over the eight threads of a block.
+fn added_up(v: i32) -> i32 {
+  var sum = v + subgroupShuffleXor(v, 1u);
+  sum += subgroupShuffleXor(sum, 2u);
+  return sum + subgroupShuffleXor(sum, 4u);
+}
+
+fn largest(v: f32) -> f32 {
+  var most = max(v, subgroupShuffleXor(v, 1u));
+  most = max(most, subgroupShuffleXor(most, 2u));
+  return max(most, subgroupShuffleXor(most, 4u));
+}
+
+/// What the thread's outputs are multiplied with; asked for before it is needed.
+fn factors(local: u32) -> vec4<f32> {
+//#if next
+  return next[min(begun / 4u + local, ROWS / 4u - 1u)];
+//#else
+  return vec4<f32>(1.0);
+//#end
+}
+
+/// Writes the workgroup's outputs of token t to `packed`, four a thread.
+fn pack(t: u32, local: u32, by: vec4<f32>) {
+  workgroupBarrier();
+  let j = min(4u * local, PACK - 4u);
+  var v = vec4<f32>(made[j], made[j + 1u], made[j + 2u], made[j + 3u]);
+  let i = begun / 4u + local;
+//#if next
+  var squares = dot(v, v);
+  squares += subgroupShuffleXor(squares, 1u);
+  squares += subgroupShuffleXor(squares, 2u);
+  squares += subgroupShuffleXor(squares, 4u);
+  v *= by;
+//#end
+  let size = max(abs(v.xy), abs(v.zw));
+  let most = largest(max(size.x, size.y));
+  let n = numbers(v, select(0.0, MOST / most, most > 1.0e-30));
+  let total = added_up(bitcast<i32>(n.x + n.y + n.z + n.w - FOUR));
+  if (4u * local < PACK && i < ROWS / 4u) {
+    let all = ROWS / 32u;
+    let base = t * 20u * all;
+    let at = base + 4u * (i / 4u % 2u * all + i / 8u) + i % 4u;
+    packed[at] = larges(n);
+    packed[at + 8u * all] = smalls(n);
+    if (i % 8u == 0u) {
+      packed[base + 16u * all + i / 4u] = bitcast<u32>(most / MOST);
+      packed[base + 16u * all + i / 4u + 1u] = bitcast<u32>(total);
+//#if next
+      packed[base + 18u * all + i / 4u] = bitcast<u32>(squares);
+//#end
+    }
+  }
+}
+
+//#end
+//#if PACKED
+const WORDS: u32 = 5u * BLOCKS; // vec4<u32> of a token
+
+fn step_of(step: u32, total: u32) -> vec2<u32> {
+//#if MINIMUM
+  return vec2<u32>(step, bitcast<u32>(bitcast<f32>(step) * f32(bitcast<i32>(total))));
+//#else
+  return vec2<u32>(step, bitcast<u32>(-8 * bitcast<i32>(total)));
+//#end
+}
+
+/// Puts four words of a packed token where they belong; returns what they have of the squares.
+fn keep(v: vec4<u32>, i: u32) -> f32 {
+  if (i < 4u * BLOCKS) {
+    staged[i] = v;
+  } else if (2u * i < 9u * BLOCKS) {
+    let b = 2u * i - 8u * BLOCKS;
+    steps[b] = step_of(v.x, v.y);
+    steps[b + 1u] = step_of(v.z, v.w);
+  } else if (i < WORDS) {
+    return bitcast<f32>(v.x) + bitcast<f32>(v.z);
+  }
+  return 0.0;
+}
+
+/// After `keep`: what sums are multiplied with. `own`: this thread's squares.
+fn kept(own: f32, subgroup: u32, groups: u32) -> f32 {
+//#if EPS
+  let sum = subgroupAdd(own);
+  if (lane == 0u) { parts[subgroup] = sum; }
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < groups; i++) { total += parts[i]; }
+  return inverseSqrt(total / COLUMNS + EPS);
+//#else
+  workgroupBarrier();
+  return 1.0;
+//#end
+}
+//#else
 /// Writes half block i of the token to workgroup memory.
 fn put(v: Half, i: u32) {
   let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
@@ -226,20 +333,41 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
   return 1.0;
 //#end
 }
+//#end
 
 /// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn,
 /// `added` what belongs to their sums, `emit` takes these.
 fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
   let strip = DEPTH * lanes;
   let chunks = (BLOCKS + strip - 1u) / strip;
+//#if PACK
+  let step = groups * EACH;
+  var row = group * PACK + subgroup * EACH;
+  let end = min(ROWS, (group + 1u) * PACK);
+//#else
   let step = TURN * groups * EACH;
   var row = (group * groups + subgroup) * EACH;
+  let end = ROWS;
+//#end
   var rows = rows_of(row);
+//#if PACKED
+//#for i TAKES
+  let e#i = x[x_row * WORDS + min(local + #iu * WG, WORDS - 1u)]; // before the weights: it is needed first
+//#end
+//#end
 //#for i DEPTH
   var k#i = load(rows, lane + #iu * lanes);
 //#end
+//#if PACKED
+  var own = 0.0;
+//#for i TAKES
+  own += keep(e#i, local + #iu * WG);
+//#end
+  let scale = kept(own, subgroup, groups);
+//#else
   let scale = stage(x_row, local, subgroup, groups);
-  while (row < ROWS) {
+//#end
+  while (row < end) {
     let following = rows_of(row + step);
     let others = added(t, row);
     var sum = Sums();
@@ -248,7 +376,7 @@ fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u
       let last = c + 1u == chunks;
       let ahead = select(b + strip, lane, last);
       if (last) { rows = following; }
-      let more = !last || row + step < ROWS;
+      let more = !last || row + step < end;
 //#for i DEPTH
       sum += product(k#i, b + #iu * lanes);
       if (more) { k#i = load(rows, ahead + #iu * lanes); }

@@ -63,7 +63,7 @@ def _gpu(name: str) -> Callable[[Graph, Mapping[str, Weight], int], Tier]:
 
 
 TIERS: dict[str, Callable[[Graph, Mapping[str, Weight], int], Tier]] = {
-    "cpu": _cpu, **{name: _gpu(name) for name in ("t0", "t1", "t2")}
+    "cpu": _cpu, **{name: _gpu(name) for name in ("t0", "t1", "t0s", "t2")}
 }  # fmt: skip
 """Every tier: graph, weights and context to what it adds."""
 

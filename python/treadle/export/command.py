@@ -27,7 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     web = verbs.add_parser("web", help="write a model's bundle", description="Writes a bundle.")
     web.add_argument("model", help="alias, .gguf file, model folder or Hugging Face repository")
     web.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where it goes")
-    web.add_argument("--tiers", default="cpu", metavar="T,T", help="cpu, t0 (default: cpu)")
+    web.add_argument(
+        "--tiers", default="cpu", metavar="T,T", help="cpu, t0, t1, t0s, t2 (default: cpu)"
+    )
     web.add_argument("--shard-mib", type=int, default=32, metavar="N", help="size of weight files")
     web.add_argument("--context", type=int, metavar="N", help="tokens of a sequence, at most")
     web.add_argument("--check", action="store_true", help="check what was written afterwards")

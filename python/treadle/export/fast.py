@@ -54,6 +54,12 @@ def share_width(heads: tuple[int, int, int]) -> int:
     return SPLITS * (H * d // 2 + 2 * H)
 
 
+def packed_width(columns: int) -> int:
+    """Words of a token as kernels pack it for those that read it: two bytes an element, then two
+    words a block of 32, step and sum, and two more, its sum of squares before the norm and none."""
+    return columns // 32 * 20
+
+
 def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Blocks [n, size] as (quants [n, 4] uint32, scales uint32)."""
     head = 2 if format == "q4_0" else 4
@@ -65,28 +71,37 @@ def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArra
 def project(
     op: str, format: str, rows: int, columns: int, *, eps: float | None = None, bias: bool = False,
     cap: float = 0.0, dialect: str = "naga", heads: tuple[int, int] | None = None,
-    form: Form | None = None,
+    packed: bool = False, packs: bool = False, form: Form | None = None,
 ) -> Kernel:  # fmt: skip
     """linear, rmsnorm_linear, linear_add, take_norm_linear of one token a workgroup row.
 
     heads: (H, d) where the input is what `attention_step` here writes, shares of the keys to be
-    combined.
+    combined. packed: the input lies as in `packed_width`, multiplied with the norm's vector if
+    there is a norm. packs: `packed` gets the output likewise, times the vector `next`; a workgroup
+    then makes whole blocks of it, and the grid has `packs_grid` of them.
     """
-    bindings = _operands(op in ("rmsnorm_linear", "take_norm_linear"), heads is not None)
+    norm = op in ("rmsnorm_linear", "take_norm_linear") and not packed
+    bindings = _operands(norm, heads is not None or packed)
     if op == "linear_add":
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
     form = form or form_of(rows, columns, heads is not None)
     flags = _flags(format, form)
-    if heads is None and columns > 16 * form.wg:
+    if packed:
+        flags.add("PACKED")
+    elif heads is None and columns > 16 * form.wg:
         flags.add("LONG")
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
     bindings.append(Binding("out", "f32", write=True))
+    if packs:
+        bindings += [Binding("next", "vec4<f32>"), Binding("packed", "u32", write=True)]
     consts = _consts(rows, columns, eps, form)
+    consts |= {"PACK": _pack(rows, form)} if packs else {}
     consts |= {"CAP": float(cap)} if cap else {}
+    consts |= _packed_consts(columns, eps, form, packed)
     if heads is not None:
         consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "SHARES": SHARES}
         consts |= {"HEADS": heads[0], "HEAD": heads[1]}
@@ -95,16 +110,35 @@ def project(
 
 def gate_up_glu(
     format: str, rows: int, columns: int, *, act: str, eps: float | None = None,
-    dialect: str = "naga", form: Form | None = None,
+    dialect: str = "naga", packed: bool = False, packs: bool = False, form: Form | None = None,
 ) -> Kernel:  # fmt: skip
-    """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`."""
-    bindings = [*_operands(eps is not None), Binding("out", "f32", write=True)]
+    """rmsnorm_gate_up_glu; `rows`: of the output; the others: see `project`.
+
+    packed, packs: see `project`; with packs the output lies in `packed` alone.
+    """
+    out = Binding("packed", "u32", write=True) if packs else Binding("out", "f32", write=True)
+    bindings = [*_operands(eps is not None and not packed, packed), out]
     form = form or form_of(2 * rows, columns)
     flags = _flags(format, form) | ({"SILU"} if act == "silu" else set[str]())
-    if columns > 16 * form.wg:
-        flags.add("LONG")
-    consts = _consts(rows, columns, eps, form)
+    consts = _consts(rows, columns, eps, form) | _packed_consts(columns, eps, form, packed)
+    flags |= {"PACKED"} if packed else {"LONG"} if columns > 16 * form.wg else set[str]()
+    consts |= {"PACK": _pack(rows, form)} if packs else {}
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
+
+
+def packs_grid(rows: int, form: Form) -> int:
+    """Workgroups of a kernel that packs its output."""
+    return -(-rows // _pack(rows, form))
+
+
+def packs_whole(rows: int) -> bool:
+    """Whether a projection may pack its output: there are whole blocks for enough workgroups."""
+    return rows % 64 == 0 and rows >= PACKS
+
+
+def _pack(rows: int, form: Form) -> int:
+    """Outputs of each workgroup: whole blocks, no more quads than threads."""
+    return min(4 * form.wg, -(-rows // (32 * form.groups)) * 32)
 
 
 def attention_step(
@@ -149,6 +183,8 @@ SUBGROUP = 32
 """Lanes that forms are chosen for; other numbers work."""
 FEW = 128
 """Workgroups where each has much to stage."""
+PACKS = 4096
+"""Least outputs that are packed: fewer blocks of 32 are too few workgroups."""
 STAGED = 8192
 """Columns of which each thread brings two half blocks to workgroup memory."""
 TRIED: dict[tuple[int, int], Form] = {}
@@ -159,19 +195,16 @@ def form_of(rows: int, columns: int, shares: bool = False) -> Form:
     """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
 
     shares: the token lies in shares of the keys, which every workgroup combines. Measured on an
-    H200 (benchmarks/web): two rows with a whole row of up to 4 blocks a lane under way want two
-    workgroups of 256 a multiprocessor; fewer the more there is to stage.
+    H200 (benchmarks/web): two rows of two blocks a lane want two to four workgroups of 256 a
+    multiprocessor; where there is much to stage, four rows and no more than one.
     """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
-    strips = max(1, columns // (32 * SUBGROUP))
+    depth = min(2, max(1, columns // (32 * SUBGROUP)))
     two, four = (-(-rows // (WG // SUBGROUP * each)) for each in (2, 4))
-    if shares and four >= FEW:
-        return Form(WG, FEW, 1, 4)
-    if shares:
-        return Form(WG, min(two, FEW), min(2, strips), 2)
-    depth = min(4, strips)
-    return Form(WG, min(two, FEW if columns > STAGED else 264 * 4 // depth), depth, 2)
+    if (shares or columns > STAGED) and four >= FEW:
+        return Form(WG, FEW, depth, 4)
+    return Form(WG, min(two, FEW if shares else 264 * 4 // depth), depth, 2)
 
 
 def _flags(format: str, form: Form) -> set[str]:
@@ -193,6 +226,12 @@ def _consts(rows: int, columns: int, eps: float | None, form: Form) -> dict[str,
         "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": form.groups, "DEPTH": form.depth,
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
+
+
+def _packed_consts(columns: int, eps: float | None, form: Form, packed: bool) -> dict[str, int]:
+    """Loads of four words that bring a packed token; without a norm nobody asks for the squares."""
+    words = packed_width(columns) * (9 if eps is None else 10) // 10
+    return {"TAKES": -(-words // (4 * form.wg))} if packed else {}
 
 
 def _enables(dialect: str) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ FUSIONS = (
 LISTS = ("decode", "batch", "prefill")
 
 
-FEATURES = {"t0": (), "t1": ("shader-f16",), "t2": ("shader-f16", "subgroups")}
+FEATURES = {
+    "t0": (), "t1": ("shader-f16",), "t0s": ("subgroups",), "t2": ("shader-f16", "subgroups"),
+}  # fmt: skip
 """WebGPU's tiers, and what each asks of a device."""
 
 WIDE = 1 << 30
@@ -39,11 +41,12 @@ def tier_gpu(
     each param as the bundle stores it.
 
     t0: float32, core WebGPU with default limits. t1: tokens and weights are multiplied in float16.
-    t2: q4_0 and q4_1 in planes, read by subgroups where one token is run. dialect: who compiles,
-    "tint" or "naga". Raises Unsupported naming an op or format that has no kernel.
+    t2: q4_0 and q4_1 in planes, read by subgroups where one token is run. t0s: as t2 there, and as
+    t0 elsewhere. dialect: who compiles, "tint" or "naga". Raises Unsupported naming an op or format
+    that has no kernel.
     """
     plan = Plan()
-    matrices = Matrices(weights, binding or (WIDE if name == "t2" else BINDING))
+    matrices = Matrices(weights, binding or (WIDE if _swift(name) else BINDING))
     slots = Slots()
     for step in LISTS:
         _Lowering(fuse(graph, FUSIONS), plan, matrices, slots, step, name, dialect).run()
@@ -56,10 +59,15 @@ def tier_gpu(
     }  # fmt: skip
     most = max(len(kernel.bindings) for kernel in plan.kernels.values())
     limits = {"maxStorageBuffersPerShaderStage": most}
-    if name == "t2":
+    if _swift(name):
         limits["maxComputeWorkgroupStorageSize"] = fast.MEMORY
     needs: dict[str, Any] = {"features": list(FEATURES[name]), "limits": limits}
     return Tier(record, {f"kernels.{name}.wgsl": plan.text()}, needs)
+
+
+def _swift(tier: str) -> bool:
+    """Whether a tier has the kernels of `fast`."""
+    return "subgroups" in FEATURES[tier]
 
 
 def _size(graph: Graph, axis: str | int) -> int:
@@ -71,7 +79,7 @@ def _vocab(graph: Graph) -> int:
 
 
 def _sampler(plan: Plan, vocab: int, tier: str, dialect: str) -> None:
-    tile, pick = kernels.sampler(vocab, tier == "t2", dialect)
+    tile, pick = kernels.sampler(vocab, _swift(tier), dialect)
     count = kernels.tiles(vocab)
     plan.buffers |= {
         "draws": {"size": "64 * R"},
@@ -98,9 +106,10 @@ class _Lowering:
         self.slots, self.list = slots, name
         self.many = name != "decode"
         self.tier, self.dialect = tier, dialect
-        self.half = tier != "t0"
-        self.fast = tier == "t2" and name == "decode"
+        self.half = "shader-f16" in FEATURES[tier]
+        self.fast = _swift(tier) and name == "decode"
         self.shares: dict[str, tuple[int, int]] = {}  # attention outputs that lie in shares
+        self.packed: dict[str, str] = {}  # a value -> the one that is it as its reader stages it
         self.same: dict[str, str] = {}  # a value -> the one whose buffer it is
         self.done: set[int] = set()
         self.left: dict[str, int] = {}
@@ -144,10 +153,20 @@ class _Lowering:
     def _out(self, value: str, width: int, inputs: tuple[str, ...], at: int) -> str:
         """A slot for a value made by node `at`; inputs that end there free theirs afterwards."""
         slot = self.slots.give(value, width)
+        self._end(inputs, at)
+        return slot
+
+    def _end(self, inputs: tuple[str, ...], at: int) -> None:
+        """Frees the slots of values that nobody reads after node `at`."""
         for name in {self._root(v) for v in inputs}:
             if self._last(name) <= at:
                 self.slots.end(name)
-        return slot
+
+    def _pack(self, value: str, width: int) -> str:
+        """A slot for a value as its one reader stages it; it has no reader of its own in the graph,
+        so whoever names it among its inputs frees it."""
+        self.packed[value] = f"{value} packed"
+        return self.slots.give(self.packed[value], fast.packed_width(width))
 
     def _last(self, root: str) -> int:
         """Index of the last node that reads a value under any of its names."""
@@ -237,15 +256,17 @@ class _Lowering:
         self, op: str, cuts: list[Cut], columns: int, stride: int, held: dict[str, str], **more: Any
     ) -> None:
         tokens = "R" if op == "take_norm_linear" else "T"
-        heads = more.pop("heads", None)
+        heads, packed = more.pop("heads", None), more.pop("packed", False)
         planes = self._planes(cuts, columns)
         if planes is not None and self.fast:
             rows = cuts[0].rows
+            packs = "packed" in held
             kernel = fast.project(
                 op, cuts[0].segments[0].format, rows, columns,
-                dialect=self.dialect, heads=heads, **more,
+                dialect=self.dialect, heads=heads, packed=packed, packs=packs, **more,
             )  # fmt: skip
-            groups = fast.form_of(rows, columns, heads is not None).groups
+            form = fast.form_of(rows, columns, heads is not None)
+            groups = fast.packs_grid(rows, form) if packs else form.groups
             self.plan.step(self.list, kernel, held | planes, [groups, tokens])
             return
         for cut in cuts:
@@ -259,7 +280,7 @@ class _Lowering:
     def _planes(self, cuts: list[Cut], columns: int) -> dict[str, str] | None:
         """The two buffers of a stack of matrices in planes, where T2 has a kernel for it."""
         formats = {segment.format for cut in cuts for segment in cut.segments}
-        if self.tier != "t2" or len(cuts) > 1 or len(formats) > 1:
+        if not _swift(self.tier) or len(cuts) > 1 or len(formats) > 1:
             return None
         format = formats.pop()
         return self.matrices.planes(cuts[0], format) if fast.takes(format, columns) else None
@@ -269,34 +290,41 @@ class _Lowering:
         norm = self._folded(x)
         source = norm[0] if norm else x
         width = sum(self._width(v) for v in node.outputs)
-        held = {"x": self._in(source)}
+        packed = self.packed.get(source)
+        held = {"x": self._in(packed or source)}
         held |= self._params({"norm": norm[1]}) if norm else {}
         held |= {"b": self.matrices.vector(*bias)} if bias else {}
-        packed = node.outputs[0]
-        self.same |= dict.fromkeys(node.outputs[1:], packed)
-        held["out"] = self._out(packed, width, (source,), index)
+        first = node.outputs[0]
+        self.same |= dict.fromkeys(node.outputs[1:], first)
+        held["out"] = self._out(first, width, (source, packed or source), index)
         self._project(
             "rmsnorm_linear" if norm else "linear", self.matrices.stacked(names),
             self._width(source), width, held, eps=norm[2] if norm else None, bias=bool(bias),
+            packed=packed is not None,
         )  # fmt: skip
 
     def _linear(self, index: int, node: Node) -> None:
         declared = dict(zip(node.declared.in_names, node.inputs, strict=False))
         x, w, b = declared["x"], declared["w"], declared.get("b")
-        inputs = [x]
-        held = {"x": self._in(x)}
+        packed = self.packed.get(self._root(x))
+        inputs = [packed or x]
+        held = {"x": self._in(inputs[0])}
         if node.op == "linear_add":
             inputs.append(declared["y"])
             held["y"] = self._in(declared["y"])
         held |= self._params({"norm": declared["norm"]}) if "norm" in declared else {}
         held |= {"b": self.matrices.vector(b)} if b else {}
         width = self._width(node.outputs[0])
+        following = self._next_norm(node.outputs[0]) if self._fast_reads([w]) else None
+        if following is not None and fast.packs_whole(width):
+            held["packed"] = self._pack(node.outputs[0], width)
+            held |= self._params({"next": following})
         held["out"] = self._out(node.outputs[0], width, tuple(inputs), index)
         eps: Any = node.attrs.get("eps")
         self._project(
             node.op, self.matrices.stacked([w]), self._width(x), width, held,
             eps=eps if "norm" in declared else None, bias=b is not None,
-            heads=self.shares.get(self._root(x)),
+            heads=self.shares.get(self._root(x)), packed=packed is not None,
         )  # fmt: skip
 
     def _glu(self, index: int, node: Node) -> None:
@@ -304,19 +332,30 @@ class _Lowering:
         norm = self._folded(x)
         source = norm[0] if norm else x
         width = self._width(node.outputs[0])
-        held = {"x": self._in(source)}
+        packed = self.packed.get(source)
+        held = {"x": self._in(packed or source)}
         held |= self._params({"norm": norm[1]}) if norm else {}
-        held["out"] = self._out(node.outputs[0], width, (source,), index)
         cuts = self.matrices.paired([wg, wu])
         planes = self._planes(cuts, self._width(source))
+        out = node.outputs[0]
         if planes is not None and self.fast:
+            reader = self._only_reader(out, "linear_add", "linear")
+            packs = reader is not None and self._fast_reads([reader[1].inputs[1]])
             kernel = fast.gate_up_glu(
-                cuts[0].segments[0].format, width, self._width(source),
-                act=str(node.attrs["act"]), eps=norm[2] if norm else None, dialect=self.dialect,
+                cuts[0].segments[0].format, width, self._width(source), act=str(node.attrs["act"]),
+                eps=norm[2] if norm else None, dialect=self.dialect,
+                packed=packed is not None, packs=packs,
             )  # fmt: skip
-            groups = fast.form_of(2 * width, self._width(source)).groups
+            form = fast.form_of(2 * width, self._width(source))
+            groups = fast.packs_grid(width, form) if packs else form.groups
+            if packs:
+                held["packed"] = self._pack(out, width)
+            else:
+                held["out"] = self._out(out, width, (), index)
+            self._end((source, packed or source), index)
             self.plan.step(self.list, kernel, held | planes, [groups, "T"])
             return
+        held["out"] = self._out(out, width, (source,), index)
         for cut in cuts:
             kernel = kernels.gate_up_glu(
                 cut.segments, self._width(source), act=str(node.attrs["act"]),
@@ -368,10 +407,34 @@ class _Lowering:
         """Whether attention may leave its shares to the projection that alone reads it."""
         flat = self._only_reader(out, "view")
         reader = self._only_reader(flat[1].outputs[0], "linear_add", "linear") if flat else None
-        if not self.fast or reader is None or not fast.shares(heads):
-            return False
-        w = reader[1].inputs[1]
-        return self._planes(self.matrices.stacked([w]), self.matrices.columns(w)) is not None
+        return reader is not None and fast.shares(heads) and self._fast_reads([reader[1].inputs[1]])
+
+    def _fast_reads(self, names: list[str]) -> bool:
+        """Whether a kernel of `fast` multiplies with these matrices."""
+        columns = self.matrices.columns(names[0])
+        return self.fast and self._planes(self.matrices.stacked(names), columns) is not None
+
+    def _next_norm(self, value: str) -> str | None:
+        """The vector of the one norm of a value, if it is part of the projection that alone reads
+        it and that projection is one of `fast`."""
+        readers = [self.graph.nodes[i] for i in self.graph.readers.get(value, ())]
+        norms = [node for node in readers if node.op in ("rmsnorm", "take_norm_linear")]
+        if len(norms) != 1 or any(node.op not in (norms[0].op, "linear_add") for node in readers):
+            return None
+        norm = norms[0]
+        if norm.op == "take_norm_linear":
+            declared = dict(zip(norm.declared.in_names, norm.inputs, strict=False))
+            return declared["norm"] if self._fast_reads([declared["w"]]) else None
+        reader = self._only_reader(norm.outputs[0], "qkv", "gate_up_glu")
+        if reader is None or reader[1].inputs[0] != norm.outputs[0]:
+            return None
+        op, names = reader[1].op, list(reader[1].inputs[1:4])
+        if op == "gate_up_glu":
+            cuts = self.matrices.paired(names[:2])
+            fits = self._planes(cuts, self.matrices.columns(names[0])) is not None
+        else:
+            fits = self._fast_reads(names)
+        return norm.inputs[1] if fits else None
 
     def _packed(self, declared: Mapping[str, str]) -> bool:
         """Whether q, k and v are the three parts of one projection."""
@@ -391,13 +454,15 @@ class _Lowering:
             raise Unsupported("this head is not a decoder's", at=self.graph.place(index))
         vocab = self._width(out)
         self.plan.buffers["logits"] = {"size": f"R * {4 * vocab}"}
-        held = {"x": self._in(declared["x"]), "batch": "batch", "out": "logits"}
+        x = declared["x"]
+        packed = self.packed.get(self._root(x))
+        held = {"x": self._in(packed or x), "batch": "batch", "out": "logits"}
         held |= self._params({"norm": declared["norm"]})
         eps: Any = node.attrs["eps"]
         width = self._width(declared["x"])
-        self.plan.states[self.list] = held["x"]  # nothing writes it again before the next step
+        self.plan.states[self.list] = self._in(x)  # nothing writes it again before the next step
         self.plan.norm = {"norm": held["norm"], "eps": eps, "width": width}
         self._project(
             "take_norm_linear", self.matrices.stacked([declared["w"]]),
-            width, vocab, held, eps=eps, cap=cap,
+            width, vocab, held, eps=eps, cap=cap, packed=packed is not None,
         )  # fmt: skip

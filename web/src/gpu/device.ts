@@ -18,6 +18,7 @@ const RAISED = [
 /** Tiers of WebGPU and the features that each needs. */
 export const GPU_TIERS = {
   t2: ["shader-f16", "subgroups"],
+  t0s: ["subgroups"],
   t1: ["shader-f16"],
   t0: [],
 } as const satisfies Record<string, readonly string[]>;
