@@ -41,6 +41,27 @@ Matcher.error$:
 TokenBytes.__init__:
     def __init__(self, table: Sequence[bytes]) -> None: ...
 
+TokenBytes.joined$:
+    \from typing_extensions import Buffer
+    @staticmethod
+    def joined(text: Buffer, ends: Buffer) -> TokenBytes:
+        \doc
+
+TokenBytes.__eq__$:
+    def __eq__(self, other: object, /) -> bool: ...
+
+Merges.__init__$:
+    def __init__(self, rows: Buffer, ids: int) -> None:
+        \doc
+
+Merges.encode_ascii$:
+    def encode_ascii(self, text: str, cut: str, symbols: Buffer) -> list[int]:
+        \doc
+
+strings_end$:
+    def strings_end(data: Buffer, at: int, count: int, most: int) -> int | None:
+        \doc
+
 Detokeniser.__init__:
     def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import numpy
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 class CoreError(Exception):
     """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
@@ -631,8 +632,18 @@ class TokenBytes:
     """The bytes of every token id, shared by all detokenisers of a model."""
 
     def __init__(self, table: Sequence[bytes]) -> None: ...
+    @staticmethod
+    def joined(text: Buffer, ends: Buffer) -> TokenBytes:
+        """
+        Of bytes one behind another; ends: where each id's end, uint32, as bytes.
+        """
+
+    def without(self, ids: Sequence[int]) -> TokenBytes:
+        """The same memory, in which these ids spell nothing."""
+
     def __len__(self) -> int: ...
     def __getitem__(self, arg: int, /) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 class Detokeniser:
     """Token ids to text; only whole characters are emitted. One a sequence."""
@@ -665,42 +676,23 @@ class StopSearch:
 class Merges:
     """The merges of a byte-pair vocabulary."""
 
-    def __init__(
-        self,
-        rows: Annotated[
-            NDArray[numpy.uint32],
-            dict(shape=(None, 4), order="C", device="cpu", writable=False),
-        ],
-        ids: int,
-    ) -> None: ...
+    def __init__(self, rows: Buffer, ids: int) -> None:
+        """
+        rows: bytes of (left, right, rank, joined), four uint32 each, ascending.
+        """
+
     def __len__(self) -> int: ...
     def apply(self, ids: Sequence[int], words: Sequence[int]) -> list[int]:
         """
         Merges symbols; neighbours with the same number in `words` are of one word.
         """
 
-    def encode_ascii(
-        self,
-        text: str,
-        cut: str,
-        symbols: Annotated[
-            NDArray[numpy.uint32],
-            dict(shape=(128), order="C", device="cpu", writable=False),
-        ],
-    ) -> list[int]:
+    def encode_ascii(self, text: str, cut: str, symbols: Buffer) -> list[int]:
         """
         Ids of an ASCII text, cut as the pre-tokeniser of that name does; symbols [128].
         """
 
-def strings_end(
-    data: Annotated[
-        NDArray[numpy.uint8],
-        dict(shape=(None,), order="C", device="cpu", writable=False),
-    ],
-    at: int,
-    count: int,
-    most: int,
-) -> int | None:
+def strings_end(data: Buffer, at: int, count: int, most: int) -> int | None:
     """
     Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.
     """
