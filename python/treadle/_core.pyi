@@ -88,25 +88,32 @@ def cpu_processors() -> int:
 def cpu_packed_bytes(kind: str, rows: int, columns: int) -> int:
     """Bytes of a packed matrix."""
 
-def cpu_buffer(bytes: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+def cpu_buffer(bytes: int) -> memoryview:
     """
     Uninitialised bytes on a page of their own, in large pages where there are any: for packed weights and KV pages.
+    """
+
+def cpu_kv_pages(pages: int, heads: Sequence[tuple[int, int]]) -> list[memoryview]:
+    """
+    KV pages of layers with (heads, size): float16 bits [pages, heads, 2 * 16 * size] of each, K before V, all in one buffer.
     """
 
 def cpu_pack(
     kind: str,
     rows: int,
     columns: int,
-    data: Annotated[
-        NDArray[numpy.uint8],
-        dict(shape=(None,), order="C", device="cpu", writable=False),
-    ],
-    out: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")],
+    data: Buffer,
+    out: Buffer,
     first: int = 0,
-    count: int = 18446744073709551615,
+    count: int = ...,
 ) -> None:
     """
     Packs strips of 16 rows from rows as they lie in a file; the GIL is released.
+    """
+
+def cpu_halves(rows: Buffer, heads: int, out: Buffer) -> None:
+    """
+    Rows [n, bytes] whose pairs lie interleaved in each head, put back to halves.
     """
 
 def cpu_unpack_row(
@@ -267,13 +274,7 @@ def cpu_draw(
     logits: NDArray[numpy.float32],
     masks: NDArray[numpy.int32] | None,
     params: object,
-) -> tuple[
-    NDArray[numpy.int32],
-    NDArray[numpy.uint8],
-    NDArray[numpy.float32],
-    NDArray[numpy.int32],
-    NDArray[numpy.float32],
-]:
+) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
     """
     Draws a token for each row of logits [R, V] f32 under masks [R, V / 32] of legal tokens, as a SampleBatch says: ids, status, logprobs, top_ids, top_logprobs.
     """
@@ -285,7 +286,7 @@ class CpuRunner:
         self,
         plans: Sequence[bytes],
         params: Sequence[object],
-        states: Sequence[NDArray[numpy.uint16]],
+        states: Sequence[object],
         isa: str,
         trace: int = 0,
     ) -> None: ...
@@ -335,21 +336,9 @@ class CpuRunner:
 
     def bind(
         self,
-        mask: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None, None), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
-        mask_row: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None,), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
-        given: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None,), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
+        mask: object | None = None,
+        mask_row: Buffer | None = None,
+        given: Buffer | None = None,
         params: object | None = None,
     ) -> None:
         """
@@ -373,13 +362,7 @@ class CpuRunner:
 
     def drawn(
         self, step: int
-    ) -> tuple[
-        NDArray[numpy.int32],
-        NDArray[numpy.uint8],
-        NDArray[numpy.float32],
-        NDArray[numpy.int32],
-        NDArray[numpy.float32],
-    ]:
+    ) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
         """
         ids, status, logprobs, top_ids and top_logprobs of a step that is over, as `Sampled`.
         """

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
-
-import numpy as np
+from itertools import accumulate
 
 from treadle.engine.request import Sequence
 from treadle.engine.scheduler import Slice
 from treadle.types import Batch, SampleBatch
 
 Rows = list[Sequence | None]
-_I32 = np.int32
-_F32 = np.float32
 
 
 def build_batch(plan: SequenceOf[Slice], size: int) -> tuple[Batch, Rows]:
@@ -36,10 +35,9 @@ def build_batch(plan: SequenceOf[Slice], size: int) -> tuple[Batch, Rows]:
             page, offset = divmod(start, size)
             slots.append(seq.pages[page] * size + offset)
         else:
-            at = np.arange(start, start + count, dtype=_I32)
             ids.extend(seq.ids[start : start + count])
             pos.extend(range(start, start + count))
-            slots.extend((seq.page_table[at // size] * size + at % size).tolist())
+            slots.extend(seq.pages[at // size] * size + at % size for at in pos[-count:])
         starts.append(len(ids))
         lens.append(start + count)
         if part.draws:
@@ -49,18 +47,18 @@ def build_batch(plan: SequenceOf[Slice], size: int) -> tuple[Batch, Rows]:
         wanted.append(len(ids) - 1)
         rows.append(None)
     depth = max(-(-length // size) for length in lens)
-    table = np.zeros((len(plan), depth), _I32)  # [S, L]
+    table = array("i", bytes(4 * len(plan) * depth))
     for i, part in enumerate(plan):
         used = -(-lens[i] // size)
-        table[i, :used] = part.seq.page_table[:used]
+        table[i * depth : i * depth + used] = part.seq.page_table[:used]
     batch = Batch(
-        ids=np.array(ids, _I32),
-        pos=np.array(pos, _I32),
-        slots=np.array(slots, _I32),
-        starts=np.array(starts, _I32),
-        lens=np.array(lens, _I32),
-        table=table,
-        rows=np.array(wanted, _I32),
+        ids=_ints(ids),
+        pos=_ints(pos),
+        slots=_ints(slots),
+        starts=_ints(starts),
+        lens=_ints(lens),
+        table=memoryview(table).cast("B").cast("i", (len(plan), depth)),  # [S, L]
+        rows=_ints(wanted),
     )
     return batch, rows
 
@@ -78,7 +76,7 @@ class Draws:
         if fixed is None or rows != self._rows:
             fixed = self._fixed = _fixed_part(rows)
             self._rows = list(rows)
-        step = np.array([0 if seq is None else seq.generated for seq in rows], _I32)
+        step = _ints(0 if seq is None else seq.generated for seq in rows)
         pen_ptr, pen_ids, pen_out = fixed.pen_ptr, fixed.pen_ids, fixed.pen_out
         if any(seq is not None and seq.counts is not None for seq in rows):
             pen_ptr, pen_ids, pen_out = _penalties(rows)
@@ -106,50 +104,54 @@ def _fixed_part(rows: Rows) -> SampleBatch:
     params = [None if seq is None else seq.sampling for seq in rows]
     biases = [{} if p is None else p.logit_bias for p in params]
     return SampleBatch(
-        temperature=np.array([0.0 if p is None else p.temperature for p in params], _F32),
-        top_k=np.array([0 if p is None else p.top_k for p in params], _I32),
-        top_p=np.array([1.0 if p is None else p.top_p for p in params], _F32),
-        min_p=np.array([0.0 if p is None else p.min_p for p in params], _F32),
-        presence=np.array([0.0 if p is None else p.presence_penalty for p in params], _F32),
-        frequency=np.array([0.0 if p is None else p.frequency_penalty for p in params], _F32),
-        repetition=np.array([1.0 if p is None else p.repetition_penalty for p in params], _F32),
-        key=np.array([0 if seq is None else seq.key for seq in rows], np.uint64),
-        step=np.zeros(len(rows), _I32),
-        logprobs=np.array(
-            [-1 if p is None or p.logprobs is None else p.logprobs for p in params], _I32
-        ),
-        bias_ptr=_pointers([len(bias) for bias in biases]),
-        bias_ids=np.array([token for bias in biases for token in bias], _I32),
-        bias_values=np.array([value for bias in biases for value in bias.values()], _F32),
-        pen_ptr=np.zeros(len(rows) + 1, _I32),
-        pen_ids=np.zeros(0, _I32),
-        pen_out=np.zeros(0, _I32),
+        temperature=_floats(0.0 if p is None else p.temperature for p in params),
+        top_k=_ints(0 if p is None else p.top_k for p in params),
+        top_p=_floats(1.0 if p is None else p.top_p for p in params),
+        min_p=_floats(0.0 if p is None else p.min_p for p in params),
+        presence=_floats(0.0 if p is None else p.presence_penalty for p in params),
+        frequency=_floats(0.0 if p is None else p.frequency_penalty for p in params),
+        repetition=_floats(1.0 if p is None else p.repetition_penalty for p in params),
+        key=array("Q", (0 if seq is None else seq.key for seq in rows)),
+        step=_ints([0] * len(rows)),
+        logprobs=_ints(-1 if p is None or p.logprobs is None else p.logprobs for p in params),
+        bias_ptr=_pointers(map(len, biases)),
+        bias_ids=_ints(token for bias in biases for token in bias),
+        bias_values=_floats(value for bias in biases for value in bias.values()),
+        pen_ptr=_ints([0] * (len(rows) + 1)),
+        pen_ids=_ints(()),
+        pen_out=_ints(()),
     )
 
 
-def _temperatures(rows: Rows, asked: np.ndarray) -> np.ndarray:
+def _temperatures(rows: Rows, asked: array[float]) -> array[float]:
     """Temperatures of the rows: what a rule of a row's grammar sets goes before what was asked."""
     out = asked
     for r, seq in enumerate(rows):
         ruled = None if seq is None or seq.matcher is None else seq.matcher.temperature
         if ruled is not None:
-            out = asked.copy() if out is asked else out
+            out = asked[:] if out is asked else out
             out[r] = ruled
     return out
 
 
-def _penalties(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _penalties(rows: Rows) -> tuple[array[int], array[int], array[int]]:
     """CSR lists of the tokens that count against each row: pointers, ids, counts in the output."""
     counts = [None if seq is None else seq.counts for seq in rows]
-    kept = [c for c in counts if c is not None]
-    return (
-        _pointers([0 if c is None else c.used for c in counts]),
-        np.concatenate([c.ids[: c.used] for c in kept]),
-        np.concatenate([c.counts[: c.used] for c in kept]),
-    )
+    ids, out = _ints(()), _ints(())
+    for one in counts:
+        if one is not None:
+            ids += one.ids
+            out += one.counts
+    return _pointers(0 if one is None else len(one.ids) for one in counts), ids, out
 
 
-def _pointers(lengths: list[int]) -> np.ndarray:
-    pointers = np.zeros(len(lengths) + 1, _I32)
-    np.cumsum(lengths, out=pointers[1:])
-    return pointers
+def _pointers(lengths: Iterable[int]) -> array[int]:
+    return _ints(accumulate(lengths, initial=0))
+
+
+def _ints(values: Iterable[int]) -> array[int]:
+    return array("i", values)
+
+
+def _floats(values: Iterable[float]) -> array[float]:
+    return array("f", values)

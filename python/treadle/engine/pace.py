@@ -8,8 +8,6 @@ prediction follows the machine. It only decides how a prompt is cut, never what 
 
 from __future__ import annotations
 
-import numpy as np
-
 _FADE = 0.99
 _RIDGE = 1e-6
 
@@ -20,14 +18,16 @@ class Pace:
     def __init__(self, target: float) -> None:
         self.target = target
         self._steps = 0
-        self._gram = np.eye(3) * _RIDGE
-        self._sums = np.zeros(3)
+        self._gram = [[_RIDGE * (i == j) for j in range(3)] for i in range(3)]
+        self._sums = [0.0] * 3
 
     def observe(self, tokens: int, kv_tokens: int, seconds: float) -> None:
         """Learns from one finished step."""
-        x = np.array([1.0, tokens * 1e-2, kv_tokens * 1e-4])
-        self._gram = self._gram * _FADE + np.outer(x, x)
-        self._sums = self._sums * _FADE + x * seconds
+        x = (1.0, tokens * 1e-2, kv_tokens * 1e-4)
+        for i, (row, left) in enumerate(zip(self._gram, x, strict=True)):
+            for j, right in enumerate(x):
+                row[j] = row[j] * _FADE + left * right
+            self._sums[i] = self._sums[i] * _FADE + left * seconds
         self._steps += 1
 
     def room(self, decode_rows: int, kv_tokens: int, most: int) -> int:
@@ -39,10 +39,29 @@ class Pace:
         """
         if decode_rows == 0 or self._steps < 8 or most <= 0:
             return max(most, 0)
-        fit = np.linalg.solve(self._gram + np.eye(3) * _RIDGE, self._sums)
-        a, b, c = (max(float(v), 0.0) for v in fit)
+        ridged = [
+            [*(v + _RIDGE * (i == j) for j, v in enumerate(row)), wanted]
+            for i, (row, wanted) in enumerate(zip(self._gram, self._sums, strict=True))
+        ]
+        a, b, c = (max(value, 0.0) for value in _solved(ridged))
         if b <= 0.0:
             return most
         decode = a + b * decode_rows * 1e-2 + c * kv_tokens * 1e-4
         left = max(self.target - decode, decode)
         return min(most, int(left / (b * 1e-2)))
+
+
+def _solved(rows: list[list[float]]) -> list[float]:
+    """x of A · x = b by elimination; rows [A | b], A symmetric and positive definite, which needs
+    no pivots."""
+    size = len(rows)
+    for k, pivot in enumerate(rows):
+        for row in rows[k + 1 :]:
+            share = row[k] / pivot[k]
+            for j in range(k, size + 1):
+                row[j] -= share * pivot[j]
+    out = [0.0] * size
+    for k in reversed(range(size)):
+        known = sum(rows[k][j] * out[j] for j in range(k + 1, size))
+        out[k] = (rows[k][size] - known) / rows[k][k]
+    return out

@@ -7,23 +7,28 @@ masks, schedule) costs nothing until it takes longer than the step.
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from treadle.backends.check import checked_batch, checked_mask, checked_params
-from treadle.backends.drawn import resolve_ids
-from treadle.backends.sampler import sample
-from treadle.errors import EngineDead, InvalidRequest
+from treadle import _core
+from treadle.errors import EngineDead, InvalidRequest, LimitExceeded
 from treadle.types import Mask, Sampled
 
+# What is for the host alone (logits, draws that a step was not given) is numpy's and imports it;
+# the steps of the engine need none of it.
+
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from treadle.backends.mega.device import MegaDevice
     from treadle.limits import Limits
     from treadle.mega import Plan
     from treadle.types import Batch, SampleBatch
+
+
+_HINT = "the scheduler must send consistent steps"
 
 
 class StepLogits:
@@ -91,25 +96,27 @@ class MegaExecutable:
         return self._live().plans
 
     def forward(self, batch: Batch) -> StepLogits:
-        """Gives the workers a step."""
+        """Gives the workers a step, of which they take a copy."""
         device, last = self._live(), self._last
-        b = checked_batch(
-            batch, pages=self.pages, page_size=self.page_size, vocab=self.vocab,
-            drawn=last.rows if last is not None else 0, limits=self._limits,
-        )  # fmt: skip
+        for name, count in (("batch_tokens", len(batch.ids)), ("sequences", len(batch.lens))):
+            most: int = getattr(self._limits, name)
+            if count > most:
+                raise LimitExceeded(name, count, most, hint=_HINT)
         self._settle()
-        ids = b.ids
-        if last is not None and (self._latest is None or last.step != self._latest.step):
-            # The workers know the tokens of the step before; these are older.
-            ids = resolve_ids(ids, last.wait().ids if int(ids.min()) < 0 else None)
+        # The workers know the tokens of the step before them.
+        if last is None or self._latest is None or last.step != self._latest.step:
+            batch = _resolved(batch, last)
         while len(self._flying) > 1:
             self._flying.pop(0).wait()
-        runner = device.runner
-        step = runner.post(
-            device.bucket(len(ids)), ids, b.pos, b.slots, b.starts, b.lens, b.table, b.rows
-        )
-        self._latest = StepLogits(self, step, len(b.rows))
-        self._open = len(b.rows) > 0
+        try:
+            step = device.runner.post(
+                device.bucket(len(batch.ids)), batch.ids, batch.pos, batch.slots, batch.starts,
+                batch.lens, batch.table, batch.rows,
+            )  # fmt: skip
+        except _core.CoreError as error:
+            raise InvalidRequest(error.text, at="batch", hint=_HINT) from None
+        self._latest = StepLogits(self, step, len(batch.rows))
+        self._open = len(batch.rows) > 0
         if not self._open:
             self._flying.append(StepTokens(self, step, 0))
         return self._latest
@@ -117,13 +124,17 @@ class MegaExecutable:
     def sample(self, logits: StepLogits, mask: Mask | None, params: SampleBatch) -> StepTokens:
         """Says how the tokens of a step are drawn; `mask` is kept until they are."""
         device, rows = self._live(), logits.rows
-        kept = checked_mask(mask, rows) if mask is not None and len(mask.rows) else None
-        settled = checked_params(params, rows, self.vocab)
         if not (self._open and logits is self._latest):  # drawn before, or passed over: on the host
-            self._last = StepTokens(self, -1, rows, sample(logits.array, kept, settled))
+            self._last = StepTokens(self, -1, rows, _on_host(logits, mask, params, self.vocab))
             return self._last
-        bits, row_of = _by_row(kept, rows, self.vocab)
-        device.runner.bind(bits, row_of, None, settled)
+        bits, row_of = _by_row(mask, rows, self.vocab)
+        if len(params.temperature) != rows:
+            found = len(params.temperature)
+            raise InvalidRequest(f"{found} values for {rows} rows", at="temperature", hint=_HINT)
+        try:
+            device.runner.bind(bits, row_of, None, params)
+        except _core.CoreError as error:
+            raise InvalidRequest(error.text, at="params", hint=_HINT) from None
         self._open = False
         self._last = StepTokens(self, logits.step, rows)
         self._flying.append(self._last)
@@ -144,6 +155,8 @@ class MegaExecutable:
 
     def logits(self, step: int, rows: int) -> NDArray[np.float32]:
         """A copy of the logits of the last step. Raises InvalidRequest for an older one."""
+        import numpy as np
+
         runner = self._live().runner
         if self._latest is None or self._latest.step != step:
             raise InvalidRequest(
@@ -161,7 +174,7 @@ class MegaExecutable:
         runner = self._live().runner
         self._ended(runner.wait_done(step))
         self._flying = [tokens for tokens in self._flying if tokens.step != step]
-        return Sampled(*_arrays(runner, step))
+        return Sampled(*runner.drawn(step))
 
     def _settle(self) -> None:
         """Ends a step that nobody has sampled: its logits are kept, its tokens are nobody's."""
@@ -170,7 +183,7 @@ class MegaExecutable:
         assert self._latest is not None
         self._latest.wait()
         rows = self._latest.rows
-        self._live().runner.bind(given=np.zeros(rows, np.int32))
+        self._live().runner.bind(given=array("i", bytes(4 * rows)))
         self._open = False
         self._flying.append(StepTokens(self, self._latest.step, rows))
 
@@ -184,22 +197,44 @@ class MegaExecutable:
             raise EngineDead("the workers were stopped", hint="compile the model again")
 
 
-def _arrays(runner: Any, step: int) -> tuple[Any, ...]:
-    return runner.drawn(step)
-
-
-def _by_row(
-    mask: Mask | None, rows: int, vocab: int
-) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
-    """Mask words as wide as the vocabulary, and the mask of each row, -1 = none."""
-    if mask is None:
-        return None, None
-    bits = np.ascontiguousarray(mask.bits)
-    words = -(-vocab // 32)
-    if bits.shape[1] < words:  # tokens beyond the mask are illegal
-        bits = np.concatenate(
-            (bits, np.zeros((len(bits), words - bits.shape[1]), np.int32)), axis=1
+def _resolved(batch: Batch, last: StepTokens | None) -> Batch:
+    """The batch with the tokens that ids below 0 name, if the workers do not know them."""
+    lowest = min(batch.ids, default=0)
+    if lowest >= 0:
+        return batch
+    if last is None or -lowest > last.rows:
+        raise InvalidRequest(
+            f"ids name row {-1 - lowest} of a step that draws fewer", at="ids", hint=_HINT
         )
-    row_of = np.full(rows, -1, np.int32)
-    row_of[mask.rows] = np.arange(len(bits), dtype=np.int32)
+    drawn = last.wait().ids
+    # A row that drew nothing gives 0: its sequence has failed, and the engine drops what follows.
+    ids = array("i", (i if i >= 0 else max(drawn[-1 - i], 0) for i in batch.ids))
+    return replace(batch, ids=ids)
+
+
+def _on_host(logits: StepLogits, mask: Mask | None, params: SampleBatch, vocab: int) -> Sampled:
+    from treadle.backends.check import checked_mask, checked_params
+    from treadle.backends.sampler import sample
+
+    kept = checked_mask(mask, logits.rows) if mask is not None and len(mask.rows) else None
+    return sample(logits.array, kept, checked_params(params, logits.rows, vocab))
+
+
+def _by_row(mask: Mask | None, rows: int, vocab: int) -> tuple[Any, array[int] | None]:
+    """Mask words as wide as the vocabulary, and the mask of each row, -1 = none."""
+    if mask is None or not len(mask.rows):
+        return None, None
+    bits = memoryview(mask.bits)
+    row_of = array("i", [-1]) * rows
+    for i, row in enumerate(mask.rows):
+        if not 0 <= row < rows or row_of[row] >= 0 or len(bits) != len(mask.rows):
+            raise InvalidRequest("must name each row once", at="mask.rows", hint=_HINT)
+        row_of[row] = i
+    shape = bits.shape or ()
+    if len(shape) != 2 or bits.itemsize != 4:
+        raise InvalidRequest("int32 [N, W] is expected", at="mask.bits", hint=_HINT)
+    if (missing := -(-vocab // 32) - shape[1]) > 0:  # tokens beyond the mask are illegal
+        import numpy as np
+
+        return np.pad(mask.bits, ((0, 0), (0, missing))), row_of
     return bits, row_of
