@@ -33,7 +33,7 @@ KINDS = ("q4_1", "q8_0", "q4_0", "q4_k", "q5_k", "q6_k", "bf16", "f16", "f32")
 
 def matrix(kind: str, rows: int, columns: int) -> NDArray[np.uint8]:
     """Packed bytes that are finite in every kind: speed does not depend on values."""
-    out = _core.cpu_buffer(_core.cpu_packed_bytes(kind, rows, columns))
+    out = np.asarray(_core.cpu_buffer(_core.cpu_packed_bytes(kind, rows, columns)))
     out[:] = 0x11
     return out
 

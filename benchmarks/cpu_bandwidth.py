@@ -50,7 +50,7 @@ class Reader:
 
     def __init__(self, size: int, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
-        data = _core.cpu_buffer(size)
+        data = np.asarray(_core.cpu_buffer(size))
         self._parts = list(np.array_split(data, threads))
         list(self._pool.map(lambda part: part.fill(1), self._parts))  # its reader touches it first
         self._isa = _core.cpu_isas()[-1]

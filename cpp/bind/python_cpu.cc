@@ -1,12 +1,15 @@
 #include "bind/python_cpu.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bind/python_cpu_draw.h"
@@ -48,12 +51,38 @@ std::vector<std::string> isas() {
   return out;
 }
 
-nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> buffer(size_t bytes) {
+// A buffer as a memoryview, for which nobody need load numpy; numpy wraps one without a copy.
+template <class T, size_t N>
+using View = nb::ndarray<nb::memview, T, nb::ndim<N>>;
+
+std::pair<uint8_t*, nb::capsule> taken(size_t bytes) {
   uint8_t* data = cpu::take_buffer(bytes);
   if (!data) throw std::bad_alloc();
-  const nb::capsule owner(
-      data, [](void* held) noexcept { cpu::give_buffer(static_cast<uint8_t*>(held)); });
+  return {data, nb::capsule(data, [](void* held) noexcept {
+            cpu::give_buffer(static_cast<uint8_t*>(held));
+          })};
+}
+
+View<uint8_t, 1> buffer(size_t bytes) {
+  const auto [data, owner] = taken(bytes);
   return {data, {bytes}, owner};
+}
+
+// A page's layers lie side by side: so the memory in use is dense and takes large pages, where each
+// layer's own would touch a few small ones here and there.
+nb::list kv_pages(size_t pages, const std::vector<std::pair<size_t, size_t>>& heads) {
+  size_t row = 0;
+  for (const auto& [count, size] : heads) row += count * 2 * cpu::kPage * size;
+  const auto [data, owner] = taken(sizeof(uint16_t) * pages * row);
+  auto* at = reinterpret_cast<uint16_t*>(data);
+  nb::list out;
+  for (const auto& [count, size] : heads) {
+    const size_t each = 2 * cpu::kPage * size, shape[] = {pages, count, each};
+    const int64_t strides[] = {static_cast<int64_t>(row), static_cast<int64_t>(each), 1};
+    out.append(nb::cast(View<uint16_t, 3>(at, 3, shape, owner, strides)));
+    at += count * each;
+  }
+  return out;
 }
 
 void pack(const std::string& kind, size_t rows, size_t columns, Array<const uint8_t, 1> data,
@@ -203,6 +232,20 @@ void attention(const std::string& isa, Array<const float, 3> q, Array<uint16_t, 
   }
 }
 
+// Rows of a file in which the pairs of each head lie interleaved (x0 y0 x1 y1 ..): put back to
+// halves (x0 x1 .. y0 y1 ..).
+void halves(Array<const uint8_t, 2> rows, size_t heads, Array<uint8_t, 2> out) {
+  const size_t count = rows.shape(0), bytes = rows.shape(1);
+  expect(heads > 0 && count % (2 * heads) == 0 && out.shape(0) == count && out.shape(1) == bytes,
+         "rows", "are pairs of each head, and `out` has as many");
+  const size_t each = count / heads;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t head = i / each, at = i % each;
+    const size_t to = head * each + at % 2 * (each / 2) + at / 2;
+    std::memcpy(out.data() + to * bytes, rows.data() + i * bytes, bytes);
+  }
+}
+
 int64_t best_token(Array<const float, 1> logits, nb::object mask) {
   if (mask.is_none()) return cpu::best_token(logits.data(), logits.size(), nullptr);
   const auto bits = nb::cast<Array<const int32_t, 1>>(mask);
@@ -226,9 +269,14 @@ void bind_cpu(nb::module_& module) {
   module.def("cpu_buffer", &buffer, nb::arg("bytes"),
              "Uninitialised bytes on a page of their own, in large pages where there are any: for "
              "packed weights and KV pages.");
+  module.def("cpu_kv_pages", &kv_pages, nb::arg("pages"), nb::arg("heads"),
+             "KV pages of layers with (heads, size): float16 bits [pages, heads, 2 * 16 * size] of "
+             "each, K before V, all in one buffer.");
   module.def("cpu_pack", &pack, nb::arg("kind"), nb::arg("rows"), nb::arg("columns"),
              nb::arg("data"), nb::arg("out"), nb::arg("first") = 0, nb::arg("count") = SIZE_MAX,
              "Packs strips of 16 rows from rows as they lie in a file; the GIL is released.");
+  module.def("cpu_halves", &halves, nb::arg("rows"), nb::arg("heads"), nb::arg("out"),
+             "Rows [n, bytes] whose pairs lie interleaved in each head, put back to halves.");
   module.def("cpu_unpack_row", &unpack, nb::arg("kind"), nb::arg("rows"), nb::arg("columns"),
              nb::arg("packed"), nb::arg("row"), nb::arg("out"), "One row of a packed matrix, f32.");
   module.def("cpu_matmul", &matmul, nb::arg("isa"), nb::arg("kind"), nb::arg("rows"),

@@ -19,7 +19,7 @@ template <class T>
 nb::object array(const std::vector<T>& from, std::initializer_list<size_t> shape) {
   auto* held = new std::vector<T>(from);
   const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(held->data(), shape, owner));
+  return nb::cast(nb::ndarray<nb::memview, T>(held->data(), shape, owner));
 }
 
 }  // namespace

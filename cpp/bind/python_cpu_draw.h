@@ -1,4 +1,4 @@
-// SampleBatch and Sampled on their way between numpy and the runner.
+// SampleBatch and Sampled on their way between Python and the runner.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -34,7 +34,7 @@ class Rules {
   size_t rows_;
 };
 
-// ids, status, logprobs, top_ids [R, tops], top_logprobs as numpy arrays of their own.
+// ids, status, logprobs, top_ids [R, tops], top_logprobs as memoryviews of arrays of their own.
 nanobind::tuple drawn_arrays(const cpu::DrawnRows& drawn);
 
 void bind_cpu_draw(nanobind::module_& module);

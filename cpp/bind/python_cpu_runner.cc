@@ -4,7 +4,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,24 +45,6 @@ cpu::Param matrix(const nb::tuple& from) {
   }
   param.packed = packed.data();
   return param;
-}
-
-// What a runner could take but no step of an engine has, as it would mix up sequences: the rest of
-// a batch is checked where it is posted.
-std::string looseness(const cpu::Batch& batch, size_t pages) {
-  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
-    if (batch.starts[s] >= batch.starts[s + 1]) return "has a sequence without new tokens";
-  }
-  for (size_t r = 0; r + 1 < batch.rows.size(); ++r) {
-    if (batch.rows[r] >= batch.rows[r + 1]) return "has rows that do not ascend";
-  }
-  for (int32_t page : batch.table) {
-    if (page < 0 || static_cast<size_t>(page) >= pages) return "names a page that is not there";
-  }
-  std::vector<int32_t> slots = batch.slots;
-  std::sort(slots.begin(), slots.end());
-  const bool shared = std::adjacent_find(slots.begin(), slots.end()) != slots.end();
-  return shared ? "has two tokens that share a slot" : "";
 }
 
 // The mask of each row of a step, -1 for none; rows[i]: whose masks[i] is.
@@ -114,7 +95,6 @@ class PyRunner {
                               "are [pages, kv_heads, 2 * 16 * size] of f16, each page "
                               "in one piece"));
       }
-      pages_ = std::min(pages_, pages.shape(0));
       model.states.push_back(
           {pages.data(), pages.shape(0), pages.shape(1), size, std::max(stride, width)});
     }
@@ -149,8 +129,6 @@ class PyRunner {
     batch.sequences = lens.size();
     batch.wanted = rows.size();
     batch.table_width = table.shape(1);
-    const std::string fault = looseness(batch, pages_);
-    if (!fault.empty()) raise(invalid_request("batch", fault));
     return unwrap(runner_->post(plan, std::move(batch)));
   }
 
@@ -205,7 +183,7 @@ class PyRunner {
  private:
   nb::list params_, states_;
   std::optional<Array<const int32_t, 2>> masks_[2];
-  size_t next_ = 0, pages_ = std::numeric_limits<size_t>::max();
+  size_t next_ = 0;
   std::unique_ptr<cpu::Runner> runner_;
   std::unique_ptr<cpu::WorkerThreads> threads_;  // gone first
 };

@@ -24,11 +24,11 @@ namespace treadle {
 
 namespace {
 
-using Rows = nb::ndarray<const uint32_t, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Symbols = nb::ndarray<const uint32_t, nb::shape<128>, nb::c_contig, nb::device::cpu>;
 
-Merges* merges_of(const Rows& rows, uint32_t ids) {
-  std::vector<Merge> read(rows.shape(0));
+Merges* merges_of(const Bytes& rows, uint32_t ids) {
+  std::vector<Merge> read(rows.size() / sizeof(Merge));
   if (!read.empty()) std::memcpy(read.data(), rows.data(), read.size() * sizeof(Merge));
   return new Merges(unwrap(Merges::make(std::move(read), ids)));
 }
@@ -48,8 +48,6 @@ std::vector<uint32_t> apply(const Merges& self, const std::vector<uint32_t>& ids
   }
   return out;
 }
-
-using Symbols = nb::ndarray<const uint32_t, nb::shape<128>, nb::c_contig, nb::device::cpu>;
 
 std::vector<uint32_t> encode_ascii(const Merges& self, std::string_view text, std::string_view cut,
                                    const Symbols& symbols) {
@@ -73,8 +71,9 @@ std::optional<size_t> strings_end(const Bytes& data, size_t at, size_t count, si
 
 void bind_merges(nb::module_& module) {
   nb::class_<Merges>(module, "Merges", "The merges of a byte-pair vocabulary.")
-      .def(nb::new_([](const Rows& rows, uint32_t ids) { return merges_of(rows, ids); }),
-           nb::arg("rows"), nb::arg("ids"))
+      .def(nb::new_([](const Bytes& rows, uint32_t ids) { return merges_of(rows, ids); }),
+           nb::arg("rows"), nb::arg("ids"),
+           "rows: bytes of (left, right, rank, joined), four uint32 each, ascending.")
       .def("__len__", &Merges::size)
       .def("apply", &apply, nb::arg("ids"), nb::arg("words"),
            "Merges symbols; neighbours with the same number in `words` are of one word.")

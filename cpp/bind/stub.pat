@@ -41,18 +41,59 @@ Matcher.error$:
 TokenBytes.__init__:
     def __init__(self, table: Sequence[bytes]) -> None: ...
 
+TokenBytes.joined$:
+    \from typing_extensions import Buffer
+    @staticmethod
+    def joined(text: Buffer, ends: Buffer) -> TokenBytes:
+        \doc
+
+TokenBytes.__eq__$:
+    def __eq__(self, other: object, /) -> bool: ...
+
+Merges.__init__$:
+    def __init__(self, rows: Buffer, ids: int) -> None:
+        \doc
+
+Merges.encode_ascii$:
+    def encode_ascii(self, text: str, cut: str, symbols: Buffer) -> list[int]:
+        \doc
+
+strings_end$:
+    def strings_end(data: Buffer, at: int, count: int, most: int) -> int | None:
+        \doc
+
 Detokeniser.__init__:
     def __init__(self, table: TokenBytes | Sequence[bytes], strip_space: bool = False) -> None: ...
 
+cpu_buffer$:
+    def cpu_buffer(bytes: int) -> memoryview:
+        \doc
+
+cpu_kv_pages$:
+    def cpu_kv_pages(pages: int, heads: Sequence[tuple[int, int]]) -> list[memoryview]:
+        \doc
+
+cpu_pack$:
+    def cpu_pack(kind: str, rows: int, columns: int, data: Buffer, out: Buffer, first: int = 0, count: int = ...) -> None:
+        \doc
+
+cpu_halves$:
+    def cpu_halves(rows: Buffer, heads: int, out: Buffer) -> None:
+        \doc
+
+CpuRunner.bind$:
+    def bind(self, mask: object | None = None, mask_row: Buffer | None = None, given: Buffer | None = None, params: object | None = None) -> None:
+        \doc
+
 CpuRunner.__init__:
-    def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[NDArray[numpy.uint16]], isa: str, trace: int = 0) -> None: ...
+    def __init__(self, plans: Sequence[bytes], params: Sequence[object], states: Sequence[object], isa: str, trace: int = 0) -> None: ...
 
 CpuRunner.drawn$:
-    def drawn(self, step: int) -> tuple[NDArray[numpy.int32], NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.int32], NDArray[numpy.float32]]:
+    def drawn(self, step: int) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
         \doc
 
 cpu_draw$:
-    def cpu_draw(isa: str, logits: NDArray[numpy.float32], masks: NDArray[numpy.int32] | None, params: object) -> tuple[NDArray[numpy.int32], NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.int32], NDArray[numpy.float32]]:
+    def cpu_draw(isa: str, logits: NDArray[numpy.float32], masks: NDArray[numpy.int32] | None, params: object) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
         \doc
 
 dispatcher$:

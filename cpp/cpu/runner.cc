@@ -28,14 +28,25 @@ std::string batch_fault(const PlanHeader& head, size_t pages, size_t before, con
   for (size_t i = 0; i < b.tokens; ++i) {
     const int64_t id = b.ids[i];
     if (id < 0 ? -1 - id >= static_cast<int64_t>(before) : id >= head.vocab) {
-      return "has an id outside the vocabulary and the tokens drawn before";
+      return "has ids outside the vocabulary and the tokens drawn before";
     }
     if (b.slots[i] < 0 || static_cast<size_t>(b.slots[i]) >= pages * kPage) {
       return "writes to a page that is not there";
     }
   }
-  for (int32_t row : b.rows) {
-    if (row < 0 || static_cast<size_t>(row) >= b.tokens) return "wants a row that is not there";
+  for (size_t r = 0; r < b.wanted; ++r) {
+    if (b.rows[r] < 0 || static_cast<size_t>(b.rows[r]) >= b.tokens) {
+      return "wants a row that is not there";
+    }
+    if (r > 0 && b.rows[r] <= b.rows[r - 1]) return "wants rows that do not ascend";
+  }
+  std::vector<int32_t> slots = b.slots;
+  std::sort(slots.begin(), slots.end());
+  if (std::adjacent_find(slots.begin(), slots.end()) != slots.end()) {
+    return "has two tokens that share a slot";
+  }
+  for (int32_t page : b.table) {
+    if (page < 0 || static_cast<size_t>(page) >= pages) return "names a page that is not there";
   }
   for (size_t s = 0; s < b.sequences; ++s) {
     const int64_t n = int64_t{b.starts[s + 1]} - b.starts[s], length = b.lens[s];
@@ -45,10 +56,6 @@ std::string batch_fault(const PlanHeader& head, size_t pages, size_t before, con
     if (n == 0) continue;
     const size_t used = (static_cast<size_t>(length) + kPage - 1) / kPage;
     if (used > b.table_width) return "has a table with too few pages";
-    for (size_t i = 0; i < used; ++i) {
-      const int32_t page = b.table[s * b.table_width + i];
-      if (page < 0 || static_cast<size_t>(page) >= pages) return "names a page that is not there";
-    }
     for (int64_t i = 0; i < n; ++i) {
       if (b.pos[static_cast<size_t>(b.starts[s] + i)] != length - n + i) {
         return "has positions that do not end at the sequence's length";

@@ -297,9 +297,11 @@ std::string rule_fault(const RowRule& rule, size_t vocab) {
       rule.seen_ids.size() != rule.seen_counts.size()) {
     return "has lists of different lengths";
   }
-  if (std::any_of(rule.bias_ids.begin(), rule.bias_ids.end(), outside) ||
-      std::any_of(rule.seen_ids.begin(), rule.seen_ids.end(), outside)) {
-    return "names a token outside the vocabulary";
+  if (std::any_of(rule.bias_ids.begin(), rule.bias_ids.end(), outside)) {
+    return "has bias_ids outside the vocabulary";
+  }
+  if (std::any_of(rule.seen_ids.begin(), rule.seen_ids.end(), outside)) {
+    return "has pen_ids outside the vocabulary";
   }
   if (rule.logprobs > 1 << 16) return "asks for too many alternatives";
   return "";

@@ -1,5 +1,8 @@
 #include "tokens/detok.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace treadle {
 namespace {
 
@@ -58,20 +61,40 @@ void Utf8Stream::flush(std::string& out) {
   if (held_ > 0) drop(out);
 }
 
+Result<TokenBytes> TokenBytes::make(std::string_view text, std::vector<uint32_t> ends) {
+  if (!std::is_sorted(ends.begin(), ends.end()) ||
+      (ends.empty() ? 0 : size_t{ends.back()}) != text.size()) {
+    return invalid_request("ends", "must ascend to the size of the text");
+  }
+  TokenBytes out;
+  out.block_->text = text;
+  out.block_->ends = std::move(ends);
+  return out;
+}
+
 void TokenBytes::reserve(size_t tokens, size_t bytes) {
-  ends_.reserve(tokens);
-  block_.reserve(bytes);
+  block_->ends.reserve(tokens);
+  block_->text.reserve(bytes);
 }
 
 void TokenBytes::add(std::string_view bytes) {
-  block_ += bytes;
-  ends_.push_back(block_.size());
+  block_->text += bytes;
+  block_->ends.push_back(static_cast<uint32_t>(block_->text.size()));
 }
 
 std::string_view TokenBytes::at(uint32_t id) const {
-  if (id >= ends_.size()) return {};
-  size_t begin = id == 0 ? 0 : ends_[id - 1];
-  return std::string_view(block_).substr(begin, ends_[id] - begin);
+  const std::vector<uint32_t>& ends = block_->ends;
+  if (id >= ends.size() || std::binary_search(silent_.begin(), silent_.end(), id)) return {};
+  const size_t begin = id == 0 ? 0 : ends[id - 1];
+  return std::string_view(block_->text).substr(begin, ends[id] - begin);
+}
+
+TokenBytes TokenBytes::without(std::vector<uint32_t> ids) const {
+  TokenBytes out = *this;
+  ids.insert(ids.end(), silent_.begin(), silent_.end());
+  std::sort(ids.begin(), ids.end());
+  out.silent_ = std::move(ids);
+  return out;
 }
 
 void Detokeniser::push(std::span<const uint32_t> ids, std::string& out) {

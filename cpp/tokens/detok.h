@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "support/result.h"
+
 namespace treadle {
 
 // Incremental UTF-8 repair. Complete characters pass through, the bytes of an unfinished one are
@@ -30,18 +32,27 @@ class Utf8Stream {
   uint8_t length_ = 0;  // bytes that its first byte announces
 };
 
-// The bytes of every token id in one block, shared by all sequences of a model.
+// The bytes of every token id in one block, which copies share: of all sequences of a model.
 class TokenBytes {
  public:
+  // `ends`: where the bytes of each id end in `text`, ascending to its size.
+  static Result<TokenBytes> make(std::string_view text, std::vector<uint32_t> ends);
   void reserve(size_t tokens, size_t bytes);
-  void add(std::string_view bytes);
-  [[nodiscard]] size_t size() const { return ends_.size(); }
+  void add(std::string_view bytes);  // before there is a copy
+  [[nodiscard]] size_t size() const { return block_->ends.size(); }
   // Ids beyond the table are unused: a model's V may exceed the tokeniser's. They spell nothing.
   [[nodiscard]] std::string_view at(uint32_t id) const;
+  // The same table, in which `ids` spell nothing either.
+  [[nodiscard]] TokenBytes without(std::vector<uint32_t> ids) const;
 
  private:
-  std::string block_;
-  std::vector<size_t> ends_;
+  struct Block {
+    std::string text;
+    std::vector<uint32_t> ends;
+  };
+
+  std::shared_ptr<Block> block_ = std::make_shared<Block>();
+  std::vector<uint32_t> silent_;  // ascending
 };
 
 // The text of one sequence. Copying it forks the sequence; the table stays shared.

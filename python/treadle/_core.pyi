@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import numpy
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 class CoreError(Exception):
     """What went wrong in the core. The fields are those of Status (cpp/support/result.h)."""
@@ -87,25 +88,32 @@ def cpu_processors() -> int:
 def cpu_packed_bytes(kind: str, rows: int, columns: int) -> int:
     """Bytes of a packed matrix."""
 
-def cpu_buffer(bytes: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+def cpu_buffer(bytes: int) -> memoryview:
     """
     Uninitialised bytes on a page of their own, in large pages where there are any: for packed weights and KV pages.
+    """
+
+def cpu_kv_pages(pages: int, heads: Sequence[tuple[int, int]]) -> list[memoryview]:
+    """
+    KV pages of layers with (heads, size): float16 bits [pages, heads, 2 * 16 * size] of each, K before V, all in one buffer.
     """
 
 def cpu_pack(
     kind: str,
     rows: int,
     columns: int,
-    data: Annotated[
-        NDArray[numpy.uint8],
-        dict(shape=(None,), order="C", device="cpu", writable=False),
-    ],
-    out: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order="C", device="cpu")],
+    data: Buffer,
+    out: Buffer,
     first: int = 0,
-    count: int = 18446744073709551615,
+    count: int = ...,
 ) -> None:
     """
     Packs strips of 16 rows from rows as they lie in a file; the GIL is released.
+    """
+
+def cpu_halves(rows: Buffer, heads: int, out: Buffer) -> None:
+    """
+    Rows [n, bytes] whose pairs lie interleaved in each head, put back to halves.
     """
 
 def cpu_unpack_row(
@@ -266,13 +274,7 @@ def cpu_draw(
     logits: NDArray[numpy.float32],
     masks: NDArray[numpy.int32] | None,
     params: object,
-) -> tuple[
-    NDArray[numpy.int32],
-    NDArray[numpy.uint8],
-    NDArray[numpy.float32],
-    NDArray[numpy.int32],
-    NDArray[numpy.float32],
-]:
+) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
     """
     Draws a token for each row of logits [R, V] f32 under masks [R, V / 32] of legal tokens, as a SampleBatch says: ids, status, logprobs, top_ids, top_logprobs.
     """
@@ -284,7 +286,7 @@ class CpuRunner:
         self,
         plans: Sequence[bytes],
         params: Sequence[object],
-        states: Sequence[NDArray[numpy.uint16]],
+        states: Sequence[object],
         isa: str,
         trace: int = 0,
     ) -> None: ...
@@ -334,25 +336,13 @@ class CpuRunner:
 
     def bind(
         self,
-        mask: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None, None), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
-        mask_rows: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None,), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
-        given: Annotated[
-            NDArray[numpy.int32],
-            dict(shape=(None,), order="C", device="cpu", writable=False),
-        ]
-        | None = None,
+        mask: object | None = None,
+        mask_row: Buffer | None = None,
+        given: Buffer | None = None,
         params: object | None = None,
     ) -> None:
         """
-        How the oldest step not yet bound draws its tokens; mask_rows: the row of each mask; params: a SampleBatch, without one the best token is taken.
+        How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one the best token is taken.
         """
 
     def wait_logits(self, step: int) -> bool:
@@ -372,13 +362,7 @@ class CpuRunner:
 
     def drawn(
         self, step: int
-    ) -> tuple[
-        NDArray[numpy.int32],
-        NDArray[numpy.uint8],
-        NDArray[numpy.float32],
-        NDArray[numpy.int32],
-        NDArray[numpy.float32],
-    ]:
+    ) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
         """
         ids, status, logprobs, top_ids and top_logprobs of a step that is over, as `Sampled`.
         """
@@ -631,8 +615,18 @@ class TokenBytes:
     """The bytes of every token id, shared by all detokenisers of a model."""
 
     def __init__(self, table: Sequence[bytes]) -> None: ...
+    @staticmethod
+    def joined(text: Buffer, ends: Buffer) -> TokenBytes:
+        """
+        Of bytes one behind another; ends: where each id's end, uint32, as bytes.
+        """
+
+    def without(self, ids: Sequence[int]) -> TokenBytes:
+        """The same memory, in which these ids spell nothing."""
+
     def __len__(self) -> int: ...
     def __getitem__(self, arg: int, /) -> bytes: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 class Detokeniser:
     """Token ids to text; only whole characters are emitted. One a sequence."""
@@ -665,42 +659,23 @@ class StopSearch:
 class Merges:
     """The merges of a byte-pair vocabulary."""
 
-    def __init__(
-        self,
-        rows: Annotated[
-            NDArray[numpy.uint32],
-            dict(shape=(None, 4), order="C", device="cpu", writable=False),
-        ],
-        ids: int,
-    ) -> None: ...
+    def __init__(self, rows: Buffer, ids: int) -> None:
+        """
+        rows: bytes of (left, right, rank, joined), four uint32 each, ascending.
+        """
+
     def __len__(self) -> int: ...
     def apply(self, ids: Sequence[int], words: Sequence[int]) -> list[int]:
         """
         Merges symbols; neighbours with the same number in `words` are of one word.
         """
 
-    def encode_ascii(
-        self,
-        text: str,
-        cut: str,
-        symbols: Annotated[
-            NDArray[numpy.uint32],
-            dict(shape=(128), order="C", device="cpu", writable=False),
-        ],
-    ) -> list[int]:
+    def encode_ascii(self, text: str, cut: str, symbols: Buffer) -> list[int]:
         """
         Ids of an ASCII text, cut as the pre-tokeniser of that name does; symbols [128].
         """
 
-def strings_end(
-    data: Annotated[
-        NDArray[numpy.uint8],
-        dict(shape=(None,), order="C", device="cpu", writable=False),
-    ],
-    at: int,
-    count: int,
-    most: int,
-) -> int | None:
+def strings_end(data: Buffer, at: int, count: int, most: int) -> int | None:
     """
     Where so many GGUF strings end; None if one is too long, cut off or not UTF-8.
     """

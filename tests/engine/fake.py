@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -125,6 +126,12 @@ class Tokens:
         return self.work.result()
 
 
+def arrays(record: Any) -> Any:
+    """A Batch, Mask or SampleBatch as numpy arrays over the same memory."""
+    named = {f.name: np.asarray(getattr(record, f.name)) for f in fields(record)}
+    return replace(record, **named)
+
+
 class Fake:
     """The device. `nan_at`: histories of these lengths give NaN; `fail_at`: that forward raises."""
 
@@ -140,6 +147,7 @@ class Fake:
         self.thread = ThreadPoolExecutor(1)
 
     def forward(self, batch: Batch) -> Logits:
+        batch = arrays(batch)
         self.check(batch)
         self.in_flight.append(batch)
         self.forwards += 1
@@ -150,6 +158,7 @@ class Fake:
 
     def sample(self, logits: Logits, mask: Mask | None, params: SampleBatch) -> Tokens:
         assert logits is self.unread, "one sample a forward, in order"
+        mask, params = None if mask is None else arrays(mask), arrays(params)
         self.previous = self.thread.submit(lambda: draw(logits.work.result(), mask, params))
         return Tokens(self, self.in_flight[-1], self.previous)
 

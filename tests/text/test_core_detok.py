@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+from array import array
+from itertools import accumulate
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,3 +41,24 @@ def test_one_leading_space_is_stripped(data: list[bytes]) -> None:
     for _ in range(2):  # flush makes it as new
         text = detok.push(range(len(data))) + detok.flush()
         assert text == whole.removeprefix(" ")
+
+
+@settings(max_examples=100)
+@given(pieces, st.sets(st.integers(0, 12)))
+def test_a_table_is_the_sequence_it_was_made_of(data: list[bytes], silent: set[int]) -> None:
+    ends = array("I", accumulate(map(len, data)))
+    table = _core.TokenBytes.joined(b"".join(data), memoryview(ends).cast("B"))
+    assert [*table] == data
+    assert table == data
+    assert table == _core.TokenBytes(data)
+    assert table != [*data, b""]
+    shown = [b"" if i in silent else piece for i, piece in enumerate(data)]
+    assert table.without([*silent]) == shown
+    assert table.without([*silent]).without([]) == shown
+    assert table == data
+
+
+def test_a_table_whose_ends_do_not_fit_is_refused() -> None:
+    for ends in ([2, 1, 3], [1, 2], [4], []):
+        with pytest.raises(_core.CoreError, match="ends"):
+            _core.TokenBytes.joined(b"abc", memoryview(array("I", ends)).cast("B"))

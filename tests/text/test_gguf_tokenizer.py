@@ -200,7 +200,7 @@ def test_unused_ids_spell_nothing(valid: dict[str, Any]) -> None:
     }
     ours = Tokenizer.from_gguf(metadata)
     assert ours.vocab_size == len(texts)
-    assert ours.table.kinds[-2:] == (TokenKind.UNUSED, TokenKind.UNUSED)
+    assert [*ours.table.kinds[-2:]] == [TokenKind.UNUSED, TokenKind.UNUSED]
     assert ours.table.data[-1] == b""
 
 

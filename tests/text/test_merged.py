@@ -19,7 +19,7 @@ from treadle.models.sources import locate
 from treadle.text import Tokenizer, kept
 from treadle.text.alphabet import LETTER_OF
 from treadle.text.merged import Words, apart
-from treadle.text.passages import passages
+from treadle.text.passages import Passages, plain_of
 from treadle.text.spec import Spec
 
 
@@ -89,8 +89,9 @@ def test_passages_equal_the_library(pre: str, tmp_path: Path) -> None:
     spec, words = found.spec(), Words(found.merges, found.size)
     data = json.loads(spec.text)
     del data["model"]["vocab"][LETTER_OF[1]]  # as vocabularies do whose texts never held it
-    fast = passages(json.dumps(data), words.merges, found.added)
-    assert fast is not None
+    plain = plain_of(json.dumps(data), found.added)
+    assert plain is not None
+    fast = Passages(words.merges, plain, found.added)
     draw, parts = random.Random(23), [0]
 
     def rest(part: str) -> list[int]:
@@ -113,12 +114,17 @@ def test_merges_that_cannot_be_are_refused() -> None:
     rows = np.array([[0, 1, 0, 2], [0, 1, 1, 2]], np.uint32)
     for bad in (rows, rows[:1] + np.uint32(3)):  # a pair twice; ids beyond the vocabulary
         with pytest.raises(_core.CoreError, match="merges"):
-            _core.Merges(bad, 3)
+            _core.Merges(bad.tobytes(), 3)
     with pytest.raises(_core.CoreError, match="ids"):
-        _core.Merges(rows[:1], (1 << 32) - 1)
+        _core.Merges(rows[:1].tobytes(), (1 << 32) - 1)
     with pytest.raises(_core.CoreError, match="words"):
-        _core.Merges(rows[:1], 3).apply([0, 1], [0])
-    assert _core.Merges(rows[:1], 3).apply([0, 1, 0, 9, 1], [0, 0, 1, 1, 1]) == [2, 0, 9, 1]
+        _core.Merges(rows[:1].tobytes(), 3).apply([0, 1], [0])
+    assert _core.Merges(rows[:1].tobytes(), 3).apply([0, 1, 0, 9, 1], [0, 0, 1, 1, 1]) == [
+        2,
+        0,
+        9,
+        1,
+    ]
 
 
 def test_a_vocabulary_stays_in_its_file_until_somebody_looks() -> None:

@@ -47,7 +47,7 @@ def test_encode_and_decode_equal_transformers(pre: str) -> None:
 def test_plain_text_never_becomes_a_control_token(made: Tokenizer, parts: list[str]) -> None:
     text = "".join(parts)
     ids = made.encode(text)
-    assert all(made.table.kinds[i] is not TokenKind.CONTROL for i in ids)
+    assert all(made.table.kinds[i] != TokenKind.CONTROL for i in ids)
     assert made.decode(ids) == text
 
 
@@ -67,8 +67,8 @@ def test_table_spells_what_the_ids_decode_to(made: Tokenizer) -> None:
         ids = made.encode(text)
         assert b"".join(made.table.data[i] for i in ids) == text.encode()
     assert made.table.stop_ids == (2, 0)
-    assert made.table.kinds[0] is TokenKind.CONTROL
-    assert made.table.kinds[made.vocab_size - 1] is TokenKind.NORMAL  # <tool_call>
+    assert made.table.kinds[0] == TokenKind.CONTROL
+    assert made.table.kinds[made.vocab_size - 1] == TokenKind.NORMAL  # <tool_call>
     assert (made.bos_token, made.eos_token, made.token_id("<|im_start|>")) == ("", "<|im_end|>", 1)
 
 

@@ -64,13 +64,14 @@ def _check_sequences(b: Batch, T: int, S: int, room: int) -> None:
 
 
 def checked_mask(mask: Mask, rows: int) -> Mask:
-    """`mask`, unless it names logits rows that do not exist. Raises InvalidRequest."""
+    """`mask` as arrays over its memory, unless it names logits rows that do not exist. Raises
+    InvalidRequest."""
     bits, named = np.asarray(mask.bits), np.asarray(mask.rows)
     _require("mask.bits", bits.ndim == 2 and bits.dtype == np.int32, "int32 [N, W] is expected")
     _require("mask.rows", named.shape == (len(bits),), f"one row number for each of {len(bits)}")
     _within("mask.rows", named, 0, rows)
     _require("mask.rows", bool(np.diff(np.sort(named)).all()), "a row is masked twice")
-    return mask
+    return Mask(bits, named)
 
 
 def checked_params(params: SampleBatch, rows: int, vocab: int) -> SampleBatch:

@@ -115,7 +115,7 @@ def _tiny() -> tuple[Graph, Weights]:
     for name, param in graph.params.items():
         sizes = tuple(graph.dims.size(entry) or 0 for entry in param.shape)
         if name.startswith("inv_freq"):
-            values = rope.table()
+            values = np.array(rope.table(), np.float32)
         else:
             scale = 1.0 if len(sizes) == 1 else sizes[-1] ** -0.5
             values = (rng.standard_normal(sizes) * scale).astype(np.float32)

@@ -96,8 +96,8 @@ def advance(
 
 
 def _logprob(token: int, row: int, sampled: Sampled, table: TokenTable, most: int) -> TokenLogprob:
-    ids = sampled.top_ids[row].tolist()[:most]
-    values = sampled.top_logprobs[row].tolist()
+    ids = sampled.top_ids.tolist()[row][:most]
+    values = sampled.top_logprobs.tolist()[row]
     top = tuple((i, _bytes(table, i), v) for i, v in zip(ids, values, strict=False) if i >= 0)
     return TokenLogprob(token, _bytes(table, token), float(sampled.logprobs[row]), top)
 

@@ -7,9 +7,9 @@ may be. Where a grammar is complete nothing but an end token is left, and the gr
 
 from __future__ import annotations
 
+from array import array
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from treadle.errors import GrammarError, TreadleError
 from treadle.grammar import Batch as MatcherBatch
@@ -17,8 +17,6 @@ from treadle.types import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as SequenceOf
-
-    from numpy.typing import NDArray
 
     from treadle.engine.request import Sequence
     from treadle.grammar import Matcher
@@ -37,13 +35,13 @@ class Masks:
     """Owns the mask memory of a loop: [rows, ceil(vocab / 32)] int32, reused every step."""
 
     def __init__(self, rows: int, vocab: int, end_ids: SequenceOf[int]) -> None:
-        self._bits: NDArray[np.int32] = np.zeros((rows, -(-vocab // 32)), np.int32)
-        self._full = _all_legal(vocab)
+        self._count, self._vocab = rows, vocab
+        self._words = -(-vocab // 32)
         self._ends = tuple(i for i in end_ids if i < vocab)
         # What the rows of memory bar from all tokens, as they stand: most stay from step to step.
         self._without: list[tuple[int, ...] | None] = [None] * rows
         self._at: list[int] = []  # logits rows of the last step's masks, also as an array
-        self._rows = np.zeros(0, np.int32)
+        self._rows = array("i")
         self._batch = MatcherBatch()
 
     def fill(self, rows: SequenceOf[Sequence | None]) -> tuple[Mask | None, Failures]:
@@ -68,19 +66,18 @@ class Masks:
                 banned.append(ends)
         if not constrained:
             return None, []
-        bits = self._bits[: len(constrained)]
-        failures = self._fill(matchers, bits, constrained)
+        failures = self._fill(matchers, constrained)
         for i, ends in enumerate(banned):
             if i < len(matchers):
                 self._without[i] = None
-                _ban(bits[i], ends)
+                _ban(self._row(i), ends)
             elif self._without[i] != ends:
-                bits[i] = self._full
-                _ban(bits[i], ends)
+                self._row(i)[:] = self._full
+                _ban(self._row(i), ends)
                 self._without[i] = ends
         if at != self._at:
-            self._at, self._rows = at, np.array(at, np.int32)
-        return Mask(bits, self._rows), failures
+            self._at, self._rows = at, array("i", at)
+        return Mask(self._first(len(constrained)), self._rows), failures
 
     def accept(
         self, rows: SequenceOf[Sequence | None], ids: list[int], status: list[int]
@@ -103,14 +100,33 @@ class Masks:
             if not good
         }
 
-    def _fill(
-        self, matchers: list[Matcher], bits: NDArray[np.int32], owners: list[Sequence]
-    ) -> Failures:
+    @cached_property
+    def _bits(self) -> memoryview:
+        """Bytes of all rows, taken when something is constrained for the first time."""
+        return memoryview(bytearray(4 * self._words * self._count))
+
+    @cached_property
+    def _full(self) -> array[int]:
+        """A row in which every token is legal."""
+        words = array("I", [0xFFFFFFFF]) * self._words
+        if self._vocab % 32:
+            words[-1] = (1 << (self._vocab % 32)) - 1
+        return words
+
+    def _first(self, count: int) -> memoryview:
+        """The first rows, int32 [count, words]."""
+        return self._bits[: 4 * self._words * count].cast("i", (count, self._words))
+
+    def _row(self, i: int) -> memoryview:
+        """One row, uint32 [words]."""
+        return self._bits[4 * self._words * i : 4 * self._words * (i + 1)].cast("I")
+
+    def _fill(self, matchers: list[Matcher], owners: list[Sequence]) -> Failures:
         if not matchers:
             return []
         failures: Failures = []
-        for i in self._batch.fill(matchers, bits[: len(matchers)]):
-            bits[i] = self._full
+        for i in self._batch.fill(matchers, self._first(len(matchers))):
+            self._row(i)[:] = self._full
             failures.append((owners[i], matcher_error(matchers[i])))
         return failures
 
@@ -122,19 +138,11 @@ class Masks:
         return self._ends if sampling.ignore_eos else ()
 
 
-def _ban(bits: NDArray[np.int32], banned: tuple[int, ...]) -> None:
+def _ban(words: memoryview, banned: tuple[int, ...]) -> None:
     if not banned:
         return
-    kept = bits.copy()
-    words = bits.view(np.uint32)
+    kept = words.tobytes()
     for token in banned:
-        words[token >> 5] &= np.uint32(0xFFFFFFFF ^ (1 << (token & 31)))
-    if not bits.any():
-        bits[:] = kept
-
-
-def _all_legal(vocab: int) -> NDArray[np.int32]:
-    words = np.full(-(-vocab // 32), -1, np.int32)
-    if vocab % 32:
-        words[-1] = np.int32((1 << (vocab % 32)) - 1)
-    return words
+        words[token >> 5] &= ~(1 << (token & 31))
+    if not any(words):
+        words.cast("B")[:] = kept

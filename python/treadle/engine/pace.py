@@ -8,8 +8,6 @@ prediction follows the machine. It only decides how a prompt is cut, never what 
 
 from __future__ import annotations
 
-import numpy as np
-
 _FADE = 0.99
 _RIDGE = 1e-6
 
@@ -20,8 +18,7 @@ class Pace:
     def __init__(self, target: float) -> None:
         self.target = target
         self._steps = 0
-        # Upper half of the Gram matrix, row after row, and the right side: floats, as numpy takes
-        # longer for nine of them, at each step.
+        # Upper half of the Gram matrix, row after row, and the right side.
         self._gram = [_RIDGE, 0.0, 0.0, _RIDGE, 0.0, _RIDGE]
         self._sums = [0.0, 0.0, 0.0]
 
@@ -47,11 +44,31 @@ class Pace:
         if decode_rows == 0 or self._steps < 8 or most <= 0:
             return max(most, 0)
         aa, ab, ac, bb, bc, cc = self._gram
-        gram = np.array([[aa, ab, ac], [ab, bb, bc], [ac, bc, cc]])
-        fit = np.linalg.solve(gram + np.eye(3) * _RIDGE, np.array(self._sums))
-        a, b, c = (max(float(v), 0.0) for v in fit)
+        s, t, u = self._sums
+        ridged = [
+            [aa + _RIDGE, ab, ac, s],
+            [ab, bb + _RIDGE, bc, t],
+            [ac, bc, cc + _RIDGE, u],
+        ]
+        a, b, c = (max(value, 0.0) for value in _solved(ridged))
         if b <= 0.0:
             return most
         decode = a + b * decode_rows * 1e-2 + c * kv_tokens * 1e-4
         left = max(self.target - decode, decode)
         return min(most, int(left / (b * 1e-2)))
+
+
+def _solved(rows: list[list[float]]) -> list[float]:
+    """x of A · x = b by elimination; rows [A | b], A symmetric and positive definite, which needs
+    no pivots."""
+    size = len(rows)
+    for k, pivot in enumerate(rows):
+        for row in rows[k + 1 :]:
+            share = row[k] / pivot[k]
+            for j in range(k, size + 1):
+                row[j] -= share * pivot[j]
+    out = [0.0] * size
+    for k in reversed(range(size)):
+        known = sum(rows[k][j] * out[j] for j in range(k + 1, size))
+        out[k] = (rows[k][size] - known) / rows[k][k]
+    return out

@@ -7,19 +7,17 @@ waiting ──admit──► running (prefill, then decode) ──collect──�
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from treadle.errors import TreadleError
 from treadle.types import Delta, Sampling
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from treadle.engine.collect import Writer
     from treadle.engine.loop import InFlight
     from treadle.grammar import Compiled, Matcher
@@ -82,31 +80,24 @@ class Counts:
     needs them.
     """
 
-    __slots__ = ("_slot", "counts", "ids", "used")
+    __slots__ = ("_slot", "counts", "ids")
 
     def __init__(self, prompt: set[int]) -> None:
-        self.ids: NDArray[np.int32] = np.zeros(len(prompt) + 64, np.int32)
-        self.counts: NDArray[np.int32] = np.zeros(len(prompt) + 64, np.int32)
-        self.used = 0
+        self.ids = array("i")
+        self.counts = array("i")
         self._slot: dict[int, int] = {}
         for token in sorted(prompt):
             self._slot_of(token)
 
     def add(self, token: int) -> None:
         """Counts one output token."""
-        slot = self._slot_of(token)  # first: it may put another array in the place of this one
-        self.counts[slot] += 1
+        self.counts[self._slot_of(token)] += 1
 
     def _slot_of(self, token: int) -> int:
-        slot = self._slot.get(token)
-        if slot is None:
-            slot = self.used
-            if slot == len(self.ids):
-                self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
-                self.counts = np.concatenate([self.counts, np.zeros_like(self.counts)])
-            self.ids[slot] = token
-            self._slot[token] = slot
-            self.used += 1
+        slot = self._slot.setdefault(token, len(self.ids))
+        if slot == len(self.ids):
+            self.ids.append(token)
+            self.counts.append(0)
         return slot
 
 
@@ -151,7 +142,7 @@ class Sequence:
         self.row = 0  # its logits row in the step in flight
         self.state = State.WAITING
         self.pages: list[int] = []
-        self.page_table: NDArray[np.int32] = np.zeros(capacity, np.int32)  # pages, for Batch.table
+        self.page_table = array("i", bytes(4 * capacity))  # pages, for Batch.table
         self.keys: list[bytes] = []  # content keys of its full pages, as far as computed
         self.page_end = 0  # tokens at which the next page can be offered
         self.published = 0  # how many of its pages were offered to the prefix cache
@@ -185,7 +176,7 @@ class Sequence:
         """Appends pages to the sequence."""
         start = len(self.pages)
         self.pages.extend(pages)
-        self.page_table[start : start + len(pages)] = pages
+        self.page_table[start : start + len(pages)] = array("i", pages)
 
     def let_go(self) -> list[int]:
         """Gives up all pages; the caller decides when they return to the pool."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy
-
 from treadle.errors import GraphError
 from treadle.graph.fusion import FUSED, Step
 from treadle.graph.ir import Graph, Node
@@ -21,15 +19,16 @@ def run(
     inputs: Arrays,
     params: Arrays,
     state: Arrays,
-    xp: Any = numpy,
+    xp: Any = None,
     *,
     in_place: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Outputs by name, and every state at its last version by the state's name.
 
-    Arrays may be of any float type; float64 is kept, narrower floats are computed in float32. bf16
-    held as uint16 must be widened before. `state` is copied first unless `in_place`. Raises
-    GraphError for missing arrays, shapes that contradict each other, or an op's own checks.
+    xp: numpy where nothing is given. Arrays may be of any float type; float64 is kept, narrower
+    floats are computed in float32. bf16 held as uint16 must be widened before. `state` is copied
+    first unless `in_place`. Raises GraphError for missing arrays, shapes that contradict each
+    other, or an op's own checks.
     """
     outs, states = run_ranks(graph, inputs, [params], [state], xp, in_place=in_place)
     return outs[0], states[0]
@@ -40,7 +39,7 @@ def run_ranks(
     inputs: Arrays,
     params: Sequence[Arrays],
     state: Sequence[Arrays],
-    xp: Any = numpy,
+    xp: Any = None,
     *,
     in_place: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -109,7 +109,9 @@ def _space(module: Any) -> Space:
 
 
 def namespace(xp: Any) -> Any:
-    """The space of `xp`: numpy, torch, or a space already."""
+    """The space of `xp`: numpy (also for None), torch, or a space already."""
+    if xp is None:
+        import numpy as xp
     return xp if isinstance(xp, NumpySpace | TorchSpace) else _space(xp)
 
 

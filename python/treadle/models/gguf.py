@@ -14,14 +14,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from treadle import _core
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
+from treadle.graph.formats import BLOCKS
 from treadle.limits import Limits
 from treadle.models.gguf_array import LONG, GgufArray
-from treadle.models.mapping import map_file
-from treadle.models.quant import FORMATS
+from treadle.models.mapping import Elements, map_file
 from treadle.types import Tensor
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
@@ -30,7 +28,6 @@ _FORMATS = {
     0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0",
     10: "q2_k", 11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k", 30: "bf16",
 }  # fmt: skip
-_DTYPES = {"f32": "<f4", "f16": "<f2", "bf16": "<u2"}
 _MAX_ALIGNMENT = 1 << 20
 
 
@@ -118,29 +115,26 @@ class _Cursor:
             return self.strings(count, what)
         if kind not in _SCALARS:
             raise self.fail(f"{what} has the unsupported element type {kind}")
-        dtype = np.dtype("u1" if kind == _BOOL else "<" + _SCALARS[kind])
-        start = self.take(count * dtype.itemsize, what)
-        items = np.frombuffer(self.bytes, dtype, count, start)
-        if kind == _BOOL and count and items.max() > 1:
+        code = _SCALARS[kind]
+        start = self.take(count * struct.calcsize("<" + code), what)
+        if kind == _BOOL and count and max(self.bytes[start : self.at]) > 1:
             raise self.fail(f"{what} holds booleans other than 0 and 1", start)
-        if kind == _BOOL:
-            dtype = np.dtype(bool)
-        return self.items(count, start, dtype)
+        return self.items(count, start, code)
 
     def strings(self, count: int, what: str) -> Sequence[str]:
         """What lies here in good order is stepped over; anything else is read string by string,
         which tells what is wrong with it."""
         start = self.at
         limit = self.limits.gguf_string_bytes
-        end = _core.strings_end(np.frombuffer(self.bytes, np.uint8), start, count, limit)
+        end = _core.strings_end(self.bytes, start, count, limit)
         if end is None:
             return [self.string(what) for _ in range(count)]
         self.at = end
         return self.items(count, start, None)
 
-    def items(self, count: int, start: int, dtype: np.dtype[Any] | None) -> Sequence[Any]:
+    def items(self, count: int, start: int, code: str | None) -> Sequence[Any]:
         """The items between `start` and here: a list, if they are few."""
-        found = GgufArray(self.bytes, start, self.at, count, dtype)
+        found = GgufArray(self.bytes, start, self.at, count, code)
         return found if count >= LONG else found.tolist()
 
 
@@ -193,10 +187,10 @@ class _Entry:
     row_bytes: int
 
     def view(self, data: mmap.mmap, base: int) -> Tensor:
-        plain = _DTYPES.get(self.format)
-        shape = self.shape if plain else (self.rows, self.row_bytes)
-        array = np.ndarray(shape, plain or "u1", buffer=data, offset=base + self.offset)
-        return Tensor(self.name, self.shape, self.format, array)
+        start = base + self.offset
+        memory = memoryview(data)[start : start + self.rows * self.row_bytes]
+        elements = Elements.of(self.format, self.shape, memory)
+        return Tensor(self.name, self.shape, self.format, elements)
 
 
 def _entry(cursor: _Cursor, i: int, alignment: int) -> _Entry:
@@ -217,16 +211,15 @@ def _entry(cursor: _Cursor, i: int, alignment: int) -> _Entry:
             hint=f"use a file with {', '.join(_FORMATS.values())}",
         )
     format = _FORMATS[code]
-    row_bytes = FORMATS[format].row_bytes(axes[0])
-    if row_bytes is None:
-        raise cursor.fail(
-            f"{what} has rows of {axes[0]}, not a multiple of {FORMATS[format].weights}", start
-        )
+    weights, size = BLOCKS[format]
+    blocks, rest = divmod(axes[0], weights)
+    if rest:
+        raise cursor.fail(f"{what} has rows of {axes[0]}, not a multiple of {weights}", start)
     offset = cursor.number("Q", f"offset of {what}")
     if offset % alignment:
         raise cursor.fail(f"{what} lies at {offset}, not a multiple of {alignment}", start)
     # Python integers do not wrap, so an overflowing product is simply larger than the file.
-    return _Entry(name, tuple(reversed(axes)), format, offset, prod(axes[1:]), row_bytes)
+    return _Entry(name, tuple(reversed(axes)), format, offset, prod(axes[1:]), blocks * size)
 
 
 def _tensors(cursor: _Cursor, count: int, metadata: dict[str, Any]) -> dict[str, Tensor]:

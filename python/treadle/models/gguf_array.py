@@ -9,8 +9,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 if TYPE_CHECKING:
     from mmap import mmap
 
@@ -21,18 +19,16 @@ LONG = 4_096
 class GgufArray(Sequence[Any]):
     """`count` items between two offsets of a mapped file, already found to be well-formed.
 
-    dtype: of numbers; None for texts. Equal to any sequence of equal items. Every look makes the
-    items anew, so take a list of them once.
+    code: of numbers, as `struct` has it; None for texts. Equal to any sequence of equal items.
+    Every look makes the items anew, so take a list of them once.
     """
 
-    __slots__ = ("_count", "_data", "_dtype", "_end", "_start")
+    __slots__ = ("_code", "_count", "_data", "_end", "_start")
     __hash__ = None  # pyright: ignore[reportAssignmentType] - equal to lists, which have none
 
-    def __init__(
-        self, data: mmap, start: int, end: int, count: int, dtype: np.dtype[Any] | None
-    ) -> None:
+    def __init__(self, data: mmap, start: int, end: int, count: int, code: str | None) -> None:
         self._data, self._start, self._end = data, start, end
-        self._count, self._dtype = count, dtype
+        self._count, self._code = count, code
 
     @property
     def raw(self) -> memoryview:
@@ -41,8 +37,8 @@ class GgufArray(Sequence[Any]):
 
     def tolist(self) -> list[Any]:
         """The items as Python objects."""
-        if self._dtype is not None:
-            return np.frombuffer(self._data, self._dtype, self._count, self._start).tolist()
+        if self._code is not None:
+            return [*struct.unpack_from(f"<{self._count}{self._code}", self._data, self._start)]
         data, at = self._data, self._start
         read_length = struct.Struct("<Q").unpack_from
         found: list[bytes] = []

@@ -1,11 +1,20 @@
-"""Read-only mapping of a file into memory."""
+"""Read-only mapping of a file into memory, and the elements that lie in one."""
 
 from __future__ import annotations
 
 import mmap
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from treadle.errors import ModelFormatError, NotFound
+from treadle.types import Stored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {"f32": "<f4", "f16": "<f2", "bf16": "<u2"}
 
 
 def map_file(path: Path) -> mmap.mmap:
@@ -17,3 +26,32 @@ def map_file(path: Path) -> mmap.mmap:
         raise NotFound("no such file", at=str(path)) from None
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise ModelFormatError(f"cannot be mapped: {error}", at=str(path)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Elements(Stored):
+    """Elements in order, of a numpy dtype and a shape, over their bytes."""
+
+    memory: memoryview
+    dtype: str
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(format: str, shape: tuple[int, ...], memory: memoryview) -> Elements:
+        """Those of a tensor of a format and a shape, of blocks as rows of bytes."""
+        plain = _DTYPES.get(format)
+        if plain is not None:
+            return Elements(memory, plain, shape)
+        rows = prod(shape[:-1])
+        return Elements(memory, "u1", (rows, len(memory) // rows))
+
+    @property
+    def raw(self) -> memoryview:
+        """Their bytes."""
+        return self.memory
+
+    def array(self) -> NDArray[Any]:
+        """The same memory as an array."""
+        import numpy as np
+
+        return np.frombuffer(self.memory, self.dtype).reshape(self.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -90,13 +91,15 @@ def frequencies(rope: Rope, checkpoint: Checkpoint) -> Source:
     if checkpoint.kind != "gguf" or name not in checkpoint.tensors:
         return Source(values=table)
     divisors = checkpoint.tensors[name]
-    if divisors.format != "f32" or divisors.shape != table.shape or not (divisors.data > 0).all():
+    fits = divisors.format == "f32" and divisors.shape == (len(table),)
+    found = divisors.raw.cast("f") if fits else ()
+    if not fits or not all(one > 0 for one in found):
         raise ModelFormatError(
             f"tensor {name!r} is {divisors.format} {list(divisors.shape)}, expected f32 "
-            f"{list(table.shape)} of positive divisors",
+            f"{[len(table)]} of positive divisors",
             at=str(checkpoint.path),
         )
-    return Source((name,), values=(table / divisors.data).astype(table.dtype))
+    return Source((name,), values=array("f", [a / b for a, b in zip(table, found, strict=True)]))
 
 
 def _column(kind: Kind) -> int:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from treadle.models.fields import Fields
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +31,12 @@ class Rope:
     factor: float = 1.0
     bands: Bands | None = None
 
-    def table(self) -> NDArray[np.float32]:
+    def table(self) -> array[float]:
         """Inverse frequencies in radians a token. [d/2] float32, computed in float64."""
-        inv_freq = self.base ** (-np.arange(0, self.d, 2, dtype=np.float64) / self.d)
-        inv_freq /= self.factor
+        inv_freq = [self.base ** (-i / self.d) / self.factor for i in range(0, self.d, 2)]
         if self.bands is not None:
-            inv_freq = _slow_long_waves(inv_freq, self.bands)
-        return inv_freq.astype(np.float32)
+            inv_freq = [_slow_long_wave(one, self.bands) for one in inv_freq]
+        return array("f", inv_freq)
 
     @staticmethod
     def from_hf(f: Fields, d: int, *, base: float = 10_000.0, layers: str | None = None) -> Rope:
@@ -92,7 +86,7 @@ def _scaled(f: Fields, d: int, base: float) -> Rope:
     return Rope(d, base, bands=Bands(factor, low, high, original))
 
 
-def _slow_long_waves(inv_freq: NDArray[np.float64], bands: Bands) -> NDArray[np.float64]:
+def _slow_long_wave(inv_freq: float, bands: Bands) -> float:
     turns = bands.original * inv_freq / (2 * math.pi)  # turns within the original context
-    keep = np.clip((turns - bands.low) / (bands.high - bands.low), 0.0, 1.0)
+    keep = min(max((turns - bands.low) / (bands.high - bands.low), 0.0), 1.0)
     return inv_freq * (keep + (1.0 - keep) / bands.factor)

@@ -11,15 +11,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
-
+from treadle import _core
 from treadle.errors import ModelFormatError, Unsupported
-from treadle.models.quant import FORMATS, dequantise
+from treadle.graph.formats import BLOCKS, PLAIN
+from treadle.models.mapping import Elements
 from treadle.types import Tensor
 
+# numpy is imported by what widens or stacks: a start from a GGUF file does neither.
+
 if TYPE_CHECKING:
+    from array import array
+
+    import numpy as np
     from numpy.typing import NDArray
 
     from treadle.graph import Graph
@@ -56,9 +61,14 @@ class Source:
     """
 
     tensors: tuple[str, ...] = ()
-    values: NDArray[np.float32] | None = None
+    values: array[float] | NDArray[np.float32] | None = None
     heads: int = 0
     offset: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the values."""
+        return memoryview(cast("Any", self.values)).shape or ()
 
 
 class BoundWeights(Mapping[str, Tensor]):
@@ -79,9 +89,15 @@ class BoundWeights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         source = self._sources[name]
         if source.values is not None:
-            return Tensor(name, source.values.shape, "f32", source.values)
+            shape = source.shape
+            raw = memoryview(cast("Any", source.values)).cast("B")
+            return Tensor(name, shape, "f32", Elements.of("f32", shape, raw))
         parts = [self._checkpoint.tensor(file_name, name) for file_name in source.tensors]
         if self.formats[name] == "f32" and (source.offset or parts[0].format != "f32"):
+            import numpy as np
+
+            from treadle.models.quant import dequantise
+
             wide = dequantise(parts[0]) + np.float32(source.offset)
             return Tensor(name, wide.shape, "f32", wide)
         tensor = parts[0] if len(parts) == 1 else _stack(parts)
@@ -94,7 +110,7 @@ class BoundWeights(Mapping[str, Tensor]):
             raise ModelFormatError(f"no source for param {name}", at=str(self._checkpoint.path))
         wanted = graph.dims.sizes(graph.params[name].shape)
         if source.values is not None:
-            self._same_shape(name, "computed values", source.values.shape, wanted)
+            self._same_shape(name, "computed values", source.shape, wanted)
             return "f32"
         parts = [self._checkpoint.tensor(file_name, name) for file_name in source.tensors]
         formats = sorted({part.format for part in parts})
@@ -103,11 +119,11 @@ class BoundWeights(Mapping[str, Tensor]):
         for part in parts:
             shape = part.shape if len(parts) == 1 else (len(parts), *part.shape)
             self._same_shape(name, f"tensor {part.name!r}", shape, wanted)
-            if part.format not in FORMATS:
+            if part.format not in BLOCKS:
                 raise Unsupported(
                     f"tensor {part.name!r} has the type {part.format}",
                     at=str(self._checkpoint.path),
-                    hint=f"known formats: {', '.join(FORMATS)}",
+                    hint=f"known formats: {', '.join(BLOCKS)}",
                 )
         # Norms are float32 in the graph whatever the file holds; an offset is added in float32.
         keeps_file_format = len(wanted) > 1 and not source.offset
@@ -148,15 +164,18 @@ def bind(
 
 def _to_halves(tensor: Tensor, heads: int) -> Tensor:
     """Rows (x0 y0 x1 y1 …) of each head → (x0 x1 … y0 y1 …). Whole rows move, so blocks stay."""
-    rows, tail = tensor.data.shape[0], tensor.data.shape[1:]
-    paired = tensor.data.reshape(heads, rows // heads // 2, 2, *tail)
-    data = np.ascontiguousarray(paired.swapaxes(1, 2)).reshape(tensor.data.shape)
-    return replace(tensor, data=data)
+    raw, rows = tensor.raw, tensor.shape[0]
+    moved = memoryview(bytearray(len(raw)))
+    by_rows = (rows, len(raw) // rows)
+    _core.cpu_halves(raw.cast("B", by_rows), heads, moved.cast("B", by_rows))
+    return replace(tensor, stored=Elements.of(tensor.format, tensor.shape, moved))
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
     """Equal tensors → one with a new first axis; block formats stay rows of bytes."""
+    import numpy as np
+
     data: NDArray[Any] = np.stack([part.data for part in parts])
-    if FORMATS[parts[0].format].unpack is not None:
+    if parts[0].format not in PLAIN:
         data = data.reshape(-1, data.shape[-1])
     return Tensor("", (len(parts), *parts[0].shape), parts[0].format, data)

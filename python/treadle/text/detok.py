@@ -33,7 +33,10 @@ class Spellings:
     """What the tokens of a vocabulary spell: one block of bytes, however many sequences run."""
 
     def __init__(self, table: TokenTable) -> None:
-        self._table = table
+        data = table.data
+        self._all = data if isinstance(data, _core.TokenBytes) else _core.TokenBytes(data)
+        self._silent = frozenset(i for i, kind in enumerate(bytes(table.kinds)) if kind in _SILENT)
+        self._strip_space = table.strip_space
         self._blocks: dict[frozenset[int], _core.TokenBytes] = {}
 
     def detokeniser(self, keep: Iterable[int] = ()) -> Detokeniser:
@@ -42,17 +45,8 @@ class Spellings:
         Control tokens spell nothing, except those whose ids are in `keep`: a tool format whose
         markers are control tokens lists them, so that its reader sees them.
         """
-        block = self._block(frozenset(keep))
-        return Detokeniser(_core.Detokeniser(block, self._table.strip_space))
-
-    def _block(self, keep: frozenset[int]) -> _core.TokenBytes:
+        keep = frozenset(keep)
         block = self._blocks.get(keep)
         if block is None:
-            table = self._table
-            data = list(table.data)
-            for i, kind in enumerate(bytes(table.kinds)):
-                if kind in _SILENT and i not in keep:
-                    data[i] = b""
-            block = _core.TokenBytes(data)
-            self._blocks[keep] = block
-        return block
+            block = self._blocks[keep] = self._all.without(list(self._silent - keep))
+        return Detokeniser(_core.Detokeniser(block, self._strip_space))

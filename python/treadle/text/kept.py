@@ -9,16 +9,21 @@ the rest.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import accumulate
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from treadle import _core
 from treadle.digest import blake2b
 from treadle.limits import Limits
+from treadle.text.passages import Plain, plain_of
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
 
@@ -28,16 +33,19 @@ _MOST = 16  # tokenisers on disk; the oldest go
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
     """A tokeniser's parts: of the spec what is read after the table was made, and the table. Where
-    there are `merges`, `text` holds the symbols alone (`merged.apart`)."""
+    there are `merges`, `text` holds the symbols alone (`merged.apart`), and `plain` how ASCII is
+    cut, if `passages` knows. `spelled`: the bytes of all ids, which end at `ends` (uint32)."""
 
     text: str
-    merges: bytes
+    merges: memoryview
+    plain: Plain | None
     added: list[Json]
     size: int
     bos_id: int | None
     adds_bos: bool
     at: str
-    data: list[bytes]
+    spelled: memoryview
+    ends: memoryview
     kinds: bytes
     stop_ids: list[int]
     strip_space: bool
@@ -50,8 +58,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
     def table(self) -> TokenTable:
         """The table of bytes and kinds."""
-        kinds = tuple(map(list(TokenKind).__getitem__, self.kinds))
-        return TokenTable(tuple(self.data), kinds, tuple(self.stop_ids), self.strip_space)
+        data = cast("Sequence[bytes]", _core.TokenBytes.joined(self.spelled, self.ends))
+        return TokenTable(data, self.kinds, tuple(self.stop_ids), self.strip_space)
 
 
 def key_of(metadata: Mapping[str, Any], limits: Limits) -> str:
@@ -73,17 +81,19 @@ def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
     from treadle.text.merged import apart
 
     text, merges = apart(spec) or (spec.text, b"")
+    added = list(added_tokens(spec.data, spec.at))
+    ends = array("I", accumulate(map(len, table.data)))
     kept = Kept(
-        text, merges, list(added_tokens(spec.data, spec.at)), spec.size, spec.bos_id, spec.adds_bos,
-        spec.at, list(table.data), bytes(table.kinds), list(table.stop_ids), table.strip_space,
-        hash,
+        text, memoryview(merges), plain_of(text, added) if merges else None, added, spec.size,
+        spec.bos_id, spec.adds_bos, spec.at, memoryview(b"".join(table.data)), memoryview(ends),
+        bytes(table.kinds), list(table.stop_ids), table.strip_space, hash,
     )  # fmt: skip
     body = msgspec.msgpack.encode(kept)
     return blake2b(body, digest_size=_SIZE).digest() + body
 
 
-def unpack(data: bytes) -> Kept | None:
-    """The parts in bytes that `pack` made; None for any others."""
+def unpack(data: bytes | mmap) -> Kept | None:
+    """The parts in bytes that `pack` made, long ones as views of them; None for any others."""
     body = memoryview(data)[_SIZE:]
     if blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
         return None
@@ -91,7 +101,7 @@ def unpack(data: bytes) -> Kept | None:
         kept = msgspec.msgpack.decode(body, type=Kept)
     except msgspec.DecodeError:
         return None
-    whole = len(kept.data) == len(kept.kinds) == kept.size
+    whole = len(kept.ends) // 4 == len(kept.kinds) == kept.size
     known = not kept.kinds or max(kept.kinds) < len(TokenKind)
     return kept if whole and known else None
 
@@ -99,8 +109,9 @@ def unpack(data: bytes) -> Kept | None:
 def read(folder: Path, key: str) -> Kept | None:
     """The tokeniser that `write` put there, or None."""
     try:
-        return unpack((folder / key).read_bytes())
-    except OSError:
+        with (folder / key).open("rb") as file:
+            return unpack(mmap(file.fileno(), 0, access=ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
         return None
 
 

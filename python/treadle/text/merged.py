@@ -9,13 +9,15 @@ to merge the symbols of each word, from a table that lies on disk as it is used.
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import numpy as np
-import tokenizers
+from array import array
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from treadle import _core
 from treadle.text.spec import Json, Spec, added_tokens
+
+if TYPE_CHECKING:
+    import tokenizers
 
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
@@ -37,7 +39,7 @@ def apart(spec: Spec) -> tuple[str, bytes] | None:
         (vocab[left], vocab[right]): (rank, vocab[left + right])
         for rank, (left, right) in enumerate(model["merges"])
     }
-    rows = np.array([(*pair, *pairs[pair]) for pair in sorted(pairs)], "<u4").reshape(-1, 4)
+    rows = array("I", chain.from_iterable((*pair, *pairs[pair]) for pair in sorted(pairs)))
     data: Json = {**spec.data, "model": {**model, "vocab": symbols, "merges": []}}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")), rows.tobytes()
 
@@ -48,9 +50,8 @@ class Words:
     Raises _core.CoreError for merges that do not ascend or name ids beyond `size`.
     """
 
-    def __init__(self, merges: bytes, size: int) -> None:
-        rows = np.frombuffer(merges, "<u4").astype(np.uint32, copy=False).reshape(-1, 4)
-        self.merges = _core.Merges(rows, size)
+    def __init__(self, merges: bytes | memoryview, size: int) -> None:
+        self.merges = _core.Merges(merges, size)
 
     def ids(self, symbols: tokenizers.Encoding) -> list[int]:
         """Ids of a text whose symbols the library found."""

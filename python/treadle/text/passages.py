@@ -1,22 +1,21 @@
-"""Long texts without the library: the core cuts and merges what is ASCII.
+"""Texts without the library: the core cuts and merges what is ASCII.
 
-The library spends most of its time on patterns of Unicode classes. Its cuts of ASCII text by the
-patterns of some vocabularies are simple enough to be written down (`cpp/tokens/ascii_words.h`), so
-a text is divided where no pattern of the vocabulary joins or looks across, and the parts that hold
-other characters go to the library as before.
+The library takes six megabytes and spends most of its time on patterns of Unicode classes. Its cuts
+of ASCII text by the patterns of some vocabularies are simple enough to be written down
+(`cpp/tokens/ascii_words.h`), so a text is divided where no pattern of the vocabulary joins or looks
+across, and the parts that hold other characters go to the library, which is loaded for the first.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from treadle.text.alphabet import LETTER_OF
+import msgspec
 
 if TYPE_CHECKING:
     from treadle import _core
@@ -31,16 +30,22 @@ _CUTS = {
 }
 
 
-class Passages:
-    """Encodes the texts of one vocabulary. symbols: of each ASCII character alone, None = none."""
+class Plain(msgspec.Struct, frozen=True, array_like=True):
+    """How a vocabulary cuts and spells ASCII: the name of its pattern, and the id of each character
+    alone, None = it has none."""
 
-    def __init__(
-        self, merges: _core.Merges, cut: str, symbols: Sequence[int | None], added: Sequence[Json]
-    ) -> None:
-        self._merges, self._cut = merges, cut
-        self._symbols = np.array([number or 0 for number in symbols], np.uint32)
-        self._unspelled = [chr(c) for c, number in enumerate(symbols) if number is None]
-        self._divide = re.compile(_CUTS[cut])
+    cut: str
+    symbols: list[int | None]
+
+
+class Passages:
+    """Encodes the texts of one vocabulary."""
+
+    def __init__(self, merges: _core.Merges, plain: Plain, added: Sequence[Json]) -> None:
+        self._merges, self._cut = merges, plain.cut
+        self._symbols = array("I", [number or 0 for number in plain.symbols])
+        self._unspelled = [chr(c) for c, number in enumerate(plain.symbols) if number is None]
+        self._divide = re.compile(_CUTS[plain.cut])
         self._added = {token["content"]: token for token in added}
         longest_first = sorted(self._added, key=len, reverse=True)
         self._marks = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -74,9 +79,10 @@ class Passages:
         return text.isascii() and not any(c in text for c in self._unspelled)
 
 
-def passages(text: str, merges: _core.Merges, added: Sequence[Json]) -> Passages | None:
-    """For a vocabulary whose tokenizer.json without its merges is `text`; None where its pattern is
+def plain_of(text: str, added: Sequence[Json]) -> Plain | None:
+    """Of a vocabulary whose tokenizer.json without its merges is `text`; None where its pattern is
     not among the known ones, or an added token takes more than its own text."""
+    from treadle.text.alphabet import LETTER_OF
     from treadle.text.gguf import pretokenisers
 
     data: Json = json.loads(text)
@@ -90,7 +96,7 @@ def passages(text: str, merges: _core.Merges, added: Sequence[Json]) -> Passages
     if len(late) > 1 or (normaliser and True in late):
         return None
     vocab: dict[str, int] = data["model"]["vocab"]
-    return Passages(merges, cut, [vocab.get(LETTER_OF[byte]) for byte in range(128)], added)
+    return Plain(cut, [vocab.get(LETTER_OF[byte]) for byte in range(128)])
 
 
 def _known(splits: Sequence[str]) -> list[Json]:

@@ -55,7 +55,7 @@ def token_table(spec: Spec) -> TokenTable:
                 f"end-of-turn id {number} is outside the vocabulary of {spec.size}", at=spec.at
             )
         kinds[number] = TokenKind.CONTROL
-    return TokenTable(tuple(data), tuple(kinds), tuple(dict.fromkeys(stops)), strip_space)
+    return TokenTable(tuple(data), bytes(kinds), tuple(dict.fromkeys(stops)), strip_space)
 
 
 def _speller(spec: Spec) -> tuple[Callable[[str], bytes], bool, bool]:

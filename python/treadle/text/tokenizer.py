@@ -1,4 +1,4 @@
-"""Text to token ids and back, over the `tokenizers` library."""
+"""Text to token ids and back, over the core and the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tokenizers
-
 from treadle.digest import sha256
 from treadle.errors import InvalidRequest, ModelFormatError
 from treadle.limits import Limits
 from treadle.text import kept
 from treadle.text.merged import Words
-from treadle.text.spec import Spec, added_tokens, json_spec
+from treadle.text.passages import Passages
+from treadle.text.spec import Json, Spec, added_tokens, json_spec
 from treadle.types import TokenKind, TokenTable
 
 if TYPE_CHECKING:
-    from treadle.text.passages import Passages
+    import tokenizers
 
 _CONTROL = int(TokenKind.CONTROL)  # plain, for loops over whole vocabularies
-_LONG = 1_000  # characters of a text that is worth preparing for
 
 
 class Tokenizer:
@@ -47,13 +45,17 @@ class Tokenizer:
         self.adds_bos = spec.adds_bos
         kinds = bytes(self.table.kinds)
         self._control = frozenset(i for i, kind in enumerate(kinds) if kind == _CONTROL)
-        self._words = None if made is None or not made.merges else Words(made.merges, spec.size)
-        self._parts = None if self._words is None else (spec.text, added_tokens(spec.data, spec.at))
-        self._parsing = _load(spec)
-        self._plain = _without_special(self._parsing)
+        self._library = _Library(spec.text, added_tokens(spec.data, spec.at), spec.at)
+        self._words: Words | None = None
+        self._passages: Passages | None = None
         if made is not None:
             self.hash = made.hash
+            if made.merges:
+                self._words = Words(made.merges, spec.size)
+                if made.plain is not None:
+                    self._passages = Passages(self._words.merges, made.plain, made.added)
             return
+        _ = self._library.parsing  # which checks the rest of a spec that nobody has seen before
         identity = f"{spec.text}\0{self.table.stop_ids}\0{spec.bos_id}\0{spec.adds_bos}"
         self.hash = sha256(identity.encode("utf-8", "replace")).hexdigest()
 
@@ -157,23 +159,13 @@ class Tokenizer:
         return data.decode("utf-8", "replace")
 
     def _ids(self, text: str, special: bool) -> list[int]:
-        engine, words = self._parsing if special else self._plain, self._words
-        if words is None:
-            return engine.encode(text, add_special_tokens=False).ids
+        def library(part: str) -> list[int]:
+            engine = self._library.parsing if special else self._library.plain
+            found = engine.encode(part, add_special_tokens=False)
+            return found.ids if self._words is None else self._words.ids(found)
 
-        def rest(part: str) -> list[int]:
-            return words.ids(engine.encode(part, add_special_tokens=False))
-
-        known = self._passages if len(text) >= _LONG else None
-        return rest(text) if known is None else known.encode(text, special, rest)
-
-    @cached_property
-    def _passages(self) -> Passages | None:
-        from treadle.text.passages import passages
-
-        assert self._words is not None
-        assert self._parts is not None
-        return passages(self._parts[0], self._words.merges, self._parts[1])
+        known = self._passages
+        return library(text) if known is None else known.encode(text, special, library)
 
     @cached_property
     def _control_ids(self) -> dict[str, int]:
@@ -209,29 +201,47 @@ class Tokenizer:
         return "" if number is None else self.table.data[number].decode("utf-8", "replace")
 
 
-def _load(spec: Spec) -> tokenizers.Tokenizer:
-    try:
-        made = tokenizers.Tokenizer.from_str(spec.text)
-    except BaseException as error:  # the library panics on some malformed files
-        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-            raise
-        raise ModelFormatError(
-            f"the tokenizers library refuses it: {str(error)[:200]}", at=spec.at
-        ) from None
-    made.no_truncation()
-    made.no_padding()
-    for token in added_tokens(spec.data, spec.at):
-        if made.token_to_id(token["content"]) != token["id"]:
+class _Library:
+    """The `tokenizers` library's side of a vocabulary, made when it is first asked: for a text that
+    is ASCII, many vocabularies do without. added: tokens that it must know by their ids."""
+
+    def __init__(self, text: str, added: Sequence[Json], at: str) -> None:
+        self._text, self._added, self._at = text, added, at
+
+    @cached_property
+    def parsing(self) -> tokenizers.Tokenizer:
+        """Finds control tokens by their texts. Raises ModelFormatError."""
+        import tokenizers
+
+        try:
+            made = tokenizers.Tokenizer.from_str(self._text)
+        except BaseException as error:  # the library panics on some malformed files
+            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+                raise
             raise ModelFormatError(
-                f"added token {token['content'][:40]!r} has id {token['id']}, the vocabulary"
-                f" gives it {made.token_to_id(token['content'])}",
-                at=spec.at,
-            )
-    return made
+                f"the tokenizers library refuses it: {str(error)[:200]}", at=self._at
+            ) from None
+        made.no_truncation()
+        made.no_padding()
+        for token in self._added:
+            if made.token_to_id(token["content"]) != token["id"]:
+                raise ModelFormatError(
+                    f"added token {token['content'][:40]!r} has id {token['id']}, the vocabulary"
+                    f" gives it {made.token_to_id(token['content'])}",
+                    at=self._at,
+                )
+        return made
+
+    @cached_property
+    def plain(self) -> tokenizers.Tokenizer:
+        """Reads control tokens' texts as plain text."""
+        return _without_special(self.parsing)
 
 
 def _without_special(parsing: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """The same tokeniser reading control tokens' texts as plain text; the model is shared."""
+    import tokenizers
+
     plain = tokenizers.Tokenizer(parsing.model)
     for part in ("normalizer", "pre_tokenizer"):
         if getattr(parsing, part) is not None:

@@ -4,7 +4,7 @@ from treadle.types.batch import Batch, Mask, SampleBatch, Sampled
 from treadle.types.output import Delta, FinishReason, TokenLogprob, ToolCall, Usage
 from treadle.types.request import Constraint, Generate, Message, Tool
 from treadle.types.sampling import Sampling
-from treadle.types.tensor import Tensor, Weights
+from treadle.types.tensor import Stored, Tensor, Weights
 from treadle.types.tokens import TokenKind, TokenTable
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SampleBatch",
     "Sampled",
     "Sampling",
+    "Stored",
     "Tensor",
     "TokenKind",
     "TokenLogprob",

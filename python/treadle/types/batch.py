@@ -1,18 +1,18 @@
-"""What the engine hands a backend for one step, and what comes back. All arrays are numpy."""
+"""What the engine hands a backend for one step, and what comes back.
+
+Arrays are whatever has the buffer protocol, a shape and elements of the type said here: numpy's, or
+`array.array` and memoryviews, for which a process need not load numpy. `np.asarray` wraps each.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    I32 = NDArray[np.int32]
-    F32 = NDArray[np.float32]
-    U64 = NDArray[np.uint64]
-    U8 = NDArray[np.uint8]
+I32 = Any
+F32 = Any
+U64 = Any
+U8 = Any
 
 
 @dataclass(frozen=True, slots=True)

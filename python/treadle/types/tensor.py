@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class Stored(ABC):
+    """Elements in somebody's memory, which a reader of bytes may take without loading numpy."""
+
+    @property
+    @abstractmethod
+    def raw(self) -> memoryview:
+        """Their bytes, row after row."""
+
+    @abstractmethod
+    def array(self) -> NDArray[Any]:
+        """The same memory as an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +36,22 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     format: str
-    data: NDArray[Any]
+    stored: NDArray[Any] | Stored
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The elements."""
+        stored = self.stored
+        return stored.array() if isinstance(stored, Stored) else stored
+
+    @property
+    def raw(self) -> memoryview:
+        """The bytes of `data`, row after row; a copy where it is not in order."""
+        stored = self.stored
+        if isinstance(stored, Stored):
+            return stored.raw
+        held: Any = stored if stored.flags.c_contiguous else stored.copy()
+        return memoryview(held).cast("B")
 
 
 Weights = Mapping[str, Tensor]

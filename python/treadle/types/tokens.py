@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -20,11 +21,11 @@ class TokenTable:
     """Bytes and kind of every id, and the ids that end a turn.
 
     `data[i]` are the bytes that id i decodes to in mid-text (empty for unused ids; a control
-    token's own text). `strip_space`: the decoder drops one leading space at the start of a text
-    (SentencePiece).
+    token's own text); `kinds[i]` is a TokenKind or its number. `strip_space`: the decoder drops one
+    leading space at the start of a text (SentencePiece).
     """
 
-    data: tuple[bytes, ...]
-    kinds: tuple[TokenKind, ...]
+    data: Sequence[bytes]
+    kinds: Sequence[int]
     stop_ids: tuple[int, ...]
     strip_space: bool = False

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import accumulate
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from treadle import _core
 from treadle.backends.capacity import choose_pages, page_size
@@ -16,8 +13,6 @@ from treadle.backends.params import one_device, size_of, vocab_of
 from treadle.errors import Unsupported
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from treadle.graph import Graph
     from treadle.limits import Limits
     from treadle.mega import Plan
@@ -55,7 +50,7 @@ class MegaDevice:
         )  # fmt: skip
         self._buckets = [made.rows for made in self._made]
         params = bound(graph, weights, self._made, threads)
-        states = _states(graph, self.pages)
+        states = _core.cpu_kv_pages(self.pages, _heads(graph))
         data = [made.data for made in self._made]
         try:
             self.runner = _core.CpuRunner(data, params, states, isa, trace)
@@ -91,18 +86,10 @@ def _parted(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     return graph, PartedWeights(weights, cuts)
 
 
-def _states(graph: Graph, pages: int) -> list[NDArray[np.uint16]]:
-    """KV pages of each layer: float16 bits [pages, heads, 2 · page · size], K before V.
-
-    A page's layers lie side by side: so the memory in use is dense and takes large pages, where
-    each layer's own would touch a few small ones here and there.
-    """
-    heads = [[size_of(graph, entry) for entry in state.shape[3:]] for state in graph.state.values()]
-    widths = [count * 2 * PAGE * size for count, size in heads]
-    memory = _core.cpu_buffer(2 * pages * sum(widths)).view(np.uint16)
-    memory = memory[: pages * sum(widths)].reshape(pages, sum(widths))
-    starts = accumulate(widths, initial=0)
-    return [
-        memory[:, start : start + width].reshape(pages, count, -1)
-        for start, width, (count, _) in zip(starts, widths, heads, strict=False)
-    ]
+def _heads(graph: Graph) -> list[tuple[int, int]]:
+    """KV heads of each layer, and their size."""
+    found: list[tuple[int, int]] = []
+    for state in graph.state.values():
+        heads, size = (size_of(graph, entry) for entry in state.shape[3:])
+        found.append((heads, size))
+    return found

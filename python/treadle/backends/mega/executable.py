@@ -9,19 +9,19 @@ checked once, natively, as it is copied.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from treadle import _core
-from treadle.backends.check import checked_batch, checked_mask, checked_params
-from treadle.backends.drawn import resolve_ids
-from treadle.backends.sampler import sample
-from treadle.errors import EngineDead, InvalidRequest
+from treadle.errors import EngineDead, InvalidRequest, LimitExceeded
 from treadle.types import Mask, Sampled
 
+# What is for the host alone (logits, draws that a step was not given) is numpy's and imports it;
+# the steps of the engine need none of it.
+
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from treadle.backends.mega.device import MegaDevice
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from treadle.mega import Plan
     from treadle.types import Batch, SampleBatch
 
-_REFUSED = (_core.CoreError, TypeError, RuntimeError)
-"""What the workers raise for a step that points nowhere, which they check before they take it, or
-for arrays of another type. Only then is it looked at here, to say what is wrong or to convert."""
+
+_HINT = "the scheduler must send consistent steps"
 
 
 class StepLogits:
@@ -99,22 +98,25 @@ class MegaExecutable:
         return self._live().plans
 
     def forward(self, batch: Batch) -> StepLogits:
-        """Gives the workers a step."""
-        device, last, latest = self._live(), self._last, self._latest
-        if self._open or (latest is not None and (last is None or last.step != latest.step)):
-            batch = self._checked(batch)
-            self._settle()
-            # The workers know the tokens of the step before; these are older.
-            ids = resolve_ids(
-                batch.ids, last.wait().ids if last is not None and batch.ids.min() < 0 else None
-            )
-            batch = replace(batch, ids=ids)
+        """Gives the workers a step, of which they take a copy."""
+        device, last = self._live(), self._last
+        for name, count in (("batch_tokens", len(batch.ids)), ("sequences", len(batch.lens))):
+            most: int = getattr(self._limits, name)
+            if count > most:
+                raise LimitExceeded(name, count, most, hint=_HINT)
+        self._settle()
+        # The workers know the tokens of the step before them.
+        if last is None or self._latest is None or last.step != self._latest.step:
+            batch = _resolved(batch, last)
         while len(self._flying) > 1:
             self._flying.pop(0).wait()
         try:
-            step = self._post(device, batch)
-        except _REFUSED:
-            step = self._post(device, self._checked(batch))
+            step = device.runner.post(
+                device.bucket(len(batch.ids)), batch.ids, batch.pos, batch.slots, batch.starts,
+                batch.lens, batch.table, batch.rows,
+            )  # fmt: skip
+        except _core.CoreError as error:
+            raise InvalidRequest(error.text, at="batch", hint=_HINT) from None
         self._latest = StepLogits(self, step, len(batch.rows))
         self._open = len(batch.rows) > 0
         if not self._open:
@@ -124,17 +126,17 @@ class MegaExecutable:
     def sample(self, logits: StepLogits, mask: Mask | None, params: SampleBatch) -> StepTokens:
         """Says how the tokens of a step are drawn; `mask` is kept until they are."""
         device, rows = self._live(), logits.rows
-        if mask is not None and not len(mask.rows):
-            mask = None
         if not (self._open and logits is self._latest):  # drawn before, or passed over: on the host
-            mask, params = self._checked_draw(mask, params, rows)
-            self._last = StepTokens(self, -1, rows, sample(logits.array, mask, params))
+            self._last = StepTokens(self, -1, rows, _on_host(logits, mask, params, self.vocab))
             return self._last
+        bits, masked = _masks(mask, self.vocab)
+        if len(params.temperature) != rows:
+            found = len(params.temperature)
+            raise InvalidRequest(f"{found} values for {rows} rows", at="temperature", hint=_HINT)
         try:
-            _bind(device, mask, params)
-        except _REFUSED:
-            mask, params = self._checked_draw(mask, params, rows)
-            _bind(device, mask and _widened(mask, self.vocab), params)
+            device.runner.bind(bits, masked, None, params)
+        except _core.CoreError as error:
+            raise InvalidRequest(error.text, at="params", hint=_HINT) from None
         self._open = False
         self._last = StepTokens(self, logits.step, rows)
         self._flying.append(self._last)
@@ -155,6 +157,8 @@ class MegaExecutable:
 
     def logits(self, step: int, rows: int) -> NDArray[np.float32]:
         """A copy of the logits of the last step. Raises InvalidRequest for an older one."""
+        import numpy as np
+
         runner = self._live().runner
         if self._latest is None or self._latest.step != step:
             raise InvalidRequest(
@@ -172,7 +176,7 @@ class MegaExecutable:
         runner = self._live().runner
         self._ended(runner.wait_done(step))
         self._flying = [tokens for tokens in self._flying if tokens.step != step]
-        return Sampled(*_arrays(runner, step))
+        return Sampled(*runner.drawn(step))
 
     def _settle(self) -> None:
         """Ends a step that nobody has sampled: its logits are kept, its tokens are nobody's."""
@@ -181,30 +185,9 @@ class MegaExecutable:
         assert self._latest is not None
         self._latest.wait()
         rows = self._latest.rows
-        self._live().runner.bind(given=np.zeros(rows, np.int32))
+        self._live().runner.bind(given=array("i", bytes(4 * rows)))
         self._open = False
         self._flying.append(StepTokens(self, self._latest.step, rows))
-
-    def _post(self, device: MegaDevice, b: Batch) -> int:
-        tokens = len(b.ids)
-        if tokens > self._limits.batch_tokens or len(b.lens) > self._limits.sequences:
-            self._checked(b)
-        return device.runner.post(
-            device.bucket(tokens), b.ids, b.pos, b.slots, b.starts, b.lens, b.table, b.rows
-        )
-
-    def _checked(self, batch: Batch) -> Batch:
-        """The batch as the workers take it, or the error that says what is wrong with it."""
-        return checked_batch(
-            batch, pages=self.pages, page_size=self.page_size, vocab=self.vocab,
-            drawn=self._last.rows if self._last is not None else 0, limits=self._limits,
-        )  # fmt: skip
-
-    def _checked_draw(
-        self, mask: Mask | None, params: SampleBatch, rows: int
-    ) -> tuple[Mask | None, SampleBatch]:
-        kept = checked_mask(mask, rows) if mask is not None else None
-        return kept, checked_params(params, rows, self.vocab)
 
     def _live(self) -> MegaDevice:
         if self._device is None:
@@ -216,21 +199,39 @@ class MegaExecutable:
             raise EngineDead("the workers were stopped", hint="compile the model again")
 
 
-def _arrays(runner: Any, step: int) -> tuple[Any, ...]:
-    return runner.drawn(step)
+def _resolved(batch: Batch, last: StepTokens | None) -> Batch:
+    """The batch with the tokens that ids below 0 name, if the workers do not know them."""
+    lowest = min(batch.ids, default=0)
+    if lowest >= 0:
+        return batch
+    if last is None or -lowest > last.rows:
+        raise InvalidRequest(
+            f"ids name row {-1 - lowest} of a step that draws fewer", at="ids", hint=_HINT
+        )
+    drawn = last.wait().ids
+    # A row that drew nothing gives 0: its sequence has failed, and the engine drops what follows.
+    ids = array("i", (i if i >= 0 else max(drawn[-1 - i], 0) for i in batch.ids))
+    return replace(batch, ids=ids)
 
 
-def _bind(device: MegaDevice, mask: Mask | None, params: SampleBatch) -> None:
-    if mask is None:
-        device.runner.bind(params=params)
-    else:
-        device.runner.bind(mask.bits, mask.rows, None, params)
+def _on_host(logits: StepLogits, mask: Mask | None, params: SampleBatch, vocab: int) -> Sampled:
+    from treadle.backends.check import checked_mask, checked_params
+    from treadle.backends.sampler import sample
+
+    kept = checked_mask(mask, logits.rows) if mask is not None and len(mask.rows) else None
+    return sample(logits.array, kept, checked_params(params, logits.rows, vocab))
 
 
-def _widened(mask: Mask, vocab: int) -> Mask:
-    """Mask words as wide as the vocabulary: tokens beyond the mask are illegal."""
-    bits = np.ascontiguousarray(mask.bits)
-    missing = -(-vocab // 32) - bits.shape[1]
-    if missing > 0:
-        bits = np.concatenate((bits, np.zeros((len(bits), missing), np.int32)), axis=1)
-    return Mask(bits, np.asarray(mask.rows, np.int32))
+def _masks(mask: Mask | None, vocab: int) -> tuple[Any, Any]:
+    """Mask words as wide as the vocabulary, int32 [N, W], and the logits row of each."""
+    if mask is None or not len(mask.rows):
+        return None, None
+    bits = memoryview(mask.bits)
+    shape = bits.shape or ()
+    if len(shape) != 2 or bits.itemsize != 4:
+        raise InvalidRequest("int32 [N, W] is expected", at="mask.bits", hint=_HINT)
+    if (missing := -(-vocab // 32) - shape[1]) > 0:  # tokens beyond the mask are illegal
+        import numpy as np
+
+        return np.pad(mask.bits, ((0, 0), (0, missing))), mask.rows
+    return bits, mask.rows

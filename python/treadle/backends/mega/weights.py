@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import mmap
 import threading
+from array import array
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from treadle import _core
 from treadle.backends.params import size_of, tensor_of
-from treadle.models.quant import dequantise
 from treadle.types import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from treadle.backends.mega.plans import Bucket
     from treadle.graph import Graph
@@ -48,8 +44,8 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
         if number in matrices:
             start = starts[number]
             return packed(tensor, memory[start : start + sizes[number]])
-        vector = dequantise(tensor).reshape(-1)
-        _give_back(tensor.data)
+        vector = _floats(tensor)
+        _give_back(tensor.raw)
         return vector
 
     return _side_by_side(one, len(graph.params), threads)
@@ -101,36 +97,46 @@ def _packed_bytes(format: str, shape: tuple[int, ...]) -> int:
     return _core.cpu_packed_bytes(kind, rows, columns) * (experts[0] if experts else 1)
 
 
-def packed(tensor: Tensor, out: NDArray[np.uint8]) -> tuple[Any, ...]:
+def packed(tensor: Tensor, out: memoryview) -> tuple[Any, ...]:
     """A matrix [rows, columns], or one an expert [experts, rows, columns], in strips of 16 rows.
 
     What no kernel multiplies with as it is, is widened to float32. A mapped file's pages are given
     back as they are packed, so that memory never holds both forms of a model.
     """
     if not has_kernel(tensor.format):
+        from treadle.models.quant import dequantise
+
         tensor = Tensor(tensor.name, tensor.shape, "f32", dequantise(tensor))
     *experts, rows, columns = tensor.shape
     count = experts[0] if experts else 1
-    data = np.ascontiguousarray(tensor.data).reshape(count, -1).view(np.uint8)
-    each = data.shape[1] // rows * _STRIP  # bytes of a strip in the file
+    data = tensor.raw
+    size, room = len(data) // count, len(out) // count  # bytes of a matrix, here and there
+    each = size // rows * _STRIP  # bytes of a strip in the file
     strips = max(1, _AT_ONCE // each)
-    for source, target in zip(data, out.reshape(count, -1), strict=True):
+    for expert in range(count):
+        source = data[expert * size : (expert + 1) * size]
+        target = out[expert * room : (expert + 1) * room]
         for first in range(0, -(-rows // _STRIP), strips):
             _core.cpu_pack(tensor.format, rows, columns, source, target, first, strips)
             _give_back(source)
     return (tensor.format, rows, columns, out, *experts)
 
 
-def _give_back(data: NDArray[Any]) -> None:
+def _floats(tensor: Tensor) -> Any:
+    """The values of a vector, float32 [n]."""
+    if tensor.format == "f32":
+        return array("f", tensor.raw.cast("f"))
+    from treadle.models.quant import dequantise
+
+    return dequantise(tensor).reshape(-1)
+
+
+def _give_back(data: memoryview) -> None:
     """Tells the system that no page of the mapped file behind `data` is needed for now; those that
     are, another thread's among them, are mapped again at no great cost. All of them, since a fault
     maps as much around it as the system likes: 64 KiB, or the whole of a large folio. Memory of any
     other kind is left alone."""
-    base: Any = data
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, memoryview):
-        base = base.obj
+    base: Any = data.obj
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
 

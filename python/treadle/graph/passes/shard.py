@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from treadle.errors import GraphError
 from treadle.graph.dims import Dims, Entry, Size
 from treadle.graph.ir import Graph, Node, Param, Value
@@ -25,6 +23,7 @@ from treadle.graph.run import steps_of
 from treadle.graph.verify import verify
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 OVER = ("H", "K", "F", "Fd", "V")
@@ -174,6 +173,8 @@ def _kept(
         return None
     atoms = dims.atoms(entry)
     sizes = [dims.size(atom) or 1 for atom in atoms]
+    import numpy as np
+
     index = np.arange(int(np.prod(sizes)), dtype=np.int64).reshape(sizes)
     for axis, (atom, size) in enumerate(zip(atoms, sizes, strict=True)):
         ways = divided.get(str(atom), 1)
