@@ -82,7 +82,7 @@ cpu_halves$:
         \doc
 
 CpuRunner.bind$:
-    def bind(self, mask: object | None = None, mask_row: Buffer | None = None, given: Buffer | None = None, params: object | None = None) -> None:
+    def bind(self, mask: object | None = None, mask_rows: Buffer | None = None, given: Buffer | None = None, params: object | None = None) -> None:
         \doc
 
 CpuRunner.__init__:

@@ -337,12 +337,12 @@ class CpuRunner:
     def bind(
         self,
         mask: object | None = None,
-        mask_row: Buffer | None = None,
+        mask_rows: Buffer | None = None,
         given: Buffer | None = None,
         params: object | None = None,
     ) -> None:
         """
-        How the oldest step not yet bound draws its tokens; params: a SampleBatch, without one the best token is taken.
+        How the oldest step not yet bound draws its tokens; mask_rows: the row of each mask; params: a SampleBatch, without one the best token is taken.
         """
 
     def wait_logits(self, step: int) -> bool:

@@ -116,7 +116,7 @@ class MegaExecutable:
                 batch.lens, batch.table, batch.rows,
             )  # fmt: skip
         except _core.CoreError as error:
-            raise InvalidRequest(error.text, at="batch", hint=_HINT) from None
+            raise InvalidRequest(error.text, at=error.at or "batch", hint=_HINT) from None
         self._latest = StepLogits(self, step, len(batch.rows))
         self._open = len(batch.rows) > 0
         if not self._open:
@@ -136,7 +136,7 @@ class MegaExecutable:
         try:
             device.runner.bind(bits, masked, None, params)
         except _core.CoreError as error:
-            raise InvalidRequest(error.text, at="params", hint=_HINT) from None
+            raise InvalidRequest(error.text, at=error.at or "params", hint=_HINT) from None
         self._open = False
         self._last = StepTokens(self, logits.step, rows)
         self._flying.append(self._last)
