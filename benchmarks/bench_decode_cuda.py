@@ -14,8 +14,8 @@ round. The result is written after each batch size.
     python benchmarks/bench_decode_cuda.py [--batches 1,16] [--context 1024] [--rounds 9]
         [--baseline FILE] [--few]
 
---baseline: a script with a decoder of the same shape as one CUDA graph, measured beside. --few: only
-graphs with and without apply, and what their logits are compared with.
+--baseline: a script with a decoder of the same shape as one CUDA graph, measured beside.
+--few: only graphs with and without apply, and what their logits are compared with.
 """
 
 from __future__ import annotations

@@ -30,10 +30,15 @@ class Server:
         return json.loads(self.requests[number]["messages"][1]["content"])
 
 
-def proposal(body: str, plan: str = "a plan", path: str = "main.cc") -> str:
-    """An answer of one file."""
+def proposal(
+    body: str, plan: str = "a plan", path: str = "main.cc", prepare: tuple[str, ...] = ()
+) -> str:
+    """An answer of one file. prepare: symbols of prepare, run_prepared and, in C, release."""
+    split = dict.fromkeys(("prepare", "run_prepared", "release"), "")
+    for key, symbol in zip(split, prepare, strict=False):
+        split[key] = symbol if key == "release" else f"{path}::{symbol}"
     files = [{"path": path, "content": body}]
-    return json.dumps({"plan": plan, "files": files, "entry_point": f"{path}::run"})
+    return json.dumps({"plan": plan, "files": files, "entry_point": f"{path}::run", **split})
 
 
 @contextmanager

@@ -73,6 +73,25 @@ CHEAT = HEAD.replace('extern "C"', '#include <string.h>\nstatic float kept[1 << 
     "    memcpy(kept, out, T * D * 4);\n    rows = T;\n  } else {\n"
     "    memcpy(c, kept, T * D * 4);\n  }\n  return 0;\n}\n"
 )  # fmt: skip
+PREPARING = (
+    GOOD.replace("#include <math.h>", "#include <math.h>\n#include <stdlib.h>")
+    + """
+extern "C" int prepare(const DLTensor* w, void** made, void*) {
+  const int64_t D = w->shape[0];
+  *made = malloc(D * sizeof(float));
+  for (int64_t i = 0; i < D; i++)
+    ((float*)*made)[i] = ((const float*)((char*)w->data + w->byte_offset))[i];
+  return 0;
+}
+extern "C" int run_prepared(const DLTensor* x, const DLTensor* w, const void* made,
+                            const DLTensor* y, void* stream) {
+  DLTensor kept = *w;
+  kept.data = (void*)made, kept.byte_offset = 0;
+  return run(x, &kept, y, stream);
+}
+extern "C" void release(void* made) { free(made); }
+"""
+)
 BROKEN = GOOD.replace("return 0;", "return nothing_there;")
 
 
@@ -296,6 +315,26 @@ def test_endpoints_without_schemas_may_answer_with_fenced_code(
     for text in ("", "[" * 100_000, "```\nunclosed", "```py main.py\nx = 1\n```"):
         with pytest.raises(Malformed):
             parse(text, ".cc")
+
+
+def test_a_proposal_may_prepare_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared(tmp_path, 24)
+    text = proposal(PREPARING, prepare=("prepare", "run_prepared", "release"))
+    with serving(Server([text])) as server:
+        report = told(capsys, 0, words(tmp_path, server, 2))
+    assert [row["status"] for row in report["attempts"]] == ["PASSED", "PASSED"]
+    asked = server.user(1)
+    assert "PREPARE(weights...," in asked["interface"]["prepare"]
+    assert asked["improve"][0]["run_prepared"] == "main.cc::run_prepared"
+    data = Dataset(tmp_path, readonly=True)
+    extras = [t.evaluation.correctness.extra["treadle"] for t in data.traces(NORM.name)]
+    assert all(extra["setups"] >= 1 and extra["setup_ms"] > 0 for extra in extras)
+    for change in (
+        {"prepare": "main.cc::prepare", "run_prepared": ""}, {"prepare": "prepare"},
+        {"prepare": "", "release": "release"}, {"release": None}, {"run_prepared": "a.cc::b"},
+    ):  # fmt: skip
+        with pytest.raises(Malformed):
+            parse(json.dumps(json.loads(text) | change), ".cc")
 
 
 def test_what_runs_cannot_tell_the_model_hidden_sizes() -> None:

@@ -82,7 +82,7 @@ def _dataset(root: Path) -> Dataset:
     )  # fmt: skip
     rows = [_trace("swift", m, r) for m, r in RATIOS["swift"].items()]
     rows += [_trace("swift", 1, 9.0, when=0)]  # an earlier run, which the next one replaces
-    rows += [_trace("swift", 1, 2.0, when=5)]
+    rows += [_trace("swift", 1, 2.0, when=5, setup_ms=12.5)]
     rows += [_trace(HOSTILE, m, r, nondeterministic=True) for m, r in RATIOS[HOSTILE].items()]
     rows += [_trace("swift", 4, 3.0, device=GPU, delegate=True), _refused(HOSTILE, 1000)]
     data = planted.dataset(root, GEMM, swift, evil, traces=())
@@ -133,6 +133,9 @@ def test_sums_are_those_of_the_method_page(site):
         "FAST": 2, "SAME": 0, "SLOW": 1, "UNCLEAR": 0, "failed": 0, "unmeasured": 1
     }  # fmt: skip
     assert (hostile.counts["failed"], hostile.refused, hostile.covered) == (1, ("stale_ptr",), 4)
+    assert (swift.setup, hostile.setup) == (12.5, None)  # the newest run's, in no ratio
+    page = _Page(site[1] / path("definition", GEMM.name))
+    assert "12.5 ms" in page.text
     assert swift.roof == pytest.approx(swift.mean / 4)  # the baseline takes four times the roof
     bandwidth, peak = ceilings(facts, planted.DEVICE)
     assert bandwidth == pytest.approx(BYTES)

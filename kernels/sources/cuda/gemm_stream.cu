@@ -181,38 +181,45 @@ int resident_clusters(int* found, void (*kernel)(Params...), dim3 block, int clu
 }
 
 // x [M, K], w (and up) [N, K], residual and y [M, N], all dense; M <= 16, N % 16 == 0, K % 1024 ==
-// 0 up to 8192. More than 4 (tiles x steps) take the registers of half a multiprocessor and more;
-// then it holds one block, else two (maxnreg above). overlap: read w before
-// the kernel ahead has ended. What is released when was chosen by whole decode steps on an H200.
+// 0, at most 8 x 2048 columns, or 7 x 1024. overlap: w is read before the kernel ahead has ended.
+//
+// Chosen by whole decode steps of Llama-3.2-1B's shape on an H200, where kernels meet others than
+// themselves: when the next one is released; and the share of shared memory asked for, since a
+// multiprocessor that changes it first runs empty, which costs what the overlap gains.
 template <class T, int kEpilogue>
 int gemm_stream(T* y, const T* x, const T* w, const T* up, const T* residual, int M, int N, int K,
                 bool overlap, cudaStream_t stream) {
-  constexpr int kLeast = kStreamWarps * 2 * kStep;
-  if (M < 0 || M > 16 || N % 16 || K % kLeast || K > kLeast * 8 ||
+  constexpr int kDeep = kStreamWarps * 4 * kStep;
+  const int depth = K % kDeep ? kDeep / 2 : kDeep, splits = K / depth;
+  if (M < 0 || M > 16 || N % 16 || K % depth || splits < 1 || splits > 8 ||
       (kEpilogue == kAdd) != (residual != nullptr))
     return cudaErrorInvalidValue;
   if (M == 0 || N == 0) return cudaSuccess;
   const int tiles = N / (kEpilogue == kGate ? 8 : 16);
-  const int splits = K == kLeast * 2 ? 1 : K / kLeast;
   const Release release = kEpilogue != kPlain ? kAtOnce : M <= 8 ? kWithInputs : kAtEnd;
   const StreamArgs<T> a{y, x, w, up, residual, M, N, K, splits, release};
   auto go = [&](auto rows, auto steps, auto split) -> int {
     constexpr int kTiles = decltype(rows)::value, kSteps = decltype(steps)::value;
     const auto kernel = gemm_stream_kernel<T, kTiles, kEpilogue, kSteps, decltype(split)::value>;
+    if (kEpilogue != kPlain) {
+      const cudaError_t status =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 28);
+      if (status != cudaSuccess) return status;
+    }
     const dim3 block(kStreamWarps * 32);
+    const int per_sm = kTiles * kSteps > 4 ? 1 : 2;  // what their registers leave room for
     int room = 0;
-    if (const int status =
-            resident_clusters(&room, kernel, block, splits, kTiles * kSteps > 4 ? 1 : 2))
-      return status;
+    if (const int status = resident_clusters(&room, kernel, block, splits, per_sm)) return status;
     return launch_clusters(kernel, dim3((tiles < room ? tiles : room) * splits), block, 0, stream,
                            overlap, splits, a);
   };
+  auto by_split = [&](auto rows, auto steps) {
+    if (splits > 1) return go(rows, steps, std::true_type());
+    return go(rows, steps, std::false_type());
+  };
   auto by_depth = [&](auto rows) {
-    using Two = std::integral_constant<int, 2>;
-    using Four = std::integral_constant<int, 4>;
-    if (K == kLeast * 2) return go(rows, Four(), std::false_type());
-    if (splits == 1) return go(rows, Two(), std::false_type());
-    return go(rows, Two(), std::true_type());
+    if (depth == kDeep) return by_split(rows, std::integral_constant<int, 4>());
+    return by_split(rows, std::integral_constant<int, 2>());
   };
   if (M <= 8) return by_depth(std::integral_constant<int, 1>());
   return by_depth(std::integral_constant<int, 2>());

@@ -99,7 +99,7 @@ def cuda_takes(stem: str, d: Definition) -> bool:
     match stem:
         case "bind_stream" | "bind_stream_add" | "bind_stream_gate":
             n, k = (_size(d, axis) for axis in [*d.inputs.values()][1].shape or [])
-            return n % 16 == 0 and k % 1024 == 0 and k <= 8192
+            return n % 16 == 0 and k % 1024 == 0 and k <= (8192 if k % 2048 else 16384)
         case "bind_gemm":
             return size["N"] % 16 == 0 and size["K"] % 64 == 0
         case "bind_gemm_w4g32":

@@ -80,8 +80,8 @@ def record(
         if how.binding == "dlpack":
             files["dltensor.h"] = DLTENSOR
         ours["scan"] = scan(found.files)
-        made = _solution(definition, run, number, files, spec_of(how, found.entry_point, device),
-                         plan, ours)  # fmt: skip
+        spec = spec_of(how, found.entry_point, device, found.prepare)
+        made = _solution(definition, run, number, files, spec, plan, ours)
         check_solution(made)
         return made
     except (Malformed, InvalidRequest) as wrong:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from msgspec import structs
+
 from treadle.errors import Unsupported
-from treadle.kernels.schema import Spec
+from treadle.kernels.schema import Preparation, Spec
 
 DLTENSOR = """\
 #pragma once
@@ -41,10 +43,25 @@ _PYTHON = (
     "def NAME(inputs...) -> outputs: {} in the order of the definition; several outputs as a "
     "tuple. Inputs stay as they are."
 )
+_C_PREPARED = (
+    'Besides the entry point, which must be complete without: `extern "C" int PREPARE(weights..., '
+    "void** made, void* stream)` is called once for a set of weights, outside the measured time; "
+    '`extern "C" int RUN_PREPARED(inputs..., const void* made, outputs..., void* stream)` then '
+    'stands for the entry point; `extern "C" void RELEASE(void* made)` frees. Weights change now '
+    "and then, and are then prepared anew. Leave prepare, run_prepared and release empty if you "
+    "prepare nothing."
+)
+_PYTHON_PREPARED = (
+    "Besides the entry point, which must be complete without: def PREPARE(weights...) -> made is "
+    "called once for a set of weights, outside the measured time; def RUN_PREPARED(inputs..., "
+    "made) -> outputs then stands for the entry point. Weights change now and then, and are then "
+    "prepared anew. Leave prepare and run_prepared empty if you prepare nothing, release always."
+)
 
 
 class Interface(NamedTuple):
-    """Language and ending of the entry, where it runs, how it is called and built."""
+    """Language and ending of the entry, where it runs, how it is called and built, and how weights
+    are prepared, for definitions that have some."""
 
     language: str
     ending: str
@@ -53,6 +70,11 @@ class Interface(NamedTuple):
     binding: str | None = None
     array: str | None = None
     flags: dict[str, list[str]] | None = None
+
+    @property
+    def prepared(self) -> str:
+        """What the model is told of preparing weights."""
+        return _C_PREPARED if self.binding == "dlpack" else _PYTHON_PREPARED
 
 
 INTERFACES: Mapping[str, Interface] = {
@@ -79,9 +101,14 @@ def interface(name: str, device: str) -> Interface:
     return found
 
 
-def spec_of(one: Interface, entry_point: str, device: str) -> Spec:
+def spec_of(
+    one: Interface, entry_point: str, device: str, prepare: Preparation | None = None
+) -> Spec:
     """The spec of a proposal."""
     kind, _, model = device.partition(":")
+    ours: dict[str, object] = {"array": one.array} if one.array else {}
+    if prepare is not None:
+        ours["prepare"] = structs.asdict(prepare)
     return Spec(
         language=one.language,
         target_hardware=["cpu" if kind == "cpu" else model or kind],
@@ -89,5 +116,5 @@ def spec_of(one: Interface, entry_point: str, device: str) -> Spec:
         destination_passing_style=one.binding == "dlpack",
         binding=one.binding,
         compile_options=one.flags,
-        treadle={"array": one.array} if one.array else None,
-    )  # fmt: skip
+        treadle=ours or None,
+    )

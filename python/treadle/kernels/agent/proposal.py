@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
+from treadle.kernels.schema import Preparation
+
 MAX_FILES, MAX_CHARS = 16, 1 << 20
 
 SCHEMA: dict[str, Any] = {
@@ -23,8 +25,11 @@ SCHEMA: dict[str, Any] = {
             },
         },
         "entry_point": {"type": "string"},
+        "prepare": {"type": "string"},
+        "run_prepared": {"type": "string"},
+        "release": {"type": "string"},
     },
-    "required": ["plan", "files", "entry_point"],
+    "required": ["plan", "files", "entry_point", "prepare", "run_prepared", "release"],
     "additionalProperties": False,
 }
 """Sent as `response_format`; within what every implementation of strict schemas knows."""
@@ -35,11 +40,12 @@ _FILE = re.compile(r"[\w+-][\w./+-]*\.(?:cc|cpp|cxx|cu|cuh|h|hpp|py)")
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A plan in words, files in order, `file::symbol`."""
+    """A plan in words, files in order, `file::symbol`, and how weights are prepared if they are."""
 
     plan: str
     files: dict[str, str]
     entry_point: str
+    prepare: Preparation | None = None
 
 
 class Malformed(ValueError):
@@ -106,12 +112,21 @@ def _checked(found: dict[str, Any]) -> Proposal:
         raise Malformed(f"{len(out)} files, 1 to {MAX_FILES} are taken")
     if sum(map(len, out.values())) > MAX_CHARS:
         raise Malformed(f"more than {MAX_CHARS} characters")
-    for text in (plan, entry, *out, *out.values()):
+    made = [found.get(key, "") for key in ("prepare", "run_prepared", "release")]
+    if not all(isinstance(text, str) for text in made):
+        raise Malformed("prepare, run_prepared and release are strings, empty without prepare")
+    make, run, release = cast("list[str]", made)
+    for text in (plan, entry, make, run, release, *out, *out.values()):
         if not _encodes(text):
             raise Malformed("half a surrogate pair is no character")
-    if entry.partition("::")[0] not in out or entry.count("::") != 1:
-        raise Malformed(f"entry_point {entry[:80]!r} is not FILE::SYMBOL of one of the files")
-    return Proposal(plan, out, entry)
+    places = {"entry_point": entry}
+    if make or run or release:
+        places |= {"prepare": make, "run_prepared": run}
+    for key, text in places.items():
+        if text.partition("::")[0] not in out or text.count("::") != 1:
+            raise Malformed(f"{key} {text[:80]!r} is not FILE::SYMBOL of one of the files")
+    prepare = Preparation(entry=make, run=run, release=release) if make else None
+    return Proposal(plan, out, entry, prepare)
 
 
 def _encodes(text: str) -> bool:

@@ -56,6 +56,8 @@ class Run:
     noise: float | None
     roof: float | None
     """Time in ms that the device needs for the bytes and operations at its ceilings."""
+    setup: float | None
+    """Time in ms of preparing the weights, once; None for who prepares none."""
     errors: tuple[str, str]
     when: str
     labels: tuple[str, ...]
@@ -199,6 +201,7 @@ def _run(trace: Trace, solution: Solution | None, line: bytes, place: str) -> Ru
         timer=str(ours.get("timer", libs.get("treadle.timer", "not recorded"))),
         noise=_number(ours.get("noise_floor")),
         roof=floor * slack if floor and slack and ratio else None,
+        setup=_number(ours.get("setup_ms")) if ratio else None,
         errors=(str(errors.max_relative_error), str(errors.max_absolute_error))
         if errors is not None else ("", ""),
         when=run.timestamp,

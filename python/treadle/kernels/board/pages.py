@@ -232,7 +232,8 @@ def _row(row: Standing) -> dict[str, Any]:
         "name": row.name, "author": row.author, "language": row.language,
         "geometric_mean": row.mean, "interval": [row.low, row.high],
         "deployable": row.deployable, "verdicts": row.counts, "workloads": row.total,
-        "roofline": row.roof, "isolation": row.isolation, "timers": row.timers,
+        "roofline": row.roof, "setup_ms": row.setup,
+        "isolation": row.isolation, "timers": row.timers,
         "baselines": row.baselines, "refused": row.refused, "labels": row.labels,
     }  # fmt: skip
 

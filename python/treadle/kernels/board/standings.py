@@ -41,6 +41,8 @@ class Standing:
     counts: dict[str, int]
     total: int
     roof: float | None
+    setup: float | None
+    """Longest time in ms of preparing the weights, which no ratio contains; None without."""
     isolation: int | None
     timers: tuple[str, ...]
     baselines: tuple[str, ...]
@@ -97,6 +99,7 @@ def standing(
         counts=counts,
         total=len(wanted),
         roof=_mean(roofs),
+        setup=max((r.setup for r in runs if r.setup is not None), default=None),
         isolation=None if not levels or None in levels else min(v for v in levels if v is not None),
         timers=_distinct(r.timer for r in runs if r.ratio is not None),
         baselines=_distinct(r.baseline for r in runs if r.ratio is not None),
