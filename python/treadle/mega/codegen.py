@@ -190,8 +190,9 @@ class _Maker:
                     raise _refuse(f"needs widths in multiples of {PAIR} and {step}")
             if code is Code.ATTN and site.heads > 8 * site.kv_heads:
                 raise _refuse("has more than eight query heads a KV head")
-            if code is Code.ATTN and (site.head % 32 or site.turned * 2 != site.head):
-                raise _refuse("needs heads of a multiple of 32, turned as a whole")
+            wide = site.head % 32 or site.head > 128 or site.turned * 2 != site.head
+            if code is Code.ATTN and wide:
+                raise _refuse("needs heads of a multiple of 32, at most 128, turned as a whole")
         if missing := codegen_experts.uncovered(self.plan):
             raise _refuse(missing)
         for worker in range(self.plan.workers):
