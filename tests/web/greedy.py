@@ -4,8 +4,8 @@
 
 The plan runs through wgpu-py as the browser runs it; the reference is numpy over the same weights
 with float16 KV. Both take their own tokens: the first that differ end the run with exit code 1.
-`--out` writes prompt and tokens of the reference for web/test/browser/greedy.ts, which compares what
-Chromium makes.
+`--out` writes prompt and tokens of the reference for web/test/greedy.ts, which does the same in
+Dawn and Chromium.
 """
 
 from __future__ import annotations
