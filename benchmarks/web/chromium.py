@@ -1,11 +1,13 @@
 """Decode steps of tier T2 in headless Chromium, on the GPU that its WebGPU takes.
 
     python benchmarks/web/chromium.py [--chromium PROGRAM] [--shapes 8b,1b] [--tiny]
-        [--seconds 60] [--flags "--a --b"] [--log FILE] [--out FILE]
+        [--seconds 60] [--flags "--a --b"] [--bundle FOLDER --tier t0s] [--log FILE] [--out FILE]
 
 The plans, weights and measures of share.py, with kernels as Tint compiles them; a page runs them
 (chromium_page.js) and sends what it measured. Ways to start Chromium are tried until one of them
-has an adapter that is no software; --flags is tried first. Needs what share.py needs but torch.
+has an adapter that is no software; --flags is tried first. With --bundle the built page's engine
+(web/dist) also answers on that tier: tokens a second of its streams at every context. Needs what
+share.py needs but torch.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ class Pages(BaseHTTPRequestHandler):
     """The page, its script and the plans; what it sends goes to `said`."""
 
     plans: dict[str, bytes]
+    folders: dict[str, Path]
     said: queue.Queue[dict[str, Any]]
 
     def do_GET(self) -> None:
@@ -92,8 +95,12 @@ class Pages(BaseHTTPRequestHandler):
         script = Path(__file__).with_name("chromium_page.js").read_bytes()
         page = b'<!doctype html><script type="module" src="/page.js"></script>'
         found = {"": page, "page.js": script, **self.plans}.get(name)
-        kinds = {"": "text/html", "page.js": "text/javascript"}
-        self._send(found, kinds.get(name, "application/json"))
+        kinds = {"": "text/html", ".js": "text/javascript", ".wasm": "application/wasm"}
+        place, _, inner = name.partition("/")
+        if found is None and place in self.folders and ".." not in inner:
+            file = self.folders[place] / inner
+            found = file.read_bytes() if file.is_file() else None
+        self._send(found, kinds.get(Path(name).suffix if name else "", "application/json"))
 
     def do_POST(self) -> None:
         """Something that the page has measured."""
@@ -113,15 +120,20 @@ class Pages(BaseHTTPRequestHandler):
 
 def measure(
     program: list[str], shapes: dict[str, dict[str, int]], contexts: tuple[int, ...],
-    seconds: float, log: Path, software: bool,
+    seconds: float, log: Path, software: bool, bundle: tuple[Path, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the page found, of all shapes that `seconds` were enough for."""
+    """What the page found, of all shapes that `seconds` were enough for. bundle: and a tier."""
     plans = {f"{name}.json": json.dumps(plan(s, contexts)).encode() for name, s in shapes.items()}
     said: queue.Queue[dict[str, Any]] = queue.Queue()
-    handler = type("Handler", (Pages,), {"plans": plans, "said": said})
+    folders = {"dist": Path(__file__).resolve().parents[2] / "web" / "dist"}
+    engine: list[str] = []
+    if bundle:
+        folders["bundle"] = bundle[0]
+        engine = [f"engine:{bundle[1]}:{max(contexts)}:{4 if software else 96}"]
+    handler = type("Handler", (Pages,), {"plans": plans, "said": said, "folders": folders})
     server = ThreadingHTTPServer(("127.0.0.1", 0), cast(Any, handler))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://localhost:{server.server_port}/?{','.join(shapes)}"
+    url = f"http://localhost:{server.server_port}/?{','.join([*shapes, *engine])}"
     result: dict[str, Any] = {}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as profile, log.open("wb") as errors:
@@ -157,6 +169,8 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="on any adapter, small")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--flags", default="")
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--tier", default="t0s")
     parser.add_argument("--log", type=Path, default=Path("chromium.log"))
     parser.add_argument("--out", type=Path, default=Path("web_chromium.json"))
     given = parser.parse_args()
@@ -167,7 +181,8 @@ def main() -> None:
     for number, way in enumerate((*ways, *WAYS)):
         program = [given.chromium, *COMMON, *way]
         log = given.log.with_suffix(f".{number}{given.log.suffix}")
-        found = measure(program, shapes, contexts, given.seconds, log, given.tiny)
+        bundle = (given.bundle, given.tier) if given.bundle else None
+        found = measure(program, shapes, contexts, given.seconds, log, given.tiny, bundle)
         tried.append({"flags": way, **found})
         given.out.write_text(json.dumps({"contexts": contexts, "tried": tried}, indent=1) + "\n")
         if "failed" not in found or any(name in found for name in shapes):

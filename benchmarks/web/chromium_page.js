@@ -5,7 +5,7 @@ const [STORAGE, UNIFORM, QUERY_RESOLVE, MAP_READ, COPY_SRC, COPY_DST] = [0x80, 0
 
 const say = (what) => fetch("/said", { method: "POST", body: JSON.stringify(what) });
 const middle = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
-const spread = (list) => [Math.min(...list), middle(list), Math.max(...list)].map((ms) => +ms.toFixed(4));
+const spread = (list) => [Math.min(...list), middle(list), Math.max(...list)].map((value) => +value.toFixed(4));
 
 function noise(bytes, head) {
   const words = new Uint32Array(bytes / 4);
@@ -151,6 +151,31 @@ async function taken(run, rounds) {
   return spread(list);
 }
 
+/** Tokens a second of the built engine: greedy streams of `tokens` at contexts up to the longest. */
+async function engine(tier, longest, tokens) {
+  const { createEngine } = await import("/dist/treadle.js");
+  const opening = performance.now();
+  const engine = await createEngine("/bundle/", { tier, contextLength: longest + 128 });
+  const found = { open_ms: performance.now() - opening };
+  for (const length of [128, 1024, 4096].filter((length) => length <= longest)) {
+    const rates = [];
+    for (let round = 0; round < 4; round += 1) {
+      const prompt = Array.from({ length: length - Math.ceil(tokens / 2) }, (_, i) => 1 + ((i * 7 + round * 31) % 250));
+      const body = { prompt, max_tokens: tokens, temperature: 0, ignore_eos: true, stream: true };
+      const times = [];
+      const began = performance.now();
+      for await (const { choices } of await engine.completions.create(body)) {
+        if (choices.length) times.push(performance.now());
+      }
+      if (round) rates.push([(1000 * (tokens - 1)) / (times.at(-1) - times[0]), (1000 * prompt.length) / (times[0] - began)]);
+    }
+    found[length] = { decode: spread(rates.map(([rate]) => rate)), prefill: spread(rates.map(([, rate]) => rate)) };
+    const { tier: ran, notes } = await engine.stats();
+    await say({ engine: { ...found, tier: ran, notes } });
+  }
+  await engine.close();
+}
+
 async function main() {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error("no adapter");
@@ -168,6 +193,11 @@ async function main() {
   device.addEventListener("uncapturederror", ({ error }) => void say({ error: error.message.slice(0, 2000) }));
   const rounds = software ? 1 : 9;
   for (const name of location.search.slice(1).split(",")) {
+    const [kind, tier, longest, tokens] = name.split(":");
+    if (kind === "engine") {
+      await engine(tier, Number(longest), Number(tokens));
+      continue;
+    }
     const opening = performance.now();
     const plan = await Plan.open(device, await (await fetch(`/${name}.json`)).json());
     const found = { dispatches: plan.steps.length, bytes: plan.weights };
