@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import gcd
 
 from treadle.errors import Unsupported
+from treadle.mega import codegen_feed
+from treadle.mega.codegen_feed import Feed
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
@@ -28,12 +30,13 @@ TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
-    phase that has begun, `behind` of phases that have not (0 = the ring); at most `ring` in it.
-    evict_first: weights leave the cache before activations do. trace: workers note when they pass
-    marks."""
+    phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
+    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. evict_first:
+    weights leave the cache before activations do. trace: workers note when they pass marks."""
 
     window: int = 5
-    behind: int = 2
+    behind: int | None = None
+    feeds: int = 2
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
@@ -64,7 +67,8 @@ class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
     phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
-    weights in the stream."""
+    weights in the stream. fed: rows come in chunks. counters: first packet and packets of what is
+    zero when a launch begins."""
 
     text: str
     plan: Plan
@@ -77,6 +81,8 @@ class Program:
     embed: int
     freq: int
     forms: tuple[Form, ...]
+    fed: bool
+    counters: tuple[int, int]
 
 
 def generate(
@@ -96,14 +102,17 @@ class _Maker:
 
     def __init__(self, plan: Plan, knobs: Knobs, formats: Mapping[str, str]) -> None:
         self.plan, self.knobs, self.formats = plan, knobs, formats
-        self.first = [self._tasks(site) for site in self._order()]
+        self.order = self._order()
+        self.first = [self._tasks(site) for site in self.order]
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
-        self.packets = 0
+        self.packets = self.counters = 0
+        self.feeds: dict[str, Feed] = {}
+        self.read: dict[int, dict[str, int | bool]] = {}  # what rows say that read them
         # Where every worker takes part in every linear, none is a layer behind another one.
         self.cut = all(
             len(mine) == 1
-            for site, tasks in zip(self._order(), self.first, strict=True)
+            for site, tasks in zip(self.order, self.first, strict=True)
             if Code(plan.sites[site].op) is Code.LINEAR
             for mine in tasks
         )
@@ -128,15 +137,18 @@ class _Maker:
         return made
 
     def program(self) -> Program:
-        plan, order = self.plan, self._order()
+        plan, order = self.plan, self.order
         self._check()
         self._pool()
         self.forms = self._forms(order)
+        self.turns = codegen_feed.turns(plan, self.order, self.first, self.forms, self._walk(order))
+        self.fed = self.turns is not None and self.cut
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
             names.append(self._phase(row, site, tasks, before))
             before = plan.sites[site]
+        self.count_at = self._take(2 * self.counters)
         embed, freq = plan.sites[0].w[0], self._one(lambda s: s.freq, Code.ATTN)
         text = render(plan, self.knobs, self._model(names), names, self._walk(order))
         return Program(
@@ -151,6 +163,8 @@ class _Maker:
             embed,
             freq,
             self.forms,
+            self.fed,
+            (self.count_at, 2 * self.counters),
         )
 
     # -- what is covered --------------------------------------------------------------------
@@ -273,11 +287,13 @@ class _Maker:
             if site.terms and site.norm == NONE:
                 raise _refuse("needs a norm behind every sum")
             made.fields["klen"] = whole
-            if not first:
+            if self.fed and code is Code.LINEAR:
+                made.fields |= self.read[row]
+            elif not first:
                 self._read(made, site.terms_off if site.terms else every[0].in_off)
         if code is Code.PREP:
             made.fields["n"] = site.k
-            self._write(made, site, every, packets=16)
+            self._send(made, site, every, packets=16)
         elif code is Code.LINEAR:
             put("scale", site.scale, 1.0)
             put("act", site.act, 0)
@@ -298,7 +314,7 @@ class _Maker:
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
             else:
-                self._write(made, site, every, packets=self._unit(site, every))
+                self._send(made, site, every, packets=self._unit(site, every))
         elif code is Code.ATTN:
             put("state", site.state, 0)
             stride, repeat = self._repeats(number)
@@ -316,7 +332,7 @@ class _Maker:
             self._write(made, site, every, packets=0)
         elif code is Code.FOLD:
             self._read(made, every[0].in_off)
-            self._write(made, site, every, packets=16)
+            self._send(made, site, every, packets=16)
         elif code is Code.SAMPLE:
             made.fields["out"] = self._take(self.plan.shape.rows * self.plan.workers)
         return made
@@ -330,6 +346,21 @@ class _Maker:
     def _take(self, packets: int) -> int:
         at, self.packets = self.packets, self.packets + packets
         return at
+
+    def _send(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
+        """As chunks where the phase behind reads those, else as packets."""
+        row = int(made.fields["index"]) + 1  # of the phase behind
+        role = codegen_feed.role(site, self.plan.sites[self.order[row]])
+        if not self.fed or not role:
+            self._write(made, site, every, packets)
+            return
+        n = int(made.fields["n"])
+        if role not in self.feeds:
+            self.feeds[role] = codegen_feed.made(site, self.plan, n, self.counters, self._take)
+            self.counters += codegen_feed.chunks(n)
+        made.fields |= self.feeds[role].written()
+        assert self.turns is not None
+        self.read[row] = self.feeds[role].read() | self.turns[row].fields()
 
     def _write(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
         shape, base = self.plan.shape, min(t.out_off for t in every)
@@ -407,7 +438,8 @@ class _Maker:
         # belongs to one worker, which keeps it behind the packets.
         prepared = any(n.code is Code.PREP for n in names)
         far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
-        sets = 1 if rows > 8 else 2
+        sets = 1 if rows > 8 or self.fed else 2
+        feeds, chunk = knobs.feeds if self.fed else 0, codegen_feed.CHUNK * 16 * -(-rows // 8)
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
         widest = max(
@@ -415,7 +447,7 @@ class _Maker:
             for n in names
             if n.code is Code.LINEAR
         )
-        stride = widest + (32 if widest * 2 % 128 == 0 else 0)
+        stride = 8 if self.fed else widest + (32 if widest * 2 % 128 == 0 else 0)
         scratch = WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
@@ -436,17 +468,20 @@ class _Maker:
             "SegmentPages": shape.segment // PAGE,
             "Items": rows * heads * segments // parts + rows * heads + 2,
             "Scratch": scratch,
-            "Chunk": max(8 // rows, 2),
+            "Chunk": 1 if self.fed else max(8 // rows, 2),
+            "Feeds": feeds,
+            "Counters": self.count_at,
             "EmbedScale": plan.sites[0].scale,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
-            max(rows * stride * 2, scratch * 4)
+            max(rows * stride * 2, scratch * 4, WARPS * rows * 80 if self.fed else 0)
             + (group + 2) * attn.head * 4
             + (16 if prepared else rows * plan.sites[0].n * 4)
-            + sets * int(model["Chunk"]) * WARPS * rows * 64
+            + sets * int(model["Chunk"]) * (1 if self.fed else WARPS) * rows * 64
+            + feeds * chunk
             + rows * attn.turned * 8
             + int(model["Items"]) * 12
             + len(names) * 32
@@ -455,9 +490,10 @@ class _Maker:
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
-        if ring < 4:
+        if ring < (codegen_feed.RING if self.fed else 4):
             raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
-        window, behind = min(knobs.window, ring - 1), min(knobs.behind, ring - 1)
+        asked = codegen_feed.behind(plan) if knobs.behind is None else knobs.behind
+        window, behind = min(knobs.window, ring - 1), min(asked, ring - 1)
         return {**model, "Window": window, "Behind": behind, "Ring": ring}
 
 

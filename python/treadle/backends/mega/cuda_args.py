@@ -17,6 +17,7 @@ NEVER = 0xFFFFFFFF
 CODES = {
     1: "a packet", 2: "a tile to land", 3: "a free slot of the ring", 4: "the window of the ring",
     5: "the step", 6: "the box of a draw", 7: "leave for another step",
+    8: "rows of the phase before",
 }  # fmt: skip
 """What a worker waited for in vain, by the first word of the error record."""
 
