@@ -25,6 +25,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import mega_rows
 import numpy as np
 import torch
 from machine import machine, versions, write
@@ -36,6 +37,7 @@ from treadle.errors import EngineDead
 from treadle.graph import Graph, run
 from treadle.mega import H200, compile
 from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen_feed import segment
 from treadle.models import llama, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape
@@ -48,8 +50,6 @@ SIZES = {  # layers, D, H, K, d, F, V, tied, rope base, eps
     "Qwen3-8B": (36, 4096, 32, 8, 128, 12288, 151936, False, 1e6, 1e-6),
     "tiny": (3, 512, 16, 8, 64, 2048, 4096, False, 1e4, 1e-5),
 }
-SEGMENT = 2 * PAGE
-"""Positions that a worker attends to at a time."""
 ROOM = 256
 """Positions behind the context that a row may grow by."""
 
@@ -92,7 +92,7 @@ class Model:
         limit = -(-(context + ROOM) // 512) * 512
         start = time.perf_counter()
         self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
-                            context=limit, segment=SEGMENT)  # fmt: skip
+                            context=limit, segment=segment(rows))  # fmt: skip
         print(f"{name}: plan {time.perf_counter() - start:.1f} s", flush=True)
         self.width = limit // PAGE
         rng = np.random.default_rng(seed)
@@ -200,6 +200,7 @@ def baseline(path: Path, model: Model) -> dict[str, Callable[[], float]]:
         module.tune_gemv(m)
     m.set_state(model.rows, model.context)
     module.pick_sdpa(m)
+    plain = m.lin
 
     def replayed() -> Callable[[], float]:
         m.reset()
@@ -220,6 +221,13 @@ def baseline(path: Path, model: Model) -> dict[str, Callable[[], float]]:
     if model.rows == 1:
         m.use_gemv = True
         found["gemv"] = replayed()
+    else:
+        chosen = mega_rows.tune(m, model.rows, lambda call: module.bench(
+            module.Captured(call, warm=1).replay, target_s=0.02, reps=3)[0])  # fmt: skip
+        print(f"{model.name}: {chosen}", flush=True)
+        m.lin = m.tuned_lin
+        found["tuned rows"] = replayed()
+        m.lin = plain
     return found
 
 
@@ -340,7 +348,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--window", type=int, nargs="+", default=[5])
-    parser.add_argument("--behind", type=int, nargs="+", default=[2])
+    parser.add_argument("--behind", type=int, nargs="+", default=[None])
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--seed", type=int, default=1)

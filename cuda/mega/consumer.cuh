@@ -10,7 +10,8 @@ struct Consumer {
   Place at;
   uint32_t
       epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
-  int set = 0;  // which half of the sums over warps
+  int set = 0;        // which half of the sums over warps
+  Turn<kFeeds> fed;  // chunk of rows
 
   TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {}
 
@@ -28,6 +29,20 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
     stamp(a, epoch, warp, lane, 0);
+    if constexpr (P::fed) {
+#pragma unroll 1
+      for (int part = 0; part < 2; part++)
+        linear_rows<P>(a, s, at, fed, warp, lane, s.ranges[P::index][part], layer, epoch, told());
+    } else {
+      linear_polled<P>(s, warp, lane, layer);
+    }
+    stamp(a, epoch, warp, lane, 4);
+  }
+
+  /// The input polled by the warps that multiply it.
+  template <class P>
+  TM_DEVICE void linear_polled(Smem& s, int warp, int lane, int layer) {
+    const int me = warp * 32 + lane;
     int base = 0, end = P::klen;  // tiles of k that this worker multiplies
     if constexpr (P::cut) {
       const uint32_t z = s.ranges[P::index][0].z;
@@ -73,7 +88,6 @@ struct Consumer {
         if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
-    stamp(a, epoch, warp, lane, 4);
   }
 
   /// This worker's rows of a norm whose output all others read.
@@ -86,8 +100,14 @@ struct Consumer {
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
     const int part = static_cast<int>(r.z), parts = static_cast<int>(r.w);
-    send_sum<P>(a, s, warp, lane, layer, epoch - 1, Model::kRows * part / parts,
-                Model::kRows * (part + 1) / parts, told());
+    if constexpr (kFed) {
+      constexpr int kUnits = Model::kRows * P::slices;
+      send_slices<P>(a, s, warp, lane, layer, epoch - 1, kUnits * part / parts,
+                     kUnits * (part + 1) / parts, told() == epoch);
+    } else {
+      send_sum<P>(a, s, warp, lane, layer, epoch - 1, Model::kRows * part / parts,
+                  Model::kRows * (part + 1) / parts, told());
+    }
     stamp(a, epoch, warp, lane, 4);
   }
 
@@ -125,6 +145,14 @@ struct Consumer {
       const int n = i / kHeadPairs;
       fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
                    warp, lane, epoch - 1, told());
+    }
+    if constexpr (P::tell >= 0) {
+      warp_sync();
+      if (lane == 0) {
+        for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps)
+          tell<P>(a, (static_cast<int>(r.x) * kGroup + i / kHeadPairs % heads) * Model::kHead,
+                  kPairColumns, told() == epoch);
+      }
     }
     stamp(a, epoch, warp, lane, 4);
   }

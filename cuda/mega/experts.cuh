@@ -326,7 +326,7 @@ TM_DEVICE void put_strip(Producer& p, Smem& s, const unsigned char* from) {
   for (int left = P::k; left > 0; left -= kTileColumns) {
     const uint32_t bytes =
         (left < kTileColumns ? left : kTileColumns) / kPairColumns * Form<kBf16>::kPair;
-    p.put<true>(s, from, bytes, P::index);
+    p.put<P, true>(s, from, bytes);
     from += bytes;
   }
 }
@@ -366,5 +366,10 @@ template <class P, class R>
 TM_DEVICE void experts_up(Drain&, int) {}
 template <class P>
 TM_DEVICE void experts_down(Drain&, int) {}
+// Rows of a model with experts do not come in chunks.
+template <class P, class R>
+TM_DEVICE void experts_up(Feeder&, int) {}
+template <class P>
+TM_DEVICE void experts_down(Feeder&, int) {}
 
 }  // namespace treadle::mega

@@ -62,10 +62,16 @@ TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, in
   for (int e = 0; e < 6; e++) x[e] *= by;
   stamp(a, read + 1, warp, lane, 1);
   if (lane >= 6) return;
-  const int to = P::out + row * (P::n / 16 * 3) + (head * kHeadPairs + pair) * 6 + lane;
-  store_packet(
-      fresh(a.packets) + to,
-      make_uint4(pair_of(x[0], x[1]), pair_of(x[2], x[3]), pair_of(x[4], x[5]), epoch));
+  const uint32_t p[3] = {pair_of(x[0], x[1]), pair_of(x[2], x[3]), pair_of(x[4], x[5])};
+  if constexpr (P::tell >= 0) {
+    const int j3 = lane % 3, unit = head * Model::kHead + pair * kPairColumns + lane / 3 * 16;
+    *reinterpret_cast<Pairs*>(chunks<P>(a) + chunk_place(row, unit + 4 * j3)) = {p[0], p[1]};
+    if (j3 < 2)
+      *reinterpret_cast<uint32_t*>(chunks<P>(a) + chunk_place(row, unit + 12 + 2 * j3)) = p[2];
+  } else {
+    const int to = P::out + row * (P::n / 16 * 3) + (head * kHeadPairs + pair) * 6 + lane;
+    store_packet(fresh(a.packets) + to, make_uint4(p[0], p[1], p[2], epoch));
+  }
 }
 
 }  // namespace treadle::mega

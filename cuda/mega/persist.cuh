@@ -1,4 +1,4 @@
-// The persistent kernel: a producer warp and eight consumer warps go through the same phases, step
+// The persistent kernel: a producer warp, eight consumer warps and a feeder go through the same phases, step
 // after step; `phases` is generated from the plan.
 #pragma once
 
@@ -16,14 +16,18 @@ TM_DEVICE void persist(const Args& a) {
     }
     mb_init(&s.go, 1);
     mb_init(&s.routed.ready, 1);
+    for (int i = 0; i < kFeeds; i++) {
+      mb_init(&s.feed_full[i], kLanes + 1);
+      mb_init(&s.feed_empty[i], 1);
+    }
     s.step = 0;
     s.now = a.epoch;
     s.over = 0;
     mb_publish();
   }
-  for (int i = tid; i < Model::kPhases * 2; i += 288)
+  for (int i = tid; i < Model::kPhases * 2; i += kThreads)
     s.ranges[i / 2][i % 2] = a.ranges[worker() * Model::kPhases * 2 + i];
-  for (int i = tid; i < kWarps * Model::kRows; i += 288)
+  for (int i = tid; i < kWarps * Model::kRows; i += kThreads)
     s.best[0][i / Model::kRows][i % Model::kRows] = 0;
   if (tid < Model::kRows) {
     s.token[tid] = a.begin[tid].x;
@@ -44,6 +48,12 @@ TM_DEVICE void persist(const Args& a) {
       producer.begin();
       phases(producer);
     }
+  } else if (kFed && tid >= (kWarps + 1) * 32) {
+    Feeder feeder(a, s);
+    for (; feeder.step < a.steps && !feeder.over; feeder.step++) {
+      feeder.begin();
+      phases(feeder);
+    }
   }
 }
 
@@ -61,7 +71,7 @@ extern "C" uint64_t treadle_mega_shared() {
 #else
 static_assert(sizeof(treadle::mega::Smem) <= 232448);
 extern "C" __device__ const uint32_t treadle_mega_shared = sizeof(treadle::mega::Smem);
-extern "C" __global__ void __launch_bounds__(288, 1)
+extern "C" __global__ void __launch_bounds__(treadle::mega::kThreads, 1)
     treadle_mega_step(const __grid_constant__ treadle::mega::Args args) {
   treadle::mega::persist(args);
 }

@@ -102,6 +102,11 @@ TM_DEVICE void mb_expect(uint64_t* b, uint32_t bytes) {
 TM_DEVICE void mb_arrive(uint64_t* b) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(b)) : "memory");
 }
+/// As so many arrivals.
+TM_DEVICE void mb_arrive_for(uint64_t* b, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(address(b)), "r"(count)
+               : "memory");
+}
 TM_DEVICE bool mb_try(uint64_t* b, uint32_t parity) {
   uint32_t ok;
   asm volatile(
@@ -141,6 +146,16 @@ TM_DEVICE void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
           "r"(address(to)),
       "l"(from), "r"(bytes), "r"(address(b))
       : "memory");
+}
+/// 16 bytes past L1, of what other workers wrote and said so; the lane's copies so far arrive at a
+/// barrier when they have landed.
+TM_DEVICE void copy_some(void* to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address(to)), "l"(from)
+               : "memory");
+}
+TM_DEVICE void copies_arrive(uint64_t* b) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address(b))
+               : "memory");
 }
 TM_DEVICE uint64_t evict_last() {
   uint64_t policy;
@@ -185,6 +200,15 @@ TM_DEVICE void store_packet(uint4* p, uint4 v) {
       "{ .reg .b128 t; mov.b128 t, {%1, %2}; st.relaxed.gpu.global.b128 [%0], t; }" ::"l"(p),
       "l"(a), "l"(b)
       : "memory");
+}
+/// Counters: what a worker wrote before it added is there for who has seen the sum.
+TM_DEVICE void add_released(uint32_t* p, uint32_t n) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(n) : "memory");
+}
+TM_DEVICE uint32_t load_count(const uint32_t* p) {
+  uint32_t x;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
+  return x;
 }
 template <class T>
 TM_DEVICE T load_constant(const T* p) {

@@ -33,14 +33,21 @@ inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
 namespace treadle::mega {
 namespace host {
 
-constexpr int kThreads = 288, kStack = 64 << 10;
+constexpr int kThreads = 320, kStack = 64 << 10;
 
+struct Copy {
+  unsigned char* to;
+  const unsigned char* from;
+  uint32_t bytes;
+  uint64_t* bar;
+};
 struct Fiber {
   jmp_buf at;
   ucontext_t first;
   std::unique_ptr<unsigned char[]> stack;
   int worker = 0, thread = 0;
   bool started = false, done = false;
+  std::vector<Copy> copies;  // that have not been told where to arrive
 };
 struct Warp {  // one exchange at a time; two sets of slots, so that a slow lane still reads the
                // last
@@ -57,12 +64,6 @@ struct Cta {
   unsigned char* base = nullptr;
   Warp warps[kThreads / 32];
   Barrier bars[16];
-};
-struct Copy {
-  unsigned char* to;
-  const unsigned char* from;
-  uint32_t bytes;
-  uint64_t* bar;
 };
 struct Machine {
   std::vector<Fiber> fibers;
@@ -254,6 +255,11 @@ inline void mb_arrive(uint64_t* b) {
   w.left--;
   host::write(b, w);
 }
+inline void mb_arrive_for(uint64_t* b, uint32_t count) {
+  host::Word w = host::read(b);
+  w.left -= count;
+  host::write(b, w);
+}
 inline bool mb_try(uint64_t* b, uint32_t parity) {
   return host::read(b).phase != parity;
 }
@@ -284,6 +290,28 @@ inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
 }
 inline void bulk(void* to, const void* from, uint32_t bytes, uint64_t* b, uint64_t) {
   bulk(to, from, bytes, b);
+}
+inline void copy_some(void* to, const void* from) {
+  host::machine->now->copies.push_back(
+      {static_cast<unsigned char*>(to), static_cast<const unsigned char*>(from), 16, nullptr});
+}
+inline void copies_arrive(uint64_t* b) {
+  auto& mine = host::machine->now->copies;
+  host::Word w = host::read(b);
+  w.left--;
+  for (host::Copy& c : mine) {
+    w.bytes += 16;
+    c.bar = b;
+    host::machine->copies.push_back(c);
+  }
+  mine.clear();
+  host::write(b, w);
+}
+inline void add_released(uint32_t* p, uint32_t n) {
+  *p += n;
+}
+inline uint32_t load_count(const uint32_t* p) {
+  return *p;
 }
 inline void prefetch_kept(const void*, uint32_t) {}
 inline uint64_t evict_last() {

@@ -4,17 +4,7 @@
 
 namespace treadle::mega {
 
-/// A place in the ring that goes round; parity is that of the turn.
-struct Place {
-  int slot = 0;
-  uint32_t turn = 0;
-  TM_DEVICE void next() {
-    if (++slot == Model::kRing) {
-      slot = 0;
-      turn ^= 1;
-    }
-  }
-};
+using Place = Turn<Model::kRing>;
 
 struct Producer {
   const Args& a;
@@ -35,13 +25,13 @@ struct Producer {
   TM_DEVICE const unsigned char* end() const { return a.stream + a.starts[worker() + 1]; }
 
   /// Waits for a free slot and for the window, then fills the slot.
-  template <bool kOnce>
-  TM_DEVICE void put(Smem& s, const void* from, uint32_t bytes, int phase) {
-    mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, phase);
+  template <class P, bool kOnce>
+  TM_DEVICE void put(Smem& s, const void* from, uint32_t bytes) {
+    mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, P::index);
     // Few tiles may be on their way where their phase has not begun: packets queue behind them, and
     // so do tiles of workers that are late.
     const bool begun = *const_cast<volatile uint32_t*>(&s.now) == epoch;
-    const int window = begun ? Model::kWindow : Model::kBehind;
+    const int window = begun ? Model::kWindow : P::behind;
     if (window && issued >= window) {
       int before = at.slot - window;
       uint32_t turn = at.turn;
@@ -49,7 +39,7 @@ struct Producer {
         before += Model::kRing;
         turn ^= 1;
       }
-      mb_wait(a, &s.full[before], turn, kWindow, phase);
+      mb_wait(a, &s.full[before], turn, kWindow, P::index);
     }
     mb_expect(&s.full[at.slot], bytes);
     if constexpr (kOnce && Model::kEvictFirst)
@@ -77,13 +67,19 @@ struct Producer {
       const uint4 r = s.ranges[P::index][part];
       using F = Form<P::form>;
       const int first = first_column<P>(r.z), end = end_column<P>(r.z);
-      for (uint32_t strip = 0; strip < r.y; strip++) {
+      // Strip after strip, or the strips of a band tile by tile.
+      const int strips = static_cast<int>(r.y), bands = P::fed ? bands_of(strips) : strips;
+      for (int band = 0; band < bands; band++) {
+        const int n = strips * (band + 1) / bands - strips * band / bands;
         for (int column = first; column < end; column += F::kSpan) {
           const int left = end - column;
           const uint32_t bytes = (left < F::kSpan ? left : F::kSpan) / kPairColumns * F::kPair;
-          put<true>(s, source, bytes, P::index);
-          source += bytes;
-          if (strip == 0 && column == first) stamp(a, epoch, kWarps, 0, 1);
+#pragma unroll 1
+          for (int strip = 0; strip < n; strip++) {
+            put<P, true>(s, source, bytes);
+            source += bytes;
+          }
+          if (band == 0 && column == first) stamp(a, epoch, kWarps, 0, 1);
         }
       }
     }
@@ -117,10 +113,10 @@ struct Producer {
         const int64_t id = a.pages[item.row * a.row_pages + page];
         const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
         if constexpr (2 * half <= kTile) {
-          put<false>(s, from, 2 * half, P::index);
+          put<P, false>(s, from, 2 * half);
         } else {
-          put<false>(s, from, half, P::index);
-          put<false>(s, from + half, half, P::index);
+          put<P, false>(s, from, half);
+          put<P, false>(s, from + half, half);
         }
       }
     }

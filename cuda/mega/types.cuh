@@ -4,9 +4,15 @@
 namespace treadle::mega {
 
 constexpr int kWarps = 8, kLanes = 32, kTile = 16384, kTileColumns = 512, kPairColumns = 32;
+constexpr int kThreads = (kWarps + 2) * kLanes;           // consumers, producer, feeder
 constexpr int kPage = 64;                                 // positions of a KV page
 constexpr uint32_t kPatience = 2'000'000'000;             // cycles that a wait may take: a second
 constexpr int kSquares = Model::kRows == 1 ? kLanes : 1;  // sums of squares that a warp leaves
+constexpr int kBlocks = (Model::kRows + 7) / 8;           // of eight rows: the columns of one mma
+constexpr bool kFed = Model::kFeeds > 0;                  // rows come in chunks: feed.cuh
+constexpr int kFeeds = kFed ? Model::kFeeds : 1;
+constexpr int kChunkBytes = kFed ? kTileColumns * kBlocks * 16 : 16;
+constexpr int kStaged = 20;  // floats from row to row of a warp's sums: no bank twice
 
 /// Arguments of the kernel; the same table in `treadle.backends.mega.cuda_args`.
 struct Args {
@@ -45,7 +51,17 @@ struct alignas(8) Pairs {
   uint32_t x, y;
 };
 
-enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed, kRoute };
+enum Code : uint32_t {
+  kPacket = 1,
+  kFull,
+  kEmpty,
+  kWindow,
+  kStep,
+  kBox,
+  kAllowed,
+  kReady,
+  kRoute
+};
 
 /// How a row's token is drawn; 8 words of a box.
 struct alignas(16) Rule {
@@ -75,17 +91,20 @@ struct Routed {
 
 struct Smem {
   alignas(128) unsigned char ring[Model::kRing][kTile];
+  alignas(128) unsigned char feed[kFeeds][kChunkBytes];
   union alignas(16) {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
     float scratch[Model::kScratch];                 // of attention: sums of its warps
+    float staged[kFed ? kWarps : 1][kFed ? Model::kRows : 1][kStaged];  // of a fed linear: the same
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
   alignas(
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
-  alignas(16) float partial[Model::kSets][Model::kChunk][kWarps][Model::kRows][16];
+  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][Model::kRows][16];
   float squares[2][Model::kRows][kWarps][kSquares];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
-  uint64_t full[Model::kRing], empty[Model::kRing], go;
+  uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
+  float roots[Model::kRows];  // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
   Item items[Model::kItems];
@@ -99,6 +118,27 @@ struct Smem {
   Routed routed;
 };
 
+/// A place in a ring of N that goes round; parity is that of the turn.
+template <int N>
+struct Turn {
+  int slot = 0;
+  uint32_t turn = 0;
+  TM_DEVICE void next() {
+    if (++slot == N) {
+      slot = 0;
+      turn ^= 1;
+    }
+  }
+  TM_DEVICE void forward(int n) {
+    for (slot += n; slot >= N; slot -= N) turn ^= 1;
+  }
+};
+/// Strips that go through the tiles of k together: a warp has sums for two.
+constexpr int kBand = 2 * kWarps;
+TM_BOTH constexpr int bands_of(int strips) {
+  return (strips + kBand - 1) / kBand;
+}
+
 /// Defaults of a generated phase; a phase names what differs.
 struct Phase {
   static constexpr int index = 0;      // row of the range table
@@ -110,6 +150,12 @@ struct Phase {
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;
+  static constexpr bool fed = false;    // the input is chunks, complete when counters say so
+  static constexpr int ready = 0;       // first of those counters, one a chunk
+  static constexpr int squares = -1, slices = 1;  // packets of sums of squares, [rows][slices]
+  static constexpr uint32_t writes = 0, writes_before = 0, writes_a_layer = 0;  // of the input
+  static constexpr int tell = -1, out_squares = 0;  // the same of the output; -1: it is packets
+  static constexpr int behind = Model::kBehind;     // tiles on their way before the phase begins
   static constexpr int act = 0;         // 1 silu, 2 gelu_tanh: gate and up rows in each strip
   static constexpr bool sum = false;    // the input is terms of the residual stream
   static constexpr bool first = false;  // ... or the embedded token

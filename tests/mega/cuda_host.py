@@ -179,6 +179,8 @@ class Machine:
         tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)
         logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
+        at, counters = self.made.counters
+        self.packets[at : at + counters] = 0
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
         shape = (self.made.plan.workers, self.made.phases_a_step, 9, 8)
         trace = self.trace = np.zeros(shape, np.uint32)

@@ -48,7 +48,11 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
         ), 18, 1),
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
     "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
-        llama.build(llama.Config(shape(layers=2, D=320, F=160), rope()), page=PAGE), 5, 9),
+        llama.build(llama.Config(shape(layers=2, F=160), rope()), page=PAGE), 5, 9),
+    "llama-fed": (  # rows by chunks: two slices a norm, a short last chunk, one to three strips
+        llama.build(
+            llama.Config(shape(D=576, F=320, layers=3, V=320), rope()), page=PAGE
+        ), 18, 9),
     "qwen3-cut": (  # o and down cut along k, their tiles polled alone, sums of two terms
         qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
         4, 1),

@@ -13,29 +13,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
-from treadle.errors import Unsupported
-from treadle.mega import codegen_experts
+from treadle.mega import codegen_experts, codegen_feed
+from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
 from treadle.mega.codegen_experts import EXPERTS, Region
+from treadle.mega.codegen_feed import Feed
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
-from treadle.mega.records import NONE, STRIP, Code, Site, SiteFlag, Task
+from treadle.mega.records import NONE, Code, Site, Task
 
 SHARED = 232_448
 """Bytes of shared memory that a block may have on Hopper."""
 
-TILE, COLUMNS, PAIR, PAGE, WARPS = 16_384, 512, 32, 64, 8
+TILE, WARPS = 16_384, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
-    phase that has begun, `behind` of phases that have not (0 = the ring); at most `ring` in it.
-    evict_first: weights leave the cache before activations do. trace: workers note when they pass
-    marks."""
+    phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
+    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. evict_first:
+    weights leave the cache before activations do. trace: workers note when they pass marks."""
 
     window: int = 5
-    behind: int = 2
+    behind: int | None = None
+    feeds: int = 2
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
@@ -66,7 +68,8 @@ class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
     phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
-    weights in the stream. experts: what lies behind the streams, so many `kib` in all."""
+    weights in the stream. experts: what lies behind the streams, so many `kib` in all. fed: rows
+    come in chunks. counters: first packet and packets of what is zero when a launch begins."""
 
     text: str
     plan: Plan
@@ -81,6 +84,8 @@ class Program:
     forms: tuple[Form, ...]
     experts: tuple[Region, ...]
     kib: int
+    fed: bool
+    counters: tuple[int, int]
 
 
 def generate(
@@ -91,26 +96,25 @@ def generate(
     return _Maker(plan, knobs or Knobs(), formats or {}).program()
 
 
-def _refuse(message: str, hint: str = "use the torch backend for this model") -> Unsupported:
-    return Unsupported(f"mega on CUDA {message}", at="treadle.mega.codegen", hint=hint)
-
-
 class _Maker:
     """Goes through the phases of the segments' first repeats; `row` is a phase's table row."""
 
     def __init__(self, plan: Plan, knobs: Knobs, formats: Mapping[str, str]) -> None:
         self.plan, self.knobs, self.formats = plan, knobs, formats
-        self.first = [self._tasks(site) for site in self._order()]
+        self.order = self._order()
+        self.first = [self._tasks(site) for site in self.order]
         self.vectors: list[Vector] = []
         self.at: dict[tuple[int, str], int] = {}
-        self.packets = 0
+        self.packets = self.counters = 0
+        self.feeds: dict[str, Feed] = {}
+        self.read: dict[int, dict[str, int | bool]] = {}  # what rows say that read them
         self.scores = codegen_experts.scores(plan)
         self.experts, self.kib = codegen_experts.regions(plan)
         # Where every worker takes part in every linear, none is a layer behind another one. A
         # router has few strips, but all take part in what follows.
         self.cut = all(
             len(mine) == 1
-            for site, tasks in zip(self._order(), self.first, strict=True)
+            for site, tasks in zip(self.order, self.first, strict=True)
             if Code(plan.sites[site].op) is Code.LINEAR and not self._routes(tasks)
             for mine in tasks
         )
@@ -139,15 +143,18 @@ class _Maker:
         return made
 
     def program(self) -> Program:
-        plan, order = self.plan, self._order()
-        self._check()
+        plan, order = self.plan, self.order
+        check(plan)
         self._pool()
         self.forms = self._forms(order)
+        self.turns = codegen_feed.turns(plan, self.order, self.first, self.forms, self._walk(order))
+        self.fed = self.turns is not None and self.cut
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
             names.append(self._phase(row, site, tasks, before))
             before = plan.sites[site]
+        self.count_at = self._take(2 * self.counters)
         embed, freq = plan.sites[0].w[0], self._one(lambda s: s.freq, Code.ATTN)
         text = render(plan, self.knobs, self._model(names), names, self._walk(order))
         return Program(
@@ -164,52 +171,17 @@ class _Maker:
             self.forms,
             self.experts,
             self.kib,
+            self.fed,
+            (self.count_at, 2 * self.counters),
         )
 
     # -- what is covered --------------------------------------------------------------------
-
-    def _check(self) -> None:
-        shape = self.plan.shape
-        if shape.ranks > 1:
-            raise _refuse("runs on one GPU only so far")
-        if shape.page != PAGE or shape.tile_k != COLUMNS or shape.segment % PAGE:
-            raise _refuse(f"needs pages of {PAGE} positions", "build the graph with page=64")
-        if shape.rows > 16:
-            raise _refuse("covers decode buckets of at most 16 rows")
-        for site in self.plan.sites:
-            code = Code(site.op)
-            if code in (Code.KV, Code.KEYS):
-                raise _refuse(f"has no body for {code.name}")
-            if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
-                raise _refuse("has no post norms, windows or soft caps yet")
-            if site.flags & (SiteFlag.ADD | SiteFlag.FOLD):
-                raise _refuse("needs a plan for the target h200", "compile with mega.H200")
-            if code is Code.LINEAR:
-                step = 8 if site.act else STRIP
-                if site.k % PAIR or any(n % step for n in site.rows[: site.parts]):
-                    raise _refuse(f"needs widths in multiples of {PAIR} and {step}")
-            if code is Code.ATTN and site.heads > 8 * site.kv_heads:
-                raise _refuse("has more than eight query heads a KV head")
-            wide = site.head % 32 or site.head > 128 or site.turned * 2 != site.head
-            if code is Code.ATTN and wide:
-                raise _refuse("needs heads of a multiple of 32, at most 128, turned as a whole")
-        if missing := codegen_experts.uncovered(self.plan):
-            raise _refuse(missing)
-        for worker in range(self.plan.workers):
-            made = (Code.LINEAR, Code.EXPERTS_UP)
-            every = {t.p0 for t in self.plan.list_of(worker) if Code(t.op) in made}
-            for number, site in enumerate(self.plan.sites):
-                if (site.act or number == len(self.plan.sites) - 2) and number not in every:
-                    raise _refuse(
-                        f"has {self.plan.workers} workers, more than strips of site {number}",
-                        "plan for fewer workers",
-                    )
 
     def _one(self, of: Callable[[Site], int | float], code: Code) -> int:
         """A constant that all sites of an op share."""
         found = {of(site) for site in self.plan.sites if Code(site.op) is code}
         if len(found) != 1:
-            raise _refuse(f"has {len(found)} variants of {code.name} in one model")
+            raise refuse(f"has {len(found)} variants of {code.name} in one model")
         return int(found.pop())
 
     # -- the pool of vectors ----------------------------------------------------------------
@@ -245,7 +217,7 @@ class _Maker:
             for r in range(repeat - 1)
         }
         if len(steps) > 1:
-            raise _refuse("has layers of different make in one template")
+            raise refuse("has layers of different make in one template")
         return here, steps.pop() if steps else 0
 
     def _repeats(self, site: int) -> tuple[int, int]:
@@ -288,13 +260,15 @@ class _Maker:
             put("norm", self._vector(number, "norm")[0], -1)
             put("norm_step", self._vector(number, "norm")[1], 0)
             if site.terms and site.norm == NONE:
-                raise _refuse("needs a norm behind every sum")
+                raise refuse("needs a norm behind every sum")
             made.fields["klen"] = whole
-            if not first:
+            if self.fed and code is Code.LINEAR:
+                made.fields |= self.read[row]
+            elif not first:
                 self._read(made, site.terms_off if site.terms else every[0].in_off)
         if code is Code.PREP:
             made.fields["n"] = site.k
-            self._write(made, site, every, packets=16)
+            self._send(made, site, every, packets=16)
         elif code is Code.LINEAR:
             put("scale", site.scale, 1.0)
             put("act", site.act, 0)
@@ -318,7 +292,7 @@ class _Maker:
                 put("router", True, False)
                 self._write(made, site, every, packets=2)
             else:
-                self._write(made, site, every, packets=self._unit(site, every))
+                self._send(made, site, every, packets=self._unit(site, every))
         elif code in EXPERTS:
             kib = codegen_experts.places(self.experts, number, *self._repeats(number))
             made.fields |= codegen_experts.fields(site, kib) | {"klen": whole}
@@ -333,7 +307,7 @@ class _Maker:
             if any(
                 self.plan.sites[number + r * stride].state != site.state + r for r in range(repeat)
             ):
-                raise _refuse("has layers whose KV states are not in order")
+                raise refuse("has layers whose KV states are not in order")
             put("scale", site.scale, 1.0)
             for name in ("q_norm", "k_norm"):
                 put(name, self._vector(number, name)[0], -1)
@@ -344,7 +318,7 @@ class _Maker:
             self._write(made, site, every, packets=0)
         elif code is Code.FOLD:
             self._read(made, every[0].in_off)
-            self._write(made, site, every, packets=16)
+            self._send(made, site, every, packets=16)
         elif code is Code.SAMPLE:
             made.fields["out"] = self._take(self.plan.shape.rows * self.plan.workers)
         return made
@@ -358,6 +332,21 @@ class _Maker:
     def _take(self, packets: int) -> int:
         at, self.packets = self.packets, self.packets + packets
         return at
+
+    def _send(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
+        """As chunks where the phase behind reads those, else as packets."""
+        row = int(made.fields["index"]) + 1  # of the phase behind
+        role = codegen_feed.role(site, self.plan.sites[self.order[row]])
+        if not self.fed or not role:
+            self._write(made, site, every, packets)
+            return
+        n = int(made.fields["n"])
+        if role not in self.feeds:
+            self.feeds[role] = codegen_feed.made(site, self.plan, n, self.counters, self._take)
+            self.counters += codegen_feed.chunks(n)
+        made.fields |= self.feeds[role].written()
+        assert self.turns is not None
+        self.read[row] = self.feeds[role].read() | self.turns[row].fields()
 
     def _write(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
         shape, base = self.plan.shape, min(t.out_off for t in every)
@@ -373,13 +362,13 @@ class _Maker:
         if base not in self.buffers:
             self.buffers[base] = self._take(count), packets, terms
         if self.buffers[base][1:] != (packets, terms):
-            raise _refuse("has a buffer in two layouts")
+            raise refuse("has a buffer in two layouts")
         made.fields["out"] = self.buffers[base][0]
         made.put("out_unit", packets or 16, 16)
 
     def _read(self, made: Names, base: int) -> None:
         if base not in self.buffers:
-            raise _refuse("reads a buffer that the phase before did not write")
+            raise refuse("reads a buffer that the phase before did not write")
         at, unit, terms = self.buffers[base]
         made.fields["in"] = at
         made.put("in_unit", unit or 16, 16)
@@ -395,7 +384,7 @@ class _Maker:
             for site, tasks in zip(order, self.first, strict=True):
                 mine = [self._range(self.plan.sites[site], tasks, t) for t in tasks[worker]]
                 if len(mine) > 2:
-                    raise _refuse("has workers with three tasks of one phase")
+                    raise refuse("has workers with three tasks of one phase")
                 rows.append(tuple([*mine, none, none][:2]))
             found.append(tuple(rows))
         return tuple(found)
@@ -436,7 +425,8 @@ class _Maker:
         # belongs to one worker, which keeps it behind the packets.
         prepared = any(n.code is Code.PREP for n in names)
         far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
-        sets = 1 if rows > 8 else 2
+        sets = 1 if rows > 8 or self.fed else 2
+        feeds, chunk = knobs.feeds if self.fed else 0, codegen_feed.CHUNK * 16 * -(-rows // 8)
         pages = -(-shape.context // PAGE)
         segments = pages // (shape.segment // PAGE)
         widest = max(
@@ -445,7 +435,7 @@ class _Maker:
             if n.code is Code.LINEAR
         )
         widest = max(widest, codegen_experts.activations(plan))
-        stride = widest + (32 if widest * 2 % 128 == 0 else 0)
+        stride = 8 if self.fed else widest + (32 if widest * 2 % 128 == 0 else 0)
         scratch = WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
@@ -466,7 +456,9 @@ class _Maker:
             "SegmentPages": shape.segment // PAGE,
             "Items": rows * heads * segments // parts + rows * heads + 2,
             "Scratch": scratch,
-            "Chunk": max(8 // rows, 2),
+            "Chunk": 1 if self.fed else max(8 // rows, 2),
+            "Feeds": feeds,
+            "Counters": self.count_at,
             "Active": max(s.active for s in plan.sites) or 1,
             "MostUsed": codegen_experts.most_used(plan),
             "EmbedScale": plan.sites[0].scale,
@@ -475,10 +467,11 @@ class _Maker:
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
-            max(rows * stride * 2, scratch * 4)
+            max(rows * stride * 2, scratch * 4, WARPS * rows * 80 if self.fed else 0)
             + (group + 2) * attn.head * 4
             + (16 if prepared else rows * plan.sites[0].n * 4)
-            + sets * int(model["Chunk"]) * WARPS * rows * 64
+            + sets * int(model["Chunk"]) * (1 if self.fed else WARPS) * rows * 64
+            + feeds * chunk
             + rows * attn.turned * 8
             + int(model["Items"]) * 12
             + len(names) * 32
@@ -488,9 +481,10 @@ class _Maker:
             + 1024
         )
         ring = min((SHARED - fixed) // TILE, knobs.ring)
-        if ring < 4:
-            raise _refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
-        window, behind = min(knobs.window, ring - 1), min(knobs.behind, ring - 1)
+        if ring < (codegen_feed.RING if self.fed else 4):
+            raise refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
+        asked = codegen_feed.behind(plan) if knobs.behind is None else knobs.behind
+        window, behind = min(knobs.window, ring - 1), min(asked, ring - 1)
         return {**model, "Window": window, "Behind": behind, "Ring": ring}
 
 

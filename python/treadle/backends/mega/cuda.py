@@ -104,6 +104,9 @@ class Decoder:
         whole[:, : table.shape[1]] = table[:, : self._width]
         self._pages.put(whole)
         self._begin.put(np.array(begin, np.int32))
+        first, counters = self.program.counters
+        if counters:
+            self._packets.clear(first * 16, counters * 16)
         if rules == "each":
             self.boxes.clear()
         if allowed is not None:

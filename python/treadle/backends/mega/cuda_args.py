@@ -17,7 +17,8 @@ NEVER = 0xFFFFFFFF
 CODES = {
     1: "a packet", 2: "a tile to land", 3: "a free slot of the ring", 4: "the window of the ring",
     5: "the step", 6: "the box of a draw", 7: "leave for another step",
-    8: "the choice of experts",
+    8: "rows of the phase before",
+    9: "the choice of experts",
 }  # fmt: skip
 """What a worker waited for in vain, by the first word of the error record."""
 

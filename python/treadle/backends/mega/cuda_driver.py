@@ -69,6 +69,10 @@ class Memory:
         """Sets every 32-bit word."""
         _call("cuMemsetD32_v2", c_uint64(self.at), c_uint(word), c_size_t(self.size // 4))
 
+    def clear(self, at: int, size: int) -> None:
+        """Sets so many bytes to zero, both in whole words."""
+        _call("cuMemsetD32_v2", c_uint64(self.at + at), c_uint(0), c_size_t(size // 4))
+
     def __del__(self) -> None:
         if getattr(self, "at", 0):
             _library().cuMemFree_v2(c_uint64(self.at))
@@ -125,7 +129,7 @@ class Device:
         _call("cuStreamSynchronize", c_void_p(0))  # copies to the device may be on their way yet
         parameters = (c_void_p * 1)(ctypes.addressof(args))
         one = c_uint(1)
-        _call("cuLaunchCooperativeKernel", function.handle, c_uint(workers), one, one, c_uint(288),
+        _call("cuLaunchCooperativeKernel", function.handle, c_uint(workers), one, one, c_uint(320),
               one, one, c_uint(function.shared), self._stream, parameters)  # fmt: skip
 
     def wait(self) -> None:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from treadle.backends.mega.cuda_tiles import Array, Codes, Eights, code_fragments, fragments, plain
 from treadle.backends.mega.cuda_tiles import bf16 as bf16
 from treadle.backends.mega.cuda_tiles import widened as widened
-from treadle.mega.codegen import COLUMNS, PAIR, Program
+from treadle.mega.codegen import Program
+from treadle.mega.codegen_covers import COLUMNS, PAIR
 from treadle.mega.codegen_experts import KIB
+from treadle.mega.codegen_feed import bands
 from treadle.mega.forms import BF16, Form
 from treadle.mega.records import NONE, Site
 
@@ -41,18 +43,26 @@ def _behind(program: Program) -> int:
 
 def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice]]]]:
     """For each site: (first 16-bit word of the blob, strips, words of a strip) of every piece."""
-    at = (starts(program) // 2).tolist()
+    starting = (starts(program) // 2).tolist()
     found: dict[int, list[tuple[int, slice, slice]]] = {}
     for worker, pieces in enumerate(program.pieces):
-        word = int(at[worker])
+        word = int(starting[worker])
         for p in pieces:
             site = program.plan.sites[p.site]
             form, columns = program.forms[p.site], _columns(site, p.k0, p.klen)
             first = _words(form, p.k0 * COLUMNS)
-            words = slice(first, first + _words(form, columns))
-            strips = slice(p.strip0, p.strip0 + p.strips)
-            found.setdefault(p.site, []).append((word, strips, words))
-            word += p.strips * _words(form, columns)
+            end, tile = first + _words(form, columns), form.words * COLUMNS // PAIR
+            if not program.fed:
+                strips, words = slice(p.strip0, p.strip0 + p.strips), slice(first, end)
+                found.setdefault(p.site, []).append((word, strips, words))
+                word += p.strips * _words(form, columns)
+                continue
+            for band in bands(p.strips):  # tile after tile of k, the band's strips of each
+                strips = slice(p.strip0 + band.start, p.strip0 + band.stop)
+                for at in range(first, end, tile):
+                    words = slice(at, min(at + tile, end))
+                    found.setdefault(p.site, []).append((word, strips, words))
+                    word += len(band) * (words.stop - words.start)
     yield from found.items()
 
 

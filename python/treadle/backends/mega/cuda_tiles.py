@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from treadle.errors import KernelError, ModelFormatError
 from treadle.mega import lanes
-from treadle.mega.codegen import PAIR
+from treadle.mega.codegen_covers import PAIR
 from treadle.mega.forms import EIGHT, FOUR_LOW, Form
 from treadle.mega.records import STRIP, Site
 from treadle.models.quant import dequantise, four_bit
