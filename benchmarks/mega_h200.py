@@ -89,7 +89,7 @@ class Model:
         self.name, self.rows, self.context = name, rows, context
         self.graph = graph or graph_of(name)
         self.params = weights(self.graph, seed)
-        limit = -(-(context + ROOM) // 512) * 512
+        limit = -(-(context + ROOM) // 1024) * 1024
         start = time.perf_counter()
         self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
                             context=limit, segment=segment(rows))  # fmt: skip
@@ -167,7 +167,12 @@ def correct(model: Model, decoder: Decoder, steps: int) -> dict[str, Any]:
         wanted[-1]
     )
     agree = (wanted.argmax(-1).cpu().numpy() == tokens).mean()
-    return {"replay_identical": same, "relative_error": float(error), "top1": float(agree)}
+    rows = torch.linalg.norm(torch.tensor(last, device="cuda") - wanted[-1], dim=-1)
+    worst = (rows / torch.linalg.norm(wanted[-1], dim=-1)).max()
+    return {
+        "replay_identical": same, "relative_error": float(error), "worst_row": float(worst),
+        "top1": float(agree),
+    }  # fmt: skip
 
 
 def timed(model: Model, decoder: Decoder, steps: int) -> float:

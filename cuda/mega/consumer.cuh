@@ -10,7 +10,7 @@ struct Consumer {
   Place at;
   uint32_t
       epoch;    // of the phase: what it publishes carries it, what it reads carries the one before
-  int set = 0;        // which half of the sums over warps
+  int set = 0;  // which half of the sums over warps
   Turn<kFeeds> fed;  // chunk of rows
 
   TM_DEVICE Consumer(const Args& args, Smem& smem) : a(args), shared(smem), epoch(args.epoch) {}
@@ -147,11 +147,12 @@ struct Consumer {
                    warp, lane, epoch - 1, told());
     }
     if constexpr (P::tell >= 0) {
-      warp_sync();
-      if (lane == 0) {
-        for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps)
-          tell<P>(a, (static_cast<int>(r.x) * kGroup + i / kHeadPairs % heads) * Model::kHead,
-                  kPairColumns, told() == epoch);
+      bar_sync(1);
+      if (me == 0) {
+        Teller<P> teller(a, told() == epoch);
+        for (int n = from; n < to; n++)
+          teller.tell((static_cast<int>(r.x) * kGroup + n % heads) * Model::kHead, Model::kHead);
+        teller.flush();
       }
     }
     stamp(a, epoch, warp, lane, 4);

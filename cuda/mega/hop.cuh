@@ -14,8 +14,8 @@ TM_DEVICE uint64_t chosen(const Smem& s, int row) {
 }
 
 /// Offers the greatest key of each row over this worker's warps, `s.best[0]`, and clears them;
-/// takes all offers into `s.best[1][0]`. at: packet of the first worker's first row; stride: packets
-/// to the next row.
+/// takes all offers into `s.best[1][0]`. at: packet of the first worker's first row; stride:
+/// packets to the next row.
 template <class P>
 TM_DEVICE void hop(const Args& a, Smem& s, int warp, int lane, uint32_t epoch, uint32_t told,
                    int at, int stride) {

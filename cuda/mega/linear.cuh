@@ -17,7 +17,6 @@ TM_DEVICE float gate(int act, float g) {
   return g / (1.0f + power2(-2.8853900817779268f * t));  // tanh by the same exponential
 }
 
-
 constexpr int kPairsMine =
     kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
 

@@ -18,7 +18,7 @@ struct Bench {
 /// logits, packets or elements of a chunk. A whole warp calls this.
 template <class P>
 TM_DEVICE void send_strip(const Args& a, Smem& s, float (&y)[8], int warp, int lane, int strip,
-                          int term, int layer, uint32_t told, bool on) {
+                          int term, int layer, uint32_t told) {
   const int row = lane / 2, half = lane % 2;
   const bool in = row < Model::kRows;
   if constexpr (P::squares >= 0) {
@@ -38,8 +38,6 @@ TM_DEVICE void send_strip(const Args& a, Smem& s, float (&y)[8], int warp, int l
     if (in && half == 0)
       *reinterpret_cast<uint4*>(chunks<P>(a) + chunk_place(row, column)) =
           make_uint4(packed[0], packed[1], packed[2], packed[3]);
-    warp_sync();
-    if (lane == 0) tell<P>(a, column, 8 * Model::kRows, on);
   } else {
     if constexpr (P::bias >= 0) {
       if (term == 0) {
@@ -72,8 +70,8 @@ TM_DEVICE void send_strip(const Args& a, Smem& s, float (&y)[8], int warp, int l
                            pair_of(y[6], y[7])};
     const uint32_t x = shfl_xor(p[2], 1), z = shfl_xor(p[3], 1);
     if (!in) return;
-    uint4* to = fresh(a.packets) + P::out + (term * Model::kRows + row) * (P::n / 16 * 3) +
-                column / 16 * 3;
+    uint4* to =
+        fresh(a.packets) + P::out + (term * Model::kRows + row) * (P::n / 16 * 3) + column / 16 * 3;
     if (half == 0) {
       store_packet(to, make_uint4(p[0], p[1], x, told));
       store_packet(to + 1, make_uint4(p[2], p[3], z, told));
@@ -169,9 +167,18 @@ TM_DEVICE void linear_rows(const Args& a, Smem& s, Place& at, Turn<kFeeds>& fed,
           }
         }
         send_strip<P>(a, s, y, warp, lane, static_cast<int>(r.x) + first + strip,
-                      static_cast<int>(r.w), layer, told, told == epoch);
+                      static_cast<int>(r.w), layer, told);
       }
       warp_sync();
+    }
+    if constexpr (P::tell >= 0) {
+      bar_sync(1);
+      if (warp == 0 && lane == 0) {
+        Teller<P> teller(a, told == epoch);
+        for (int i = 0; i < n; i++)
+          teller.tell(column_of<P>(static_cast<int>(r.x) + first + i), 8 * Model::kRows);
+        teller.flush();
+      }
     }
   }
 }

@@ -1,5 +1,5 @@
-// The persistent kernel: a producer warp, eight consumer warps and a feeder go through the same phases, step
-// after step; `phases` is generated from the plan.
+// The persistent kernel: a producer warp, eight consumer warps and a feeder go through the same
+// phases, step after step; `phases` is generated from the plan.
 #pragma once
 
 #include "leave.cuh"

@@ -154,8 +154,7 @@ TM_DEVICE void copy_some(void* to, const void* from) {
                : "memory");
 }
 TM_DEVICE void copies_arrive(uint64_t* b) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address(b))
-               : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address(b)) : "memory");
 }
 TM_DEVICE uint64_t evict_last() {
   uint64_t policy;
@@ -201,9 +200,9 @@ TM_DEVICE void store_packet(uint4* p, uint4 v) {
       "l"(a), "l"(b)
       : "memory");
 }
-/// Counters: what a worker wrote before it added is there for who has seen the sum.
-TM_DEVICE void add_released(uint32_t* p, uint32_t n) {
-  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(n) : "memory");
+/// Counters: what a worker wrote before a fence and this is there for who has seen the sum.
+TM_DEVICE void add_counted(uint32_t* p, uint32_t n) {
+  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(n) : "memory");
 }
 TM_DEVICE uint32_t load_count(const uint32_t* p) {
   uint32_t x;

@@ -307,7 +307,7 @@ inline void copies_arrive(uint64_t* b) {
   mine.clear();
   host::write(b, w);
 }
-inline void add_released(uint32_t* p, uint32_t n) {
+inline void add_counted(uint32_t* p, uint32_t n) {
   *p += n;
 }
 inline uint32_t load_count(const uint32_t* p) {

@@ -104,7 +104,7 @@ struct Smem {
   float squares[2][Model::kRows][kWarps][kSquares];
   float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
-  float roots[Model::kRows];  // factors of the norm that a fed linear stands behind
+  float roots[Model::kRows];               // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
   Item items[Model::kItems];
@@ -141,17 +141,17 @@ TM_BOTH constexpr int bands_of(int strips) {
 
 /// Defaults of a generated phase; a phase names what differs.
 struct Phase {
-  static constexpr int index = 0;      // row of the range table
-  static constexpr int k = 0, n = 0;   // columns read and written
-  static constexpr int klen = 0;       // tiles of k that a worker reads at most
-  static constexpr bool cut = false;   // a worker polls only the tiles of k that it multiplies
+  static constexpr int index = 0;     // row of the range table
+  static constexpr int k = 0, n = 0;  // columns read and written
+  static constexpr int klen = 0;      // tiles of k that a worker reads at most
+  static constexpr bool cut = false;  // a worker polls only the tiles of k that it multiplies
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;
-  static constexpr bool fed = false;    // the input is chunks, complete when counters say so
-  static constexpr int ready = 0;       // first of those counters, one a chunk
+  static constexpr bool fed = false;  // the input is chunks, complete when counters say so
+  static constexpr int ready = 0;     // first of those counters, one a chunk
   static constexpr int squares = -1, slices = 1;  // packets of sums of squares, [rows][slices]
   static constexpr uint32_t writes = 0, writes_before = 0, writes_a_layer = 0;  // of the input
   static constexpr int tell = -1, out_squares = 0;  // the same of the output; -1: it is packets

@@ -51,7 +51,7 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
         llama.build(llama.Config(shape(layers=2, F=160), rope()), page=PAGE), 5, 9),
     "llama-fed": (  # rows by chunks: two slices a norm, a short last chunk, one to three strips
         llama.build(
-            llama.Config(shape(D=576, F=320, layers=3, V=320), rope()), page=PAGE
+            llama.Config(shape(D=576, F=320, H=6, layers=3, V=416, eps=9.0), rope()), page=PAGE
         ), 18, 9),
     "qwen3-cut": (  # o and down cut along k, their tiles polled alone, sums of two terms
         qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
@@ -99,6 +99,7 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
     rounds: what is left is the order of sums, and roundings that it tips."""
     rounding(monkeypatch)
     graph, params, m = machine(name)
+    assert m.made.fed == (name == "llama-fed")
     follow(name, graph, params, m)
 
 

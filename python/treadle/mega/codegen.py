@@ -107,7 +107,7 @@ class _Maker:
         self.at: dict[tuple[int, str], int] = {}
         self.packets = self.counters = 0
         self.feeds: dict[str, Feed] = {}
-        self.read: dict[int, dict[str, int | bool]] = {}  # what rows say that read them
+        self.read: dict[int, dict[str, int | float]] = {}  # what rows say that read them
         self.scores = codegen_experts.scores(plan)
         self.experts, self.kib = codegen_experts.regions(plan)
         # Where every worker takes part in every linear, none is a layer behind another one. A
@@ -335,18 +335,17 @@ class _Maker:
 
     def _send(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
         """As chunks where the phase behind reads those, else as packets."""
-        row = int(made.fields["index"]) + 1  # of the phase behind
+        row, n = int(made.fields["index"]) + 1, int(made.fields["n"])  # row: of the phase behind
         role = codegen_feed.role(site, self.plan.sites[self.order[row]])
         if not self.fed or not role:
             self._write(made, site, every, packets)
             return
-        n = int(made.fields["n"])
         if role not in self.feeds:
             self.feeds[role] = codegen_feed.made(site, self.plan, n, self.counters, self._take)
             self.counters += codegen_feed.chunks(n)
         made.fields |= self.feeds[role].written()
         assert self.turns is not None
-        self.read[row] = self.feeds[role].read() | self.turns[row].fields()
+        self.read[row] = self.feeds[role].read(site.norm_eps) | self.turns[row].fields()
 
     def _write(self, made: Names, site: Site, every: list[Task], packets: int) -> None:
         shape, base = self.plan.shape, min(t.out_off for t in every)

@@ -34,10 +34,12 @@ class Feed:
         norm = {"out_squares": self.squares, "slices": self.slices} if self.squares >= 0 else {}
         return {"out": self.at, "tell": self.counter} | norm
 
-    def read(self) -> dict[str, int | bool]:
-        """What a phase that reads it says."""
-        norm = {"squares": self.squares, "slices": self.slices} if self.squares >= 0 else {}
-        return {"fed": True, "in": self.at, "ready": self.counter} | norm
+    def read(self, eps: float) -> dict[str, int | float]:
+        """What a phase that reads it says. eps: of the norm."""
+        fields: dict[str, int | float] = {"fed": True, "in": self.at, "ready": self.counter}
+        if self.squares >= 0:
+            fields |= {"squares": self.squares, "slices": self.slices, "eps": eps}
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def bands(strips: int) -> list[range]:
 def segment(rows: int) -> int:
     """Positions that a worker attends to at a time. Each segment costs about a microsecond beside
     its pages; few rows need short ones so that all workers have some."""
-    return 128 if rows <= 4 else 512
+    return 128 if rows <= 4 else 1024
 
 
 def behind(plan: Plan) -> int:
