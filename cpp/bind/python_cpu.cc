@@ -55,8 +55,8 @@ std::vector<std::string> isas() {
 template <class T, size_t N>
 using View = nb::ndarray<nb::memview, T, nb::ndim<N>>;
 
-std::pair<uint8_t*, nb::capsule> taken(size_t bytes) {
-  uint8_t* data = cpu::take_buffer(bytes);
+std::pair<uint8_t*, nb::capsule> taken(size_t bytes, size_t small = 0) {
+  uint8_t* data = cpu::take_buffer(bytes, small);
   if (!data) throw std::bad_alloc();
   return {data, nb::capsule(data, [](void* held) noexcept {
             cpu::give_buffer(static_cast<uint8_t*>(held));
@@ -69,11 +69,12 @@ View<uint8_t, 1> buffer(size_t bytes) {
 }
 
 // A page's layers lie side by side: so the memory in use is dense and takes large pages, where each
-// layer's own would touch a few small ones here and there.
+// layer's own would touch a few small ones here and there. The first of it are small all the same:
+// a few turns of a small model fill no large one, and a long context reads hundreds.
 nb::list kv_pages(size_t pages, const std::vector<std::pair<size_t, size_t>>& heads) {
   size_t row = 0;
   for (const auto& [count, size] : heads) row += count * 2 * cpu::kPage * size;
-  const auto [data, owner] = taken(sizeof(uint16_t) * pages * row);
+  const auto [data, owner] = taken(sizeof(uint16_t) * pages * row, 1);
   auto* at = reinterpret_cast<uint16_t*>(data);
   nb::list out;
   for (const auto& [count, size] : heads) {

@@ -30,7 +30,7 @@ using Symbols = nb::ndarray<const uint32_t, nb::shape<128>, nb::c_contig, nb::de
 Merges* merges_of(const Bytes& rows, uint32_t ids) {
   std::vector<Merge> read(rows.size() / sizeof(Merge));
   if (!read.empty()) std::memcpy(read.data(), rows.data(), read.size() * sizeof(Merge));
-  return new Merges(unwrap(Merges::make(std::move(read), ids)));
+  return new Merges(unwrap(Merges::make(read, ids)));
 }
 
 std::vector<uint32_t> apply(const Merges& self, const std::vector<uint32_t>& ids,

@@ -34,7 +34,7 @@ struct Chance {
 
 }  // namespace
 
-Result<Merges> Merges::make(std::vector<Merge> merges, uint32_t ids) {
+Result<Merges> Merges::make(const std::vector<Merge>& merges, uint32_t ids) {
   if (ids > most_ids) return invalid_request("ids", "are more than any vocabulary has");
   Merges out;
   out.starts_.assign(size_t{ids} + 1, 0);
@@ -50,23 +50,24 @@ Result<Merges> Merges::make(std::vector<Merge> merges, uint32_t ids) {
     ++out.starts_[m.left + 1];
   }
   for (size_t id = 0; id < ids; ++id) out.starts_[id + 1] += out.starts_[id];
-  out.merges_ = std::move(merges);
+  out.joins_.reserve(merges.size());
+  for (const Merge& m : merges) out.joins_.push_back({m.right, m.rank, m.joined});
   return out;
 }
 
-const Merge* Merges::find(uint32_t left, uint32_t right) const {
+const Merges::Join* Merges::find(uint32_t left, uint32_t right) const {
   if (size_t{left} + 1 >= starts_.size()) return nullptr;
-  const Merge* const end = merges_.data() + starts_[left + 1];
-  const Merge* const found =
-      std::lower_bound(merges_.data() + starts_[left], end, right,
-                       [](const Merge& m, uint32_t wanted) { return m.right < wanted; });
+  const Join* const end = joins_.data() + starts_[left + 1];
+  const Join* const found =
+      std::lower_bound(joins_.data() + starts_[left], end, right,
+                       [](const Join& join, uint32_t wanted) { return join.right < wanted; });
   return found != end && found->right == right ? found : nullptr;
 }
 
 // As apply(), for at most short_word symbols, which it joins in place: the lowest rank, and of
 // equal ones the first, until there is none.
 void Merges::apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const {
-  const Merge* joins[short_word];  // of a symbol and the next
+  const Join* joins[short_word];  // of a symbol and the next
   size_t count = word.size();
   for (size_t i = 0; i + 1 < count; ++i) joins[i] = find(word[i], word[i + 1]);
   while (count > 1) {
@@ -111,12 +112,12 @@ void Merges::apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) c
   for (uint32_t i = 0; i < word.size(); ++i) {
     const uint32_t after = i + 1 < word.size() ? i + 1 : none;
     symbols[i] = {word[i], i - 1, after};  // before the first: none
-    const Merge* const m = after == none ? nullptr : find(word[i], word[after]);
+    const Join* const m = after == none ? nullptr : find(word[i], word[after]);
     if (m) first.push_back({m->rank, i, m->joined});
   }
   std::priority_queue chances(std::greater<Chance>(), std::move(first));
   const auto offer = [&](uint32_t at, uint32_t next) {
-    const Merge* const m = find(symbols[at].id, symbols[next].id);
+    const Join* const m = find(symbols[at].id, symbols[next].id);
     if (m) chances.push({m->rank, at, m->joined});
   };
   while (!chances.empty()) {
@@ -125,7 +126,7 @@ void Merges::apply(std::span<const uint32_t> word, std::vector<uint32_t>& out) c
     Symbol& left = symbols[best.at];
     if (left.id == none || left.after == none) continue;
     Symbol& right = symbols[left.after];
-    const Merge* const still = find(left.id, right.id);
+    const Join* const still = find(left.id, right.id);
     if (!still || still->joined != best.joined) continue;  // a neighbour has changed meanwhile
     left.id = best.joined;
     right.id = none;

@@ -26,7 +26,7 @@ static_assert(sizeof(Merge) == 16);
 class Merges {
  public:
   // `merges` ascending by (left, right), no pair twice, ids below `ids`.
-  static Result<Merges> make(std::vector<Merge> merges, uint32_t ids);
+  static Result<Merges> make(const std::vector<Merge>& merges, uint32_t ids);
 
   // Appends `word` merged as far as it goes. Order: rank, then place (Sennrich et al., ACL 2016).
   // O(n log n) for n symbols.
@@ -37,14 +37,20 @@ class Merges {
   void encode_ascii(std::string_view text, AsciiCut cut, const std::array<uint32_t, 128>& symbols,
                     std::vector<uint32_t>& out) const;
 
-  size_t size() const { return merges_.size(); }
+  size_t size() const { return joins_.size(); }
 
  private:
-  const Merge* find(uint32_t left, uint32_t right) const;
+  struct Join {  // a merge, among those of its left id
+    uint32_t right;
+    uint32_t rank;
+    uint32_t joined;
+  };
+
+  const Join* find(uint32_t left, uint32_t right) const;
   void apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const;
 
-  std::vector<Merge> merges_;
-  std::vector<uint32_t> starts_;  // by left id: its first merge
+  std::vector<Join> joins_;
+  std::vector<uint32_t> starts_;  // by left id: its first join
 };
 
 }  // namespace treadle

@@ -45,7 +45,7 @@ def fake_model(device: Fake | None = None, context: int = 512) -> Loaded:
         exe=device or Fake(pages=400),
         tokenizer=ByteTokenizer(),
         template=ChatTemplate(TEMPLATE),
-        tool_format=tool_format(TEMPLATE, "qwen2"),
+        find_format=lambda: tool_format(TEMPLATE, "qwen2"),
         context=context,
         chosen=Chosen("fake", "cpu", 1),
         identity=b"fake",

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     """Answers the prompt; with --json as one record instead of bare text."""
     config = parse(RunConfig, arguments, prog="treadle run")
     constraint = constraint_options(config)
-    sampling = sampling_of(config, seed=SystemRandom().getrandbits(31))
+    sampling = sampling_of(config, seed=int.from_bytes(os.urandom(4)) >> 1)
     prompt = sys.stdin.read() if config.prompt == "-" else config.prompt
     if config.backend in ("auto", "mega"):  # no product is numpy's, so none of its threads work
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

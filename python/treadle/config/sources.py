@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -37,7 +38,8 @@ def from_flags(
     options: Sequence[Option], arguments: Sequence[str], prog: str, text: str
 ) -> tuple[dict[str, Given], argparse.Namespace]:
     """Values given on the command line, and the namespace with --config and --print-config."""
-    parser = Parser(prog=prog, description=text, allow_abbrev=False)
+    formatter = partial(argparse.HelpFormatter, width=_columns() - 2)
+    parser = Parser(prog=prog, description=text, allow_abbrev=False, formatter_class=formatter)
     parser.add_argument("--config", metavar="FILE", help="YAML or TOML file with these options")
     parser.add_argument(
         "--print-config", action="store_true", help="show every value with its origin, and stop"
@@ -99,6 +101,16 @@ def from_file(options: Sequence[Option], path: str) -> dict[str, Given]:
             raise InvalidRequest("unknown option", at=place, hint=_nearest(key, names))
         given[key] = Given(names[key].read(value, place), place)
     return given
+
+
+def _columns() -> int:
+    """Width of the terminal as `shutil` finds it, which imports the libraries of all archives."""
+    with suppress(ValueError):
+        if (asked := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return asked
+    with suppress(OSError):
+        return os.get_terminal_size().columns or 80
+    return 80
 
 
 def _add(parser: argparse.ArgumentParser, item: Option) -> None:
@@ -167,6 +179,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidRequest(f"cannot be read: {error}", at=str(path)) from None
     try:
         if path.suffix == ".toml":
+            import tomllib
+
             return tomllib.loads(text)
         import yaml
 
@@ -179,7 +193,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except InvalidRequest:
         raise
-    except (tomllib.TOMLDecodeError, ValueError) as error:
+    except ValueError as error:  # TOMLDecodeError is one
         raise InvalidRequest(f"is malformed: {error}", at=str(path)) from None
     except Exception as error:  # yaml.YAMLError, which cannot be named without importing yaml
         raise InvalidRequest(f"is malformed: {error}", at=str(path)) from None

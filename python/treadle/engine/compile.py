@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from treadle.errors import GrammarError, InvalidRequest
-from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.limits import Limits
 from treadle.types import Constraint, Generate
 
 if TYPE_CHECKING:
     from treadle.engine.load import Loaded
-    from treadle.grammar import Compiled
+    from treadle.grammar import Compiled, Compiler, Grammar
+
+# The grammar package is imported when a request is constrained for the first time.
 
 # Enough to indent seven levels by four; a longer run is a model that has lost its way.
 _WHITESPACE = 32
@@ -30,7 +31,6 @@ class Constraints:
     """Compiles the constraints of requests for one vocabulary. Thread-safe."""
 
     def __init__(self, loaded: Loaded, limits: Limits) -> None:
-        self._format = loaded.tool_format
         self._limits = limits.grammar
         self._loaded = loaded
         self._compiler: Compiler | None = None
@@ -43,6 +43,8 @@ class Constraints:
         none, and it takes a twentieth of a second."""
         with self._building:
             if self._compiler is None:
+                from treadle.grammar import Compiler, Vocab
+
                 vocab = Vocab(self._loaded.table, self._loaded.exe.vocab)
                 self._compiler = Compiler(vocab, self._limits)
             return self._compiler
@@ -65,6 +67,8 @@ class Constraints:
                 return found
         grammar = None if constraint is None else self._grammar(constraint)
         if tag is not None:
+            from treadle.grammar import Grammar
+
             calls = Grammar.tag(tag, limits=self._limits)
             grammar = calls if grammar is None else calls | grammar
         assert grammar is not None
@@ -98,9 +102,11 @@ class Constraints:
                     hint='use "auto", or drop the response format',
                 )
             choice = "required"  # the free text of "auto" is what the constraint describes
-        return self._format.tag(request.tools, choice, request.parallel_tool_calls)
+        return self._loaded.tool_format.tag(request.tools, choice, request.parallel_tool_calls)
 
     def _grammar(self, constraint: Constraint) -> Grammar:
+        from treadle.grammar import Grammar
+
         kind, value, at = constraint.kind, constraint.value, constraint.at
         if kind == "json_schema":  # declared order: forced keys, and what people expect to read
             return Grammar.json_schema(

@@ -6,10 +6,11 @@ server and `LLM` share it. The result, `Prepared`, is numbers and a compiled gra
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import SystemRandom
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -52,8 +53,6 @@ class Intake:
         self._limits = limits
         self._stats = stats
         self._constraints = Constraints(loaded, limits)
-        markers = (loaded.tokenizer.token_id(text) for text in loaded.tool_format.markers)
-        self._markers = frozenset(token for token in markers if token is not None)
 
     def warm(self) -> None:
         """Builds now what the first constrained request would wait for."""
@@ -106,24 +105,31 @@ class Intake:
             raise Unsupported(
                 f"{self._loaded.name} has no chat template", at="messages", hint="send a prompt"
             )
-        form = self._loaded.tool_format
         for name in request.template_options:
-            if name not in form.options:
+            known = self._loaded.tool_format.options
+            if name not in known:
                 raise InvalidRequest(
                     "is no option of this model's template",
                     at=f"template_options/{name}",
-                    hint=f"one of {list(form.options)}" if form.options else "drop it",
+                    hint=f"one of {list(known)}" if known else "drop it",
                 )
         messages: Sequence[Message] = request.messages
         tools: Sequence[Tool] = () if request.tool_choice == "none" else request.tools
-        if not template.supports_tools and (
-            tools or any(turn.tool_calls or turn.role == "tool" for turn in messages)
-        ):
+        needed = tools or any(turn.tool_calls or turn.role == "tool" for turn in messages)
+        if needed and not template.supports_tools:
+            form = self._loaded.tool_format
             messages = form.adapt(messages, tools, template.supports_system)
             tools = ()
         return template.render(
             messages, tools=tools, add_generation_prompt=True, options=request.template_options
         )
+
+    @cached_property
+    def _markers(self) -> frozenset[int]:
+        """Control tokens that frame calls."""
+        loaded = self._loaded
+        found = (loaded.tokenizer.token_id(text) for text in loaded.tool_format.markers)
+        return frozenset(token for token in found if token is not None)
 
     def _check(self, request: Generate) -> None:
         limits = self._limits
@@ -168,5 +174,5 @@ class Intake:
             raise InvalidRequest(
                 f"is {sampling.min_tokens}, more than max_tokens {most}", at="min_tokens"
             )
-        seed = SystemRandom().getrandbits(63) if sampling.seed is None else sampling.seed
+        seed = int.from_bytes(os.urandom(8)) >> 1 if sampling.seed is None else sampling.seed
         return msgspec.structs.replace(sampling, max_tokens=most, seed=seed)

@@ -140,8 +140,9 @@ class LLM:
 
     def _start(self, request: Generate, decode: Decode | None) -> TextStream:
         prepared = self._intake.prepare(request)
-        form = self.loaded.tool_format
-        reader = partial(form.reader, tools=request.tools) if prepared.calls else None
+        reader = None
+        if prepared.calls:
+            reader = partial(self.loaded.tool_format.reader, tools=request.tools)
         assembly = Assembly(prepared.sampling.n, decode, reader, prepared.notes)
         if request.echo:
             for choice in assembly.choices:

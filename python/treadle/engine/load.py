@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from treadle.digest import blake2b
@@ -36,11 +37,16 @@ class Loaded:
     exe: Executable
     tokenizer: Tokenizer
     template: ChatTemplate | None
-    tool_format: ToolFormat
+    find_format: Callable[[], ToolFormat]
     context: int
     chosen: Chosen
     identity: bytes  # hash of graph (activation type included) and backend
     fingerprint: str  # OpenAI's system_fingerprint
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How the model writes calls; looked up for the first request that has tools."""
+        return self.find_format()
 
     @property
     def table(self) -> TokenTable:
@@ -97,7 +103,6 @@ class _Words:
 
     tokenizer: Tokenizer
     template: ChatTemplate | None
-    tool_format: ToolFormat
 
 
 class _Aside(threading.Thread):
@@ -126,7 +131,7 @@ class _Aside(threading.Thread):
 
 
 def _words(model: Model, limits: Limits) -> _Words:
-    from treadle.text import ChatTemplate, tool_format
+    from treadle.text import ChatTemplate
 
     tokenizer = _tokenizer(model.tokenizer_source, limits)
     template = None
@@ -137,7 +142,13 @@ def _words(model: Model, limits: Limits) -> _Words:
             eos_token=tokenizer.eos_token,
             limits=limits,
         )
-    return _Words(tokenizer, template, tool_format(model.chat_template, model.graph.name))
+    return _Words(tokenizer, template)
+
+
+def _tool_format(template: str | None, family: str) -> ToolFormat:
+    from treadle.text import tool_format
+
+    return tool_format(template, family)
 
 
 def _join(
@@ -153,7 +164,7 @@ def _join(
         exe=exe,
         tokenizer=words.tokenizer,
         template=words.template,
-        tool_format=words.tool_format,
+        find_format=cache(partial(_tool_format, model.chat_template, model.graph.name)),
         context=most,
         chosen=chosen,
         identity=identity,

@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from treadle.errors import GrammarError, TreadleError
-from treadle.grammar import Batch as MatcherBatch
 from treadle.types import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as SequenceOf
 
     from treadle.engine.request import Sequence
+    from treadle.grammar import Batch as MatcherBatch
     from treadle.grammar import Matcher
 
 Failures = list[tuple["Sequence", TreadleError]]
@@ -42,7 +42,6 @@ class Masks:
         self._without: list[tuple[int, ...] | None] = [None] * rows
         self._at: list[int] = []  # logits rows of the last step's masks, also as an array
         self._rows = array("i")
-        self._batch = MatcherBatch()
 
     def fill(self, rows: SequenceOf[Sequence | None]) -> tuple[Mask | None, Failures]:
         """The mask of a step's living rows, and the sequences whose grammar failed.
@@ -99,6 +98,12 @@ class Masks:
             for r, matcher, good in zip(at, matchers, taken, strict=True)
             if not good
         }
+
+    @cached_property
+    def _batch(self) -> MatcherBatch:
+        from treadle.grammar import Batch
+
+        return Batch()
 
     @cached_property
     def _bits(self) -> memoryview:

@@ -3,6 +3,11 @@
 from treadle.graph import Builder, fuse, run, shard, verify
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from treadle.graph import fused as _fused  # fills OPS and FUSED
 from treadle.graph.builder import Builder
 from treadle.graph.cost import Cost, cost
@@ -13,14 +18,22 @@ from treadle.graph.formats import FORMATS
 from treadle.graph.fusion import FUSED, Fused, fused
 from treadle.graph.ir import INPUTS, Graph, Node, Param, Value
 from treadle.graph.op import OPS, Op, Role, op
-from treadle.graph.passes.fuse import PRIORITY, fuse
-from treadle.graph.passes.shard import Cut, cuts, shard
 from treadle.graph.run import number_attrs, run, run_ranks, run_sizes, steps_of
 from treadle.graph.store import dumps, loads
 from treadle.graph.verify import verify
 from treadle.graph.xp import namespace
 
+if TYPE_CHECKING:
+    from treadle.graph.passes.fuse import PRIORITY as PRIORITY
+    from treadle.graph.passes.fuse import fuse as fuse
+    from treadle.graph.passes.shard import Cut as Cut
+    from treadle.graph.passes.shard import cuts as cuts
+    from treadle.graph.passes.shard import shard as shard
+
 del _fused
+
+# passes that a start with a plan on disk does not run
+_HOMES = {"PRIORITY": "fuse", "fuse": "fuse", "Cut": "shard", "cuts": "shard", "shard": "shard"}
 
 __all__ = [
     "FORMATS",
@@ -61,3 +74,10 @@ __all__ = [
     "steps_of",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.passes.{home}"), name)

