@@ -95,7 +95,10 @@ Status Compiled::settle(StateId state, MaskBits& out, Fuel& fuel) {
 // residual may end inside a token, the rest of the token is left to the continuation.
 Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out,
                         Fuel& fuel) {
-  std::span<const TrieNode> nodes = vocab_->trie().nodes();
+  const TokenTrie& trie = vocab_->trie();
+  std::span<const TrieNode> nodes = trie.nodes();
+  ByteSet behind;  // what the continuation may begin with, once it was asked for
+  bool asked = by.cell == kBottom;
   followed_.assign(1, {root, entry});
   while (!followed_.empty()) {
     auto [at, to] = followed_.back();
@@ -109,13 +112,27 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     }
     out.set(node.token());
     if (node.subtree() == 1) continue;
-    if (ends && by.cell != kBottom) pend(by.cell, at);
+    if (ends) {
+      if (!asked) {
+        const Behind& found = states_.behind(by.cell, fuel);
+        if (found.state == kFault) return states_.take_fault();
+        behind = found.first;
+        asked = true;
+      }
+      if (trie.has_child(at, behind)) pend(by.cell, at);
+    }
     ResidualId id = to & ~Residuals::kEnds;
-    const uint32_t* row = residuals_.row(id);
-    if (residuals_.first(id).empty()) continue;
+    const Residuals::Literal literal = residuals_.literal(id);
+    if (!literal.text.empty()) {
+      if (!fuel.spend(literal.text.size())) return fuel.status();
+      const uint32_t last = add_spelled(trie, at, literal.text, out);
+      if (last != TokenTrie::kRoot) followed_.push_back({last, residuals_.entry_of(literal.tail)});
+      continue;
+    }
+    const ByteSet& first = residuals_.first(id);
+    if (first.empty()) continue;
     const auto go = [&](uint32_t child) {
-      uint32_t next = row[nodes[child].byte()];
-      if (next == Residuals::kUnknown) next = residuals_.step(id, nodes[child].byte(), fuel);
+      uint32_t next = residuals_.step(id, nodes[child].byte(), fuel);
       if (next == Residuals::kFault) return false;
       if (next != kDeadResidual) followed_.push_back({child, next});
       return true;
@@ -123,7 +140,7 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     bool well = true;
     if (node.subtree() >= kBushy) {
       below_.clear();
-      vocab_->trie().children(at, residuals_.first(id), below_);
+      trie.children(at, first, below_);
       for (uint32_t child : below_) well = well && go(child);
     } else {
       uint32_t end = at + node.subtree();
@@ -134,6 +151,23 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     if (!well) return states_.take_fault();
   }
   return ok_status();
+}
+
+// The same from the start of all tokens, for a residual that begins with a text: nobody has to
+// remember what it reaches. False when more may follow the text than is quickly looked up.
+Result<bool> Compiled::follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel) {
+  if (states_.doubt(cell) != Doubt::none) return false;
+  const Residuals::Literal literal = residuals_.literal(residuals_.of(residual));
+  if (literal.text.empty()) return false;
+  const std::string text(literal.text);
+  const uint32_t entry = residuals_.entry_of(literal.tail);
+  if (!residuals_.narrow(entry & ~Residuals::kEnds)) return false;
+  if (!fuel.spend(text.size())) return fuel.status();
+  const uint32_t last = add_spelled(vocab_->trie(), TokenTrie::kRoot, text, out);
+  if (last == TokenTrie::kRoot) return true;
+  Status status = follow(entry, {residuals_.of(residual), cell, Doubt::none}, last, out, fuel);
+  if (!status.ok()) return status;
+  return true;
 }
 
 void Compiled::pend(CellId cell, uint32_t node) {
@@ -189,6 +223,8 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Store& store = states_.store();
   if (!store.regular(config.residual)) return true;  // a token terminal
   NodeRef residual = unrecorded(store, config.residual);
+  Result<bool> spelled = follow_literal(residual, config.cell, out, fuel);
+  if (!spelled.ok() || *spelled) return spelled;
   bool shared = false;
   for (;;) {
     const Node node = store.node(residual);

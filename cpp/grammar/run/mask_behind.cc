@@ -68,7 +68,6 @@ Status Compiled::add_few(const Reach& reach, const Behind& behind, MaskBits& out
 // to look closer.
 Result<bool> Compiled::read_on(const ReachRef& reach, const Reading& by, MaskBits& out,
                                Fuel& fuel) {
-  residuals_.row(by.residual);
   if ((residuals_.first(by.residual) & reach->next_bytes()).empty()) return true;
   NodeRef residual = residuals_.node(by.residual);
   if (by.doubt != Doubt::none || !states_.store().digest(residual).known()) return false;
@@ -140,10 +139,7 @@ Result<bool> Compiled::add_after(const ReachRef& reach, std::span<const Reading>
                                  bool shared, MaskBits& out, Fuel& fuel) {
   constexpr size_t kMostRoots = 20'000;
   ByteSet first;
-  for (const Reading& by : entered) {
-    residuals_.row(by.residual);
-    first |= residuals_.first(by.residual);
-  }
+  for (const Reading& by : entered) first |= residuals_.first(by.residual);
   ByteSet bytes = first & reach->next_bytes();
   if (bytes.empty()) return true;
   std::vector<Reading> kept;

@@ -129,7 +129,6 @@ Status Reaches::walk_behind(const Reach& before, ResidualId id, std::vector<uint
   std::span<const TrieNode> nodes = vocab_.trie().nodes();
   std::vector<std::pair<uint32_t, uint32_t>> stack;  // trie node, entry of a row
   std::vector<uint32_t> roots;
-  residuals_.row(id);
   ByteSet bytes = residuals_.first(id) & before.next_bytes();
   for (; !bytes.empty(); bytes.erase(static_cast<uint8_t>(bytes.lowest()))) {
     auto byte = static_cast<uint8_t>(bytes.lowest());
@@ -146,7 +145,6 @@ Status Reaches::walk_behind(const Reach& before, ResidualId id, std::vector<uint
       if (nodes[at].subtree() == 1) continue;
       if (to & Residuals::kEnds) ends.push_back(at);
       ResidualId next = to & ~Residuals::kEnds;
-      residuals_.row(next);
       if (residuals_.first(next).empty()) continue;
       roots.clear();
       vocab_.trie().children(at, residuals_.first(next), roots);
