@@ -232,13 +232,17 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
     const Node head = store.node(node.a);
     if (head.kind != Kind::repeat && head.kind != Kind::leaf) break;
     // A rest that may be empty ends where the loop does, and its continuation begins there.
-    if (store.nullable(node.b) || !reaches_.common(node.a)) break;
-    shared = true;
+    if (store.nullable(node.b)) break;
+    if (reaches_.common(node.a)) {
+      shared = true;
+    } else if (!reaches_.short_run(node.a) || !residuals_.narrow(residuals_.of(node.b))) {
+      break;
+    }
     Result<ReachRef> found = reaches_.of(node.a, fuel);
     if (!found.ok()) return found.status();
     (*found)->add_to(out);
     const Reading tail{residuals_.of(node.b), config.cell, Doubt::none};
-    Result<bool> added = add_after(*found, {&tail, 1}, true, out, fuel);
+    Result<bool> added = add_after(*found, {&tail, 1}, shared, out, fuel);
     if (!added.ok() || !*added || !head.facts.nullable) return added;
     residual = node.b;
   }
@@ -320,6 +324,7 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   if (memo_->copy(slots_[state], row, count)) return count;
   Status status = walk(clamped, bits_);
   if (!status.ok()) return status;
+  bits_.settle();
   bits_.copy_to(row);
   count = bits_.count();
   slots_[state] = slots_[clamped] = memo_->put(bits_, count);

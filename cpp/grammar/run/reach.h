@@ -129,6 +129,8 @@ class Reaches {
   Result<ReachRef> behind(const Reach& before, NodeRef residual, Fuel& fuel);
   // Whether the reach of a residual is much the same in most grammars.
   bool common(NodeRef residual);
+  // Whether it is a run of a few bytes, such as whitespace.
+  bool short_run(NodeRef residual);
   uint64_t memory() const { return own_bytes_; }
   void clear();
 
