@@ -153,19 +153,35 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
   return ok_status();
 }
 
-// The same from the start of all tokens, for a residual that begins with a text: nobody has to
-// remember what it reaches. False when more may follow the text than is quickly looked up.
+// Goes on below trie node `node` (kRoot: from the start of all tokens).
+Status Compiled::follow_below(const Reading& by, uint32_t node, MaskBits& out, Fuel& fuel) {
+  const TokenTrie& trie = vocab_->trie();
+  const Residuals::Literal literal = residuals_.literal(by.residual);
+  if (by.doubt == Doubt::none && !literal.text.empty()) {
+    if (!fuel.spend(literal.text.size())) return fuel.status();
+    const uint32_t last = add_spelled(trie, node, literal.text, out);
+    if (last == TokenTrie::kRoot) return ok_status();
+    return follow(residuals_.entry_of(literal.tail), by, last, out, fuel);
+  }
+  const ByteSet& first = residuals_.first(by.residual);
+  if (first.empty()) return ok_status();
+  children_.clear();
+  trie.children(node, first, children_);
+  for (uint32_t child : children_) {
+    Status status = follow_by(by, trie.nodes()[child].byte(), {&child, 1}, out, fuel);
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+// The tokens of a residual that begins with a text: nobody has to remember what it reaches. False
+// when more may follow the text than is quickly looked up, and for any other residual.
 Result<bool> Compiled::follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel) {
   if (states_.doubt(cell) != Doubt::none) return false;
-  const Residuals::Literal literal = residuals_.literal(residuals_.of(residual));
-  if (literal.text.empty()) return false;
-  const std::string text(literal.text);
-  const uint32_t entry = residuals_.entry_of(literal.tail);
-  if (!residuals_.narrow(entry & ~Residuals::kEnds)) return false;
-  if (!fuel.spend(text.size())) return fuel.status();
-  const uint32_t last = add_spelled(vocab_->trie(), TokenTrie::kRoot, text, out);
-  if (last == TokenTrie::kRoot) return true;
-  Status status = follow(entry, {residuals_.of(residual), cell, Doubt::none}, last, out, fuel);
+  const ResidualId id = residuals_.of(residual);
+  const Residuals::Literal literal = residuals_.literal(id);
+  if (literal.text.empty() || !residuals_.narrow(residuals_.of(literal.tail))) return false;
+  Status status = follow_below({id, cell, Doubt::none}, TokenTrie::kRoot, out, fuel);
   if (!status.ok()) return status;
   return true;
 }
@@ -267,17 +283,14 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
     Result<bool> added = add_config(states_.configs(state)[i], out, fuel);
     if (!added.ok() || !*added) return added;
   }
-  std::span<const TrieNode> nodes = vocab_->trie().nodes();
   for (size_t at = 0; at < pending_.size(); ++at) {
     if (at > kMostPending) return false;
     auto [cell, node] = pending_[at];
     Behind behind = states_.behind(cell, fuel);
     if (behind.state == kFault) return states_.take_fault();
     if (behind.first.empty()) continue;
-    children_.clear();
-    vocab_->trie().children(node, behind.first, children_);
-    for (uint32_t child : children_) {
-      Status status = follow_all(behind.state, nodes[child].byte(), {&child, 1}, out, fuel);
+    for (const Reading& by : readings(behind.state)) {
+      Status status = follow_below(by, node, out, fuel);
       if (!status.ok()) return status;
     }
   }
