@@ -106,6 +106,29 @@ void TokenTrie::children(uint32_t node, const ByteSet& bytes, std::vector<uint32
   });
 }
 
+uint32_t TokenTrie::child(uint32_t node, uint8_t byte) const {
+  constexpr uint32_t kScan = 16;            // children that cost what a search does
+  uint32_t from = child_starts_[node + 1];  // the root is -1
+  const uint32_t to = child_starts_[node + 2];
+  if (to - from > kScan) {
+    const auto end = child_bytes_.begin() + to;
+    from = static_cast<uint32_t>(std::lower_bound(child_bytes_.begin() + from, end, byte) -
+                                 child_bytes_.begin());
+  }
+  for (; from < to && child_bytes_[from] <= byte; ++from) {
+    if (child_bytes_[from] == byte) return children_[from];
+  }
+  return kRoot;
+}
+
+bool TokenTrie::has_child(uint32_t node, const ByteSet& bytes) const {
+  const uint32_t to = child_starts_[node + 2];
+  for (uint32_t i = child_starts_[node + 1]; i < to; ++i) {
+    if (bytes.contains(child_bytes_[i])) return true;
+  }
+  return false;
+}
+
 TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none,
                           std::vector<uint32_t>& origin) const {
   // Backwards, children come before their parents: below[d] says whether a node of depth d - 1 that

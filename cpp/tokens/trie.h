@@ -47,7 +47,7 @@ class TokenTrie {
   TokenTrie only(const std::vector<bool>& kept, uint32_t none, std::vector<uint32_t>& origin) const;
 
   std::span<const TrieNode> nodes() const { return nodes_; }
-  // Makes the next four work: 17 bytes a node.
+  // Makes what follows work: 17 bytes a node.
   void index();
   // The nodes of one byte, ascending, and the node before each (kRoot: none).
   std::span<const uint32_t> of_byte(uint8_t byte) const;
@@ -56,6 +56,10 @@ class TokenTrie {
   // of first bytes.
   static constexpr uint32_t kRoot = UINT32_MAX;
   void children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const;
+  // The child by one byte; kRoot: there is none.
+  uint32_t child(uint32_t node, uint8_t byte) const;
+  // Whether there is a child by one of some bytes.
+  bool has_child(uint32_t node, const ByteSet& bytes) const;
   // The nodes of byte kDeep + 1, ascending: what longer tokens go through.
   static constexpr uint32_t kDeep = 24;
   std::span<const uint32_t> deep() const { return deep_; }

@@ -85,6 +85,8 @@ class Compiled {
                     Fuel& fuel);
   std::span<const Reading> readings(StateId state);
   Status follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out, Fuel& fuel);
+  Status follow_below(const Reading& by, uint32_t node, MaskBits& out, Fuel& fuel);
+  Result<bool> follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
   Status settle(StateId state, MaskBits& out, Fuel& fuel);
   Status walk_token(StateId state, TokenId token, MaskBits& out, Fuel& fuel);

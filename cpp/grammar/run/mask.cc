@@ -95,7 +95,10 @@ Status Compiled::settle(StateId state, MaskBits& out, Fuel& fuel) {
 // residual may end inside a token, the rest of the token is left to the continuation.
 Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out,
                         Fuel& fuel) {
-  std::span<const TrieNode> nodes = vocab_->trie().nodes();
+  const TokenTrie& trie = vocab_->trie();
+  std::span<const TrieNode> nodes = trie.nodes();
+  ByteSet behind;  // what the continuation may begin with, once it was asked for
+  bool asked = by.cell == kBottom;
   followed_.assign(1, {root, entry});
   while (!followed_.empty()) {
     auto [at, to] = followed_.back();
@@ -109,12 +112,26 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     }
     out.set(node.token());
     if (node.subtree() == 1) continue;
-    if (ends && by.cell != kBottom) pend(by.cell, at);
+    if (ends) {
+      if (!asked) {
+        const Behind& found = states_.behind(by.cell, fuel);
+        if (found.state == kFault) return states_.take_fault();
+        behind = found.first;
+        asked = true;
+      }
+      if (trie.has_child(at, behind)) pend(by.cell, at);
+    }
     ResidualId id = to & ~Residuals::kEnds;
+    const Residuals::Literal literal = residuals_.literal(id);
+    if (!literal.text.empty()) {
+      if (!fuel.spend(literal.text.size())) return fuel.status();
+      const uint32_t last = add_spelled(trie, at, literal.text, out);
+      if (last != TokenTrie::kRoot) followed_.push_back({last, residuals_.entry_of(literal.tail)});
+      continue;
+    }
     const ByteSet first = residuals_.first(id);
     if (first.empty()) continue;
     const auto go = [&](uint32_t child) {
-      if (!first.contains(nodes[child].byte())) return true;
       uint32_t next = residuals_.step(id, nodes[child].byte(), fuel);
       if (next == Residuals::kFault) return false;
       if (next != kDeadResidual) followed_.push_back({child, next});
@@ -123,7 +140,7 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     bool well = true;
     if (node.subtree() >= kBushy) {
       below_.clear();
-      vocab_->trie().children(at, first, below_);
+      trie.children(at, first, below_);
       for (uint32_t child : below_) well = well && go(child);
     } else {
       uint32_t end = at + node.subtree();
@@ -134,6 +151,39 @@ Status Compiled::follow(uint32_t entry, const Reading& by, uint32_t root, MaskBi
     if (!well) return states_.take_fault();
   }
   return ok_status();
+}
+
+// Goes on below trie node `node` (kRoot: from the start of all tokens).
+Status Compiled::follow_below(const Reading& by, uint32_t node, MaskBits& out, Fuel& fuel) {
+  const TokenTrie& trie = vocab_->trie();
+  const Residuals::Literal literal = residuals_.literal(by.residual);
+  if (by.doubt == Doubt::none && !literal.text.empty()) {
+    if (!fuel.spend(literal.text.size())) return fuel.status();
+    const uint32_t last = add_spelled(trie, node, literal.text, out);
+    if (last == TokenTrie::kRoot) return ok_status();
+    return follow(residuals_.entry_of(literal.tail), by, last, out, fuel);
+  }
+  const ByteSet& first = residuals_.first(by.residual);
+  if (first.empty()) return ok_status();
+  children_.clear();
+  trie.children(node, first, children_);
+  for (uint32_t child : children_) {
+    Status status = follow_by(by, trie.nodes()[child].byte(), {&child, 1}, out, fuel);
+    if (!status.ok()) return status;
+  }
+  return ok_status();
+}
+
+// The tokens of a residual that begins with a text: nobody has to remember what it reaches. False
+// when more may follow the text than is quickly looked up, and for any other residual.
+Result<bool> Compiled::follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel) {
+  if (states_.doubt(cell) != Doubt::none) return false;
+  const ResidualId id = residuals_.of(residual);
+  const Residuals::Literal literal = residuals_.literal(id);
+  if (literal.text.empty() || !residuals_.narrow(residuals_.of(literal.tail))) return false;
+  Status status = follow_below({id, cell, Doubt::none}, TokenTrie::kRoot, out, fuel);
+  if (!status.ok()) return status;
+  return true;
 }
 
 void Compiled::pend(CellId cell, uint32_t node) {
@@ -189,6 +239,8 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Store& store = states_.store();
   if (!store.regular(config.residual)) return true;  // a token terminal
   NodeRef residual = unrecorded(store, config.residual);
+  Result<bool> spelled = follow_literal(residual, config.cell, out, fuel);
+  if (!spelled.ok() || *spelled) return spelled;
   bool shared = false;
   for (;;) {
     const Node node = store.node(residual);
@@ -196,13 +248,17 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
     const Node head = store.node(node.a);
     if (head.kind != Kind::repeat && head.kind != Kind::leaf) break;
     // A rest that may be empty ends where the loop does, and its continuation begins there.
-    if (store.nullable(node.b) || !reaches_.common(node.a)) break;
-    shared = true;
+    if (store.nullable(node.b)) break;
+    if (reaches_.common(node.a)) {
+      shared = true;
+    } else if (!reaches_.short_run(node.a) || !residuals_.narrow(residuals_.of(node.b))) {
+      break;
+    }
     Result<ReachRef> found = reaches_.of(node.a, fuel);
     if (!found.ok()) return found.status();
     (*found)->add_to(out);
     const Reading tail{residuals_.of(node.b), config.cell, Doubt::none};
-    Result<bool> added = add_after(*found, {&tail, 1}, true, out, fuel);
+    Result<bool> added = add_after(*found, {&tail, 1}, shared, out, fuel);
     if (!added.ok() || !*added || !head.facts.nullable) return added;
     residual = node.b;
   }
@@ -227,7 +283,6 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
     Result<bool> added = add_config(states_.configs(state)[i], out, fuel);
     if (!added.ok() || !*added) return added;
   }
-  std::span<const TrieNode> nodes = vocab_->trie().nodes();
   for (size_t at = 0; at < pending_.size(); ++at) {
     if (at > kMostPending) return false;
     auto [cell, node] = pending_[at];
@@ -237,10 +292,8 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
     Behind behind = states_.behind(cell, fuel);
     if (behind.state == kFault) return states_.take_fault();
     if (behind.first.empty()) continue;
-    children_.clear();
-    vocab_->trie().children(node, behind.first, children_);
-    for (uint32_t child : children_) {
-      Status status = follow_all(behind.state, nodes[child].byte(), {&child, 1}, out, fuel);
+    for (const Reading& by : readings(behind.state)) {
+      Status status = follow_below(by, node, out, fuel);
       if (!status.ok()) return status;
     }
   }
@@ -287,6 +340,7 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   if (memo_->copy(slots_[state], row, count)) return count;
   Status status = walk(clamped, bits_);
   if (!status.ok()) return status;
+  bits_.settle();
   bits_.copy_to(row);
   count = bits_.count();
   slots_[state] = slots_[clamped] = memo_->put(bits_, count);

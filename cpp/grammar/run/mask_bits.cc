@@ -15,43 +15,40 @@ uint64_t word_at(const uint32_t* words) {
   return word;
 }
 
-// The base build may not use all instructions, so the loader picks a version; under ThreadSanitizer
+// The base build may not use the instructions, so the loader picks a version; under ThreadSanitizer
 // it cannot, for that is not up yet when it loads.
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && \
     !defined(__SANITIZE_THREAD__)
-#define TREADLE_BEST_OF(...) __attribute__((target_clones(__VA_ARGS__, "default")))
+#define TREADLE_CLONES(...) __attribute__((target_clones(__VA_ARGS__, "default")))
 #else
-#define TREADLE_BEST_OF(...)
+#define TREADLE_CLONES(...)
 #endif
 
-TREADLE_BEST_OF("popcnt")
+TREADLE_CLONES("popcnt")
 uint32_t ones(const uint32_t* words, size_t count) {
   int total = 0;
   for (size_t i = 0; i < count; i += 2) total += std::popcount(word_at(words + i));
   return static_cast<uint32_t>(total);
 }
 
-constexpr size_t kSums = 8;  // words of a line
-using Sums = std::array<uint64_t, kSums>;
+constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
+constexpr size_t kLanes = 8;  // 64-bit words of a line
+using Lanes __attribute__((vector_size(kLanes * sizeof(uint64_t)))) = uint64_t;
 
-// No protection against chosen input: whoever uses it compares what it finds. Products of two
-// halves of a word, as in XXH3 (Y. Collet), because every processor has those for several words at
-// once; each line and each word of it has a key of its own, so that their order counts. A line
-// without a token adds nothing, whether it was touched or not.
-TREADLE_BEST_OF("avx2")
-void add_lines(const uint32_t* words, size_t line, size_t lines, uint64_t* sums) {
-  constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
-  for (const size_t end = line + lines; line < end; ++line, words += 2 * kSums) {
-    uint64_t any = 0;
-    for (size_t i = 0; i < kSums; ++i) any |= word_at(words + 2 * i);
-    if (any == 0) continue;
-    const uint64_t key = (line + 1) * kOdd;
-    for (size_t i = 0; i < kSums; ++i) {
-      const uint64_t word = word_at(words + 2 * i);
-      const uint64_t keyed = word ^ (key + i * 0xd1b54a32d192ed03);
-      sums[i] += (keyed & 0xFFFFFFFF) * (keyed >> 32) + (word << 32 | word >> 32);
-    }
+// Adds the lines from `line` on to `sums`.
+TREADLE_CLONES("arch=x86-64-v4", "avx2")
+void add_lines(const uint32_t* words, size_t line, size_t count, uint64_t* sums) {
+  Lanes total, places;
+  std::memcpy(&total, sums, sizeof total);
+  for (size_t i = 0; i < kLanes; ++i) places[i] = i * 0xd1b54a32d192ed03;
+  for (size_t past = line + count; line < past; ++line, words += 2 * kLanes) {
+    Lanes word;
+    std::memcpy(&word, words, sizeof word);
+    const Lanes keyed = word ^ (places + (line + 1) * kOdd);
+    const Lanes sum = (keyed & 0xFFFFFFFF) * (keyed >> 32) + (word << 32 | word >> 32);
+    total += sum & (word != 0);  // whether the line was touched must not count
   }
+  std::memcpy(sums, &total, sizeof total);
 }
 
 }  // namespace
@@ -81,6 +78,12 @@ void MaskBits::reset() {
   full_ = false;
 }
 
+void MaskBits::settle() {
+  size_t lines = 0;
+  for (uint64_t word : dirty_) lines += static_cast<size_t>(std::popcount(word));
+  if (lines * kScattered > words_.size() / kLineWords) full_ = true;
+}
+
 uint32_t MaskBits::count() const {
   if (full_) return ones(words_.data(), words_.size());
   uint32_t total = 0;
@@ -89,13 +92,12 @@ uint32_t MaskBits::count() const {
 }
 
 uint64_t MaskBits::hash() const {
-  constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
-  Sums sums{};
+  static_assert(kLineWords == 2 * kLanes);
+  uint64_t sums[kLanes] = {};
   if (full_) {
-    add_lines(words_.data(), 0, words_.size() / kLineWords, sums.data());
+    add_lines(words_.data(), 0, words_.size() / kLineWords, sums);
   } else {
-    each_line(
-        [&](size_t line) { add_lines(words_.data() + line * kLineWords, line, 1, sums.data()); });
+    each_line([&](size_t line) { add_lines(words_.data() + line * kLineWords, line, 1, sums); });
   }
   uint64_t h = 0;
   for (uint64_t sum : sums) {

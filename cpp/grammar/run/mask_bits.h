@@ -28,6 +28,8 @@ class MaskBits {
   // The words, for those who touch most of them; see words().
   uint32_t* open();
 
+  // To be called when all is in it: where many lines were touched, one pass over all is faster.
+  void settle();
   uint32_t count() const;
   // Of the tokens alone, whatever lines were touched.
   uint64_t hash() const;
@@ -49,6 +51,7 @@ class MaskBits {
  private:
   static constexpr uint32_t kLine = 512;  // tokens
   static constexpr size_t kLineWords = kLine / 32;
+  static constexpr size_t kScattered = 6;  // a line by itself costs what so many in a row do
 
   template <typename Visit>
   void each_line(Visit visit) const {

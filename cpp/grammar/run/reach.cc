@@ -132,6 +132,15 @@ void Reach::ends(std::vector<uint32_t>& out) const {
   }
 }
 
+uint32_t add_spelled(const TokenTrie& trie, uint32_t node, std::string_view text, MaskBits& out) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i > 0) out.set(trie.nodes()[node].token());
+    node = trie.child(node, static_cast<uint8_t>(text[i]));
+    if (node == TokenTrie::kRoot) break;
+  }
+  return node;
+}
+
 uint64_t Reach::memory() const {
   return sizeof(Reach) + inner_.memory() +
          4 * (ends_.capacity() + nodes_.capacity() + starts_.capacity() + change_.size());
@@ -282,25 +291,35 @@ SliceRef Reaches::slice_of(NodeRef residual, MaskBits& bits) {
 // Where few bytes go on, their nodes are looked up: a walk along one text. The store holds a fault.
 void Reaches::walk_narrow(uint32_t root, ResidualId from, MaskBits& bits,
                           std::vector<uint32_t>& ends, Fuel& fuel) {
-  std::span<const TrieNode> nodes = vocab_.trie().nodes();
-  std::vector<std::pair<uint32_t, ResidualId>> stack{{root, from}};
-  std::vector<uint32_t> children;
-  while (!stack.empty()) {
-    auto [node, id] = stack.back();
-    stack.pop_back();
+  const TokenTrie& trie = vocab_.trie();
+  std::span<const TrieNode> nodes = trie.nodes();
+  narrow_.assign(1, {root, from});
+  const auto reach = [&](uint32_t node, uint32_t entry) {
+    bits.set(nodes[node].token());
+    if (nodes[node].subtree() == 1) return;
+    if (entry & Residuals::kEnds) ends.push_back(node);
+    narrow_.push_back({node, entry & ~Residuals::kEnds});
+  };
+  while (!narrow_.empty()) {
+    auto [node, id] = narrow_.back();
+    narrow_.pop_back();
+    const Residuals::Literal literal = residuals_.literal(id);
+    if (!literal.text.empty()) {
+      if (!fuel.spend(literal.text.size())) return store_.fail(fuel.status());
+      const uint32_t last = add_spelled(trie, node, literal.text, bits);
+      if (last != TokenTrie::kRoot) reach(last, residuals_.entry_of(literal.tail));
+      continue;
+    }
     const ByteSet first = residuals_.first(id);
     if (first.empty()) continue;
-    children.clear();
-    vocab_.trie().children(node, first, children);
-    if (!fuel.spend(children.size() + 1)) return store_.fail(fuel.status());
-    for (uint32_t i : children) {
+    below_.clear();
+    trie.children(node, first, below_);
+    if (!fuel.spend(below_.size() + 1)) return store_.fail(fuel.status());
+    for (uint32_t i : below_) {
       uint32_t to = residuals_.step(id, nodes[i].byte(), fuel);
       if (to == kDeadResidual) continue;
       if (to == Residuals::kFault) return;
-      bits.set(nodes[i].token());
-      if (nodes[i].subtree() == 1) continue;
-      if (to & Residuals::kEnds) ends.push_back(i);
-      stack.push_back({i, to & ~Residuals::kEnds});
+      reach(i, to);
     }
   }
 }

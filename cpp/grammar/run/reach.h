@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -71,6 +72,11 @@ class Reach {
 };
 
 using ReachRef = std::shared_ptr<const Reach>;
+
+// Adds the tokens on the way from a trie node (kRoot: from the start) along `text`, but for the one
+// at its end. The node there; kRoot when no token goes so far.
+uint32_t add_spelled(const TokenTrie& trie, uint32_t node, std::string_view text, MaskBits& out);
+
 inline constexpr size_t kFewNext = 64;  // trie nodes that are read on with rather than looked up
 
 class StoredReaches;
@@ -123,6 +129,8 @@ class Reaches {
   Result<ReachRef> behind(const Reach& before, NodeRef residual, Fuel& fuel);
   // Whether the reach of a residual is much the same in most grammars.
   bool common(NodeRef residual);
+  // Whether it is a run of a few bytes, such as whitespace.
+  bool short_run(NodeRef residual);
   uint64_t memory() const { return own_bytes_; }
   void clear();
 
@@ -164,6 +172,10 @@ class Reaches {
   std::unordered_map<NodeRef, bool> common_;
   uint64_t own_bytes_ = 0;
   std::unordered_map<uint64_t, Between> between_;  // by both nodes
+
+  // Scratch of one narrow walk, kept to avoid allocation.
+  std::vector<std::pair<uint32_t, ResidualId>> narrow_;  // trie node, what goes on below it
+  std::vector<uint32_t> below_;
 };
 
 }  // namespace treadle

@@ -91,14 +91,19 @@ Result<ReachRef> Reaches::walk_beside(NodeRef residual, const Digest& digest, Fu
   return changed(*found, std::move(change), digest);
 }
 
+bool Reaches::short_run(NodeRef residual) {
+  const Node run = store_.node(residual);
+  return run.kind == Kind::repeat && store_.node(run.a).kind == Kind::set &&
+         store_.set(run.a).count() <= kNarrow;
+}
+
 // Optional whitespace and what follows it: a walk would meet a new residual with each byte of the
 // run, but where the run may end is the same for all that follows. Null for any other residual.
 Result<ReachRef> Reaches::walk_run(NodeRef residual, const Digest& digest, Fuel& fuel) {
   const Node node = store_.node(residual);
   if (node.kind != Kind::concat) return ReachRef();
   const Node run = store_.node(node.a);
-  if (run.kind != Kind::repeat || store_.node(run.a).kind != Kind::set) return ReachRef();
-  if (store_.set(run.a).count() > kNarrow || !digest.known()) return ReachRef();
+  if (!short_run(node.a) || !digest.known()) return ReachRef();
   const Node tail = store_.node(node.b);
   const NodeRef next = tail.kind == Kind::concat ? tail.a : node.b;
   if (store_.node(next).kind == Kind::repeat) return ReachRef();  // one run deep, not a thousand

@@ -35,6 +35,17 @@ void Residuals::ask(ResidualId id) {
   asked_[id] = store_.ok();  // else some bytes may be missing; the walk will fail
 }
 
+Residuals::Literal Residuals::literal(ResidualId id) const {
+  NodeRef head = nodes_[id];
+  Literal out{{}, store_.eps()};
+  if (store_.node(head).kind == Kind::concat) {
+    out.tail = store_.node(head).b;
+    head = store_.node(head).a;
+  }
+  if (store_.node(head).kind == Kind::bytes) out.text = store_.text(head);
+  return out;
+}
+
 uint32_t* Residuals::make_row(ResidualId id) {
   uint32_t* row = table_.make(first(id), kUnknown, kDeadResidual);
   if (!store_.ok()) return row;
@@ -57,8 +68,7 @@ uint32_t Residuals::find_out(ResidualId id, uint8_t byte, Fuel& fuel) {
   store_.set_fuel(nullptr);
   if (!live.ok()) store_.fail(live.status());
   if (!store_.ok()) return kFault;
-  uint32_t entry = *live ? of(rest) : kDeadResidual;
-  if (entry != kDeadResidual && store_.node(rest).facts.nullable) entry |= kEnds;
+  const uint32_t entry = *live ? entry_of(rest) : kDeadResidual;
   alike &= firsts_[id];
   if (!rows_[id] && !moves_.add(id, alike, entry)) make_row(id);
   if (rows_[id]) {

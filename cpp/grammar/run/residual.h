@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "grammar/ir/store.h"
@@ -27,16 +28,27 @@ class Residuals {
   static constexpr uint32_t kUnknown = kEnds - 1;
   static constexpr uint32_t kFault = kUnknown - 1;  // the store holds the fault
 
+  // A text that a residual begins with, and the residual behind it.
+  struct Literal {
+    std::string_view text;  // valid until the store makes a node; empty: the residual begins so not
+    NodeRef tail = 0;
+  };
+
   Residuals(Store& store, uint64_t budget);
 
   // A regular node without a dead end in it: kDeadResidual for the empty one.
   ResidualId of(NodeRef node);
+  // The entry that leads to such a node.
+  uint32_t entry_of(NodeRef node) {
+    return of(node) | (store_.node(node).facts.nullable ? kEnds : 0);
+  }
   NodeRef node(ResidualId id) const { return nodes_[id]; }
   // The bytes that may go on. Valid until another residual is asked for.
   const ByteSet& first(ResidualId id) {
     if (!asked_[id]) ask(id);
     return firsts_[id];
   }
+  Literal literal(ResidualId id) const;
   bool narrow(ResidualId id) { return first(id).count() <= kNarrow; }
   // Valid until trim().
   const uint32_t* row(ResidualId id) { return rows_[id] ? rows_[id] : make_row(id); }
