@@ -310,7 +310,7 @@ void test_budgets() {
   check(matcher.accept_bytes(std::string(60, '(')).status().limit == "stack_depth");
   check(matcher.accept(0).status().limit == "stack_depth");
   check(*other.accept_bytes("((a))") && other.accepting());
-  limits.step_fuel = 10;
+  limits.step_fuel = 2;
   auto starved = compile(vocab, limits, nested);
   Matcher third = Matcher::make(*starved, vocab->stop_ids()).take();
   std::vector<uint32_t> row(1);
