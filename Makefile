@@ -18,7 +18,7 @@ help:            ## list the commands
 $(VENV)/.base: pyproject.toml CMakeLists.txt scripts/system_packages.sh
 	@PYTHON=$(PYTHON) scripts/system_packages.sh
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install -q --disable-pip-version-check "scikit-build-core>=0.11,<2" "nanobind>=2.4,<4" "cmake>=3.25,<5" "ninja>=1.11,<2"
+	@$(PY) -m pip install -q --disable-pip-version-check "scikit-build-core>=0.11,<2" "nanobind>=2.9.2,<4" "cmake>=3.25,<5" "ninja>=1.11,<2"
 	@echo "building treadle" >&2
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e .
 	@touch $@
