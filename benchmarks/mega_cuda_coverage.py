@@ -27,15 +27,14 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+import mega_tiny
 import numpy as np
 
-from treadle.backends.mega import cuda_pack
 from treadle.backends.mega.cuda import Decoder
 from treadle.backends.mega.cuda_launch import greedy
 from treadle.errors import EngineDead
 from treadle.limits import Limits
-from treadle.mega import H200, compile
-from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen import PAGE, Knobs
 from treadle.types import Batch, Mask, SampleBatch
 
 SCHEMA = {
@@ -89,16 +88,7 @@ def small() -> dict[str, Any]:
 
     shape = Shape(layers=2, D=128, H=4, K=2, d=64, F=256, V=512, eps=1e-5, context=512, tied=False)
     graph = llama.build(llama.Config(shape, Rope(64, 1e4)), page=PAGE)
-    plan = compile(graph, replace(H200, workers=8), rows=2, slots=2, context=512, segment=128)
-    decoder = Decoder(generate(plan), pages=8)
-    rng = np.random.default_rng(0)
-    params = {
-        n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
-        for n, p in graph.params.items()
-    }
-    decoder.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
-    decoder.kv.fill()
-    table = np.arange(8, dtype=np.int32).reshape(2, 4)
+    decoder, table = mega_tiny.decoder(graph)
     begin = [(3, 62), (5, 0)]
     decoder.start(begin, table, 3)
     decoder.wait()

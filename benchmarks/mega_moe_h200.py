@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import mega_h200
+import mega_tiny
 import numpy as np
 import torch
 
@@ -117,16 +118,7 @@ def tiny() -> None:
     shape = Shape(layers=3, D=128, H=4, K=2, d=64, F=96, V=512, eps=1e-5, context=512, tied=False)
     config = qwen3_moe.Config(shape, Rope(64, 1e4), 0, 32, 4, True, (True,) * 3, 96)
     graph = qwen3_moe.build(config, page=PAGE)
-    plan = compile(graph, replace(H200, workers=8), rows=2, slots=2, context=512, segment=128)
-    decoder = Decoder(generate(plan), pages=8)
-    rng = np.random.default_rng(0)
-    params = {
-        n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
-        for n, p in graph.params.items()
-    }
-    decoder.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
-    decoder.kv.fill()
-    table = np.arange(8, dtype=np.int32).reshape(2, 4)
+    decoder, table = mega_tiny.decoder(graph)
     for _ in range(2):
         decoder.start([(3, 62), (5, 0)], table, 3)
         decoder.wait()

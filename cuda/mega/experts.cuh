@@ -238,8 +238,8 @@ TM_DEVICE void load_chosen(const Args& a, Smem& s, int warp, int lane, uint32_t 
 template <class P>
 TM_DEVICE void multiply_chosen(const Args& a, Smem& s, Place& at, int warp, int lane,
                                float (*to)[16]) {
-  float sum[kBlocks][2 * kPairsMine][4] = {};
-  const int g = lane / 4, t = lane % 4, used = s.routed.used;
+  Sums sum = {};
+  const int g = lane / 4, used = s.routed.used;
 #pragma unroll 1
   for (int n = 0; n < used; n++) {
     int from[kBlocks];  // first column of what the expert has made, -1 none
@@ -251,40 +251,16 @@ TM_DEVICE void multiply_chosen(const Args& a, Smem& s, Place& at, int warp, int 
     }
 #pragma unroll 1
     for (int tile = 0; tile < P::klen; tile++) {
-      const int left = P::k / kPairColumns - tile * kTilePairs;
-      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-      const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane;
-#pragma unroll
-      for (int i = 0; i < kPairsMine; i++) {
-        const int pair = warp + kWarps * i;
-        if (P::k % kTileColumns != 0 && pair >= left) break;
-        const uint4 w0 = weights[pair * 64], w1 = weights[pair * 64 + 32];
-#pragma unroll
-        for (int b = 0; b < kBlocks; b++) {
-          uint4 x = make_uint4(0, 0, 0, 0);
-          if (from[b] >= 0)
-            x = *reinterpret_cast<const uint4*>(
-                &s.act[0][from[b] + tile * kTileColumns + pair * kPairColumns + t * 8]);
-          mma(sum[b][2 * i], w0, x.x, x.y);
-          mma(sum[b][2 * i + 1], w1, x.z, x.w);
-        }
-      }
-      warp_sync();
-      if (lane == 0) mb_arrive(&s.empty[at.slot]);
-      at.next();
+      const auto input = [&](int b, int column) {
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (from[b] >= 0)
+          x = *reinterpret_cast<const uint4*>(&s.act[0][from[b] + tile * kTileColumns + column]);
+        return x;
+      };
+      multiply_tile<P>(a, s, at, tile, warp, lane, input, sum);
     }
   }
-#pragma unroll
-  for (int b = 0; b < kBlocks; b++) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int row = 8 * b + 2 * t + i;
-      float top = 0, bottom = 0;
-#pragma unroll
-      for (int j = 0; j < 2 * kPairsMine; j++) top += sum[b][j][i], bottom += sum[b][j][i + 2];
-      if (row < Model::kRows) to[row][g] = top, to[row][g + 8] = bottom;
-    }
-  }
+  put_sums(sum, lane, to);
 }
 
 template <class P>

@@ -20,37 +20,37 @@ TM_DEVICE float gate(int act, float g) {
 constexpr int kPairsMine =
     kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
 
-/// One strip: this warp's columns of all its tiles, then its 16 sums a row to `partial`. base: tile
-/// that the activations in shared memory begin with.
-template <class P>
-TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
-                        int base, float (*to)[16]) {
-  float sum[kBlocks][2 * kPairsMine][4] = {};
-  const int g = lane / 4, t = lane % 4, end = k0 + tiles;
-#pragma unroll 1
-  for (int tile = k0; tile < end; tile++) {
-    const int left = P::k / kPairColumns - tile * (kTileColumns / kPairColumns);
-    mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane;
+/// What a warp has of one strip: by block of eight rows and half of a pair of columns.
+using Sums = float[kBlocks][2 * kPairsMine][4];
+
+/// This warp's columns of the ring's next tile. input(b, column): eight inputs of row g + 8 b, from
+/// a column of the tile on.
+template <class P, class Input>
+TM_DEVICE void multiply_tile(const Args& a, Smem& s, Place& at, int tile, int warp, int lane,
+                             const Input& input, Sums& sum) {
+  const int left = P::k / kPairColumns - tile * kTilePairs;
+  mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+  const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane;
 #pragma unroll
-    for (int i = 0; i < kPairsMine; i++) {
-      const int pair = warp + kWarps * i;
-      if (P::k % kTileColumns != 0 && pair >= left) break;
-      const uint4 w0 = weights[pair * 64], w1 = weights[pair * 64 + 32];
+  for (int i = 0; i < kPairsMine; i++) {
+    const int pair = warp + kWarps * i;
+    if (P::k % kTileColumns != 0 && pair >= left) break;
+    const uint4 w0 = weights[pair * 64], w1 = weights[pair * 64 + 32];
 #pragma unroll
-      for (int b = 0; b < kBlocks; b++) {
-        uint4 x = make_uint4(0, 0, 0, 0);
-        if (g + 8 * b < Model::kRows)
-          x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][(tile - base) * kTileColumns + pair * kPairColumns + t * 8]);
-        mma(sum[b][2 * i], w0, x.x, x.y);
-        mma(sum[b][2 * i + 1], w1, x.z, x.w);
-      }
+    for (int b = 0; b < kBlocks; b++) {
+      const uint4 x = input(b, pair * kPairColumns + lane % 4 * 8);
+      mma(sum[b][2 * i], w0, x.x, x.y);
+      mma(sum[b][2 * i + 1], w1, x.z, x.w);
     }
-    warp_sync();
-    if (lane == 0) mb_arrive(&s.empty[at.slot]);
-    at.next();
   }
+  warp_sync();
+  if (lane == 0) mb_arrive(&s.empty[at.slot]);
+  at.next();
+}
+
+/// A warp's 16 sums a row to `partial`.
+TM_DEVICE void put_sums(const Sums& sum, int lane, float (*to)[16]) {
+  const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
@@ -62,6 +62,27 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
       if (row < Model::kRows) to[row][g] = top, to[row][g + 8] = bottom;
     }
   }
+}
+
+/// One strip: this warp's columns of all its tiles, then its sums. base: tile that the activations
+/// in shared memory begin with.
+template <class P>
+TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
+                        int base, float (*to)[16]) {
+  Sums sum = {};
+  const int g = lane / 4, end = k0 + tiles;
+#pragma unroll 1
+  for (int tile = k0; tile < end; tile++) {
+    const auto input = [&](int b, int column) {
+      uint4 x = make_uint4(0, 0, 0, 0);
+      if (g + 8 * b < Model::kRows)
+        x = *reinterpret_cast<const uint4*>(
+            &s.act[g + 8 * b][(tile - base) * kTileColumns + column]);
+      return x;
+    };
+    multiply_tile<P>(a, s, at, tile, warp, lane, input, sum);
+  }
+  put_sums(sum, lane, to);
 }
 
 /// Sums over warps, makes the outputs of one row and sends them: the work of one warp for a chunk
