@@ -14,6 +14,12 @@ ROW, LEFT, WIDTH, RIGHT, TOP = 15, 420, 430, 150, 64
 LANGUAGES = ("triton", "cuda", "cpp", "python")
 
 
+def form(line: dict[str, Any]) -> str:
+    """What tells solutions of one definition apart: their language, and a variant's name."""
+    kind = line["solution"].removesuffix(line["definition"]).removeprefix("treadle_")
+    return kind.strip("_").replace("_", " ")
+
+
 def write(path: Path, title: str, lines: Sequence[dict[str, Any]]) -> None:
     """Writes bars of `vs_torch`, log scale, with interval and share of the limit."""
     passed = [line for line in lines if line["status"] == "PASSED"]
@@ -45,7 +51,7 @@ def write(path: Path, title: str, lines: Sequence[dict[str, Any]]) -> None:
         language = next((n for n in LANGUAGES if f"_{n}_" in line["solution"]), "python")
         start, end = sorted((x(1.0), x(line["vs_torch"])))
         out.append(f"<text x='{LEFT - 8}' y='{y + 8}' text-anchor='end'>"
-                   f"{escape(line['definition'])} · {line['rows']} · {language}</text>"
+                   f"{escape(line['definition'])} · {line['rows']} · {escape(form(line))}</text>"
                    f"<rect x='{start:.1f}' y='{y}' width='{max(1.0, end - start):.1f}' height='9' "
                    f"fill='{COLOURS[LANGUAGES.index(language)]}'/>")  # fmt: skip
         if line["ci"]:
