@@ -182,11 +182,13 @@ void bind_compiler(nb::module_& module) {
   nb::class_<Compiled>(module, "Compiled", "A grammar over one vocabulary; makes matchers.")
       .def(
           "matcher",
-          [](CompiledRef self, const std::vector<uint32_t>& stop_tokens, const Grammar& grammar) {
+          [](CompiledRef self, const std::optional<std::vector<uint32_t>>& stop_tokens,
+             const Grammar& grammar) {
             MatcherOptions options{grammar.regions, grammar.captures};
-            return unwrap(Matcher::make(std::move(self), stop_tokens, std::move(options)));
+            const auto& stops = stop_tokens ? *stop_tokens : self->vocab().stop_ids();
+            return unwrap(Matcher::make(self, stops, std::move(options)));
           },
-          nb::arg("stop_tokens"), nb::arg("grammar"))
+          nb::arg("stop_tokens").none(), nb::arg("grammar"))
       .def_prop_ro("memory",
                    [](Compiled& self) {
                      nb::gil_scoped_release release;

@@ -542,7 +542,9 @@ class Grammar:
 class Compiled:
     """A grammar over one vocabulary; makes matchers."""
 
-    def matcher(self, stop_tokens: Sequence[int], grammar: Grammar) -> Matcher: ...
+    def matcher(
+        self, stop_tokens: Sequence[int] | None, grammar: Grammar
+    ) -> Matcher: ...
     @property
     def memory(self) -> int: ...
     @property

@@ -100,8 +100,9 @@ Content content_of(Content above, Keyword keyword) {
 bool names_itself(const Source& source) {
   const auto& nodes = source.doc.nodes;
   for (uint32_t i = 0; i < nodes.size(); ++i) {
-    if (nodes[i].key_size < 2 || nodes[i].key_size > 16) continue;
-    switch (keyword_of(source.at(i).key())) {
+    const std::string_view key = source.at(i).key();
+    if (!key.starts_with('$') && key != "id") continue;
+    switch (keyword_of(key)) {
       case Keyword::id:
       case Keyword::anchor:
       case Keyword::dynamic_anchor:

@@ -32,29 +32,34 @@ bool Store::one_byte(NodeRef ref, ByteSet& out) const {
 void Store::merge_sets(std::vector<NodeRef>& choices) {
   struct Branch {
     NodeRef tail;
-    ByteSet lead;
-    size_t at;
+    uint32_t at;
+    auto operator<=>(const Branch&) const = default;
   };
   std::vector<Branch> branches;
-  for (size_t i = 0; i < choices.size(); ++i) {
+  ByteSet lead;
+  for (uint32_t i = 0; i < choices.size(); ++i) {
     const Node& node = nodes_[choices[i]];
     bool chained = node.kind == Kind::concat;
-    ByteSet lead;
-    if (one_byte(chained ? node.a : choices[i], lead)) {
-      branches.push_back({chained ? node.b : eps(), lead, i});
-    }
+    if (!one_byte(chained ? node.a : choices[i], lead)) continue;
+    if (branches.empty()) branches.reserve(choices.size() - i);
+    branches.push_back({chained ? node.b : eps(), i});
   }
-  if (branches.size() < 2) return;
-  std::stable_sort(branches.begin(), branches.end(),
-                   [](const Branch& x, const Branch& y) { return x.tail < y.tail; });
-  for (size_t i = 0; i < branches.size();) {
+  std::sort(branches.begin(), branches.end());
+  for (size_t i = 0; i + 1 < branches.size();) {
+    const NodeRef tail = branches[i].tail;
     size_t end = i + 1;
-    ByteSet lead = branches[i].lead;
-    for (; end < branches.size() && branches[end].tail == branches[i].tail; ++end) {
-      lead |= branches[end].lead;
-      choices[branches[end].at] = empty();
+    if (branches[end].tail != tail) {
+      i = end;
+      continue;
     }
-    if (end > i + 1) choices[branches[i].at] = cat(byte_set(lead), branches[i].tail);
+    ByteSet all;
+    for (end = i; end < branches.size() && branches[end].tail == tail; ++end) {
+      NodeRef& choice = choices[branches[end].at];
+      one_byte(nodes_[choice].kind == Kind::concat ? nodes_[choice].a : choice, lead);
+      all |= lead;
+      choice = empty();
+    }
+    choices[branches[i].at] = cat(byte_set(all), tail);
     i = end;
   }
   std::erase(choices, empty());
@@ -119,19 +124,24 @@ void Store::merge_tails(std::vector<Term>& terms) {
 // x{a,b}y | x{c,d}y = x{min,max}y when the ranges touch. Without this, the derivatives of
 // [a-z]{0,100}[a-z0-9]{0,100} would be unions that grow with every byte.
 void Store::merge_repeats(std::vector<NodeRef>& choices) {
+  const auto head_of = [&](NodeRef choice) {
+    return nodes_[choice].kind == Kind::concat ? nodes_[choice].a : choice;
+  };
+  if (std::ranges::none_of(
+          choices, [&](NodeRef choice) { return nodes_[head_of(choice)].kind == Kind::repeat; })) {
+    return;
+  }
   std::vector<Term> terms;
-  bool any_counted = false;
+  terms.reserve(choices.size());
   for (NodeRef choice : choices) {
     const Node& node = nodes_[choice];
     bool chained = node.kind == Kind::concat;
-    NodeRef head = chained ? node.a : choice;
+    NodeRef head = head_of(choice);
     const Node& first = nodes_[head];
     bool counted = first.kind == Kind::repeat;
-    any_counted |= counted;
     terms.push_back({counted ? first.a : head, chained ? node.b : eps(), counted ? first.lo : 1,
                      counted ? first.hi : 1, counted, choice});
   }
-  if (!any_counted) return;
   merge_tails(terms);
   std::sort(terms.begin(), terms.end(), [](const Term& x, const Term& y) {
     if (x.head != y.head) return x.head < y.head;

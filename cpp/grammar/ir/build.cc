@@ -66,15 +66,12 @@ NodeRef Store::byte_set(const ByteSet& set) {
   }
   uint64_t h = 0;
   for (uint64_t word : set.words()) h = mix(h, word);
-  std::vector<uint32_t>& same_hash = set_index_[h];
-  uint32_t index = UINT32_MAX;
-  for (uint32_t candidate : same_hash) {
-    if (sets_[candidate] == set) index = candidate;
-  }
-  if (index == UINT32_MAX) {
+  uint32_t index = set_index_.find(h);
+  while (index != FlatMap::kNone && sets_[index] != set) index = set_index_.find(++h);
+  if (index == FlatMap::kNone) {
     index = static_cast<uint32_t>(sets_.size());
     sets_.push_back(set);
-    same_hash.push_back(index);
+    set_index_.set(h, index);
   }
   Facts facts{.regular = true, .nullable = false, .plain = true};
   return make(Kind::set, facts, index);

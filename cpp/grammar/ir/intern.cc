@@ -9,15 +9,30 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t kFree = UINT32_MAX;
+constexpr size_t kFirstNodes = 128;        // room for the start of a usual schema
 constexpr uint64_t kListItemsPerNode = 4;  // list items are charged against the node limits
 
 }  // namespace
 
-Store::Store(const Limits& limits) : limits_(limits), table_(64, kFree) {
+Store::Store(Bare) : table_(2 * kFirstNodes, kFree) {
   Facts nothing{.regular = true, .nullable = false, .plain = false};
   Facts word{.regular = true, .nullable = true, .plain = true};
   make(Kind::empty, nothing, 0);
   make(Kind::eps, word, 0);
+}
+
+Store::Store(const Limits& limits)
+    : limits_(limits), any_char_(common().any_char_), often_(common().often_) {
+  if (limits.number_digits != common().limits_.number_digits) often(Often::number) = empty();
+  nodes_.reserve(kFirstNodes);
+  hashes_.reserve(kFirstNodes);
+  nodes_ = common().nodes_;
+  hashes_ = common().hashes_;
+  table_ = common().table_;
+  text_ = common().text_;
+  lists_ = common().lists_;
+  sets_ = common().sets_;
+  set_index_ = common().set_index_;
 }
 
 Store::~Store() = default;
@@ -176,9 +191,10 @@ uint64_t Store::memory() const {
   constexpr uint64_t kMapEntry = 40;  // a node of std::unordered_map with its share of buckets
   return nodes_.capacity() * sizeof(Node) + (hashes_.capacity() + walked_.capacity()) * 4 +
          digests_.capacity() * sizeof(Digest) + table_.capacity() * 4 + text_.capacity() +
-         lists_.capacity() * 4 + sets_.size() * (sizeof(ByteSet) + 2 * kMapEntry) + typed_bytes_ +
-         typed_.capacity() * sizeof(typed_[0]) + token_bytes_ + rules_.capacity() * sizeof(Rule) +
-         derived_.memory() + kMapEntry * (bodies_.size() + nullables_.size());
+         lists_.capacity() * 4 + sets_.capacity() * sizeof(ByteSet) + set_index_.memory() +
+         typed_bytes_ + typed_.capacity() * sizeof(typed_[0]) + token_bytes_ +
+         rules_.capacity() * sizeof(Rule) + derived_.memory() + bodies_.memory() +
+         kMapEntry * nullables_.size();
 }
 
 }  // namespace treadle

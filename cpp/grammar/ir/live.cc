@@ -304,12 +304,12 @@ Result<NodeRef> Store::body(NodeRef ref, Fuel& fuel) {
   const Node node = nodes_[ref];
   if (node.kind == Kind::ref) return rules_[node.a].body;
   if (node.kind == Kind::token) return empty();  // no bytes lead through a token
-  auto known = bodies_.find(ref);
-  if (known != bodies_.end()) return known->second;
+  const uint32_t known = bodies_.find(ref);
+  if (known != FlatMap::kNone) return known;
   Result<NodeRef> expanded = typed_[node.a]->expand(*this, fuel);
   if (!expanded.ok()) return expanded;
   if (!ok()) return fault();
-  bodies_[ref] = *expanded;
+  bodies_.set(ref, *expanded);
   return expanded;
 }
 

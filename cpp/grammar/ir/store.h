@@ -87,8 +87,9 @@ class Store {
   Digest digest(NodeRef node);  // regular: of its structure; unknown when a leaf has none
   Result<NodeRef> body(NodeRef node, Fuel& fuel);  // of a ref or typed rule, memoised
 
-  // Where typed/str.cc keeps a node it needs often; empty() until it is made.
-  NodeRef& spelled(bool minimal) { return spelled_[minimal ? 1 : 0]; }
+  // Where typed/ keeps the nodes that it needs often; empty() until they are made.
+  enum class Often : uint8_t { spelled, spelled_minimal, number, integer, last };
+  NodeRef& often(Often what) { return often_[static_cast<size_t>(what)]; }
 
   // --- structure ---
   const Node& node(NodeRef ref) const { return nodes_[ref]; }
@@ -122,6 +123,9 @@ class Store {
 
  private:
   static constexpr uint32_t kUnsealed = UINT32_MAX;
+  struct Bare {};
+  explicit Store(Bare);          // with empty() and eps() alone
+  static const Store& common();  // typed/common.cc
   struct Rule {
     std::string name;
     NodeRef body = 0;
@@ -182,7 +186,7 @@ class Store {
   std::string text_;
   std::vector<NodeRef> lists_;
   std::vector<ByteSet> sets_;
-  std::unordered_map<uint64_t, std::vector<uint32_t>> set_index_;
+  FlatMap set_index_;  // hash, or one of the next where sets share it -> set
   std::vector<std::unique_ptr<Typed>> typed_;
   std::vector<TokenSet> token_sets_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> token_set_index_;
@@ -191,11 +195,11 @@ class Store {
   std::set<std::string, std::less<>> asked_special_;
   std::vector<Rule> rules_;
   FlatMap derived_;                              // (node, byte) -> rest
-  std::unordered_map<NodeRef, NodeRef> bodies_;  // typed rule -> body
+  FlatMap bodies_;                               // typed rule -> body
   std::unordered_map<NodeRef, bool> nullables_;  // nodes with rules below
   std::array<std::string, 3> completions_;       // of nodes explored, the latest first
   NodeRef any_char_ = 0;
-  NodeRef spelled_[2] = {0, 0};
+  std::array<NodeRef, static_cast<size_t>(Often::last)> often_{};
   uint32_t sealed_at_ = kUnsealed;
   uint64_t typed_bytes_ = 0;
   bool asked_ = false;  // some answer depends on the rules' bodies

@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kMaxEntries = 4'096;
 constexpr uint64_t kSourceBytes = 4;  // for one of the source: it is the key, and read it is a tree
-constexpr size_t kLooks = 16;         // at grammars, each time one is compiled
+constexpr size_t kLooks = 2;          // at older grammars, each time one is compiled
 constexpr uint64_t kScattered = 2;    // this part of the cache dropped leaves holes worth a look
 constexpr size_t kDrops = 4;          // grammars freed by one compilation
 constexpr uint64_t kOver = 16;        // unless the cache is too full by this part
@@ -63,9 +63,11 @@ Result<CompiledRef> Compiler::compile(const Source& source, Parsed parsed) {
   bool scattered = false;
   {
     Guard guard(lock_);
-    if (index_.contains(key)) return compiled;  // another thread was faster; both are right
     entries_.push_front({std::move(key), *compiled});
-    index_[entries_.front().key] = entries_.begin();
+    if (!index_.try_emplace(entries_.front().key, entries_.begin()).second) {
+      entries_.pop_front();  // another thread was faster; both are right
+      return compiled;
+    }
     trim();
     scattered = dropped_ > limits_.cache_bytes / kScattered;
     if (scattered) dropped_ = 0;
@@ -90,10 +92,13 @@ void Compiler::drop(Entries::iterator entry) {
 }
 
 // Drops the least recently used grammars until the rest fits, a few at a time, so that the price of
-// a huge new grammar is shared. What they hold grows between compilations, so that each compilation
-// looks at the new grammar and at the next few of all.
+// a huge new grammar is shared. What they hold grows between compilations, most of all in the one
+// used last; so each compilation looks at the new grammar, at the one before it and, in turn, at
+// the next few of all. None of them is in the processor's caches any more: a few are what a look
+// costs.
 void Compiler::trim() {
   look(entries_.front());
+  if (entries_.size() > 1) look(*std::next(entries_.begin()));
   for (size_t i = 0; i < std::min(kLooks, entries_.size()); ++i) {
     if (next_ == entries_.end()) next_ = entries_.begin();
     look(*next_++);

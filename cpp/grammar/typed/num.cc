@@ -270,9 +270,18 @@ bool NumberSet::has(const Decimal& value) const {
 }
 
 NodeRef number_node(Store& store, const NumberSet& set) {
+  const bool free = !set.lo && !set.hi && set.avoid.empty() && set.spelling == Spelling::any;
+  const bool integer = free && set.step == Step{1, 0};
+  NodeRef unkept = store.empty();
+  NodeRef* kept = &unkept;
+  if (integer) kept = &store.often(Store::Often::integer);
+  if (free && set.step == Step{}) kept = &store.often(Store::Often::number);
+  if (*kept != store.empty()) return *kept;
   const NodeRef positive = magnitude_node(store, set, false);
   const NodeRef negative = store.cat(store.bytes("-"), magnitude_node(store, set, true));
-  return store.alt(positive, negative);
+  const NodeRef made = store.alt(positive, negative);
+  if (store.ok()) *kept = made;
+  return made;
 }
 
 }  // namespace treadle

@@ -348,10 +348,11 @@ static NodeRef make_spelled_any(Store& store, Escapes escapes) {
 }
 
 NodeRef spelled_any(Store& store, Escapes escapes) {
-  NodeRef& kept = store.spelled(escapes == Escapes::minimal);
-  if (kept != store.empty()) return kept;
+  using enum Store::Often;
+  const auto which = escapes == Escapes::minimal ? spelled_minimal : spelled;
+  if (store.often(which) != store.empty()) return store.often(which);
   const NodeRef made = make_spelled_any(store, escapes);
-  if (store.ok()) kept = made;
+  if (store.ok()) store.often(which) = made;
   return made;
 }
 

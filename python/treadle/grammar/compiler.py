@@ -64,7 +64,7 @@ class Compiled:
     def matcher(self, stop_tokens: Sequence[int] | None = None) -> Matcher:
         """A matcher at the start of a text. `stop_tokens` default to the vocabulary's."""
         try:
-            stops = self.vocab.stop_ids if stop_tokens is None else list(stop_tokens)
+            stops = None if stop_tokens is None else list(stop_tokens)
             return Matcher(self.core.matcher(stops, self.grammar.core))
         except _core.CoreError as error:
             raise translate(error) from None

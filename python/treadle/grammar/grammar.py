@@ -48,8 +48,20 @@ class Grammar:
         """
         text = schema if isinstance(schema, str) else dump(schema, options.get("at", ""))
         core = core_options(**options)
-        add_drafts(core, text)
-        return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
+
+        def read() -> _core.Grammar:
+            return _core.Grammar.schema(text, core, core_limits(limits))
+
+        if core.lenient:  # which drops a reference that leads nowhere
+            add_drafts(core, text)
+            return _made(read)
+        try:
+            return Grammar(read())
+        except _core.CoreError as error:
+            # Hardly any schema refers to a meta-schema: the others are not searched for it.
+            if not add_drafts(core, text):
+                raise translate(error) from None
+        return _made(read)
 
     @staticmethod
     def json(*, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]) -> Grammar:

@@ -56,7 +56,14 @@ class SchemaOptions(Spelling, total=False):
 
 def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     """The options as the core takes them. Raises InvalidRequest for a value that none has."""
-    out = _core.SchemaOptions()
+    out = _core.SchemaOptions()  # whose defaults are those of SchemaOptions
+    if options:
+        _set(out, options)
+    return out
+
+
+def _set(out: _core.SchemaOptions, options: SchemaOptions) -> None:
+    """Sets all of `options`."""
     out.declared_order = _one_of("order", options.get("order", "any"), "any", "declared")
     out.whitespace = options.get("whitespace", 64)
     _fix(out, options)
@@ -74,7 +81,6 @@ def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
     texts = {uri: v if isinstance(v, str) else dump(v, uri) for uri, v in given.items()}
     out.resources = list(texts.items())
     out.at = options.get("at", "")
-    return out
 
 
 def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
@@ -94,15 +100,19 @@ def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
     out.fix(comma, colon, indent)
 
 
-# Most schemas never refer to a meta-schema, and need not carry them.
 _REFERS = r'"(?:\$ref|\$dynamicRef|\$id|id)"\s*:\s*"[^"]*json-schema\.org'
 
 
-def add_drafts(options: _core.SchemaOptions, text: str) -> None:
-    """Gives a schema that names json-schema.org the published meta-schemas as resources."""
-    if "json-schema.org" in text and re.search(_REFERS, text):
-        known = {uri for uri, _ in options.resources}
-        options.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
+def add_drafts(options: _core.SchemaOptions, text: str) -> bool:
+    """Gives a schema that refers to json-schema.org the published meta-schemas as resources.
+
+    False if it does not. Those that name it in `$schema` alone need not carry them.
+    """
+    if "json-schema.org" not in text or not re.search(_REFERS, text):
+        return False
+    known = {uri for uri, _ in options.resources}
+    options.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
+    return True
 
 
 @cache

@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # at run time a third of what importing treadle.grammar would
     from treadle.limits import GrammarLimits
 
 
+_USUAL = _core.Limits()  # never changed
+
+
 def translate(error: _core.CoreError) -> TreadleError:
     """The `TreadleError` that a status of the core stands for."""
     at = error.at or None
@@ -39,7 +42,9 @@ def _whole(value: float) -> int | float:
 
 def core_limits(limits: GrammarLimits | None) -> _core.Limits:
     """The core's copy of `limits`; None: its own defaults, which are the same."""
+    if limits is None:
+        return _USUAL
     out = _core.Limits()
-    for name in limits.__slots__ if limits else ():
+    for name in limits.__slots__:
         setattr(out, name, getattr(limits, name))
     return out
