@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from treadle.digest import blake2b
 from treadle.limits import Limits
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from treadle.types import TokenTable
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """What the model runs on."""
 
     backend: str
@@ -28,8 +28,7 @@ class Chosen:
     threads: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
+class Loaded(Struct, frozen=True, eq=False):
     """Everything the engine needs of a model. `context` is in tokens, prompt and output together:
     the model's own, or less when the KV pages hold less. `template` is None for a base model."""
 
@@ -42,6 +41,8 @@ class Loaded:
     chosen: Chosen
     identity: bytes  # hash of graph (activation type included) and backend
     fingerprint: str  # OpenAI's system_fingerprint
+
+    __hash__ = object.__hash__  # as eq=False says: each is its own
 
     @property
     def tool_format(self) -> ToolFormat:
@@ -97,8 +98,7 @@ def load(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(Struct, frozen=True):
     """What of a model turns texts into tokens."""
 
     tokenizer: Tokenizer

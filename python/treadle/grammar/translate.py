@@ -40,6 +40,6 @@ def _whole(value: float) -> int | float:
 def core_limits(limits: GrammarLimits | None) -> _core.Limits:
     """The core's copy of `limits`; None: its own defaults, which are the same."""
     out = _core.Limits()
-    for name in limits.__slots__ if limits else ():
+    for name in limits.__struct_fields__ if limits else ():
         setattr(out, name, getattr(limits, name))
     return out

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.graph import expr
 from treadle.graph.formats import BITS, FORMATS
@@ -17,8 +18,7 @@ DECODE = {"T": 1, "S": 1, "R": 1, "L": 64, "P": 64}
 """One token of one sequence with 64 pages behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """Bytes read and written in memory, and floating-point operations."""
 
     bytes: float

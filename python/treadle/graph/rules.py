@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Shape
@@ -16,8 +17,7 @@ from treadle.graph.partial import Flows
 from treadle.graph.run import steps_of
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One broken rule: node index (None = the graph itself), value, what is wrong, the remedy."""
 
     node: int | None
@@ -29,8 +29,7 @@ class Fault:
 Check: TypeAlias = Callable[[Graph], Iterator[Fault]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """`id name`: its check and the stages it belongs to."""
 
     id: str

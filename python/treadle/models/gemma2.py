@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -26,8 +27,7 @@ _WINDOW = 4_096  # of files that do not say
 _LARGEST_LAYERS = 46  # the 27B model alone scales its queries by D/H; GGUF files do not say so
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model.
 
     `windows` in tokens a layer, 0 = full; `scale` of attention scores; `attn_cap`, `final_cap`:

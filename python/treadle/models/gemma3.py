@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -39,8 +40,7 @@ _DEFAULTS: Mapping[str, Any] = {  # files of the multimodal models leave these o
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model. `windows` in tokens a layer, 0 = full; full layers use `rope`,
     windowed ones `rope_local`; `scale` of attention scores; `final_cap` 0 = none."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
+
+from msgspec import Struct
 
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
 from treadle.graph import Graph
@@ -43,8 +44,7 @@ class FamilyModule(Protocol):
     names: Callable[[Any, Checkpoint], dict[str, Source]]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """A family by the name of its module, and the names files give it. `claims` picks among
     families of one GGUF name."""
 
@@ -77,8 +77,7 @@ FAMILIES: tuple[Family, ...] = (
 """Every family, tried in this order: by `model_type` of config.json or GGUF architecture."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenizerSource:
+class TokenizerSource(Struct, frozen=True):
     """Where the tokeniser lies. json: `path` of tokenizer.json (None if the folder has none),
     `metadata` = tokenizer_config.json; gguf: `metadata` = that of the model file.
 
@@ -91,18 +90,21 @@ class TokenizerSource:
     stop_ids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Struct, frozen=True):
     """A model ready to compile. `context` in tokens; `path` = the file or folder it came from."""
 
     name: str
     graph: Graph
-    weights: Weights = field(repr=False)
+    weights: Weights
     config: Config
-    tokenizer_source: TokenizerSource = field(repr=False)
-    chat_template: str | None = field(repr=False)
+    tokenizer_source: TokenizerSource
+    chat_template: str | None
     context: int
     path: Path
+
+    def __repr__(self) -> str:  # without weights, vocabulary and template
+        shown = {name: getattr(self, name) for name in ("name", "config", "context", "path")}
+        return f"Model({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 def load(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -19,8 +21,7 @@ LAYER = conventions.ATTENTION + conventions.FEED_FORWARD
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `window` in tokens, 0 = full attention."""
 
     shape: Shape

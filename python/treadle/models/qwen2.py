@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -19,8 +20,7 @@ LAYER = (*conventions.ATTENTION, "q_bias", "k_bias", "v_bias", *conventions.FEED
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `windows` in tokens a layer, 0 = full attention."""
 
     shape: Shape

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -21,8 +22,7 @@ UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 HEAD_SIZE = 128  # of files that do not say
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `windows` in tokens a layer, 0 = full attention."""
 
     shape: Shape

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.graph import Graph
 from treadle.models import blocks
@@ -20,8 +21,7 @@ UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 _EXPERTS = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model. F is an expert's width, `dense_width` that of dense layers.
 
     E experts, A of them active a token; `renorm`: their weights sum to one; `sparse`: the layers

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle import _core
 from treadle.errors import ModelFormatError, Unsupported
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 Kind = Literal["hf", "gguf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """What lies on disk: `config` is config.json or GGUF metadata, `path` the file or folder."""
 
     kind: Kind
@@ -51,8 +52,7 @@ class Checkpoint:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a param comes from: one tensor, several stacked on a new first axis, or `values`,
     then computed, with `tensors` those that went into it.
 
