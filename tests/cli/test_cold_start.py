@@ -27,6 +27,8 @@ UNNEEDED = {
     "loggers": "logging",
     "another family": "treadle.models.gemma3",
     "what makes a plan": "treadle.mega",
+    "what makes a graph": "treadle.graph",
+    "syntax trees": "ast",
     "what makes a tokeniser": "treadle.text.gguf",
     "options of a server": "treadle.config.services",
     "spelling mistakes": "difflib",

@@ -17,9 +17,9 @@ from treadle.digest import sha256
 from treadle.errors import GraphError
 from treadle.graph.declared import Declared, lookup
 from treadle.graph.dims import Dims, Shape, Size
-from treadle.graph.formats import FORMATS
 from treadle.graph.op import Attr, Attrs
 from treadle.graph.signature import Kind
+from treadle.types.formats import FORMATS
 
 STAGES = ("model", "sharded", "typed", "fused", "planned")
 

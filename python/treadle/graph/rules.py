@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Shape
-from treadle.graph.formats import BLOCKS, PLAIN
 from treadle.graph.fusion import FUSED
 from treadle.graph.ir import INPUTS, STAGES, Graph, place
 from treadle.graph.op import OPS
 from treadle.graph.partial import Flows
 from treadle.graph.run import steps_of
+from treadle.types.formats import BLOCKS, PLAIN
 
 
 class Fault(Struct, frozen=True):

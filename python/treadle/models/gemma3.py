@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from treadle.graph import Graph
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -15,6 +14,9 @@ from treadle.models.rope import Rope
 from treadle.models.shape import Shape, windows
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
+
+if TYPE_CHECKING:
+    from treadle.graph import Graph
 
 LAYER = (
     *conventions.ATTENTION,

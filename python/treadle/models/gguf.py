@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from treadle import _core
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
-from treadle.graph.formats import BLOCKS
 from treadle.limits import Limits
 from treadle.models.gguf_array import LONG, GgufArray
 from treadle.models.mapping import Elements, map_file
 from treadle.types import Tensor
+from treadle.types.formats import BLOCKS
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from treadle.graph import Graph
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -16,6 +15,9 @@ from treadle.models.rope import Rope
 from treadle.models.shape import Shape, read_window
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
+
+if TYPE_CHECKING:
+    from treadle.graph import Graph
 
 LAYER = conventions.ATTENTION + conventions.FEED_FORWARD
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
