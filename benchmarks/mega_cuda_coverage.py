@@ -24,11 +24,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any
 
 import mega_tiny
 import numpy as np
+from msgspec.structs import fields, replace
 
 from treadle.backends.mega.cuda import Decoder
 from treadle.backends.mega.cuda_launch import greedy
@@ -353,7 +353,9 @@ def text(args: argparse.Namespace) -> dict[str, Any]:
         whole = [*prompt, *tokens]
         count = len(whole)
         batch = step_of(whole, 0, np.arange(8, dtype=np.int32))
-        inputs = {n: torch.tensor(getattr(batch, n), device="cuda") for n in Batch.__slots__}
+        inputs = {
+            n: torch.tensor(getattr(batch, n), device="cuda") for n in Batch.__struct_fields__
+        }
         inputs["rows"] = torch.arange(count, device="cuda", dtype=torch.int32)
         state = {
             n: torch.zeros(

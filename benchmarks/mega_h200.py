@@ -143,7 +143,7 @@ class Model:
                       self.table, range(self.rows))  # fmt: skip
             inputs = {
                 n: torch.tensor(np.array(a, np.int32), device="cuda")
-                for n, a in zip(Batch.__slots__, arrays, strict=True)
+                for n, a in zip(Batch.__struct_fields__, arrays, strict=True)
             }
             out, state = run(self.graph, inputs, params, state, torch, in_place=True)
             found.append(out[self.graph.outputs[0]].float())

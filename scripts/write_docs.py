@@ -5,7 +5,6 @@ configuration.md comes from the option and limit declarations, the others as the
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import sys
@@ -16,6 +15,7 @@ import docs_differences
 import docs_keywords
 import docs_speed
 import docs_states
+from msgspec import structs
 
 from treadle import config
 from treadle.limits import GrammarLimits, Limits
@@ -47,7 +47,7 @@ def limits_table(limits: type) -> str:
     """Fields of a limits class with their defaults and the comments beside them."""
     comments = dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(limits), re.M))
     rows = ["| limit | default | meaning |", "|---|---|---|"]
-    for field in dataclasses.fields(limits):
+    for field in structs.fields(limits):
         if isinstance(field.default, int | float):
             rows.append(f"| `{field.name}` | {field.default:,} | {comments.get(field.name, '')} |")
     return "\n".join(rows)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import web_vectors
+from msgspec.structs import asdict
 
 from treadle import errors
 from treadle.limits import Limits

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class GrammarLimits:
+class GrammarLimits(Struct, frozen=True):
     """Budgets of the grammar core, mirrored by `cpp/grammar/run/limits.h`; a test compares them."""
 
     source_bytes: int = 16 << 20  # bytes of one schema, regex or grammar (the server lowers it)
@@ -25,8 +24,7 @@ class GrammarLimits:
     cache_bytes: int = 128 << 20  # bytes of all masks and transitions, process-wide
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Budgets of everything around the grammar core. Sizes in bytes, times in seconds."""
 
     grammar: GrammarLimits = field(default_factory=GrammarLimits)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import toy
+from msgspec.structs import replace
 
+from treadle.backends.mega import Mega
 from treadle.backends.mega.plans import Bucket, buckets
-from treadle.graph import Graph
+from treadle.graph import Graph, outline
+from treadle.limits import Limits
 from treadle.mega import to_bytes
 
 RULES = toy.Rules(page=16, head=16)
@@ -69,3 +72,25 @@ def test_a_disk_that_cannot_be_written_costs_only_time(
     monkeypatch.setenv("TREADLE_CACHE", str(tmp_path))
     graph = toy.build(toy.SPECS["llama"], RULES)
     same(made(graph), made(graph))
+
+
+@pytest.mark.parametrize("name", ["llama", "moe", "biased"])
+def test_what_was_planned_runs_again_without_its_graph(cache: Path, name: str) -> None:
+    graph = toy.build(toy.SPECS[name], RULES)
+    weights, limits, backend = toy.weights(graph), Limits(), Mega(threads=2)
+    kept = outline(graph)
+    assert backend.reopen(kept, weights, limits, pages=4) is None
+    logits: list[bytes] = []
+    for make in (backend.compile, backend.reopen):
+        made = make(graph if make == backend.compile else kept, weights, limits, pages=4)
+        assert made is not None
+        batch = toy.ascending(4, 16).batch({"a": [1, 2, 3]}, rows="last")
+        logits.append(made.forward(batch).array.tobytes())
+        made.close()
+    assert logits[0] == logits[1]
+    fewer = replace(limits, batch_tokens=16)  # other sizes have plans of their own
+    assert backend.reopen(kept, weights, fewer, pages=4) is None
+    assert backend.reopen(kept, weights, limits, pages=5) is None
+    (victim, *_) = sorted(cache.iterdir())
+    (victim / "tasks.bin").unlink()
+    assert backend.reopen(kept, weights, limits, pages=4) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec import structs
 
 from treadle.graph import Builder, Graph, run
 from treadle.types import Batch, SampleBatch, Tensor
@@ -246,4 +247,4 @@ def params(rows: int, bias=None, seen=None, **values) -> SampleBatch:
 
 def only(batch: Batch, **changes) -> Batch:
     """`batch` with some arrays replaced."""
-    return replace(batch, **{k: np.array(v, np.int32) for k, v in changes.items()})
+    return structs.replace(batch, **{k: np.array(v, np.int32) for k, v in changes.items()})

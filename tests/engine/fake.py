@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import fields, replace
 
 from treadle.engine.channel import Channel
 from treadle.engine.inbox import Inbox

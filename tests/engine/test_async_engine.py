@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from dataclasses import replace
 
 import pytest
 from fake import EOS, Fake, solo, submit
 from fake_model import fake_model
+from msgspec.structs import replace
 
 from treadle.engine import AsyncEngine
 from treadle.errors import (

@@ -1,9 +1,9 @@
 """What the loop keeps from step to step equals what it would build afresh."""
 
 import random
-from dataclasses import fields
 
 import numpy as np
+from msgspec.structs import fields
 
 from treadle.engine.batches import Batches
 from treadle.engine.masks import Masks

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake import Tap, drain, submit
+from msgspec.structs import replace
 
 from treadle.engine.loop import LoopOptions
 from treadle.engine.runner import Engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import jsonschema
@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from fake import EOS, Fake, solo, submit
 from fake_model import fake_model
+from msgspec.structs import replace
 
 from treadle import (
     LLM,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from fake import EOS, TABLE, Fake, Tap, drain, solo, submit
+from msgspec.structs import replace
 
 from treadle.engine.channel import Channel, merge
 from treadle.engine.loop import LoopOptions

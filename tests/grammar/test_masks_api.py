@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import vocabularies
+from msgspec.structs import fields
 
 from treadle import _core
 from treadle.errors import InvalidRequest

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from decoders import Pool, Spec, decoder, specs, states, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from treadle.errors import GraphError
 from treadle.graph import FUSED, Builder, Dims, cuts, fuse, run, run_ranks, shard

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from decoders import Spec, decoder
+from msgspec.structs import replace
 
 from treadle.errors import GraphError
 from treadle.graph import FUSED, Builder, Dims, Graph, Node, Param, Value, fuse, shard, verify

@@ -156,7 +156,7 @@ class Native:
 
     def step(self, batch: Batch) -> tuple[Array, list[int]]:
         plan = next(i for i, rows in enumerate(BUCKETS) if rows >= len(batch.ids))
-        number = self.runner.post(plan, *(getattr(batch, n) for n in Batch.__slots__))
+        number = self.runner.post(plan, *(getattr(batch, n) for n in Batch.__struct_fields__))
         for bind in (True, False):
             if not self.threads:
                 self.runner.advance()
@@ -190,7 +190,7 @@ def test_steps_equal_the_reference(family: str, quantised: bool) -> None:
     sequences = Sequences()
     for grow in STEPS:
         batch = sequences.batch(grow)
-        inputs = {n: getattr(batch, n) for n in Batch.__slots__}
+        inputs = {n: getattr(batch, n) for n in Batch.__struct_fields__}
         out, kv = run(graph, inputs, params, kv)
         wanted = out[graph.outputs[0]]
         logits, tokens = native.step(batch)
@@ -222,10 +222,10 @@ def test_ids_drawn_before_and_steps_without_rows() -> None:
     one, other = Sequences(), Sequences()
     native.step(one.batch({0: 4}, rows=False))
     first = one.batch({0: 1})
-    number = native.runner.post(0, *(getattr(first, n) for n in Batch.__slots__))
+    number = native.runner.post(0, *(getattr(first, n) for n in Batch.__struct_fields__))
     second = one.batch({0: 1})
     second.ids[0] = -1  # what the step before draws, posted before it is drawn
-    ahead = native.runner.post(0, *(getattr(second, n) for n in Batch.__slots__))
+    ahead = native.runner.post(0, *(getattr(second, n) for n in Batch.__struct_fields__))
     native.runner.bind(given=np.array([77], np.int32))
     native.runner.bind()
     assert native.runner.wait_done(number)
@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_refused() -> None:
     family, params = "llama", weights(FAMILIES["llama"])
     native = Native(family, params, 1, "scalar", quantised=False)
     batch = Sequences().batch({0: 2})
-    arrays = {n: getattr(batch, n) for n in Batch.__slots__}
+    arrays = {n: getattr(batch, n) for n in Batch.__struct_fields__}
 
     def post(**changes: Array) -> None:
         native.runner.post(1, *({**arrays, **changes}.values()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda_host import Machine, compiler
+from msgspec.structs import fields, replace
 from test_mega_cuda_host import POOL, machine
 
 from treadle.backends.mega.cuda_args import NO_MORE

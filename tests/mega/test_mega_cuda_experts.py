@@ -52,7 +52,9 @@ def test_experts_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch)
         assert whole, m.error
         for step in range(steps):
             inputs = batch(m, now, position)
-            out, state = run(graph, {n: getattr(inputs, n) for n in Batch.__slots__}, params, state)
+            out, state = run(
+                graph, {n: getattr(inputs, n) for n in Batch.__struct_fields__}, params, state
+            )
             wanted = out[graph.outputs[0]]
             now, position = wanted.argmax(-1).tolist(), position + 1
             assert now == tokens[step].tolist()

@@ -124,7 +124,9 @@ def follow(name: str, graph: Graph, params: dict[str, Any], m: Machine) -> None:
         assert whole, m.error
         for step in range(steps):
             inputs = batch(m, now, position)
-            out, state = run(graph, {n: getattr(inputs, n) for n in Batch.__slots__}, params, state)
+            out, state = run(
+                graph, {n: getattr(inputs, n) for n in Batch.__struct_fields__}, params, state
+            )
             wanted = out[graph.outputs[0]]
             now, position = [int(t) for t in tokens[step]], position + 1
             for r in range(rows):  # teacher-forced by the kernel's own tokens

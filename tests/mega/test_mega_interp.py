@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_models import CONTEXT, FAMILIES, SEGMENT, SLOTS, Case, Sequences, joined, without
 
 from treadle.errors import Unsupported
@@ -34,7 +35,7 @@ STEPS = {
 
 def small(target: Target, workers: int) -> Target:
     """A target for tiny models: few workers, tiles of k small enough to be cut."""
-    return replace(target, workers=workers, tile_k=8)
+    return dataclasses.replace(target, workers=workers, tile_k=8)
 
 
 def plan_of(graph: Graph, target: Target, rows: int) -> Plan:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from treadle.graph import Graph, Node, cuts, run, run_ranks, shard
 from treadle.graph.dims import Dims
@@ -197,7 +198,7 @@ class Case:
         """Logits of each step by the reference, and the KV after the last."""
         kv, logits = self.states(), []
         for batch in batches:
-            inputs = {n: getattr(batch, n) for n in Batch.__slots__}
+            inputs = {n: getattr(batch, n) for n in Batch.__struct_fields__}
             if self.ranks == 1:
                 out, held = run(self.ready, inputs, self.params[0], kv[0])
                 outs, kv = [out], [held]

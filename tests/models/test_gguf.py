@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf_bytes import ARRAY, document, key, tensor, text
+from msgspec.structs import replace
 
 from treadle.errors import LimitExceeded, ModelFormatError, NotFound, TreadleError, Unsupported
 from treadle.limits import Limits

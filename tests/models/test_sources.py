@@ -9,11 +9,11 @@ import subprocess
 import sys
 import textwrap
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from treadle.errors import ModelFormatError, NotFound
 from treadle.models import aliases, cache_dir, hub, pull, wheel

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import Any
 
 import pytest
 from corpus import PATH, Case, compilers, run_case
+from msgspec.structs import fields
 
 from treadle.grammar import Matcher, Vocab
 from treadle.limits import GrammarLimits

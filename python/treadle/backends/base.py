@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from treadle.graph import Graph
     from treadle.limits import Limits
-    from treadle.types import Batch, Mask, SampleBatch, Sampled, Weights
+    from treadle.types import Batch, Mask, Outline, SampleBatch, Sampled, Weights
 
 
 class Handle(Protocol):
@@ -65,4 +65,15 @@ class Backend(Protocol):
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
     ) -> Executable:
         """`pages` = KV pages to allocate; None = what the device's memory suggests."""
+        ...
+
+
+class Reopens(Protocol):
+    """What a backend has as well that keeps on disk what it makes of a graph."""
+
+    def reopen(
+        self, outline: Outline, weights: Weights, limits: Limits, *, pages: int | None = None
+    ) -> Executable | None:
+        """As `Backend.compile` of the graph with this outline; None if that has to be called,
+        because nothing that fits is on disk."""
         ...

@@ -39,7 +39,15 @@ def page_bytes(graph: Graph, item: int) -> int:
 def choose_pages(
     graph: Graph, limits: Limits, pages: int | None, *, item: int, free: int | None = None
 ) -> int:
-    """`pages`, or what memory suggests: `free` bytes of a device, or the host's when None.
+    """As `fit_pages`, for the pages of a graph with `item` bytes an element."""
+    return fit_pages(page_size(graph), page_bytes(graph, item), limits, pages, free=free)
+
+
+def fit_pages(
+    size: int, each: int, limits: Limits, pages: int | None, *, free: int | None = None
+) -> int:
+    """`pages`, or what memory suggests for pages of `size` tokens and `each` bytes: `free` bytes of
+    a device, or the host's when None.
 
     On the host: a moderate context for every sequence the limits allow, at most 1 GiB and a quarter
     of what is free. On a device: most of what is free. Raises InvalidRequest for pages < 1,
@@ -49,7 +57,7 @@ def choose_pages(
         if pages < 1:
             raise InvalidRequest(f"{pages} pages cannot hold a token", at="pages", hint="give >= 1")
         return pages
-    size, each = page_size(graph), max(1, page_bytes(graph, item))
+    each = max(1, each)
     fewest = -(-_FEWEST_TOKENS // size)
     if free is None:
         host = _free_host_bytes()

@@ -6,10 +6,10 @@ sequence's keys. They cost a handful of numpy reductions a step.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from treadle.errors import InvalidRequest, LimitExceeded
 from treadle.types import Batch, Mask, SampleBatch
@@ -30,7 +30,7 @@ def checked_batch(
     `drawn` = rows of the previous TokenFuture, which ids of -1-j may name. Raises InvalidRequest
     naming the array, or LimitExceeded for more tokens or sequences than the limits allow.
     """
-    arrays = {f.name: np.array(getattr(batch, f.name), np.int32) for f in fields(Batch)}
+    arrays = {name: np.array(getattr(batch, name), np.int32) for name in Batch.__struct_fields__}
     b = Batch(**arrays)
     T, S, R = len(b.ids), len(b.lens), len(b.rows)
     if limits.batch_tokens < T:
@@ -77,7 +77,7 @@ def checked_mask(mask: Mask, rows: int) -> Mask:
 def checked_params(params: SampleBatch, rows: int, vocab: int) -> SampleBatch:
     """A copy of `params` whose lists fit `rows` and `vocab`. Raises InvalidRequest."""
     arrays: dict[str, NDArray[Any]] = {
-        f.name: np.array(getattr(params, f.name)) for f in fields(SampleBatch)
+        name: np.array(getattr(params, name)) for name in SampleBatch.__struct_fields__
     }
     for name in _PER_ROW:
         _require(name, arrays[name].shape == (rows,), f"one value for each of {rows} rows")
@@ -91,7 +91,9 @@ def checked_params(params: SampleBatch, rows: int, vocab: int) -> SampleBatch:
     return replace(params, **arrays)
 
 
-_PER_ROW = tuple(f.name for f in fields(SampleBatch) if not f.name.startswith(("bias_", "pen_")))
+_PER_ROW = tuple(
+    name for name in SampleBatch.__struct_fields__ if not name.startswith(("bias_", "pen_"))
+)
 
 
 def _within(name: str, values: NDArray[Any], low: int, high: int) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from treadle.cli.collector import paused
+from treadle.cli.imports import import_msgspec
 from treadle.errors import InvalidRequest, TreadleError
 from treadle.version import __version__
 
@@ -72,6 +73,7 @@ def _dispatch(given: list[str]) -> int:
     if above is not None:
         return importlib.import_module(above).main(rest[1:])
     with paused():
+        import_msgspec()
         module = importlib.import_module(COMMANDS[name][0])
     return module.main(rest)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Struct
 
 from treadle.cli.options import note
 from treadle.config import parse
@@ -27,22 +28,20 @@ USAGE = """usage: treadle mega trace|show [MODEL] [options]
 `treadle mega trace --help` lists options."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShowConfig:
+class ShowConfig(Struct, frozen=True, kw_only=True):
     """treadle mega show: the tasks of one layer."""
 
-    source: str = option(
-        "alias, repository, .gguf file or folder",
-        default=DEFAULT_MODEL, positional=True, metavar="MODEL",
-    )  # fmt: skip
-    output: str | None = option(
-        "file to write, .svg or .dot; without it a text", default=None, metavar="FILE"
-    )
-    rows: int = option("tokens a step", default=1, low=1, high=512)
-    target: str = option("device that is planned for", default="cpu", choices=("cpu", "h200"))
-    workers: int = option(
-        "workers; 0 = this machine's, or all of the target's", default=0, low=0, high=1024
-    )
+    source: Annotated[
+        str, option("alias, repository, .gguf file or folder", positional=True, metavar="MODEL")
+    ] = DEFAULT_MODEL
+    output: Annotated[
+        str | None, option("file to write, .svg or .dot; without it a text", metavar="FILE")
+    ] = None
+    rows: Annotated[int, option("tokens a step", low=1, high=512)] = 1
+    target: Annotated[str, option("device that is planned for", choices=("cpu", "h200"))] = "cpu"
+    workers: Annotated[
+        int, option("workers; 0 = this machine's, or all of the target's", low=0, high=1024)
+    ] = 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,7 +7,9 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
+
+from msgspec import Struct
 
 from treadle.cli.mega import suffix, write
 from treadle.cli.options import note
@@ -26,26 +28,26 @@ PATIENCE = 300.0
 """Seconds for one answer."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TraceConfig:
+class TraceConfig(Struct, frozen=True, kw_only=True):
     """treadle mega trace: what each worker did when."""
 
-    source: str = option(
-        "alias, repository, .gguf file or folder",
-        default=DEFAULT_MODEL, positional=True, metavar="MODEL",
-    )  # fmt: skip
-    output: str = option("Perfetto (Chrome JSON) file to write", metavar="FILE")
-    picture: str | None = option("one-page SVG to write as well", default=None, metavar="FILE")
-    device: str = option(
-        "cpu: all steps; cuda: the last step of the persistent kernel", default="cpu",
-        choices=("cpu", "cuda"),
-    )  # fmt: skip
-    threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)
-    prompt_tokens: int = option("prompt length", default=128, low=1, high=1 << 16)
-    tokens: int = option("tokens to generate", default=24, low=4, high=1 << 12)
-    sequences: int = option("answered together", default=1, low=1, high=64)
-    temperature: float = option("0 = always the likeliest token", default=0.7, low=0, high=2)
-    seed: int = option("of prompts and sampling", default=0, low=0, high=(1 << 63) - 1)
+    source: Annotated[
+        str, option("alias, repository, .gguf file or folder", positional=True, metavar="MODEL")
+    ] = DEFAULT_MODEL
+    output: Annotated[str, option("Perfetto (Chrome JSON) file to write", metavar="FILE")]
+    picture: Annotated[str | None, option("one-page SVG to write as well", metavar="FILE")] = None
+    device: Annotated[
+        str,
+        option(
+            "cpu: all steps; cuda: the last step of the persistent kernel", choices=("cpu", "cuda")
+        ),
+    ] = "cpu"
+    threads: Annotated[int, option("CPU threads; 0 = one a core", low=0, high=1024)] = 0
+    prompt_tokens: Annotated[int, option("prompt length", low=1, high=1 << 16)] = 128
+    tokens: Annotated[int, option("tokens to generate", low=4, high=1 << 12)] = 24
+    sequences: Annotated[int, option("answered together", low=1, high=64)] = 1
+    temperature: Annotated[float, option("0 = always the likeliest token", low=0, high=2)] = 0.7
+    seed: Annotated[int, option("of prompts and sampling", low=0, high=(1 << 63) - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)

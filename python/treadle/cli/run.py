@@ -7,10 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from treadle.cli.collector import paused
 from treadle.cli.options import (
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """Seconds from the request to the first token and to the end."""
 
     first: float

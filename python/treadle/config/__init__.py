@@ -1,4 +1,4 @@
-"""Configuration: one frozen dataclass a command, from flags, environment and file."""
+"""Configuration: one frozen Struct a command, from flags, environment and file."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from treadle.config.option import Option, options_of
 from treadle.config.sources import (
     Given,
@@ -18,7 +20,7 @@ from treadle.config.sources import (
 )
 from treadle.errors import InvalidRequest
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 DEBUG_SWITCHES = ("graph", "plan", "schedule", "apply")
 
 
@@ -29,7 +31,7 @@ def parse(
     prog: str,
     environment: Mapping[str, str] | None = None,
 ) -> T:
-    """A `command` dataclass from flags, environment, file and defaults, in that order.
+    """A `command` Struct from flags, environment, file and defaults, in that order.
 
     `--print-config` prints every value with its origin and exits. Raises InvalidRequest that
     names the flag, variable or file key.

@@ -1,20 +1,18 @@
-"""One option of a command: a dataclass field whose metadata says everything about it."""
+"""One option of a command: a field of a Struct whose annotation says everything about it."""
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import replace
 
 from treadle.errors import InvalidRequest
 
-_METADATA = "treadle"
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """Name, type and range of one option; `name` is the key in files, `flag` on the command line.
 
     `low` and `high` bound numbers (inclusive). `secret` options have no flag: a process list would
@@ -46,7 +44,7 @@ class Option:
     @property
     def required(self) -> bool:
         """Whether a value has to be given."""
-        return self.default is dataclasses.MISSING
+        return self.default is NODEFAULT
 
     def read(self, value: Any, origin: str) -> Any:
         """`value` (text from a flag or variable, or a file's value) as the option's type.
@@ -95,7 +93,6 @@ class Option:
 def option(
     help: str,
     *,
-    default: Any = dataclasses.MISSING,
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
@@ -103,27 +100,27 @@ def option(
     secret: bool = False,
     positional: bool = False,
     metavar: str = "",
-) -> Any:
-    """A dataclass field that is an option; see `Option` for the arguments."""
-    data = {
-        "help": help,
-        "unit": unit,
-        "low": low,
-        "high": high,
-        "choices": choices,
-        "secret": secret,
-        "positional": positional,
-        "metavar": metavar,
-    }
-    return dataclasses.field(default=default, metadata={_METADATA: data})
+) -> Option:
+    """What `Annotated` says of a field that is an option; see `Option` for the arguments. Name,
+    type and default are the field's."""
+    return Option(
+        "", object, NODEFAULT, help, unit, low, high, choices, secret, positional, metavar
+    )  # fmt: skip
 
 
-def options_of(command: type) -> tuple[Option, ...]:
-    """The options of a config dataclass, in the order of its fields."""
-    hints = typing.get_type_hints(command)
+def options_of(command: type[Struct]) -> tuple[Option, ...]:
+    """The options of a config Struct, in the order of its fields."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    names, usual = command.__struct_fields__, command.__struct_defaults__
+    defaults = dict(zip(names[len(names) - len(usual) :], usual, strict=True))
     return tuple(
-        Option(field.name, _plain(hints[field.name]), field.default, **field.metadata[_METADATA])
-        for field in dataclasses.fields(command)
+        replace(
+            hints[name].__metadata__[0],
+            name=name,
+            kind=_plain(hints[name].__origin__),
+            default=defaults.get(name, NODEFAULT),
+        )
+        for name in names
     )
 
 

@@ -1,76 +1,73 @@
 """The options of the other commands; most starts need none of these classes."""
 
-from __future__ import annotations
+from typing import Annotated
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from treadle.config.commands import ChatConfig, ModelConfig, RunConfig
 from treadle.config.option import option
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServeConfig(ModelConfig):
+class ServeConfig(ModelConfig, frozen=True, kw_only=True):
     """treadle serve: OpenAI-style endpoints."""
 
-    source: str | None = option(
-        "the model, instead of --model", default=None, positional=True, metavar="MODEL"
-    )
-    host: str = option("interface to listen on", default="127.0.0.1")
-    port: int = option("port; 0 = any free one", default=8000, low=0, high=65_535)
-    api_key: str | None = option(
-        "key that clients must send; several separated by commas", default=None, secret=True
-    )
-    no_auth: bool = option("listen beyond this machine without a key", default=False)
-    served_name: str | None = option("another name for the model", default=None, metavar="NAME")
-    max_sequences: int = option("sequences computed together", default=64, low=1, high=4_096)
-    max_batch_tokens: int = option(
-        "tokens of one step", default=512, unit="tokens", low=16, high=1 << 20
-    )
-    max_queue: int = option("requests that may wait", default=512, low=1, high=1 << 20)
-    target_step_ms: float = option(
-        "longest step that prefill may make; 0 = 50 on a CPU, 25 on a GPU",
-        default=0.0,
-        unit="ms",
-        low=0,
-        high=10_000,
-    )
-    drain_timeout: float = option(
-        "how long running requests may finish on shutdown",
-        default=30.0,
-        unit="s",
-        low=0,
-        high=3_600,
-    )
-    no_overlap: bool = option("plain loop, for debugging", default=False)
+    source: Annotated[
+        str | None, option("the model, instead of --model", positional=True, metavar="MODEL")
+    ] = None
+    host: Annotated[str, option("interface to listen on")] = "127.0.0.1"
+    port: Annotated[int, option("port; 0 = any free one", low=0, high=65_535)] = 8000
+    api_key: Annotated[
+        str | None, option("key that clients must send; several separated by commas", secret=True)
+    ] = None
+    no_auth: Annotated[bool, option("listen beyond this machine without a key")] = False
+    served_name: Annotated[str | None, option("another name for the model", metavar="NAME")] = None
+    max_sequences: Annotated[int, option("sequences computed together", low=1, high=4_096)] = 64
+    max_batch_tokens: Annotated[
+        int, option("tokens of one step", unit="tokens", low=16, high=1 << 20)
+    ] = 512
+    max_queue: Annotated[int, option("requests that may wait", low=1, high=1 << 20)] = 512
+    target_step_ms: Annotated[
+        float,
+        option(
+            "longest step that prefill may make; 0 = 50 on a CPU, 25 on a GPU",
+            unit="ms",
+            low=0,
+            high=10_000,
+        ),
+    ] = 0.0
+    drain_timeout: Annotated[
+        float,
+        option("how long running requests may finish on shutdown", unit="s", low=0, high=3_600),
+    ] = 30.0
+    no_overlap: Annotated[bool, option("plain loop, for debugging")] = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BenchDecodeConfig(ModelConfig):
+class BenchDecodeConfig(ModelConfig, frozen=True, kw_only=True):
     """treadle bench decode: how fast one sequence goes."""
 
-    prompt_tokens: int = option("prompt length", default=128, unit="tokens", low=1, high=1 << 20)
-    tokens: int = option("tokens to generate", default=64, unit="tokens", low=2, high=1 << 20)
-    schema: str | None = option(
-        "constrain the output by this JSON Schema", default=None, metavar="FILE"
-    )
-    repeat: int = option("runs; the median is reported", default=3, low=1, high=1_000)
-    seed: int = option("seed of prompt and sampling", default=0, low=0, high=(1 << 63) - 1)
-    json: bool = option("end with one line of JSON", default=False)
+    prompt_tokens: Annotated[int, option("prompt length", unit="tokens", low=1, high=1 << 20)] = 128
+    tokens: Annotated[int, option("tokens to generate", unit="tokens", low=2, high=1 << 20)] = 64
+    schema: Annotated[
+        str | None, option("constrain the output by this JSON Schema", metavar="FILE")
+    ] = None
+    repeat: Annotated[int, option("runs; the median is reported", low=1, high=1_000)] = 3
+    seed: Annotated[int, option("seed of prompt and sampling", low=0, high=(1 << 63) - 1)] = 0
+    json: Annotated[bool, option("end with one line of JSON")] = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullConfig:
+class PullConfig(Struct, frozen=True, kw_only=True):
     """treadle pull: fetch a model into the cache."""
 
-    source: str = option("alias or Hugging Face repository", positional=True, metavar="ALIAS|REPO")
-    print_path: bool = option("print the weight file's path on standard output", default=False)
+    source: Annotated[
+        str, option("alias or Hugging Face repository", positional=True, metavar="ALIAS|REPO")
+    ]
+    print_path: Annotated[bool, option("print the weight file's path on standard output")] = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DoctorConfig:
+class DoctorConfig(Struct, frozen=True, kw_only=True):
     """treadle doctor: what this machine offers."""
 
-    json: bool = option("print one JSON object", default=False)
+    json: Annotated[bool, option("print one JSON object")] = False
 
 
 # every command whose variables may stand in one environment

@@ -6,10 +6,11 @@ import argparse
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
+
+from msgspec import Struct
 
 from treadle.config.option import Option
 from treadle.errors import InvalidRequest
@@ -18,8 +19,7 @@ from treadle.errors import InvalidRequest
 OTHER_VARIABLES = frozenset({"TREADLE_DEBUG", "TREADLE_CACHE", "TREADLE_CONFIG"})
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """One value and where it came from."""
 
     value: Any

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from treadle.engine.compile import Constraints
 from treadle.engine.request import Submit
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from treadle.grammar import Compiled
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A request ready to be submitted. `notes` are the grammar's warnings; `calls` tells whether
     the output may hold tool calls, which the model's `tool_format.reader()` splits off; their
     markers are shown in the text even where they are control tokens, `shown`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from treadle.digest import blake2b
 from treadle.limits import Limits
@@ -13,14 +15,13 @@ from treadle.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from treadle.backends.base import Executable
+    from treadle.backends.base import Backend, Executable, Reopens
     from treadle.models import Model, TokenizerSource
     from treadle.text import ChatTemplate, Tokenizer, ToolFormat
     from treadle.types import TokenTable
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """What the model runs on."""
 
     backend: str
@@ -28,8 +29,7 @@ class Chosen:
     threads: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
+class Loaded(Struct, frozen=True, eq=False):
     """Everything the engine needs of a model. `context` is in tokens, prompt and output together:
     the model's own, or less when the KV pages hold less. `template` is None for a base model."""
 
@@ -42,6 +42,8 @@ class Loaded:
     chosen: Chosen
     identity: bytes  # hash of graph (activation type included) and backend
     fingerprint: str  # OpenAI's system_fingerprint
+
+    __hash__ = object.__hash__  # as eq=False says: each is its own
 
     @property
     def tool_format(self) -> ToolFormat:
@@ -75,7 +77,6 @@ def load(
     """
     from treadle.backends.table import backend as backend_named
     from treadle.backends.table import choose
-    from treadle.graph import debug_dump
     from treadle.models import load as load_model
 
     limits = limits or Limits()
@@ -83,10 +84,13 @@ def load(
     compiler = backend_named(name, device=device, dtype=act, threads=threads)
     page_size = getattr(compiler, "page", None) or page_size  # what a kernel insists on
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
-    debug_dump(model.graph)
+    if os.environ.get("TREADLE_DEBUG"):
+        from treadle.graph import debug_dump
+
+        debug_dump(model.graph)
     words = _Aside(lambda: _words(model, limits))
     try:
-        exe = compiler.compile(model.graph, model.weights, limits, pages=pages)
+        exe = _executable(compiler, model, limits, pages)
     finally:
         words.join()
     try:
@@ -97,8 +101,15 @@ def load(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+def _executable(compiler: Backend, model: Model, limits: Limits, pages: int | None) -> Executable:
+    """From what an earlier process has left, or else from the graph, which is built then."""
+    made = None
+    if hasattr(compiler, "reopen"):
+        made = cast("Reopens", compiler).reopen(model.outline, model.weights, limits, pages=pages)
+    return made or compiler.compile(model.graph, model.weights, limits, pages=pages)
+
+
+class _Words(Struct, frozen=True):
     """What of a model turns texts into tokens."""
 
     tokenizer: Tokenizer
@@ -156,7 +167,7 @@ def _join(
 ) -> Loaded:
     from treadle.version import __version__
 
-    identity = blake2b(f"{model.graph.hash}|{chosen.backend}".encode()).digest()
+    identity = blake2b(f"{model.outline.hash}|{chosen.backend}".encode()).digest()
     stamp = blake2b(identity + __version__.encode(), digest_size=5).hexdigest()
     most = min(context or model.context, model.context, exe.pages * exe.page_size)
     return Loaded(
@@ -164,7 +175,7 @@ def _join(
         exe=exe,
         tokenizer=words.tokenizer,
         template=words.template,
-        find_format=cache(partial(_tool_format, model.chat_template, model.graph.name)),
+        find_format=cache(partial(_tool_format, model.chat_template, model.outline.name)),
         context=most,
         chosen=chosen,
         identity=identity,

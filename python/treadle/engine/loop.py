@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from treadle.engine.batches import Batches, Draws, Rows
 from treadle.engine.collect import NOT_FINITE, Writer, advance, row_error
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 Frame = list[Event]
 
 
-@dataclass(frozen=True, slots=True)
-class LoopOptions:
+class LoopOptions(Struct, frozen=True):
     """Budgets of the loop: rows and tokens a step, seconds a mixed step should last. With `encode`
     (a text's ids), text that a grammar forces is appended and not drawn."""
 
@@ -48,8 +48,7 @@ class LoopOptions:
     encode: Encode | None = None
 
 
-@dataclass(slots=True, eq=False)
-class InFlight:
+class InFlight(Struct, eq=False):
     """A step on the device. It owns the pages of its rows that ended or were preempted meanwhile:
     they return to the pool when the step has finished, not before."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from treadle.errors import Cancelled, LimitExceeded, TreadleError
 from treadle.types import Delta, FinishReason, TokenLogprob, ToolCall, Usage
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from treadle.text import CallReader
 
 
-@dataclass(slots=True)
-class Output:
+class Output(Struct):
     """One answer. With n > 1 it is the first choice and `choices` holds all of them.
 
     `text` is what the model wrote, without the markup of its tool calls. `error` is set when an
@@ -32,10 +32,15 @@ class Output:
     finish_reason: FinishReason | None = None
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
     tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
-    choices: list[Output] = field(default_factory=list["Output"], repr=False)
+    choices: list[Output] = field(default_factory=list["Output"])
     error: TreadleError | None = None
     notes: tuple[str, ...] = ()
-    _decode: Decode | None = field(default=None, repr=False)
+    _decode: Decode | None = None
+
+    def __repr__(self) -> str:  # without the choices, of which this is the first
+        hidden = ("choices", "_decode")
+        shown = [name for name in self.__struct_fields__ if name not in hidden]
+        return f"Output({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     @property
     def value(self) -> Any:

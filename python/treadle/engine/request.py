@@ -8,11 +8,11 @@ waiting ──admit──► running (prefill, then decode) ──collect──�
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct, field
 
 from treadle.errors import TreadleError
 from treadle.types import Delta, Sampling
@@ -33,8 +33,7 @@ class State(Enum):
     DONE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(Struct, frozen=True):
     """A validated request as the loop sees it: numbers and a compiled grammar, no untrusted text.
 
     `sampling` has `max_tokens` and `seed` set. Higher `priority` goes first. `salt` separates
@@ -101,8 +100,7 @@ class Counts:
         return slot
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(Struct, eq=False):
     """One submitted request and how far it has come. Times are `time.monotonic()` seconds."""
 
     submit: Submit

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.engine.jump import LONGEST
 from treadle.engine.pace import Pace
@@ -24,8 +25,7 @@ _RETRY = 32  # steps after which a full house is looked at again
 RESERVE = 0.02  # share of the pages that admission leaves to running sequences
 
 
-@dataclass(slots=True)
-class Slice:
+class Slice(Struct):
     """Tokens start .. start+count of one sequence in a step; `draws` = its last one is sampled."""
 
     seq: Sequence

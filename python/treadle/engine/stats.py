@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 STEP_BOUNDS = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 5.0)
 WAIT_BOUNDS = (1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 TOKEN_BOUNDS = (1, 4, 16, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 
 
-@dataclass(slots=True)
-class Histogram:
+class Histogram(Struct):
     """Counts of values by upper bound; `counts` has one more entry than `bounds` (+Inf)."""
 
     bounds: tuple[float, ...]
@@ -54,8 +54,7 @@ def _steps() -> Histogram:
 PHASES = ("schedule", "launch", "wait", "collect", "masks")  # of a step, on the host
 
 
-@dataclass(slots=True)
-class Stats:
+class Stats(Struct):
     """Everything the engine counts. Gauges are set once a step."""
 
     # gauges

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from decimal import Decimal
 from typing import Any, cast, get_type_hints
 
@@ -15,7 +13,7 @@ from treadle.errors import InvalidRequest
 from treadle.types import Constraint, Message, Tool
 
 Decode = Callable[[str], Any]
-_MESSAGE_FIELDS = {field.name for field in fields(Message)}
+_MESSAGE_FIELDS = {*Message.__struct_fields__}
 
 
 def constraint_of(
@@ -98,6 +96,8 @@ def tool_of(tool: Any) -> Tool:
 
 
 def _tool_of_function(function: Callable[..., Any]) -> Tool:
+    import inspect  # a megabyte with what it imports
+
     name = getattr(function, "__name__", "tool")
     try:
         hints = get_type_hints(function, include_extras=True)

@@ -45,6 +45,6 @@ def core_limits(limits: GrammarLimits | None) -> _core.Limits:
     if limits is None:
         return _USUAL
     out = _core.Limits()
-    for name in limits.__slots__:
+    for name in limits.__struct_fields__:
         setattr(out, name, getattr(limits, name))
     return out

@@ -14,14 +14,15 @@ from treadle.graph.cost import Cost, cost
 from treadle.graph.declared import Declared, lookup, reference
 from treadle.graph.dims import RUN_TIME, Dims
 from treadle.graph.dump import debug_dump, dump
-from treadle.graph.formats import FORMATS
 from treadle.graph.fusion import FUSED, Fused, fused
 from treadle.graph.ir import INPUTS, Graph, Node, Param, Value
 from treadle.graph.op import OPS, Op, Role, op
+from treadle.graph.outline import outline
 from treadle.graph.run import number_attrs, run, run_ranks, run_sizes, steps_of
 from treadle.graph.store import dumps, loads
 from treadle.graph.verify import verify
 from treadle.graph.xp import namespace
+from treadle.types.formats import FORMATS
 
 if TYPE_CHECKING:
     from treadle.graph.passes.fuse import PRIORITY as PRIORITY
@@ -66,6 +67,7 @@ __all__ = [
     "namespace",
     "number_attrs",
     "op",
+    "outline",
     "reference",
     "run",
     "run_ranks",

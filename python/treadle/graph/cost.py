@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.graph import expr
-from treadle.graph.formats import BITS, FORMATS
 from treadle.graph.fusion import Step
 from treadle.graph.ir import Graph, Node, Param, Value
 from treadle.graph.run import steps_of
 from treadle.graph.signature import Operand
+from treadle.types.formats import BITS, FORMATS
 
 DECODE = {"T": 1, "S": 1, "R": 1, "L": 64, "P": 64}
 """One token of one sequence with 64 pages behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """Bytes read and written in memory, and floating-point operations."""
 
     bytes: float

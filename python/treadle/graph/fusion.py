@@ -12,9 +12,10 @@ tell apart operands that look alike, such as the three projections of one input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Dims
@@ -22,8 +23,7 @@ from treadle.graph.op import OPS, Attr, Attrs, AttrSpec, Op
 from treadle.graph.signature import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One op of a composition; names are local to it. `attrs`: the op's attr -> the fused attr."""
 
     op: str
@@ -38,8 +38,7 @@ class Part:
         return OPS[self.op]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A part of a given node: optional operands and parts are settled, attrs are the op's own."""
 
     op: Op
@@ -61,8 +60,7 @@ def part(
     return Part(op, tuple(ins.split()), tuple(outs.split()), when, renamed)
 
 
-@dataclass(frozen=True, eq=False)
-class Fused:
+class Fused(Struct, frozen=True, eq=False):
     """A composition. Made by `fused()`; attrs and writes follow from its parts."""
 
     name: str
@@ -73,6 +71,8 @@ class Fused:
     writes: Mapping[str, str]
     parts: tuple[Part, ...]
     context: tuple[Part, ...] = ()
+
+    __hash__ = object.__hash__  # as eq=False says: each is its own
 
     def steps(self, operands: int, attrs: Attrs) -> tuple[Step, ...]:
         """The parts of a node with that many operands, in order."""

@@ -7,17 +7,19 @@ graph's state is version 0, each `kv_write` yields the next, and order is data f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from treadle.digest import sha256
 from treadle.errors import GraphError
 from treadle.graph.declared import Declared, lookup
 from treadle.graph.dims import Dims, Shape, Size
-from treadle.graph.formats import FORMATS
 from treadle.graph.op import Attr, Attrs
 from treadle.graph.signature import Kind
+from treadle.types.formats import FORMATS
 
 STAGES = ("model", "sharded", "typed", "fused", "planned")
 
@@ -34,8 +36,7 @@ INPUTS: dict[str, Shape] = {
 """The i32 inputs of every decoder; `types.Batch` carries exactly these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A named array. dtype: f32 f16 bf16 i32; shape: dim names, integers or "S+1"."""
 
     name: str
@@ -48,8 +49,7 @@ class Value:
         return self.dtype, self.shape
 
 
-@dataclass(frozen=True, slots=True)
-class Param(Value):
+class Param(Value, frozen=True):
     """A weight. `format` is how it is stored (`q4_1`, …); the op does not change with it.
 
     numpy has no bfloat16: a bf16 weight is uint16 in memory and the backend widens it on use.
@@ -58,8 +58,7 @@ class Param(Value):
     format: str = "f32"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One op or fused composition applied to named values. Attrs are complete and normalised."""
 
     op: str
@@ -73,8 +72,7 @@ class Node:
         return lookup(self.op)
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Struct, frozen=True, dict=True):
     """A model. `divided` holds, after `shard`, the dims cut across ranks and into how many."""
 
     name: str

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
+
+from msgspec import Struct, field
 
 from treadle.errors import GraphError
 from treadle.graph import expr
@@ -47,8 +48,7 @@ class Role(StrEnum):
 parallel, reduce, ragged, whole = Role.PARALLEL, Role.REDUCE, Role.RAGGED, Role.WHOLE
 
 
-@dataclass(frozen=True, slots=True)
-class AttrSpec:
+class AttrSpec(Struct, frozen=True):
     """Type of an attr: float, int, bool, a tuple of allowed words, "text", "dim" or "dims"."""
 
     kind: type | str | tuple[str, ...]
@@ -99,8 +99,7 @@ def _entry(value: object, dims: Dims) -> str | int:
 ShapeRule: TypeAlias = Callable[[Dims, Sequence[Kind], Attrs], list[Shape]]
 
 
-@dataclass(slots=True)
-class Op:
+class Op(Struct):
     """One op. Made by `op()`; `reference` and `shapes` attach its two functions.
 
     where: constraints over axis letters. flops: formula over axis letters and host metadata

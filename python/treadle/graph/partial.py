@@ -8,7 +8,8 @@ through ops that are linear in it (`additive`), and must be summed before any ot
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.graph.dims import Dims, Shape
 from treadle.graph.fusion import Step
@@ -16,8 +17,7 @@ from treadle.graph.op import Role
 from treadle.graph.signature import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """What a cut does to one op: a partial output, positions of operands to sum first, a fault."""
 
     partial: bool

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Shape
-from treadle.graph.formats import BLOCKS, PLAIN
 from treadle.graph.fusion import FUSED
 from treadle.graph.ir import INPUTS, STAGES, Graph, place
 from treadle.graph.op import OPS
 from treadle.graph.partial import Flows
 from treadle.graph.run import steps_of
+from treadle.types.formats import BLOCKS, PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One broken rule: node index (None = the graph itself), value, what is wrong, the remedy."""
 
     node: int | None
@@ -29,8 +29,7 @@ class Fault:
 Check: TypeAlias = Callable[[Graph], Iterator[Fault]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """`id name`: its check and the stages it belongs to."""
 
     id: str

@@ -8,8 +8,9 @@ activation dtype, one for all such operands) and an optional `?` (the operand ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Dims, Entry, Shape
@@ -22,8 +23,7 @@ Kind: TypeAlias = "tuple[str, Shape]"
 """dtype and shape of a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(Struct, frozen=True):
     """One parsed operand: `group` takes the leading axes, `axes` the rest."""
 
     name: str
@@ -52,8 +52,7 @@ class Operand:
         return cls(name, group, tuple(axes), dtype, optional)
 
 
-@dataclass(slots=True)
-class Binding:
+class Binding(Struct):
     """What the letters of one node stand for, while and after its operands are unified."""
 
     op: str

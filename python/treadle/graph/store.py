@@ -14,10 +14,10 @@ from typing import Any, NoReturn, TypeVar, cast
 from treadle.errors import GraphError, ModelFormatError
 from treadle.graph.declared import lookup
 from treadle.graph.dims import Dims, Shape, Size
-from treadle.graph.formats import FORMATS
 from treadle.graph.ir import STAGES, Graph, Node, Param, Value, frozen, place
 from treadle.graph.signature import DTYPES
 from treadle.graph.verify import verify
+from treadle.types.formats import FORMATS
 
 VERSION = 1
 MAX_TEXT = 64 << 20

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from msgspec import structs
+
 from treadle.errors import Unsupported
 from treadle.graph import FUSED, Graph, Node
 from treadle.graph import fuse as fuse_graph
@@ -66,12 +68,12 @@ def _unscaled(graph: Graph) -> Graph:
     for i, node in enumerate(graph.nodes):
         if node.outputs[0] in gone:
             continue
-        made = replace(node, inputs=tuple(_followed(gone, name) for name in node.inputs))
+        made = structs.replace(node, inputs=tuple(_followed(gone, name) for name in node.inputs))
         if i in scales:
             scale = cast("float", node.attrs["scale"]) * scales[i]
-            made = replace(made, attrs={**node.attrs, "scale": scale})
+            made = structs.replace(made, attrs={**node.attrs, "scale": scale})
         kept.append(made)
-    return replace(graph, nodes=tuple(kept))
+    return structs.replace(graph, nodes=tuple(kept))
 
 
 def _followed(gone: Mapping[str, str], name: str) -> str:

@@ -7,9 +7,10 @@ weight is a run of rows of the file's. The parts then fuse as if the file had he
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from treadle.graph import Node
 from treadle.types import Tensor

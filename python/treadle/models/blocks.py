@@ -6,15 +6,20 @@ Axes: T tokens, D width, H/K query and KV heads, d head size, F feed-forward wid
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from treadle.graph import Builder, Value
 from treadle.models.shape import Shape
+
+if TYPE_CHECKING:
+    from treadle.graph import Builder, Value
 
 
 def start(
     name: str, shape: Shape, *, act: str, page: int, more: Mapping[str, int] | None = None
 ) -> Builder:
     """A builder with the family's dims bound; `page` = tokens a KV page."""
+    from treadle.graph import Builder  # a start whose graph is planned already needs none of it
+
     dims = {
         "D": shape.D,
         "H": shape.H,

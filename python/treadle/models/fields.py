@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
+
+from msgspec import Struct
 
 from treadle.errors import ModelFormatError, Unsupported
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """A mapping of untrusted values. Null counts as absent; no default means required.
 
     `at` is the file, `prefix` goes before each key ("llama." in GGUF, "text_config." in errors).

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.graph import Graph
+from msgspec import Struct
+
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -14,6 +14,9 @@ from treadle.models.rope import Rope
 from treadle.models.shape import Shape, windows
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
+
+if TYPE_CHECKING:
+    from treadle.graph import Graph
 
 LAYER = (
     *conventions.ATTENTION,
@@ -39,8 +42,7 @@ _DEFAULTS: Mapping[str, Any] = {  # files of the multimodal models leave these o
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model. `windows` in tokens a layer, 0 = full; full layers use `rope`,
     windowed ones `rope_local`; `scale` of attention scores; `final_cap` 0 = none."""
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from treadle import _core
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
-from treadle.graph.formats import BLOCKS
 from treadle.limits import Limits
 from treadle.models.gguf_array import LONG, GgufArray
 from treadle.models.mapping import Elements, map_file
 from treadle.types import Tensor
+from treadle.types.formats import BLOCKS
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
@@ -31,8 +32,7 @@ _FORMATS = {
 _MAX_ALIGNMENT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class GgufFile:
+class GgufFile(Struct, frozen=True):
     """A mapped GGUF file. Tensors are read-only views of the mapping, in the file's order; arrays
     of the metadata are lists, or read from the file when somebody looks (`GgufArray`)."""
 
@@ -175,8 +175,7 @@ def _alignment(cursor: _Cursor, metadata: dict[str, Any]) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """A tensor's description; `offset` counts from the start of the data."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from treadle.errors import NotFound
 
@@ -24,8 +25,7 @@ _WANTED = (
 _UNWANTED = ("*/*", "consolidated*")  # second copies of the weights in other layouts
 
 
-@dataclass(frozen=True, slots=True)
-class Repo:
+class Repo(Struct, frozen=True):
     """`owner/name`, at a revision if given, and the GGUF file in it that is meant, if any."""
 
     name: str

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+from msgspec import Struct
 
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
-from treadle.graph import Graph
 from treadle.limits import Limits
+from treadle.models import outlines
 from treadle.models.gguf import GgufFile
 from treadle.models.json_file import read_json
 from treadle.models.shape import Shape
 from treadle.models.sources import locate
-from treadle.models.weights import Checkpoint, Source, bind
-from treadle.types import Tensor, Weights
+from treadle.models.weights import BoundWeights, Checkpoint, Source, bind
+from treadle.types import Outline, Tensor, Weights
+
+if TYPE_CHECKING:
+    from treadle.graph import Graph
 
 _CONFIG_BYTES = 16 << 20  # config.json and its like; the largest known is below 1 MiB
 _WRAPPERS = (  # a text model inside a multimodal one: where its tensors begin → where alone
@@ -43,8 +48,7 @@ class FamilyModule(Protocol):
     names: Callable[[Any, Checkpoint], dict[str, Source]]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """A family by the name of its module, and the names files give it. `claims` picks among
     families of one GGUF name."""
 
@@ -77,8 +81,7 @@ FAMILIES: tuple[Family, ...] = (
 """Every family, tried in this order: by `model_type` of config.json or GGUF architecture."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenizerSource:
+class TokenizerSource(Struct, frozen=True):
     """Where the tokeniser lies. json: `path` of tokenizer.json (None if the folder has none),
     `metadata` = tokenizer_config.json; gguf: `metadata` = that of the model file.
 
@@ -91,18 +94,31 @@ class TokenizerSource:
     stop_ids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model ready to compile. `context` in tokens; `path` = the file or folder it came from."""
+class Model(Struct, frozen=True, dict=True):
+    """A model ready to compile. `context` in tokens; `path` = the file or folder it came from.
+
+    `outline`: of its graph, which is built when somebody asks for it: a backend that has planned it
+    in an earlier process does not.
+    """
 
     name: str
-    graph: Graph
-    weights: Weights = field(repr=False)
+    outline: Outline
+    build: Callable[[], Graph]
+    weights: Weights
     config: Config
-    tokenizer_source: TokenizerSource = field(repr=False)
-    chat_template: str | None = field(repr=False)
+    tokenizer_source: TokenizerSource
+    chat_template: str | None
     context: int
     path: Path
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph."""
+        return self.build()
+
+    def __repr__(self) -> str:  # without weights, vocabulary and template
+        shown = {name: getattr(self, name) for name in ("name", "config", "context", "path")}
+        return f"Model({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 def load(
@@ -121,7 +137,8 @@ def load(
     limits = limits or Limits()
     path = locate(source, progress=progress)
     checkpoint = _open(path, limits)
-    module = _family(checkpoint).module
+    family = _family(checkpoint)
+    module = family.module
     config: Config = (
         module.Config.from_hf(checkpoint.config, str(path / "config.json"))
         if checkpoint.kind == "hf"
@@ -129,14 +146,24 @@ def load(
     )
     # A tied model's file may still hold a copy of its embedding as the head.
     unneeded = (*module.UNNEEDED, r"^lm_head\.weight$") if config.shape.tied else module.UNNEEDED
-    graph = module.build(config, act=act, page=page)
-    graph, weights = bind(graph, module.names(config, checkpoint), checkpoint, unneeded)
+    sources = module.names(config, checkpoint)
+
+    def build() -> Graph:
+        return bind(module.build(config, act=act, page=page), sources, checkpoint, unneeded)[0]
+
+    key = outlines.key_of(checkpoint, family.name, act, page)
+    graph, outline = None, outlines.read(key)
+    if outline is None:
+        graph = build()
+        outline = outlines.keep(key, graph)
+    formats = {name: format for name, (format, _) in outline.params.items()}
     tokenizer, template = _text_parts(checkpoint, limits)
     name = path.name if path == Path(os.path.expanduser(source)) else source
     return Model(
         name.removesuffix(".gguf"),
-        graph,
-        weights,
+        outline,
+        build if graph is None else lambda: graph,
+        BoundWeights(checkpoint, sources, formats),
         config,
         tokenizer,
         template,

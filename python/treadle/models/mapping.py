@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +27,13 @@ def map_file(path: Path) -> mmap.mmap:
         raise ModelFormatError(f"cannot be mapped: {error}", at=str(path)) from None
 
 
-@dataclass(frozen=True, slots=True)
 class Elements(Stored):
     """Elements in order, of a numpy dtype and a shape, over their bytes."""
 
-    memory: memoryview
-    dtype: str
-    shape: tuple[int, ...]
+    __slots__ = ("dtype", "memory", "shape")
+
+    def __init__(self, memory: memoryview, dtype: str, shape: tuple[int, ...]) -> None:
+        self.memory, self.dtype, self.shape = memory, dtype, shape
 
     @staticmethod
     def of(format: str, shape: tuple[int, ...], memory: memoryview) -> Elements:

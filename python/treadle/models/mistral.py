@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.graph import Graph
+from msgspec import Struct
+from msgspec.structs import replace
+
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -15,12 +16,14 @@ from treadle.models.shape import Shape, read_window
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
 
+if TYPE_CHECKING:
+    from treadle.graph import Graph
+
 LAYER = conventions.ATTENTION + conventions.FEED_FORWARD
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `window` in tokens, 0 = full attention."""
 
     shape: Shape

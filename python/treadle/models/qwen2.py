@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.graph import Graph
+from msgspec import Struct
+
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -15,12 +15,14 @@ from treadle.models.shape import Shape, upper_windows
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
 
+if TYPE_CHECKING:
+    from treadle.graph import Graph
+
 LAYER = (*conventions.ATTENTION, "q_bias", "k_bias", "v_bias", *conventions.FEED_FORWARD)
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `windows` in tokens a layer, 0 = full attention."""
 
     shape: Shape

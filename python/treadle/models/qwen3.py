@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.graph import Graph
+from msgspec import Struct
+
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -16,13 +16,15 @@ from treadle.models.shape import Shape, upper_windows
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
 
+if TYPE_CHECKING:
+    from treadle.graph import Graph
+
 LAYER = (*conventions.ATTENTION, "q_norm", "k_norm", *conventions.FEED_FORWARD)
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 HEAD_SIZE = 128  # of files that do not say
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model; `windows` in tokens a layer, 0 = full attention."""
 
     shape: Shape

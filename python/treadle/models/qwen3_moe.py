@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.graph import Graph
+from msgspec import Struct
+
 from treadle.models import blocks
 from treadle.models import names as conventions
 from treadle.models.fields import Fields
@@ -15,13 +15,15 @@ from treadle.models.shape import Shape, read_window
 from treadle.models.weights import Checkpoint, Source
 from treadle.types import Tensor
 
+if TYPE_CHECKING:
+    from treadle.graph import Graph
+
 ATTENTION = (*conventions.ATTENTION, "q_norm", "k_norm")
 UNNEEDED: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$",)
 _EXPERTS = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Hyperparameters of one model. F is an expert's width, `dense_width` that of dense layers.
 
     E experts, A of them active a token; `renorm`: their weights sum to one; `sparse`: the layers

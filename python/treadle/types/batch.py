@@ -6,8 +6,9 @@ Arrays are whatever has the buffer protocol, a shape and elements of the type sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 I32 = Any
 F32 = Any
@@ -15,8 +16,7 @@ U64 = Any
 U8 = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """One ragged step: T tokens of S sequences, logits wanted for R of the tokens.
 
     Sequence s owns tokens starts[s]:starts[s+1]; after the step it holds lens[s] tokens in all,
@@ -34,8 +34,7 @@ class Batch:
     rows: I32  # [R] token indices, ascending
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
+class Mask(Struct, frozen=True):
     """Legal next tokens: bit t % 32 of word t // 32 is 1 where token t is legal.
 
     `rows[i]` is the logits row that bits[i] belongs to; logits rows not listed are unconstrained.
@@ -46,8 +45,7 @@ class Mask:
     rows: I32  # [N]
 
 
-@dataclass(frozen=True, slots=True)
-class SampleBatch:
+class SampleBatch(Struct, frozen=True):
     """Sampling parameters of the R rows of a step, already validated.
 
     `key` is the request's seed with the choice index folded in, `step` the index of the token
@@ -74,8 +72,7 @@ class SampleBatch:
     pen_out: I32
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(Struct, frozen=True):
     """Tokens of one step. status: 0 = drawn, 1 = no legal token, 2 = logits not finite.
 
     Log-probabilities are natural, of the raw logits (before mask, bias, penalties, temperature).

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(Struct, frozen=True):
     """Log-probability of a drawn token and of the alternatives asked for."""
 
     id: int
@@ -20,8 +19,7 @@ class TokenLogprob:
     top: tuple[tuple[int, bytes, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Token counts; `cached_tokens` of the prompt came from the prefix cache."""
 
     prompt_tokens: int
@@ -43,8 +41,7 @@ class Delta(msgspec.Struct, frozen=True):
     usage: Usage | None = None  # on the last delta of a choice
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """One call a model made: `arguments` is JSON text, as OpenAI's clients expect."""
 
     id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from treadle.types.sampling import Sampling
 
@@ -12,8 +13,7 @@ ConstraintKind = Literal["json_schema", "json_object", "regex", "grammar", "choi
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
+class Constraint(Struct, frozen=True):
     """What the output must match. `value`: schema (dict, bool or JSON text), regex, EBNF text,
     list of strings, or None for json_object. `at` prefixes the JSON pointers of errors."""
 
@@ -22,8 +22,7 @@ class Constraint:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """A function the model may call; `parameters` is a JSON Schema of its argument object."""
 
     name: str
@@ -31,8 +30,7 @@ class Tool:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn. `tool_calls` on assistant turns, `tool_call_id` and `name` on tool turns."""
 
     role: Role
@@ -42,8 +40,7 @@ class Message:
     tool_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(Struct, frozen=True):
     """One request of any front end: either `prompt` (text or ids) or `messages`.
 
     tool_choice: "none", "auto", "required", or the name of one tool as ("named", name).

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 
 class TokenKind(IntEnum):
@@ -16,8 +17,7 @@ class TokenKind(IntEnum):
     UNUSED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class TokenTable:
+class TokenTable(Struct, frozen=True):
     """Bytes and kind of every id, and the ids that end a turn.
 
     `data[i]` are the bytes that id i decodes to in mid-text (empty for unused ids; a control

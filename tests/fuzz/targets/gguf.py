@@ -12,8 +12,9 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "gguf"
 

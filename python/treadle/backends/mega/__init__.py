@@ -6,15 +6,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from treadle import _core
-from treadle.backends.mega.device import MegaDevice
+from treadle.backends.mega.device import MegaDevice, pages_of, parted_matrices
 from treadle.backends.mega.executable import MegaExecutable
+from treadle.backends.mega.plans import buckets, kept_buckets
+from treadle.backends.params import one_device
 from treadle.errors import InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from treadle.backends.base import Backend
+    from treadle.backends.mega.plans import Bucket
     from treadle.graph import Graph
     from treadle.limits import Limits
-    from treadle.types import Weights
+    from treadle.types import Outline, Weights
 
 __all__ = ["Mega", "MegaExecutable", "mega"]
 
@@ -80,5 +83,41 @@ class Mega:
         Raises ModelFormatError for weights that do not fit, Unsupported for a page size, GraphError
         for a graph that cannot be planned.
         """
-        device = MegaDevice(graph, weights, limits, pages, self.threads, self._isa, self._trace)
+        from treadle.graph import outline as outline_of
+
+        graph, weights = parted_matrices(one_device(graph), weights)
+        outline = outline_of(graph)
+        count = pages_of(outline, limits, pages)
+        made = buckets(graph, **self._sizes(outline, limits, count))
+        return self._executable(outline, weights, limits, made, count)
+
+    def reopen(
+        self, outline: Outline, weights: Weights, limits: Limits, *, pages: int | None = None
+    ) -> MegaExecutable | None:
+        """As `compile`, from plans on disk; None where they are not there, or where matrices have
+        to be parted first."""
+        count = pages_of(outline, limits, pages)
+        made = kept_buckets(outline.hash, **self._sizes(outline, limits, count))
+        if made is None:
+            return None
+        return self._executable(outline, weights, limits, made, count)
+
+    def _sizes(self, outline: Outline, limits: Limits, pages: int) -> dict[str, int]:
+        """What a plan depends on beside its graph."""
+        return {
+            "threads": self.threads,
+            "tokens": limits.batch_tokens,
+            "slots": limits.sequences,
+            "context": pages * outline.page_size,
+        }
+
+    def _executable(
+        self,
+        outline: Outline,
+        weights: Weights,
+        limits: Limits,
+        made: list[Bucket],
+        pages: int,
+    ) -> MegaExecutable:
+        device = MegaDevice(outline, weights, made, pages, self.threads, self._isa, self._trace)
         return MegaExecutable(device, limits)

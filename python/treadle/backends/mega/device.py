@@ -6,17 +6,18 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from treadle import _core
-from treadle.backends.capacity import choose_pages, page_size
-from treadle.backends.mega.plans import buckets
+from treadle.backends.capacity import fit_pages
 from treadle.backends.mega.weights import bound
-from treadle.backends.params import one_device, size_of, vocab_of
 from treadle.errors import Unsupported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.backends.mega.plans import Bucket
     from treadle.graph import Graph
     from treadle.limits import Limits
     from treadle.mega import Plan
-    from treadle.types import Weights
+    from treadle.types import Outline, Weights
 
 PAGE = 16
 """Positions of a KV page, as the attention kernel reads it."""
@@ -27,36 +28,25 @@ class MegaDevice:
 
     def __init__(
         self,
-        graph: Graph,
+        outline: Outline,
         weights: Weights,
-        limits: Limits,
-        pages: int | None,
+        made: Sequence[Bucket],
+        pages: int,
         threads: int,
         isa: str,
         trace: int = 0,
     ) -> None:
-        graph, weights = _parted(one_device(graph), weights)
-        self.page_size = page_size(graph)
-        if graph.state and self.page_size != PAGE:
-            raise Unsupported(
-                f"KV pages of {self.page_size} tokens", at=f"graph {graph.name}",
-                hint=f"build the graph with pages of {PAGE}",
-            )  # fmt: skip
-        self.vocab = vocab_of(graph)
-        self.pages = choose_pages(graph, limits, pages, item=2)
-        self._made = buckets(
-            graph, threads=threads, tokens=limits.batch_tokens, slots=limits.sequences,
-            context=self.pages * self.page_size,
-        )  # fmt: skip
-        self._buckets = [made.rows for made in self._made]
-        params = bound(graph, weights, self._made, threads)
-        states = _core.cpu_kv_pages(self.pages, _heads(graph))
-        data = [made.data for made in self._made]
+        self.page_size, self.vocab, self.pages = outline.page_size, outline.vocab, pages
+        self._made = made
+        self._buckets = [bucket.rows for bucket in made]
+        params = bound(outline, weights, made, threads)
+        states = _core.cpu_kv_pages(pages, outline.heads)
+        data = [bucket.data for bucket in made]
         try:
             self.runner = _core.CpuRunner(data, params, states, isa, trace)
         except _core.CoreError as error:  # a head size that no kernel takes, say
             raise Unsupported(
-                f"the CPU runtime cannot run this model: {error}", at=f"graph {graph.name}",
+                f"the CPU runtime cannot run this model: {error}", at=f"graph {outline.name}",
                 hint="use backend torch or reference",
             ) from None  # fmt: skip
         self.runner.start()
@@ -76,7 +66,17 @@ class MegaDevice:
         return [self.runner.trace(number) for number in range(self.runner.workers + 1)]
 
 
-def _parted(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+def pages_of(outline: Outline, limits: Limits, pages: int | None) -> int:
+    """KV pages: so many, or what memory suggests. Raises Unsupported for pages of another size."""
+    if outline.heads and outline.page_size != PAGE:
+        raise Unsupported(
+            f"KV pages of {outline.page_size} tokens", at=f"graph {outline.name}",
+            hint=f"build the graph with pages of {PAGE}",
+        )  # fmt: skip
+    return fit_pages(outline.page_size, outline.page_bytes(2), limits, pages)
+
+
+def parted_matrices(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
     """Matrices that are split after their product, cut before it."""
     if not any(node.op == "split" for node in graph.nodes):
         return graph, weights
@@ -84,12 +84,3 @@ def _parted(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
     graph, cuts = parted(graph)
     return graph, PartedWeights(weights, cuts)
-
-
-def _heads(graph: Graph) -> list[tuple[int, int]]:
-    """KV heads of each layer, and their size."""
-    found: list[tuple[int, int]] = []
-    for state in graph.state.values():
-        heads, size = (size_of(graph, entry) for entry in state.shape[3:])
-        found.append((heads, size))
-    return found

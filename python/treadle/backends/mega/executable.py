@@ -10,8 +10,9 @@ checked once, natively, as it is copied.
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from treadle import _core
 from treadle.errors import EngineDead, InvalidRequest, LimitExceeded

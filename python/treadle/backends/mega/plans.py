@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import treadle
+from treadle import kept
 from treadle.digest import blake2b, sha256
 from treadle.models.wheel import cache_dir
 
@@ -17,6 +18,8 @@ from treadle.models.wheel import cache_dir
 # they are imported when there is something to compile.
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from treadle.graph import Graph
     from treadle.mega import Plan
 
@@ -67,11 +70,8 @@ def buckets(graph: Graph, *, threads: int, tokens: int, slots: int, context: int
     every worker repeats the norms, and many, where each norm is computed once. slots: sequences a
     step, at most; context: positions of one. Raises GraphError, Unsupported.
     """
-    words = [_compiler(), graph.hash, *map(str, (threads, tokens, slots, context, SEGMENT))]
     found: list[Bucket] = []
-    for many in (False, True):
-        key = sha256("/".join([*words, str(many)]).encode()).hexdigest()[:32]
-        folder = cache_dir() / "plans" / key
+    for many, folder in _folders(graph.hash, threads, tokens, slots, context):
         bucket = _read(folder)
         if bucket is None:
             rows = _rows(tokens, many)
@@ -80,6 +80,29 @@ def buckets(graph: Graph, *, threads: int, tokens: int, slots: int, context: int
         if bucket.rows >= tokens:
             break
     return found
+
+
+def kept_buckets(
+    graph: str, *, threads: int, tokens: int, slots: int, context: int
+) -> list[Bucket] | None:
+    """What `buckets` returns for the graph with this hash; None unless all of it is on disk."""
+    found: list[Bucket] = []
+    for _, folder in _folders(graph, threads, tokens, slots, context):
+        bucket = _read(folder)
+        if bucket is None:
+            return None
+        found.append(bucket)
+        if bucket.rows >= tokens:
+            break
+    return found
+
+
+def _folders(graph: str, *sizes: int) -> Iterator[tuple[bool, Path]]:
+    """Where the plans of a graph's buckets lie: of few rows, of many."""
+    words = [_compiler(), graph, *map(str, (*sizes, SEGMENT))]
+    for many in (False, True):
+        key = sha256("/".join([*words, str(many)]).encode()).hexdigest()[:32]
+        yield many, cache_dir() / "plans" / key
 
 
 def _rows(tokens: int, many: bool) -> int:
@@ -96,8 +119,8 @@ def _read(folder: Path) -> Bucket | None:
     try:
         written = (folder / _START).read_bytes()
         data = (folder / "tasks.bin").read_bytes()
-        body = written[_SIZE:]
-        if _hash(body) != written[:_SIZE]:
+        body = kept.unseal(written)
+        if body is None:
             return None
         start = msgspec.msgpack.decode(body, type=_Start)
     except (OSError, msgspec.DecodeError):
@@ -161,11 +184,11 @@ def _keep(plan: Plan, start: _Start, folder: Path) -> None:
         made = Path(tempfile.mkdtemp(dir=folder.parent))
         write(plan, made)
         body = msgspec.msgpack.encode(start)
-        (made / _START).write_bytes(_hash(body) + body)
+        (made / _START).write_bytes(kept.seal(body))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
-        kept = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-        for old in kept[:-_KEPT]:
+        found = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in found[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return

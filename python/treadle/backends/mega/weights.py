@@ -10,21 +10,20 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from treadle import _core
-from treadle.backends.params import size_of, tensor_of
+from treadle.backends.params import tensor_as
 from treadle.types import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from treadle.backends.mega.plans import Bucket
-    from treadle.graph import Graph
-    from treadle.types import Weights
+    from treadle.types import Outline, Weights
 
 _STRIP = 16  # rows, as treadle.mega.records says, which takes long to import
 _AT_ONCE = 1 << 20  # bytes packed before their pages are given back
 
 
-def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int) -> list[Any]:
+def bound(outline: Outline, weights: Weights, plans: Sequence[Bucket], threads: int) -> list[Any]:
     """Params in the plans' order: (kind, rows, columns, packed[, experts]), float32 [n], or None
     for one that no plan reads. Packs on so many threads.
 
@@ -32,15 +31,15 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
     """
     matrices = {number for plan in plans for number in plan.matrices}
     values = {number for plan in plans for number in plan.vectors}
-    names = [*graph.params]
-    sizes = {number: _size(graph, weights, names[number]) for number in sorted(matrices)}
+    names = [*outline.params]
+    sizes = {number: _size(outline, weights, names[number]) for number in sorted(matrices)}
     starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
     memory = _core.cpu_buffer(sum(sizes.values()))  # one, because large pages are
 
     def one(number: int) -> Any:
         if number not in matrices | values:
             return None
-        tensor = tensor_of(graph, weights, names[number])  # which may be a copy: one at a time
+        tensor = _tensor(outline, weights, names[number])  # which may be a copy: one at a time
         if number in matrices:
             start = starts[number]
             return packed(tensor, memory[start : start + sizes[number]])
@@ -48,7 +47,7 @@ def bound(graph: Graph, weights: Weights, plans: Sequence[Bucket], threads: int)
         _give_back(tensor.raw)
         return vector
 
-    return _side_by_side(one, len(graph.params), threads)
+    return _side_by_side(one, len(outline.params), threads)
 
 
 def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[Any]:
@@ -77,13 +76,17 @@ def _side_by_side(make: Callable[[int], Any], count: int, threads: int) -> list[
     return out
 
 
-def _size(graph: Graph, weights: Weights, name: str) -> int:
+def _tensor(outline: Outline, weights: Weights, name: str) -> Tensor:
+    """Raises ModelFormatError if it is missing or has another shape."""
+    return tensor_as(outline.params[name][1], weights, name, outline.name)
+
+
+def _size(outline: Outline, weights: Weights, name: str) -> int:
     """Bytes of a param when packed; looks at its data only where nothing else knows its format."""
     formats: Mapping[str, str] = getattr(weights, "formats", {})
     if name not in formats:
-        return packed_bytes(tensor_of(graph, weights, name))
-    shape = tuple(size_of(graph, entry) for entry in graph.params[name].shape)
-    return _packed_bytes(formats[name], shape)
+        return packed_bytes(_tensor(outline, weights, name))
+    return _packed_bytes(formats[name], outline.params[name][1])
 
 
 def packed_bytes(tensor: Tensor) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +49,7 @@ class ReferenceDevice:
 
     def forward(self, batch: Batch, previous: Any) -> Any:
         """Logits float32 [R, V]."""
-        values: Arrays = {f.name: getattr(batch, f.name) for f in fields(Batch)}
+        values: Arrays = {name: getattr(batch, name) for name in Batch.__struct_fields__}
         values["ids"] = resolve_ids(batch.ids, previous)
         values |= self._params | self._state
         with np.errstate(all="ignore"):  # what is not finite shows in the status of its row

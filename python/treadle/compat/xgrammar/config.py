@@ -6,7 +6,8 @@ import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from treadle.limits import GrammarLimits
 

@@ -10,9 +10,11 @@ tied head gets a cut of its own), and the experts' count, because each expert is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from treadle.errors import GraphError
 from treadle.graph.dims import Dims, Entry, Size

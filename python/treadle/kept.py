@@ -1,0 +1,41 @@
+"""Files of a cache: each carries a hash of itself and is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from treadle.digest import blake2b
+
+if TYPE_CHECKING:
+    from mmap import mmap
+    from pathlib import Path
+
+_SIZE = 32  # bytes of the hash in front
+
+
+def seal(body: bytes) -> bytes:
+    """The bytes with a hash in front."""
+    return blake2b(body, digest_size=_SIZE).digest() + body
+
+
+def unseal(data: bytes | mmap) -> memoryview | None:
+    """What `seal` was given, as a view; None for bytes that it did not make."""
+    body = memoryview(data)[_SIZE:]
+    return body if blake2b(body, digest_size=_SIZE).digest() == data[:_SIZE] else None
+
+
+def write(folder: Path, name: str, data: bytes, most: int) -> None:
+    """Puts a file into a folder of at most so many, the oldest of which go. A full or read-only
+    disk costs only the time that the file would have saved."""
+    import tempfile
+
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, made = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(made, folder / name)
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-most]:
+            old.unlink()
