@@ -104,7 +104,8 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
   constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
   const int position = s.position[item.row], newest = position / kPage;
   const int first = item.segment * Model::kSegmentPages;
-  const bool last = newest < first + Model::kSegmentPages;
+  const int end = last_page(item.segment, position);
+  const bool last = end == newest;
   const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
   load_heads<P>(a, s, item, same, last, warp, lane, layer, read);
   const int g = lane / 4, t = lane % 4;
@@ -133,7 +134,7 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
 #pragma unroll
     for (int e = 0; e < kMine; e++) o[h][e] = 0;
   stamp(a, read + 1, warp, lane, 2);
-  for (int page = first; page < first + Model::kSegmentPages && page <= newest; page++) {
+  for (int page = first; page <= end; page++) {
     constexpr bool kOne = 4 * kPage * d <= kTile;
     const int slot = at.slot;
     mb_wait(a, &s.full[slot], at.turn, kFull, P::index);

@@ -62,7 +62,6 @@ TM_DEVICE void prepare(const Args& a, Smem& s, int tid) {
   }
   if (tid == 0) {
     const uint4 r = s.ranges[P::index][0];  // first head, heads, part, parts
-    constexpr int kSegment = kPage * Model::kSegmentPages;
     int total = 0, before = 0, count = 0;
     for (int row = 0; row < Model::kRows; row++)
       total += (s.position[row] + 1) * static_cast<int>(r.y);
@@ -71,10 +70,11 @@ TM_DEVICE void prepare(const Args& a, Smem& s, int tid) {
     for (int row = 0; row < Model::kRows; row++) {
       const int length = s.position[row] + 1;
       for (uint32_t head = r.x; head < r.x + r.y; head++) {
-        for (int at = 0; at < length; at += kSegment) {
+        const int segments = segments_of(length);
+        for (int i = 0; i < segments; i++) {
           if (before >= from && before < to && count < Model::kItems)
-            s.items[count++] = {row, static_cast<int32_t>(head), at / kSegment};
-          before += length - at < kSegment ? length - at : kSegment;
+            s.items[count++] = {row, static_cast<int32_t>(head), i};
+          before += i + 1 < segments ? kSegment : length - i * kSegment;
         }
       }
     }

@@ -97,11 +97,12 @@ struct Feeder {
         const uint4 r = s.ranges[P::index][part];
         const int first = static_cast<int>(r.z & 0xffff), end = first + static_cast<int>(r.z >> 16);
         const int bands = bands_of(static_cast<int>(r.y));
+        const bool same = r.z == s.ranges[P::index][0].z;  // chunks that are known to be there
 #pragma unroll 1
         for (int band = 0; band < bands; band++) {
 #pragma unroll 1
           for (int tile = first; tile < end; tile++) {
-            if (band == 0) await<P>(tile, layer);
+            if (band == 0 && (part == 0 || !same)) await<P>(tile, layer);
             mb_wait(a, &s.feed_empty[at.slot], at.turn ^ 1, kEmpty, P::index);
             unsigned char* to = s.feed[at.slot] + lane * 16;
             const unsigned char* from = reinterpret_cast<const unsigned char*>(a.packets + P::in) +

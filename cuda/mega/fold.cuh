@@ -13,7 +13,7 @@ TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, in
                          uint32_t read, uint32_t epoch) {
   constexpr int kTurns = (kSegments + 3) / 4 < 4 ? (kSegments + 3) / 4 : 4;
   constexpr int kSegmentStep = Model::kRows * Model::kHeads * kRecord;
-  const int segments = s.position[row] / (kPage * Model::kSegmentPages) + 1;
+  const int segments = segments_of(s.position[row] + 1);
   const int j = lane % 8, ml = (lane & ~7) | 6;
   float most = -INFINITY, total = 0, x[6] = {};
 #pragma unroll 1

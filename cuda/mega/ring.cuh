@@ -106,10 +106,8 @@ struct Producer {
         reinterpret_cast<const unsigned char*>(a.kv) + (P::state + layer) * a.state_bytes;
     for (int i = 0; i < s.count; i++) {
       const Item item = s.items[i];
-      const int last = s.position[item.row] / kPage;
-      for (int p = 0; p < Model::kSegmentPages; p++) {
-        const int page = item.segment * Model::kSegmentPages + p;
-        if (page > last) break;
+      const int last = last_page(item.segment, s.position[item.row]);
+      for (int page = item.segment * Model::kSegmentPages; page <= last; page++) {
         const int64_t id = a.pages[item.row * a.row_pages + page];
         const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
         if constexpr (2 * half <= kTile) {

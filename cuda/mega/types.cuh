@@ -77,6 +77,20 @@ struct Item {
   int32_t row, head, segment;
 };
 
+constexpr int kSegment = kPage * Model::kSegmentPages;
+
+/// Segments of so many positions: a short tail joins the one before it.
+TM_BOTH constexpr int segments_of(int length) {
+  const int n = (length - Model::kTail + kSegment - 1) / kSegment;
+  return n > 1 ? n : 1;
+}
+
+/// Last page of a segment of a row whose newest position is given.
+TM_BOTH constexpr int last_page(int segment, int position) {
+  return segment + 1 < segments_of(position + 1) ? (segment + 1) * Model::kSegmentPages - 1
+                                                 : position / kPage;
+}
+
 constexpr int kNobody = 255;
 
 /// Which experts a step's rows have chosen, of one layer at a time.

@@ -149,6 +149,9 @@ class _Maker:
         self.forms = self._forms(order)
         self.turns = codegen_feed.turns(plan, self.order, self.first, self.forms, self._walk(order))
         self.fed = self.turns is not None and self.cut
+        self.dealt: dict[int, list[list[Task]]] = {}  # sites that are not dealt as planned
+        if self.fed:
+            self._deal_again()
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
@@ -174,6 +177,20 @@ class _Maker:
             self.fed,
             (self.count_at, 2 * self.counters),
         )
+
+    def _deal_again(self) -> None:
+        """Gates whose outputs the phase behind may begin to read before all are there."""
+        for row, number in enumerate(self.order[:-1]):
+            site, behind = self.plan.sites[number], self.plan.sites[self.order[row + 1]]
+            if not site.act or Code(behind.op) is not Code.LINEAR:
+                continue
+            dealt = codegen_feed.early(site, self.first[row], self.first[row + 1])
+            if dealt is None:
+                continue
+            self.first[row] = dealt
+            stride, repeat = self._repeats(number)
+            for r in range(repeat):
+                self.dealt[number + r * stride] = dealt
 
     # -- what is covered --------------------------------------------------------------------
 
@@ -398,9 +415,10 @@ class _Maker:
 
     def _pieces(self, worker: int) -> tuple[Piece, ...]:
         return tuple(
-            Piece(t.p0, t.w_tile0, t.w_tiles, t.k0, t.klen)
+            Piece(t.p0, own.w_tile0, own.w_tiles, own.k0, own.klen)
             for t in self.plan.list_of(worker)
             if Code(t.op) is Code.LINEAR
+            for own in (self.dealt[t.p0][worker] if t.p0 in self.dealt else [t])
         )
 
     # -- sizes ------------------------------------------------------------------------------
@@ -453,6 +471,7 @@ class _Maker:
             "Mscale": attn.mscale,
             "Pages": pages,
             "SegmentPages": shape.segment // PAGE,
+            "Tail": codegen_feed.tail(plan),
             "Items": rows * heads * segments // parts + rows * heads + 2,
             "Scratch": scratch,
             "Chunk": 1 if self.fed else max(8 // rows, 2),

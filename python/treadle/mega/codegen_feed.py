@@ -9,7 +9,7 @@ shared memory as they are done. Sums of squares of a norm's slices stand beside 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.mega.forms import BF16, Form
 from treadle.mega.plan import Plan
@@ -17,6 +17,9 @@ from treadle.mega.records import Code, Site, Task
 
 CHUNK, BAND, RING = 512, 16, 8
 """Columns of a chunk; strips that go through the tiles of k together; tiles that a ring needs."""
+
+Tasks = list[list[Task]]
+"""Of a phase, by worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,28 @@ def made(site: Site, plan: Plan, columns: int, counter: int, take: Callable[[int
     return Feed(at, counter, squares, slices)
 
 
+def early(up: Site, tasks: Tasks, down: Tasks) -> Tasks | None:
+    """A gate's strips dealt again, each worker's in two runs: first the columns that the workers
+    of the phase behind multiply first, so that those need not wait for the last strips. down: tasks
+    of that phase. None where its parts of k are one chunk or the runs would not be whole."""
+    parts = {(t.k0, t.klen) for mine in down for t in mine}
+    lengths = {klen for _, klen in parts}
+    per = CHUNK // 8  # strips of a chunk: a strip of gates makes 8 columns
+    if len(lengths) > 1 or (tiles := lengths.pop()) < 2 or up.n != len(parts) * tiles * CHUNK:
+        return None
+    split, workers = (tiles + 1) // 2, len(tasks)
+    found: Tasks = [[] for _ in range(workers)]
+    for first, chunks_each in ((0, split), (split, tiles - split)):
+        run, odd = divmod(len(parts) * chunks_each * per, workers)
+        if odd or run == 0 or chunks_each * per % run:
+            return None
+        for worker, mine in enumerate(found):
+            part, at = divmod(worker * run, chunks_each * per)
+            strip = (part * tiles + first) * per + at
+            mine.append(replace(tasks[worker][0], w_tile0=strip, w_tiles=run))
+    return found
+
+
 def chunks(columns: int) -> int:
     """Chunks, and counters, of so many columns."""
     return -(-columns // CHUNK)
@@ -136,6 +161,12 @@ def segment(rows: int) -> int:
     """Positions that a worker attends to at a time. Each segment costs about a microsecond beside
     its pages; few rows need short ones so that all workers have some."""
     return 128 if rows <= 4 else 1024
+
+
+def tail(plan: Plan) -> int:
+    """Positions at the end of a row that join the segment before them: with long segments, an item
+    of their own costs more than their pages."""
+    return plan.shape.segment // 8 if plan.shape.rows > 4 else 0
 
 
 def behind(plan: Plan) -> int:
