@@ -16,9 +16,10 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_args import NEVER
 from treadle.backends.mega.cuda_pack import bf16, widened
+from treadle.backends.mega.cuda_ranks import cutter
 from treadle.backends.sampler import sample
 from treadle.errors import Unsupported
-from treadle.graph import Graph, cuts, run, shard
+from treadle.graph import Graph, run, shard
 from treadle.models import llama, qwen3
 from treadle.types import Batch, Mask
 
@@ -67,15 +68,9 @@ def ranks(name: str, twins: bool = False) -> Ranks:
     made = _program(name)
     table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
     heads = graph.size("K") // n
-    machines: list[Machine] = []
+    cut, machines = cutter(graph, n), list[Machine]()
     for rank in range(n):
-        mine: dict[str, Any] = {}
-        for key, cut in cuts(graph, n, rank).items():
-            if cut.source not in params:
-                continue
-            mine[key] = params[cut.source]
-            for axis, index in enumerate(cut.index):
-                mine[key] = mine[key] if index is None else np.take(mine[key], index, axis=axis)
+        mine = {key: cut(rank, key, params.__getitem__) for key in made.plan.params}
         kv = np.full(
             (len(made.plan.states), POOL, heads, 2, PAGE, graph.size("d")), 0x7FC0, np.uint16
         )

@@ -137,10 +137,10 @@ class Decoder:
         self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
         return args
 
-    def launch(self, args: Args) -> None:
-        """Starts what was prepared."""
+    def launch(self, args: Args, alone: bool = True) -> None:
+        """Starts what was prepared. alone: no other rank runs on this GPU."""
         self.device.enter()
-        self.device.launch(self.kernel, self.program.plan.workers, args)
+        self.device.launch(self.kernel, self.program.plan.workers, args, alone)
 
     def share(self, first: Decoder) -> None:
         """Reads another rank's boxes, and how many steps there may be, instead of its own."""
@@ -187,6 +187,11 @@ class Decoder:
     def tokens(self, steps: int) -> NDArray[np.int32]:
         """[steps, rows] of the last launch, which is over."""
         return self._tokens.array[:steps, :, 0].astype(np.int32)
+
+    def sent(self, like: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The first packets that workers and ranks have sent each other, into `like` [n, 4]."""
+        self.device.enter()
+        return self._packets.get(like)
 
     def logits(self) -> NDArray[np.float32]:
         """[rows, V] of the last step."""

@@ -51,6 +51,7 @@ class Ranks:
             for other in devices:
                 device.reach(other)
         self.program, self.rows, self.context = program, shape.rows, shape.context
+        self.alone = len({device.number for device in devices}) == shape.ranks
         self.decoders = [
             Decoder(program, pages=pages, device=device, rank=r, kv=kv[r] if kv else None)
             for r, device in enumerate(devices)
@@ -83,7 +84,7 @@ class Ranks:
             for d in self.decoders
         ]
         for decoder, one in zip(self.decoders, args, strict=True):
-            decoder.launch(one)
+            decoder.launch(one, self.alone)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
