@@ -113,7 +113,6 @@ def inboxes(made: Ranks) -> list[np.ndarray]:
     """What the inboxes of each rank hold."""
     found: list[np.ndarray] = []
     for d in made.decoders:
-        d.device.enter()
         packets = d.sent(np.empty((made.program.packets, 4), np.uint32))
         parts = [packets[i.at : i.at + i.each * i.ranks] for i in made.program.inboxes]
         found.append(np.concatenate(parts))
@@ -144,6 +143,20 @@ def correct(model: Sharded, made: Ranks, steps: int) -> dict[str, Any]:
         "worst_row": float((apart / size).max()),
         "top1": float((wanted.argmax(-1).cpu().numpy() == tokens).mean()),
     }  # fmt: skip
+
+
+def soak(model: Sharded, made: Ranks, steps: int) -> dict[str, Any]:
+    """Long launches from the same pages: tokens over ranks, and all that a replay leaves."""
+    runs: list[list[np.ndarray]] = []
+    for _ in range(2):
+        model.restart(made)
+        made.start(begin_of(model), model.table, steps)
+        made.wait()
+        payloads = [packets[:, :3] for packets in inboxes(made)]  # less the phase's number
+        runs.append([made.tokens(steps), made.logits(), *payloads])
+    same = all((t == runs[0][0][0]).all() for t in runs[0][0])
+    replay = all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+    return {"soak_steps": steps, "soak_replay_identical": replay, "soak_ranks_identical": same}
 
 
 def timed(model: Sharded, made: Ranks, steps: int) -> float:
@@ -205,7 +218,7 @@ def measure(args: argparse.Namespace, name: str, tp: int, batch: int) -> list[di
         knobs = Knobs(window=window, behind=behind)
         made = model.ranks(knobs)
         if not checked:
-            checked = correct(model, made, 4)
+            checked = correct(model, made, 4) | (soak(model, made, args.soak) if args.soak else {})
             print(f"{name} tp {tp} x {batch}: {checked}", flush=True)
         if args.together:
             return [{"model": name, "batch": batch, "context": args.context, "tp": tp,
@@ -254,6 +267,7 @@ def main() -> None:
     parser.add_argument("--gbs", type=float, default=4571, help="read bandwidth without a baseline")
     parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--soak", type=int, default=0, help="steps of a long launch, up to 250")
     parser.add_argument("--together", action="store_true")
     parser.add_argument("--fault", action="store_true")
     args = parser.parse_args()
