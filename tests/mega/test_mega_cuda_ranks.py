@@ -16,8 +16,10 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_args import NEVER
 from treadle.backends.mega.cuda_pack import bf16, widened
+from treadle.backends.mega.cuda_pages import SharedPages
 from treadle.backends.mega.cuda_ranks import cutter
 from treadle.backends.sampler import sample
+from treadle.engine.load import load
 from treadle.errors import Unsupported
 from treadle.graph import Graph, run, shard
 from treadle.models import llama, qwen3
@@ -187,3 +189,30 @@ def test_what_is_not_covered_is_refused() -> None:
     graph = MODELS["four"][0]
     with pytest.raises(Unsupported, match="more than strips"):
         program(shard(graph, 4), 6, 1, CONTEXT)
+
+
+def test_pages_go_to_the_rank_whose_heads_they_hold() -> None:
+    """Written by torch, read by every rank, and back."""
+    torch = pytest.importorskip("torch")
+    pools = [tuple(torch.randn(4, PAGE, 4, 8) for _ in range(2)) for _ in range(3)]
+    kvs = [torch.zeros(3, 4, 2, 2, PAGE, 8) for _ in range(2)]
+    shared = SharedPages(kvs, pools)
+    shared.wrote("torch", np.array([1, 3]))
+    shared.enter("kernel")
+    for layer, both in enumerate(pools):
+        for rank, kind in np.ndindex(2, 2):
+            mine = both[kind][[1, 3], :, 2 * rank : 2 * rank + 2].transpose(1, 2)
+            assert torch.equal(kvs[rank][layer, [1, 3], :, kind], mine)
+    assert not kvs[0][:, [0, 2]].any()
+    before = pools[2][1].clone()
+    kvs[1][2, 3, 0, 1] = 7
+    shared.wrote("kernel", np.array([3]))
+    shared.enter("torch")
+    before[3, :, 2] = 7
+    assert torch.equal(pools[2][1], before)
+
+
+def test_ranks_are_refused_where_there_are_none() -> None:
+    for name in ("torch", "mega"):
+        with pytest.raises(Unsupported, match=r"on (one device|a CPU)"):
+            load("smollm2-135m", backend=name, device="cpu", tp=2)

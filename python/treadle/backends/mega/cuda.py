@@ -137,10 +137,10 @@ class Decoder:
         self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
         return args
 
-    def launch(self, args: Args, alone: bool = True) -> None:
-        """Starts what was prepared. alone: no other rank runs on this GPU."""
+    def launch(self, args: Args) -> None:
+        """Starts what was prepared."""
         self.device.enter()
-        self.device.launch(self.kernel, self.program.plan.workers, args, alone)
+        self.device.launch(self.kernel, self.program.plan.workers, args)
 
     def share(self, first: Decoder) -> None:
         """Reads another rank's boxes, and how many steps there may be, instead of its own."""

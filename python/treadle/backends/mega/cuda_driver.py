@@ -141,19 +141,13 @@ class Device:
         _call("cuDeviceGetAttribute", byref(value), c_int(which), self._device)
         return value.value
 
-    def launch(
-        self, function: Kernel, workers: int, args: ctypes.Structure, alone: bool = True
-    ) -> None:
-        """Starts a kernel of one block a worker, all resident. alone: the driver sees to that; not
-        beside another such kernel on the same GPU. Raises KernelError."""
+    def launch(self, function: Kernel, workers: int, args: ctypes.Structure) -> None:
+        """Starts a kernel of one block a worker, all resident. Raises KernelError."""
         _call("cuStreamSynchronize", c_void_p(0))  # copies to the device may be on their way yet
         parameters = (c_void_p * 1)(ctypes.addressof(args))
         one = c_uint(1)
-        sizes = (c_uint(workers), one, one, c_uint(320), one, one, c_uint(function.shared))
-        if alone:
-            _call("cuLaunchCooperativeKernel", function.handle, *sizes, self._stream, parameters)
-        else:
-            _call("cuLaunchKernel", function.handle, *sizes, self._stream, parameters, c_void_p())
+        _call("cuLaunchCooperativeKernel", function.handle, c_uint(workers), one, one, c_uint(320),
+              one, one, c_uint(function.shared), self._stream, parameters)  # fmt: skip
 
     def wait(self) -> None:
         """Until the stream is empty. Raises KernelError for what a kernel died of."""

@@ -51,7 +51,6 @@ class Ranks:
             for other in devices:
                 device.reach(other)
         self.program, self.rows, self.context = program, shape.rows, shape.context
-        self.alone = len({device.number for device in devices}) == shape.ranks
         self.decoders = [
             Decoder(program, pages=pages, device=device, rank=r, kv=kv[r] if kv else None)
             for r, device in enumerate(devices)
@@ -84,7 +83,7 @@ class Ranks:
             for d in self.decoders
         ]
         for decoder, one in zip(self.decoders, args, strict=True):
-            decoder.launch(one, self.alone)
+            decoder.launch(one)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
@@ -118,7 +117,11 @@ class Ranks:
         return np.concatenate([decoder.logits() for decoder in self.decoders], axis=1)
 
 
-def cutter(graph: Graph, ranks: int) -> Callable[[int, str, Callable[[str], Any]], Any]:
+Cutter = Callable[[int, str, Callable[[str], Any]], Any]
+"""(rank, name of a param, the array of a whole one) to the rank's part."""
+
+
+def cutter(graph: Graph, ranks: int) -> Cutter:
     """cut(rank, name, whole): a rank's part of a param of `shard(graph, ranks)`. graph: the model;
     whole(name): its array, numpy or torch."""
     tables = [cuts(graph, ranks, rank) for rank in range(ranks)]
