@@ -23,6 +23,10 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     device: Annotated[str, option("where it computes: auto, cpu, cuda or cuda:N")] = "auto"
+    tp: Annotated[
+        int,
+        option("GPUs of this machine that share the model's weights; backend mega", low=1, high=8),
+    ] = 1
     threads: Annotated[int, option("CPU threads; 0 = one a core", low=0, high=1024)] = 0
     context: Annotated[
         int | None,
