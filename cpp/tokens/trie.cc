@@ -51,15 +51,15 @@ void TokenTrie::build(std::vector<TrieEntry> entries, uint32_t none) {
 }
 
 void TokenTrie::index() {
-  child_starts_.reserve(nodes_.size() + 2);
-  children_.reserve(nodes_.size());
-  child_bytes_.reserve(nodes_.size());
+  const size_t starts = nodes_.size() + 2;
+  index_.reserve(starts + nodes_.size());
+  index_.resize(starts);
   parents_.assign(nodes_.size(), kRoot);
+  roots_.fill(kRoot);
   auto add = [&](uint32_t parent, size_t from, size_t to) {
-    child_starts_.push_back(static_cast<uint32_t>(children_.size()));
+    index_[parent + 1] = static_cast<uint32_t>(index_.size());
     for (size_t i = from; i < to; i += nodes_[i].subtree()) {
-      children_.push_back(static_cast<uint32_t>(i));
-      child_bytes_.push_back(nodes_[i].byte());
+      index_.push_back(uint32_t{nodes_[i].byte()} << kNodeBits | static_cast<uint32_t>(i));
       parents_[i] = parent;
     }
   };
@@ -68,7 +68,8 @@ void TokenTrie::index() {
     add(static_cast<uint32_t>(i), i + 1, i + nodes_[i].subtree());
     ++byte_starts_[nodes_[i].byte() + 1u];
   }
-  child_starts_.push_back(static_cast<uint32_t>(children_.size()));
+  index_[starts - 1] = static_cast<uint32_t>(index_.size());
+  for (const uint32_t entry : entries(kRoot)) roots_[entry >> kNodeBits] = entry & kNodeMask;
   std::partial_sum(byte_starts_.begin(), byte_starts_.end(), byte_starts_.begin());
   by_byte_.resize(nodes_.size());
   std::array<uint32_t, 257> next = byte_starts_;
@@ -84,49 +85,65 @@ std::span<const uint32_t> TokenTrie::of_byte(uint8_t byte) const {
 }
 
 void TokenTrie::children(uint32_t node, const ByteSet& bytes, std::vector<uint32_t>& out) const {
-  constexpr unsigned kScan = 4;             // children that cost what a look-up does
-  uint32_t from = child_starts_[node + 1];  // the root is -1
-  uint32_t to = child_starts_[node + 2];
-  if (bytes.empty()) {
-    out.insert(out.end(), children_.begin() + from, children_.begin() + to);
+  constexpr unsigned kScan = 4;  // children that cost what a look-up does
+  if (near(node)) {
+    const uint32_t past = node + nodes_[node].subtree();
+    for (uint32_t i = node + 1; i < past; i += nodes_[i].subtree()) {
+      if (bytes.empty() || bytes.contains(nodes_[i].byte())) out.push_back(i);
+    }
     return;
   }
-  if (to - from <= kScan * bytes.count()) {
-    for (uint32_t i = from; i < to; ++i) {
-      if (bytes.contains(child_bytes_[i])) out.push_back(children_[i]);
+  const std::span<const uint32_t> all = entries(node);
+  if (bytes.empty()) {
+    for (const uint32_t entry : all) out.push_back(entry & kNodeMask);
+    return;
+  }
+  if (all.size() <= kScan * bytes.count()) {
+    for (const uint32_t entry : all) {
+      if (bytes.contains(static_cast<uint8_t>(entry >> kNodeBits))) {
+        out.push_back(entry & kNodeMask);
+      }
     }
     return;
   }
   bytes.each([&](uint8_t byte) {
-    auto end = child_bytes_.begin() + to;
-    auto found = std::lower_bound(child_bytes_.begin() + from, end, byte);
-    if (found != end && *found == byte) {
-      out.push_back(children_[static_cast<size_t>(found - child_bytes_.begin())]);
-    }
+    const uint32_t found = child(node, byte);
+    if (found != kRoot) out.push_back(found);
   });
 }
 
 uint32_t TokenTrie::child(uint32_t node, uint8_t byte) const {
-  constexpr uint32_t kScan = 16;            // children that cost what a search does
-  uint32_t from = child_starts_[node + 1];  // the root is -1
-  const uint32_t to = child_starts_[node + 2];
-  if (to - from > kScan) {
-    const auto end = child_bytes_.begin() + to;
-    from = static_cast<uint32_t>(std::lower_bound(child_bytes_.begin() + from, end, byte) -
-                                 child_bytes_.begin());
+  constexpr size_t kScan = 16;  // children that cost what a search does
+  if (node == kRoot) return roots_[byte];
+  if (near(node)) {
+    const uint32_t past = node + nodes_[node].subtree();
+    for (uint32_t i = node + 1; i < past; i += nodes_[i].subtree()) {
+      if (nodes_[i].byte() == byte) return i;
+    }
+    return kRoot;
   }
-  for (; from < to && child_bytes_[from] <= byte; ++from) {
-    if (child_bytes_[from] == byte) return children_[from];
+  std::span<const uint32_t> all = entries(node);
+  const uint32_t from = uint32_t{byte} << kNodeBits;
+  if (all.size() > kScan) {
+    all = all.subspan(static_cast<size_t>(std::ranges::lower_bound(all, from) - all.begin()));
+  }
+  for (const uint32_t entry : all) {
+    if (entry >= from) return entry >> kNodeBits == byte ? entry & kNodeMask : kRoot;
   }
   return kRoot;
 }
 
 bool TokenTrie::has_child(uint32_t node, const ByteSet& bytes) const {
-  const uint32_t to = child_starts_[node + 2];
-  for (uint32_t i = child_starts_[node + 1]; i < to; ++i) {
-    if (bytes.contains(child_bytes_[i])) return true;
+  if (near(node)) {
+    const uint32_t past = node + nodes_[node].subtree();
+    for (uint32_t i = node + 1; i < past; i += nodes_[i].subtree()) {
+      if (bytes.contains(nodes_[i].byte())) return true;
+    }
+    return false;
   }
-  return false;
+  return std::ranges::any_of(entries(node), [&](uint32_t entry) {
+    return bytes.contains(static_cast<uint8_t>(entry >> kNodeBits));
+  });
 }
 
 TokenTrie TokenTrie::only(const std::vector<bool>& kept, uint32_t none,

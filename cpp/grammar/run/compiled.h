@@ -65,6 +65,10 @@ class Compiled {
     CellId cell;
     Doubt doubt;
   };
+  struct Literal {  // one that begins with a text, and the trie node that it is read from
+    Reading by;
+    uint32_t node;
+  };
 
   Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
            const Limits& limits);
@@ -86,7 +90,9 @@ class Compiled {
   std::span<const Reading> readings(StateId state);
   Status follow(uint32_t entry, const Reading& by, uint32_t root, MaskBits& out, Fuel& fuel);
   Status follow_below(const Reading& by, uint32_t node, MaskBits& out, Fuel& fuel);
-  Result<bool> follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel);
+  Status follow_literals(MaskBits& out, Fuel& fuel);
+  Status add_literals(StateId state, MaskBits& out, Fuel& fuel);
+  Result<bool> add_pending(MaskBits& out, Fuel& fuel);
   void pend(CellId cell, uint32_t node);
   Status settle(StateId state, MaskBits& out, Fuel& fuel);
   Status walk_token(StateId state, TokenId token, MaskBits& out, Fuel& fuel);
@@ -105,6 +111,9 @@ class Compiled {
 
   // Scratch of one mask, kept to avoid allocation.
   MaskBits bits_;
+  std::vector<Literal> literals_;
+  std::vector<Spelled> spelled_;  // their texts
+  std::vector<uint8_t> taken_;    // 1: a reading of the state that is among them
   std::vector<Pending> pending_;
   std::vector<uint32_t> children_;
   std::vector<uint32_t> below_;

@@ -42,6 +42,31 @@ Loop open_loop(const ByteSet& bytes) {
   return out;
 }
 
+// The parts of a union that begin with one of `bytes`.
+std::vector<NodeRef> beginning(Store& store, NodeRef node, const ByteSet& bytes) {
+  if (store.node(node).kind != Kind::any_of) return {node};
+  const std::span<const NodeRef> all = store.children(node);
+  std::vector<NodeRef> out(all.begin(), all.end());  // the store may grow
+  std::erase_if(out, [&](NodeRef part) { return (store.first(part) & bytes).empty(); });
+  return out;
+}
+
+// Whether `node`, which begins with `starts`, reads every character beyond ASCII as any character
+// does.
+bool takes_beyond(Store& store, NodeRef node, const ByteSet& starts) {
+  ByteSet leads = ByteSet::range(0xC2, 0xF4);
+  if (!(leads & ~starts).empty()) return false;
+  const NodeRef any_char = store.any_char();
+  // Equal parts have equal derivatives: those of most strings are made of the same ones.
+  if (beginning(store, node, leads) == beginning(store, any_char, leads)) return true;
+  for (; !leads.empty(); leads &= ~ByteSet::of(static_cast<uint8_t>(leads.lowest()))) {
+    auto byte = static_cast<uint8_t>(leads.lowest());
+    if (store.derive(node, byte) != store.derive(any_char, byte)) return false;
+    leads &= ~(store.same(node, byte) & store.same(any_char, byte));
+  }
+  return true;
+}
+
 bool apart(const ByteSet& first, const CharClass& chars) {
   ByteSet taken = chars.ascii;
   if (chars.beyond) taken |= ByteSet::range(0x80, 0xFF);
@@ -69,15 +94,7 @@ const Loops::Unit& Loops::unit_of(Store& store, NodeRef node) {
     }
     left &= ~alike;
   }
-  const NodeRef any_char = store.any_char();
-  ByteSet leads = ByteSet::range(0xC2, 0xF4);
-  chars.beyond = (leads & ~starts).empty();
-  while (chars.beyond && !leads.empty()) {
-    auto byte = static_cast<uint8_t>(leads.lowest());
-    chars.beyond = store.derive(node, byte) == store.derive(any_char, byte);
-    leads &= ~(store.same(node, byte) & store.same(any_char, byte));
-    leads.erase(byte);
-  }
+  chars.beyond = takes_beyond(store, node, starts);
   if (!store.ok()) return kNone;  // a spent budget makes every derivative look alike
   return units_[node] = out;
 }

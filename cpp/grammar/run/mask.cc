@@ -11,6 +11,7 @@ namespace treadle {
 namespace {
 
 constexpr size_t kMostPending = 20'000;  // places in tokens where a continuation begins
+constexpr size_t kMostLiterals = 64;     // texts read side by side
 constexpr size_t kMostReadings = 1024;   // configurations looked at one by one
 
 }  // namespace
@@ -174,20 +175,73 @@ Status Compiled::follow_below(const Reading& by, uint32_t node, MaskBits& out, F
   return ok_status();
 }
 
-// The tokens of a residual that begins with a text: nobody has to remember what it reaches. False
-// when more may follow the text than is quickly looked up, and for any other residual.
-Result<bool> Compiled::follow_literal(NodeRef residual, CellId cell, MaskBits& out, Fuel& fuel) {
-  if (states_.doubt(cell) != Doubt::none) return false;
-  const ResidualId id = residuals_.of(residual);
-  const Residuals::Literal literal = residuals_.literal(id);
-  if (literal.text.empty() || !residuals_.narrow(residuals_.of(literal.tail))) return false;
-  Status status = follow_below({id, cell, Doubt::none}, TokenTrie::kRoot, out, fuel);
-  if (!status.ok()) return status;
-  return true;
+// Reads the texts in literals_, each from its trie node on, and goes on behind them.
+Status Compiled::follow_literals(MaskBits& out, Fuel& fuel) {
+  spelled_.clear();
+  uint64_t bytes = 0;
+  for (const auto& [by, node] : literals_) {
+    spelled_.push_back({residuals_.literal(by.residual).text, node});
+    bytes += spelled_.back().text.size();
+  }
+  if (!fuel.spend(bytes)) return fuel.status();
+  add_spelled(vocab_->trie(), spelled_, out);
+  for (size_t i = 0; i < literals_.size(); ++i) {
+    if (spelled_[i].node == TokenTrie::kRoot) continue;
+    const Reading& by = literals_[i].by;
+    const uint32_t entry = residuals_.entry_of(residuals_.literal(by.residual).tail);
+    Status status = follow(entry, by, spelled_[i].node, out, fuel);
+    if (!status.ok()) return status;
+  }
+  literals_.clear();
+  return ok_status();
+}
+
+// The readings of a state that begin with a text and have little behind it: nobody has to remember
+// what such a one reaches.
+Status Compiled::add_literals(StateId state, MaskBits& out, Fuel& fuel) {
+  literals_.clear();
+  taken_.assign(states_.configs(state).size(), 0);
+  for (size_t i = 0; i < taken_.size(); ++i) {
+    const Config config = states_.configs(state)[i];
+    if (!states_.store().regular(config.residual)) continue;
+    const ResidualId id = residuals_.of(unrecorded(states_.store(), config.residual));
+    const Residuals::Literal literal = residuals_.literal(id);
+    if (literal.text.empty() || states_.doubt(config.cell) != Doubt::none) continue;
+    if (!residuals_.narrow(residuals_.of(literal.tail))) continue;
+    taken_[i] = 1;
+    literals_.push_back({{id, config.cell, Doubt::none}, TokenTrie::kRoot});
+  }
+  return follow_literals(out, fuel);
+}
+
+// Goes on behind what is in pending_. False when that is too much.
+Result<bool> Compiled::add_pending(MaskBits& out, Fuel& fuel) {
+  for (size_t at = 0;; ++at) {
+    if (at == pending_.size() || literals_.size() >= kMostLiterals) {
+      if (Status status = follow_literals(out, fuel); !status.ok()) return status;
+    }
+    if (at == pending_.size()) return true;
+    if (at > kMostPending) return false;
+    auto [cell, node] = pending_[at];
+    if (!vocab_->trie().has_child(node, states_.hint(cell))) continue;
+    const Behind behind = states_.behind(cell, fuel);
+    if (behind.state == kFault) return states_.take_fault();
+    if (behind.first.empty()) continue;
+    for (const Reading& by : readings(behind.state)) {
+      if (by.doubt == Doubt::none && !residuals_.literal(by.residual).text.empty()) {
+        literals_.push_back({by, node});
+        continue;
+      }
+      Status status = follow_below(by, node, out, fuel);
+      if (!status.ok()) return status;
+    }
+  }
 }
 
 void Compiled::pend(CellId cell, uint32_t node) {
-  if (pending_seen_.insert(uint64_t{cell} << 32 | node)) pending_.push_back({cell, node});
+  if (!pending_seen_.insert(uint64_t{cell} << 32 | node)) return;
+  vocab_->trie().prefetch(node);
+  pending_.push_back({cell, node});
 }
 
 // The readings of a state that bytes go on in. Asked for many bytes of one state after another, so
@@ -239,8 +293,6 @@ Result<bool> Compiled::add_config(Config config, MaskBits& out, Fuel& fuel) {
   Store& store = states_.store();
   if (!store.regular(config.residual)) return true;  // a token terminal
   NodeRef residual = unrecorded(store, config.residual);
-  Result<bool> spelled = follow_literal(residual, config.cell, out, fuel);
-  if (!spelled.ok() || *spelled) return spelled;
   bool shared = false;
   for (;;) {
     const Node node = store.node(residual);
@@ -279,25 +331,13 @@ Result<bool> Compiled::compose(StateId state, MaskBits& out, Fuel& fuel) {
   pending_.clear();
   pending_seen_.clear();
   doubtful_.clear();
+  if (Status status = add_literals(state, out, fuel); !status.ok()) return status;
   for (size_t i = 0; i < states_.configs(state).size(); ++i) {
+    if (taken_[i]) continue;
     Result<bool> added = add_config(states_.configs(state)[i], out, fuel);
     if (!added.ok() || !*added) return added;
   }
-  for (size_t at = 0; at < pending_.size(); ++at) {
-    if (at > kMostPending) return false;
-    auto [cell, node] = pending_[at];
-    children_.clear();
-    vocab_->trie().children(node, states_.hint(cell), children_);
-    if (children_.empty()) continue;
-    Behind behind = states_.behind(cell, fuel);
-    if (behind.state == kFault) return states_.take_fault();
-    if (behind.first.empty()) continue;
-    for (const Reading& by : readings(behind.state)) {
-      Status status = follow_below(by, node, out, fuel);
-      if (!status.ok()) return status;
-    }
-  }
-  return true;
+  return add_pending(out, fuel);
 }
 
 void Compiled::add_terminals(StateId state, MaskBits& out) {

@@ -40,6 +40,7 @@ class MaskBits {
   template <typename Visit>
   void each(Visit visit) const {
     each_line([&](size_t line) {
+      if (empty_line(line)) return;
       for (size_t i = line * kLineWords; i < (line + 1) * kLineWords; ++i) {
         for (uint32_t word = words_[i]; word; word &= word - 1) {
           visit(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
@@ -52,6 +53,12 @@ class MaskBits {
   static constexpr uint32_t kLine = 512;  // tokens
   static constexpr size_t kLineWords = kLine / 32;
   static constexpr size_t kScattered = 6;  // a line by itself costs what so many in a row do
+
+  bool empty_line(size_t line) const {
+    uint32_t any = 0;
+    for (size_t i = line * kLineWords; i < (line + 1) * kLineWords; ++i) any |= words_[i];
+    return any == 0;
+  }
 
   template <typename Visit>
   void each_line(Visit visit) const {

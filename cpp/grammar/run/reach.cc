@@ -132,15 +132,6 @@ void Reach::ends(std::vector<uint32_t>& out) const {
   }
 }
 
-uint32_t add_spelled(const TokenTrie& trie, uint32_t node, std::string_view text, MaskBits& out) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (i > 0) out.set(trie.nodes()[node].token());
-    node = trie.child(node, static_cast<uint8_t>(text[i]));
-    if (node == TokenTrie::kRoot) break;
-  }
-  return node;
-}
-
 uint64_t Reach::memory() const {
   return sizeof(Reach) + inner_.memory() +
          4 * (ends_.capacity() + nodes_.capacity() + starts_.capacity() + change_.size());
@@ -339,33 +330,46 @@ Status Reaches::walk(ResidualId from, const SliceRef& slice, MaskBits& out,
   rows[0] = residuals_.row(from);
   uint32_t* bits = out.open();
   uint64_t visited = 0;
-  for (size_t i = 0; i < nodes.size(); ++visited) {
-    TrieNode node = nodes[i];
-    uint32_t depth = node.depth();
-    uint32_t to = rows[depth][node.byte()];
-    if (to == Residuals::kUnknown) [[unlikely]]
-      to = residuals_.step(stack[depth], node.byte(), fuel);
-    if (to == kDeadResidual) {
-      i += node.subtree();
-      continue;
-    }
-    if (to == Residuals::kFault) [[unlikely]]
-      break;
-    uint32_t token = node.token();
-    bits[token >> 5] |= uint32_t{1} << (token & 31);
-    if (node.subtree() > 1) {
-      uint32_t at = slice ? slice->origin(i) : static_cast<uint32_t>(i);
-      if (to & Residuals::kEnds) ends.push_back(at);
-      to &= ~Residuals::kEnds;
-      if (node.subtree() >= kBushy && residuals_.narrow(to)) {
-        walk_narrow(at, to, out, ends, fuel);
+  const auto walk_range = [&](size_t i, size_t past) {
+    for (; i < past; ++visited) {
+      TrieNode node = nodes[i];
+      uint32_t depth = node.depth();
+      uint32_t to = rows[depth][node.byte()];
+      if (to == Residuals::kUnknown) [[unlikely]]
+        to = residuals_.step(stack[depth], node.byte(), fuel);
+      if (to == kDeadResidual) {
         i += node.subtree();
         continue;
       }
-      rows[depth + 1] = residuals_.row(to);
-      stack[depth + 1] = to;
+      if (to == Residuals::kFault) [[unlikely]]
+        return;
+      uint32_t token = node.token();
+      bits[token >> 5] |= uint32_t{1} << (token & 31);
+      if (node.subtree() > 1) {
+        uint32_t at = slice ? slice->origin(i) : static_cast<uint32_t>(i);
+        if (to & Residuals::kEnds) ends.push_back(at);
+        to &= ~Residuals::kEnds;
+        if (node.subtree() >= kBushy && residuals_.narrow(to)) {
+          walk_narrow(at, to, out, ends, fuel);
+          i += node.subtree();
+          continue;
+        }
+        rows[depth + 1] = residuals_.row(to);
+        stack[depth + 1] = to;
+      }
+      ++i;
     }
-    ++i;
+  };
+  if (slice) {
+    walk_range(0, nodes.size());
+  } else {
+    // First bytes lie far apart, so those that cannot begin anything are not even looked at.
+    std::vector<uint32_t> roots;
+    vocab_.trie().children(TokenTrie::kRoot, residuals_.first(from), roots);
+    for (const uint32_t root : roots) {
+      walk_range(root, root + nodes[root].subtree());
+      if (!store_.ok()) break;
+    }
   }
   if (!store_.ok()) return store_.take_fault();
   return fuel.spend(visited) ? ok_status() : fuel.status();

@@ -11,6 +11,7 @@
 
 #include "grammar/run/loop.h"
 #include "grammar/run/residual.h"
+#include "grammar/run/spell.h"
 #include "grammar/run/token_mask.h"
 #include "support/digest.h"
 #include "support/lock.h"
@@ -72,10 +73,6 @@ class Reach {
 };
 
 using ReachRef = std::shared_ptr<const Reach>;
-
-// Adds the tokens on the way from a trie node (kRoot: from the start) along `text`, but for the one
-// at its end. The node there; kRoot when no token goes so far.
-uint32_t add_spelled(const TokenTrie& trie, uint32_t node, std::string_view text, MaskBits& out);
 
 inline constexpr size_t kFewNext = 64;  // trie nodes that are read on with rather than looked up
 

@@ -44,7 +44,8 @@ uint64_t States::memory() const {
          (hashes_.capacity() + table_.capacity() + clamped_.capacity() +
           clamped_cells_.capacity()) *
              sizeof(uint32_t) +
-         moves_.memory() + rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
+         clamp_memo_.depths.capacity() + clamp_memo_.changed.memory() + moves_.memory() +
+         rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
 }
 
 bool States::worn() const {

@@ -13,6 +13,7 @@
 #include "grammar/typed/distinct.h"
 #include "support/byte_moves.h"
 #include "support/byte_rows.h"
+#include "support/flat_map.h"
 #include "support/flat_set.h"
 
 namespace treadle {
@@ -35,6 +36,12 @@ struct Config {
 struct Behind {
   StateId state = kUnknown;
   ByteSet first;
+};
+
+// What is known of clamped nodes; see clamp.cc.
+struct ClampMemo {
+  std::vector<uint8_t> depths;  // by node: one more than how deep it was looked into and kept
+  FlatMap changed;              // of the others: node << 8 | how deep -> the clamped one
 };
 
 // All states of one grammar. Every state but the dead one can be completed: residuals and
@@ -78,7 +85,7 @@ class States {
   }
 
   // A state with the same mask, whose counters reach no further than tokens of `units` bytes do.
-  // kFault when a budget ran out.
+  // `units` is the same in every call. kFault when a budget ran out.
   StateId clamped(StateId state, uint32_t units, Fuel& fuel);
 
   // The Status behind the last kFault; clears it, so that the next step may try again.
@@ -126,8 +133,9 @@ class States {
   std::vector<Behind> behind_;         // by cell
   std::vector<StateId> clamped_;       // by state; kDeadState: not asked yet
   std::vector<CellId> clamped_cells_;  // by cell; kBottom: not asked yet
-  ByteMoves moves_;                    // of the states without a row
-  std::vector<StateId> unset_;         // the row of those
+  ClampMemo clamp_memo_;
+  ByteMoves moves_;             // of the states without a row
+  std::vector<StateId> unset_;  // the row of those
   std::vector<const StateId*> rows_;
   ByteRows made_rows_;
   uint64_t epoch_ = 0;
