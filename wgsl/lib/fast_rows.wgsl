@@ -1,9 +1,9 @@
-// Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads share a row, TEAMS of
-// them a workgroup; a thread keeps HELD blocks of the token in registers for all rows of its team and
-// reads those blocks of four rows at a time, a quad, the first ones before anything else is done: nothing
-// waits for another thread until every row is summed. The quants of block b of a
-// row lie in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with MINIMUM a
-// scale and a minimum. Sums of eight threads go to workgroup memory, where a row's are added.
+// Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads are a team, TEAMS of
+// them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
+// reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a
+// packed token no thread waits for another until every row is summed. The quants of block b of a row lie
+// in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with MINIMUM a scale and a
+// minimum. Sums of eight threads go to workgroup memory, where a row's are added.
 // The token comes as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b in two
 // signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
 // 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
@@ -307,7 +307,7 @@ fn stage(t: u32, local: u32) {
 }
 //#end
 
-/// Hands the sums of a quad to workgroup memory: eight threads' as one, a row's in every second.
+/// Hands the sums of a quad to workgroup memory, those of eight threads as one.
 fn hand_over(sum: Sums, quad: u32, group: u32, local: u32) {
   let odd = (local & 1u) == 1u;
   let second = (local & 2u) == 2u;
