@@ -1,24 +1,13 @@
-// rmsnorm_gate_up_glu of tier T2: one or two outputs a subgroup, from two rows each; see lib/fast_rows.
+// rmsnorm_gate_up_glu of tier T2: a quad is two outputs' rows of the gate and of up; see lib/fast_rows.
 //#use fast_rows
 
-//#if TWO
-const EACH: u32 = 1u;
+const MADE: u32 = 2u * QUADS; // outputs of a workgroup
 
-fn rows_of(first: u32) -> Rows {
-  let a = min(first, ROWS - 1u);
-  return Rows(a, ROWS + a);
-}
-//#else
-const EACH: u32 = 2u;
-
-fn rows_of(first: u32) -> Rows {
-  let a = min(first, ROWS - 1u);
-  let b = min(first + 1u, ROWS - 1u);
+fn rows_of(quad: u32) -> Rows {
+  let a = min(2u * quad, ROWS - 1u);
+  let b = min(2u * quad + 1u, ROWS - 1u);
   return Rows(a, b, ROWS + a, ROWS + b);
 }
-//#end
-
-fn added(t: u32, first: u32) -> Sums { return Sums(); }
 
 fn act(v: f32) -> f32 {
 //#if SILU
@@ -29,42 +18,24 @@ fn act(v: f32) -> f32 {
 //#end
 }
 
-//#if PACK
-fn emit(t: u32, first: u32, sum: Sums) {
-  let i = first - begun;
-//#if TWO
-  made[i] = act(sum.x) * sum.y;
-//#else
-  made[i] = act(sum.x) * sum.z;
-  made[i + 1u] = act(sum.y) * sum.w; // PACK is even
-//#end
-}
-//#else
-fn emit(t: u32, first: u32, sum: Sums) {
-  let at = t * STRIDE + FIRST + first;
-//#if TWO
-  out[at] = act(sum.x) * sum.y;
-//#else
-  out[at] = act(sum.x) * sum.z;
-  if (first + 1u < ROWS) { out[at + 1u] = act(sum.y) * sum.w; }
-//#end
-}
-//#end
-
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32,
-  @builtin(subgroup_invocation_id) own: u32, @builtin(subgroup_size) size: u32,
-  @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) groups: u32
-) {
-  lane = own;
-  lanes = size;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let t = group.y;
 //#if PACK
-  begun = group.x * PACK;
-  let by = factors(local);
+  let by = factors(group.x, local);
 //#end
-  all_rows(group.y, group.y, group.x, local, subgroup, groups);
+  let row = group.x * MADE + local; // a workgroup has no more outputs than threads
+  let scale = all_rows(t, group.x, local);
+  if (local < MADE && row < ROWS) {
+    let gate = local / 2u * 4u + local % 2u;
+    let v = act(sum_of(gate) * scale) * (sum_of(gate + 2u) * scale);
 //#if PACK
-  pack(group.y, local, by);
+    made[local] = v;
+//#else
+    out[t * STRIDE + FIRST + row] = v;
+//#end
+  }
+//#if PACK
+  pack(t, group.x, local, by);
 //#end
 }

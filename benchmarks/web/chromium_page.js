@@ -151,6 +151,39 @@ async function taken(run, rounds) {
   return spread(list);
 }
 
+const PERSON = {
+  type: "object", required: ["name", "age", "skills"], additionalProperties: false,
+  properties: {
+    name: { type: "string", minLength: 1, maxLength: 8 },
+    age: { type: "integer", minimum: 0, maximum: 120 },
+    skills: { type: "array", minItems: 1, maxItems: 3, items: { type: "string", maxLength: 8 } },
+  },
+};
+
+/** A chat under the schema of a person, three times: what came, and pieces a second of its stream. */
+async function person(engine, tokens) {
+  const said = [];
+  for (let round = 0; round < 3; round += 1) {
+    const body = {
+      messages: [{ role: "user", content: "Describe a sailor." }], max_tokens: tokens, temperature: 0.8, seed: round,
+      response_format: { type: "json_schema", json_schema: { name: "person", schema: PERSON } }, stream: true,
+    };
+    const times = [];
+    let text = "";
+    let why = "";
+    for await (const { choices } of await engine.chat.completions.create(body)) {
+      if (choices[0]?.delta?.content) times.push(performance.now());
+      text += choices[0]?.delta?.content ?? "";
+      why = choices[0]?.finish_reason ?? why;
+    }
+    let keys = [];
+    try { keys = Object.keys(JSON.parse(text)); } catch { /* said below */ }
+    const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
+    said.push({ text, finish_reason: why, keys, pieces: times.length, pieces_a_second: rate });
+  }
+  return said;
+}
+
 /** Tokens a second of the built engine: greedy streams of `tokens` at contexts up to the longest. */
 async function engine(tier, longest, tokens) {
   const { createEngine } = await import("/dist/treadle.js");
@@ -173,6 +206,9 @@ async function engine(tier, longest, tokens) {
     const { tier: ran, notes } = await engine.stats();
     await say({ engine: { ...found, tier: ran, notes } });
   }
+  found.person = await person(engine, Math.min(1000, longest / 3));
+  const { tier: ran, notes } = await engine.stats();
+  await say({ engine: { ...found, tier: ran, notes } });
   await engine.close();
 }
 

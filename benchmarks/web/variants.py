@@ -21,13 +21,13 @@ SHARED = (
 """SPLITS, SHARE, SPAN and SHARES of `fast` that are tried."""
 
 
-def projections(shape: dict[str, int]) -> dict[str, tuple[str, int, int]]:
-    """Name -> (op, rows of the output, columns)."""
+def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
+    """Name -> (rows, columns, quads of a workgroup as `fast.form_of` takes them)."""
     D, F, width = shape["D"], shape["F"], (shape["H"] + 2 * shape["K"]) * shape["d"]
+    whole = 8 if fast.packs_whole(D) else 0
     return {
-        "qkv": ("rmsnorm_linear", width, D), "o": ("linear_add", D, shape["H"] * shape["d"]),
-        "gate_up": ("glu", F, D), "down": ("linear_add", D, F),
-        "head": ("take_norm_linear", shape["V"], D),
+        "qkv": (width, D, 0), "o": (D, shape["H"] * shape["d"], whole), "gate_up": (2 * F, D, 16),
+        "down": (D, F, whole), "head": (shape["V"], D, 0),
     }  # fmt: skip
 
 
@@ -38,12 +38,12 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     seconds: after so long no further projection is tried.
     """
     begun, found = time.monotonic(), dict[str, Any]()
-    for name, (op, n, k) in projections(shape).items():
+    for name, (n, k, quads) in projections(shape).items():
         if time.monotonic() - begun > seconds:
             break
-        key = (n * (2 if op == "glu" else 1), k)
+        key = (n, k)
         plans: dict[fast.Form, list[Step]] = {}
-        for form in (fast.form_of(*key, name == "o"), *_forms(*key)):
+        for form in dict.fromkeys((fast.form_of(*key, quads), *_forms(*key, quads))):
             fast.TRIED[key] = form
             decoder.lower()
             decoder.place(128)
@@ -91,7 +91,8 @@ def rows(decoder: Decoder) -> dict[str, Any]:
 
     gb_s: dispatches that depend on nothing, each with outputs of its own, so that the next begins
     while one ends; us: each after the one before, as in a decode step, its launch included;
-    plain_gb_s: as `gb_s`, of dispatches that do nothing but read the same bytes.
+    plain_gb_s: as `gb_s`, of dispatches that do nothing but read the same bytes, the best of three
+    grids; of_plain: the ratio of the two, least, median, most. Five rounds measure all in turn.
     """
     gpu, found = decoder.gpu, dict[str, Any]()
     for name, places in decoder.projections().items():
@@ -103,27 +104,39 @@ def rows(decoder: Decoder) -> dict[str, Any]:
                 gpu.fill(copy, fill)
             sets.append(copies)
         size = sum(one.size for one in sets[0])
-        free = gpu.time([decoder.apart(places[0], w) for w in sets], 9) / len(sets)
-        after = gpu.time([decoder.steps[place] for place in places], 9) / len(places)
         outs = [gpu.storage(4096) for _ in sets]
-        plain = min(
-            gpu.time(
-                [
-                    gpu.step(_read(q.size, f.size, groups), [q, f, out], (groups, 1, 1))
-                    for (q, f), out in zip(sets, outs, strict=True)
-                ],
-                9,
-            )
-            for groups in (264, 528, 1056)
-        ) / len(sets)
+        sides = {
+            "free": [decoder.apart(places[0], one) for one in sets],
+            "after": [decoder.steps[place] for place in places],
+        }
+        for groups in READERS:
+            sides[f"plain {groups}"] = [
+                gpu.step(_read(q.size, f.size, groups), [q, f, out], (groups, 1, 1))
+                for (q, f), out in zip(sets, outs, strict=True)
+            ]
+        taken: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(5):
+            for side, steps in sides.items():
+                taken[side].append(gpu.time(steps, 7) / len(steps))
+        plain = [min(taken[f"plain {groups}"][i] for groups in READERS) for i in range(5)]
+        ratios = [p / f for p, f in zip(plain, taken["free"], strict=True)]
+        rate = {
+            n: size / statistics.median(s) / 1e9
+            for n, s in (("", taken["free"]), ("plain_", plain))
+        }
         found[name] = {
-            "bytes": size, "gb_s": round(size / free / 1e9, 1), "us": round(after * 1e6, 2),
-            "plain_gb_s": round(size / plain / 1e9, 1),
+            "bytes": size, **{f"{n}gb_s": round(r, 1) for n, r in rate.items()},
+            "us": round(statistics.median(taken["after"]) * 1e6, 2),
+            "of_plain": [round(f(ratios), 4) for f in (min, statistics.median, max)],
         }  # fmt: skip
         print(name, found[name], flush=True)
         for one in (*own, *outs):
             one.destroy()
     return found
+
+
+READERS = (264, 528, 1056)
+"""Workgroups of plain reads."""
 
 
 def _read(quants: int, scales: int, groups: int) -> str:
@@ -191,19 +204,16 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
     return found
 
 
-def _forms(count: int, columns: int) -> list[fast.Form]:
-    """Every device has 256 threads; no more loads are under way than a row has."""
-    strips = max(1, columns // (32 * fast.SUBGROUP))
-    all_two, all_four = -(-count // 16), -(-count // 32)  # workgroups that do all rows in one turn
-    tried = (
-        (264, 4, 2), (264, 2, 2), (all_two, 4, 2), (all_two, 2, 2), (all_four, 4, 2),
-        (all_four, 2, 4), (all_four, 1, 4), (132, 4, 2), (528, 2, 2), (264, 1, 4),
-    )  # fmt: skip
-    forms = [
-        fast.Form(256, min(n, -(-count // (8 * each))), min(depth, strips), each)
-        for n, depth, each in tried
-    ]
-    return [form for form in dict.fromkeys(forms) if form.groups <= 1056]
+def _forms(rows: int, columns: int, quads: int) -> list[fast.Form]:
+    """Every device has 256 threads. quads: see `fast.form_of`."""
+    blocks, found = columns // 32, list[fast.Form]()
+    for held in (1, 2, 4):
+        span = -(-blocks // (8 * held)) * 8
+        for teams in (1, 2, 4, 8):
+            for turns in (quads // teams,) if quads else (1, 2, 4, 8):
+                if 64 <= span * teams <= 256 and 1 <= turns <= span // 4:
+                    found.append(fast.Form(span, held, teams, turns))
+    return [form for form in found if fast.grid(rows, form) >= 64]
 
 
 def _step(

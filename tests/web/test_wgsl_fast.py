@@ -42,29 +42,32 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
         "rmsnorm_linear": reference("rmsnorm_linear")(np, x, norm, wide, eps=1e-5),
         "take_norm_linear": reference("rmsnorm_linear")(np, x[::-1], norm, wide, eps=1e-5),
     }
-    forms = (fast.Form(64, 2, 2), fast.Form(64, 3, 1, 2))
+    each = -(-columns // 32 // 16)  # blocks a thread; not every thread has its last one
+    forms = (fast.Form(16, each, 2, 2), fast.Form(24, each, 3, 3))
     for i, (op, result) in enumerate(wanted.items()):
         form = forms[(i + rows) % 2]
         eps = 1e-5 if "norm" in op else None
         kernel = fast.project(op, format, rows, columns, eps=eps, bias=op == "linear", form=form)
         held = given | {"batch": batch, "out": np.zeros((2, rows), F32)}
-        out = read(launch(kernel, held, (form.groups, 2), {"rows": 0})["out"], F32, 2 * rows)
+        out = read(
+            launch(kernel, held, (fast.grid(rows, form), 2), {"rows": 0})["out"], F32, 2 * rows
+        )
         close(out, result)
     both = np.concatenate([w.data, wu.data])
     size = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
-    form = fast.Form(64, 3, 1, 2 if format == "q4_0" else 4)
+    form = forms[rows % 2]
     kernel = fast.gate_up_glu(format, rows, columns, act="silu", eps=1e-5, form=form)
     held = given | {"w": size[0], "scales": size[1], "out": np.zeros((2, rows), F32)}
-    out = read(launch(kernel, held, (3, 2))["out"], F32, 2 * rows)
+    out = read(launch(kernel, held, (fast.grid(2 * rows, form), 2))["out"], F32, 2 * rows)
     h = reference("rmsnorm")(np, x, norm, eps=1e-5)
     close(out, reference("gate_up_glu")(np, h, wide, wide_up, act="silu"))
 
 
 @pytest.mark.parametrize(("format", "form"), [
-    ("q4_0", fast.Form(64, 5, 2, 2)), ("q4_1", fast.Form(64, 3, 1, 4)),
+    ("q4_0", fast.Form(16, 1, 4, 4)), ("q4_1", fast.Form(8, 2, 16, 1)),
 ])  # fmt: skip
 def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) -> None:
-    rng = np.random.default_rng(form.groups)
+    rng = np.random.default_rng(form.span)
     rows, columns, next_rows = 320, 192, 128
     sizes = ((rows, columns), (rows, columns), (next_rows, rows), (columns, next_rows))
     w, wu, down, up = (packed(rng, format, *size) for size in sizes)
@@ -75,7 +78,7 @@ def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) ->
     kernel = fast.gate_up_glu(format, rows, columns, act="silu", packs=True, form=form)
     room = np.full((2, fast.packed_width(rows)), np.nan, F32)
     held = {"x": x, "w": quants, "scales": scales, "packed": room}
-    made = launch(kernel, held, (fast.packs_grid(rows, form), 2))["packed"]
+    made = launch(kernel, held, (fast.grid(2 * rows, form), 2))["packed"]
     quants, scales = fast.planes(format, down.data.reshape(-1, down.data.shape[1] // (rows // 32)))
     y = floats(rng, 2, next_rows)
     norm = 1 + 0.3 * floats(rng, next_rows)
@@ -83,7 +86,7 @@ def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) ->
     room = np.full((2, fast.packed_width(next_rows)), np.nan, F32)
     held |= {"out": np.zeros((2, next_rows), F32), "packed": room}
     kernel = fast.project("linear_add", format, next_rows, rows, packed=True, packs=True, form=form)
-    made = launch(kernel, held, (fast.packs_grid(next_rows, form), 2))
+    made = launch(kernel, held, (fast.grid(next_rows, form), 2))
     out = read(made["out"], F32, 2 * next_rows)
     h = reference("gate_up_glu")(np, x, dequantise(w), dequantise(wu), act="silu")
     h = reference("linear_add")(np, h, dequantise(down), y)
@@ -94,7 +97,7 @@ def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) ->
     kernel = fast.project(
         "rmsnorm_linear", format, columns, next_rows, eps=1e-5, packed=True, form=form
     )
-    out = read(launch(kernel, held, (form.groups, 2))["out"], F32, 2 * columns)
+    out = read(launch(kernel, held, (fast.grid(columns, form), 2))["out"], F32, 2 * columns)
     close(out, reference("rmsnorm_linear")(np, h, norm, dequantise(up), eps=1e-5))
 
 

@@ -71,8 +71,8 @@ export interface Executor {
   sample(draws: readonly Draw[]): Promise<readonly TokenRecord[]>;
   /**
    * `steps` steps of one token a row, at most 4, and their draws: row i is drawn by draw i, and what
-   * it draws is its next step's token. Pages must hold all of them; no draw has a mask or
-   * penalties, which would change with the tokens. One list of records a step.
+   * it draws is its next step's token. Pages must hold all of them; masks are the same in every step,
+   * and no draw has penalties, which would change with the tokens. One list of records a step.
    */
   decode?(rows: readonly StepRow[], draws: readonly Draw[], steps: number): Promise<readonly (readonly TokenRecord[])[]>;
   /**

@@ -282,6 +282,7 @@ test("steps that run ahead of their tokens say the same and give everything back
     { maxTokens: 37, temperature: 0.7 },
     { maxTokens: 30, n: 2, temperature: 1, logprobs: 2 },
     { maxTokens: 26, stop: ["e", "th"] },
+    { maxTokens: 29, ignoreEos: true },
   ];
   for (const pages of [64, 12]) {
     const wanted = free.map((sampling, i) => request(`${i}: ${long.slice(0, 50)}`, { ignoreEos: false, ...sampling }));

@@ -114,6 +114,12 @@ while (ahead.ids.length < short.prompt.length + 9) {
 }
 assert.deepEqual(ahead.ids.slice(short.prompt.length), short.tokens.slice(0, 9));
 assert.deepEqual(counts, { made: 0, submits: 8, maps: 0 });
+const barred = new Sequence(short.prompt, [20, 21]);
+await step(exe, [barred]);
+Object.assign(counts, { made: 0, submits: 0 });
+const found = await exe.decode([barred.row()], [{ ...plain, mask, index: barred.ids.length }], 4);
+assert.deepEqual(found.map(([record]) => record!.token), [41, 41, 41, 41]);
+assert.deepEqual(counts, { made: 0, submits: 4, maps: 0 });
 console.log("depth right");
 
 // Truncation leaves what it must, and log-probabilities are the host's: still nothing is made.

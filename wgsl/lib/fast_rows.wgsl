@@ -1,53 +1,61 @@
-// Tier T2: rows of q4_0 or q4_1 weights in planes times one token, four at a time in a subgroup,
-// or two with TWO: half the instructions, which lie cold when a dispatch begins, and more subgroups.
-// The quants of block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16
-// scale a block, with MINIMUM a scale and a minimum. A lane has DEPTH blocks of its rows under way
-// and asks for the next one as soon as one is used, the first ones before the token is staged: at
-// the start of a dispatch nothing else would be.
-// The token is staged as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b
-// in two signed bytes. Products with nibbles are integers, four by an instruction, and exact; they
-// stay below 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
-// With PACKED `x` has these numbers already, as a kernel with PACK writes them: the words of `staged`,
-// then two words a block, step and sum, then two more, the sum of squares before the norm and none.
-// With PACK a workgroup makes PACK outputs in a row, whole blocks.
+// Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads are a team, TEAMS of
+// them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
+// reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a
+// packed token no thread waits for another until every row is summed. The quants of block b of a row lie
+// in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with MINIMUM a scale and a
+// minimum. Sums of eight threads go to workgroup memory, where a row's are added.
+// The token comes as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b in two
+// signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
+// 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
+// With PACKED `x` has these numbers already, as a kernel with PACK writes them: a of elements 0..15 of
+// the blocks, of 16..31, then b likewise, then two words a block, step and sum, then two more, the sum
+// of squares before the norm and none. Otherwise the workgroup makes them, in workgroup memory. With
+// PACK a workgroup's outputs are whole blocks.
 
-/// a of elements 0..15 of the blocks, of 16..31, then b likewise.
-var<workgroup> staged: array<vec4<u32>, 4u * BLOCKS>;
-/// A block's step, and what its sum takes away: with MINIMUM as float32, else 8 steps as an integer.
-var<workgroup> steps: array<vec2<u32>, BLOCKS>;
-var<workgroup> parts: array<f32, 128>;
-var<private> lane: u32;
-var<private> lanes: u32;
+const PARTS: u32 = SPAN / 8u; // sums of a row
+const PITCH: u32 = 4u * QUADS + 4u; // so that eight threads and the next write to other banks
+/// The token, a number's word after another and BLOCKS apart; then sums.
+var<workgroup> words: array<u32, ROOM>;
+var<workgroup> squares: array<f32, 128>;
+//#if PACK
+var<workgroup> made: array<f32, PACK>;
+//#end
 
 const MOST: f32 = 16256.0; // 127 * 128
 
-//#if TWO
-alias Rows = vec2<u32>;
-alias Sums = vec2<f32>;
-//#else
 alias Rows = vec4<u32>;
 alias Sums = vec4<f32>;
-//#end
 
-/// Block b of the rows on its way.
-//#if TWO
-struct Load { p: vec4<u32>, q: vec4<u32>, f: Rows }
-//#else
+/// A block of four rows on its way.
 struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: Rows }
-//#end
 
 fn load(rows: Rows, block: u32) -> Load {
-  let b = min(block, BLOCKS - 1u);
-  let at = rows * BLOCKS + Rows(b);
+  let at = rows * BLOCKS + Rows(block);
 //#if MINIMUM
   let i = at;
 //#else
   let i = at >> Rows(1u);
 //#end
-//#if TWO
-  return Load(w[at.x], w[at.y], Rows(scales[i.x], scales[i.y]));
-//#else
   return Load(w[at.x], w[at.y], w[at.z], w[at.w], Rows(scales[i.x], scales[i.y], scales[i.z], scales[i.w]));
+}
+
+/// A block of the token: a and b of its halves, step, and what its sum takes away: with MINIMUM step
+/// times sum, else 8 sums.
+struct Held {
+  a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, step: f32,
+//#if MINIMUM
+  less: f32,
+//#else
+  less: i32,
+//#end
+}
+
+/// `step` is 0 for a thread that has no such block: its products are 0.
+fn held(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, step: f32, total: i32) -> Held {
+//#if MINIMUM
+  return Held(a, b, c, d, step, step * f32(total));
+//#else
+  return Held(a, b, c, d, step, -8 * total);
 //#end
 }
 
@@ -73,38 +81,24 @@ fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, be
   return large * 128 + small;
 }
 
-/// Products of block b of the rows; none beyond the last block.
-fn product(k: Load, block: u32) -> Sums {
-  let b = min(block, BLOCKS - 1u);
-  let x = staged[b];
-  let y = staged[BLOCKS + b];
-  let z = staged[2u * BLOCKS + b];
-  let t = staged[3u * BLOCKS + b];
-  let step = steps[b];
+/// Products of a block of four rows. high: by how much their scales must be shifted.
+fn products(k: Load, h: Held, high: u32) -> Sums {
 //#if MINIMUM
   let begun = 0;
   let f = k.f;
 //#else
-  let begun = bitcast<i32>(step.y);
-  let f = k.f >> Rows((b & 1u) * 16u);
+  let begun = h.less;
+  let f = k.f >> Rows(high);
 //#end
   let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-//#if TWO
-  let all = Sums(f32(dots(k.p, x, y, z, t, begun)), f32(dots(k.q, x, y, z, t, begun)));
-  let by = Sums(e.x, e.z);
-  let least = Sums(e.y, e.w);
-//#else
   let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
-  let all = vec4<f32>(vec4<i32>(dots(k.p, x, y, z, t, begun), dots(k.q, x, y, z, t, begun),
-                                dots(k.r, x, y, z, t, begun), dots(k.s, x, y, z, t, begun)));
-  let by = Sums(e.x, e.z, g.x, g.z);
-  let least = Sums(e.y, e.w, g.y, g.w);
-//#end
-  let sum = all * by * bitcast<f32>(step.x);
+  let all = vec4<f32>(vec4<i32>(dots(k.p, h.a, h.b, h.c, h.d, begun), dots(k.q, h.a, h.b, h.c, h.d, begun),
+                                dots(k.r, h.a, h.b, h.c, h.d, begun), dots(k.s, h.a, h.b, h.c, h.d, begun)));
+  let sum = all * Sums(e.x, e.z, g.x, g.z) * h.step;
 //#if MINIMUM
-  return select(Sums(), sum + bitcast<f32>(step.y) * least, block < BLOCKS);
+  return sum + h.less * Sums(e.y, e.w, g.y, g.w);
 //#else
-  return select(Sums(), sum, block < BLOCKS);
+  return sum;
 //#end
 }
 
@@ -175,17 +169,14 @@ fn smalls(n: vec4<u32>) -> u32 {
   return b | ((b & 0x40404040u) << 1u);
 }
 
-//#if PACK
-var<workgroup> made: array<f32, PACK>;
-var<private> begun: u32; // the first output of the workgroup
-
 /// Adds or compares over the eight threads of a block.
-fn added_up(v: i32) -> i32 {
+fn added_up(v: f32) -> f32 {
   var sum = v + subgroupShuffleXor(v, 1u);
   sum += subgroupShuffleXor(sum, 2u);
   return sum + subgroupShuffleXor(sum, 4u);
 }
 
+//#if PACK
 fn largest(v: f32) -> f32 {
   var most = max(v, subgroupShuffleXor(v, 1u));
   most = max(most, subgroupShuffleXor(most, 2u));
@@ -193,31 +184,28 @@ fn largest(v: f32) -> f32 {
 }
 
 /// What the thread's outputs are multiplied with; asked for before it is needed.
-fn factors(local: u32) -> vec4<f32> {
+fn factors(group: u32, local: u32) -> vec4<f32> {
 //#if next
-  return next[min(begun / 4u + local, ROWS / 4u - 1u)];
+  return next[min(group * PACK / 4u + local, ROWS / 4u - 1u)];
 //#else
   return vec4<f32>(1.0);
 //#end
 }
 
 /// Writes the workgroup's outputs of token t to `packed`, four a thread.
-fn pack(t: u32, local: u32, by: vec4<f32>) {
+fn pack(t: u32, group: u32, local: u32, by: vec4<f32>) {
   workgroupBarrier();
   let j = min(4u * local, PACK - 4u);
   var v = vec4<f32>(made[j], made[j + 1u], made[j + 2u], made[j + 3u]);
-  let i = begun / 4u + local;
+  let i = group * PACK / 4u + local;
 //#if next
-  var squares = dot(v, v);
-  squares += subgroupShuffleXor(squares, 1u);
-  squares += subgroupShuffleXor(squares, 2u);
-  squares += subgroupShuffleXor(squares, 4u);
+  let own = added_up(dot(v, v));
   v *= by;
 //#end
   let size = max(abs(v.xy), abs(v.zw));
   let most = largest(max(size.x, size.y));
   let n = numbers(v, select(0.0, MOST / most, most > 1.0e-30));
-  let total = added_up(bitcast<i32>(n.x + n.y + n.z + n.w - FOUR));
+  let total = i32(added_up(f32(bitcast<i32>(n.x + n.y + n.z + n.w - FOUR)))); // exact: below 2^24
   if (4u * local < PACK && i < ROWS / 4u) {
     let all = ROWS / 32u;
     let base = t * 20u * all;
@@ -228,7 +216,7 @@ fn pack(t: u32, local: u32, by: vec4<f32>) {
       packed[base + 16u * all + i / 4u] = bitcast<u32>(most / MOST);
       packed[base + 16u * all + i / 4u + 1u] = bitcast<u32>(total);
 //#if next
-      packed[base + 18u * all + i / 4u] = bitcast<u32>(squares);
+      packed[base + 18u * all + i / 4u] = bitcast<u32>(own);
 //#end
     }
   }
@@ -238,43 +226,38 @@ fn pack(t: u32, local: u32, by: vec4<f32>) {
 //#if PACKED
 const WORDS: u32 = 5u * BLOCKS; // vec4<u32> of a token
 
-fn step_of(step: u32, total: u32) -> vec2<u32> {
-//#if MINIMUM
-  return vec2<u32>(step, bitcast<u32>(bitcast<f32>(step) * f32(bitcast<i32>(total))));
-//#else
-  return vec2<u32>(step, bitcast<u32>(-8 * bitcast<i32>(total)));
-//#end
+/// Block b of token t; none if it is not `within`.
+fn block_of(t: u32, b: u32, within: bool) -> Held {
+  let at = t * WORDS + b;
+  let both = x[t * WORDS + 4u * BLOCKS + b / 2u];
+  let one = select(both.xy, both.zw, (b & 1u) == 1u);
+  return held(x[at], x[at + BLOCKS], x[at + 2u * BLOCKS], x[at + 3u * BLOCKS],
+              select(0.0, bitcast<f32>(one.x), within), bitcast<i32>(one.y));
 }
 
-/// Puts four words of a packed token where they belong; returns what they have of the squares.
-fn keep(v: vec4<u32>, i: u32) -> f32 {
-  if (i < 4u * BLOCKS) {
-    staged[i] = v;
-  } else if (2u * i < 9u * BLOCKS) {
-    let b = 2u * i - 8u * BLOCKS;
-    steps[b] = step_of(v.x, v.y);
-    steps[b + 1u] = step_of(v.z, v.w);
-  } else if (i < WORDS) {
-    return bitcast<f32>(v.x) + bitcast<f32>(v.z);
-  }
-  return 0.0;
+/// Sum of squares of block b of token t before the norm.
+fn squares_of(t: u32, b: u32) -> f32 {
+  let both = x[t * WORDS + 9u * BLOCKS / 2u + b / 2u];
+  return bitcast<f32>(select(both.x, both.z, (b & 1u) == 1u));
+}
+//#else
+/// Block b of the staged token; none if it is not `within`.
+fn block_of(b: u32, within: bool) -> Held {
+  return held(four(b), four(4u * BLOCKS + b), four(8u * BLOCKS + b), four(12u * BLOCKS + b),
+              select(0.0, bitcast<f32>(words[16u * BLOCKS + b]), within), bitcast<i32>(words[17u * BLOCKS + b]));
 }
 
-/// After `keep`: what sums are multiplied with. `own`: this thread's squares.
-fn kept(own: f32, subgroup: u32, groups: u32) -> f32 {
-//#if EPS
-  let sum = subgroupAdd(own);
-  if (lane == 0u) { parts[subgroup] = sum; }
-  workgroupBarrier();
-  var total = 0.0;
-  for (var i = 0u; i < groups; i++) { total += parts[i]; }
-  return inverseSqrt(total / COLUMNS + EPS);
-//#else
-  workgroupBarrier();
-  return 1.0;
-//#end
+fn four(at: u32) -> vec4<u32> {
+  return vec4<u32>(words[at], words[at + BLOCKS], words[at + 2u * BLOCKS], words[at + 3u * BLOCKS]);
 }
-//#else
+
+fn put_four(v: vec4<u32>, at: u32) {
+  words[at] = v.x;
+  words[at + BLOCKS] = v.y;
+  words[at + 2u * BLOCKS] = v.z;
+  words[at + 3u * BLOCKS] = v.w;
+}
+
 /// Writes half block i of the token to workgroup memory.
 fn put(v: Half, i: u32) {
   let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
@@ -285,24 +268,20 @@ fn put(v: Half, i: u32) {
   let b = numbers(v.b, by);
   let c = numbers(v.c, by);
   let d = numbers(v.d, by);
-  let at = (i & 1u) * BLOCKS + i / 2u;
-  staged[at] = vec4<u32>(larges(a), larges(b), larges(c), larges(d));
-  staged[2u * BLOCKS + at] = vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d));
-  let four = a + b + c + d;
-  var total = bitcast<i32>(four.x + four.y + four.z + four.w - SIXTEEN);
+  let at = (i & 1u) * 4u * BLOCKS + i / 2u;
+  put_four(vec4<u32>(larges(a), larges(b), larges(c), larges(d)), at);
+  put_four(vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d)), 8u * BLOCKS + at);
+  let sum = a + b + c + d;
+  var total = bitcast<i32>(sum.x + sum.y + sum.z + sum.w - SIXTEEN);
   total += subgroupShuffleXor(total, 1u);
   if ((i & 1u) == 0u) {
-    let step = most / MOST;
-//#if MINIMUM
-    steps[i / 2u] = bitcast<vec2<u32>>(vec2<f32>(step, step * f32(total)));
-//#else
-    steps[i / 2u] = vec2<u32>(bitcast<u32>(step), bitcast<u32>(-8 * total));
-//#end
+    words[16u * BLOCKS + i / 2u] = bitcast<u32>(most / MOST);
+    words[17u * BLOCKS + i / 2u] = bitcast<u32>(total);
   }
 }
 
-/// Brings the token to workgroup memory; returns what sums are multiplied with.
-fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
+/// Brings the token to workgroup memory.
+fn stage(t: u32, local: u32) {
   var own = 0.0;
 //#if LONG
   var ahead = half_of(t, local);
@@ -321,69 +300,85 @@ fn stage(t: u32, local: u32, subgroup: u32, groups: u32) -> f32 {
     put(v, i);
   }
 //#if norm
-  own = subgroupAdd(own);
-  if (lane == 0u) { parts[subgroup] = own; }
+  own = added_up(own);
+  if (local % 8u == 0u) { squares[local / 8u] = own; }
 //#end
   workgroupBarrier();
-//#if norm
+}
+//#end
+
+/// Hands the sums of a quad to workgroup memory, those of eight threads as one.
+fn hand_over(sum: Sums, quad: u32, group: u32, local: u32) {
+  let odd = (local & 1u) == 1u;
+  let second = (local & 2u) == 2u;
+  let two = select(sum.xy, sum.zw, odd) + subgroupShuffleXor(select(sum.zw, sum.xy, odd), 1u);
+  var one = select(two.x, two.y, second) + subgroupShuffleXor(select(two.y, two.x, second), 2u);
+  one += subgroupShuffleXor(one, 4u);
+  if ((local & 4u) == 0u) {
+    words[group * PITCH + 4u * quad + 2u * (local & 1u) + ((local >> 1u) & 1u)] = bitcast<u32>(one);
+  }
+}
+
+/// The sum of the workgroup's row i, in the order of its quads, before it is multiplied.
+fn sum_of(i: u32) -> f32 {
+  var sum = 0.0;
+  for (var g = 0u; g < PARTS; g++) { sum += bitcast<f32>(words[g * PITCH + i]); }
+  return sum;
+}
+
+/// All rows of the workgroup, of which `rows_of` names a quad's; `sum_of` has their sums afterwards.
+/// Returns what these are multiplied with.
+fn all_rows(t: u32, group: u32, local: u32) -> f32 {
+  let team = local / SPAN;
+  let part = local % SPAN;
+  let first = group * QUADS + team;
+  let high = (part & 1u) * 16u;
+//#for i HELD
+  let b#i = min(part + #iu * SPAN, BLOCKS - 1u);
+//#end
+  let rows = rows_of(first);
+//#for i HELD
+  var k#i = load(rows, b#i);
+//#end
+//#if PACKED
+//#for i HELD
+  let h#i = block_of(t, b#i, part + #iu * SPAN < BLOCKS);
+//#end
+//#if EPS
+  var own = 0.0;
+//#for i HELD
+  own += select(0.0, squares_of(t, b#i), part + #iu * SPAN < BLOCKS);
+//#end
+  own = added_up(own);
+  if (local < SPAN && local % 8u == 0u) { squares[local / 8u] = own; }
+//#end
+//#else
+  stage(t, local);
+//#for i HELD
+  let h#i = block_of(b#i, part + #iu * SPAN < BLOCKS);
+//#end
+  workgroupBarrier(); // sums go where the token was
+//#end
+  for (var quad = team; quad < QUADS; quad += TEAMS) {
+    let next = quad + TEAMS;
+    let following = rows_of(group * QUADS + next);
+    var sum = Sums();
+//#for i HELD
+    sum += products(k#i, h#i, high);
+    if (next < QUADS) { k#i = load(following, b#i); }
+//#end
+    hand_over(sum, quad, part / 8u, local);
+  }
+  workgroupBarrier();
+//#if EPS
   var total = 0.0;
-  for (var i = 0u; i < groups; i++) { total += parts[i]; }
+//#if PACKED
+  for (var i = 0u; i < PARTS; i++) { total += squares[i]; }
+//#else
+  for (var i = 0u; i < WG / 8u; i++) { total += squares[i]; }
+//#end
   return inverseSqrt(total / COLUMNS + EPS);
 //#else
   return 1.0;
 //#end
-}
-//#end
-
-/// All rows of this subgroup, EACH outputs at a time: `rows_of` names the rows of a turn,
-/// `added` what belongs to their sums, `emit` takes these.
-fn all_rows(t: u32, x_row: u32, group: u32, local: u32, subgroup: u32, groups: u32) {
-  let strip = DEPTH * lanes;
-  let chunks = (BLOCKS + strip - 1u) / strip;
-//#if PACK
-  let step = groups * EACH;
-  var row = group * PACK + subgroup * EACH;
-  let end = min(ROWS, (group + 1u) * PACK);
-//#else
-  let step = TURN * groups * EACH;
-  var row = (group * groups + subgroup) * EACH;
-  let end = ROWS;
-//#end
-  var rows = rows_of(row);
-//#if PACKED
-//#for i TAKES
-  let e#i = x[x_row * WORDS + min(local + #iu * WG, WORDS - 1u)]; // before the weights: it is needed first
-//#end
-//#end
-//#for i DEPTH
-  var k#i = load(rows, lane + #iu * lanes);
-//#end
-//#if PACKED
-  var own = 0.0;
-//#for i TAKES
-  own += keep(e#i, local + #iu * WG);
-//#end
-  let scale = kept(own, subgroup, groups);
-//#else
-  let scale = stage(x_row, local, subgroup, groups);
-//#end
-  while (row < end) {
-    let following = rows_of(row + step);
-    let others = added(t, row);
-    var sum = Sums();
-    for (var c = 0u; c < chunks; c++) {
-      let b = c * strip + lane;
-      let last = c + 1u == chunks;
-      let ahead = select(b + strip, lane, last);
-      if (last) { rows = following; }
-      let more = !last || row + step < end;
-//#for i DEPTH
-      sum += product(k#i, b + #iu * lanes);
-      if (more) { k#i = load(rows, ahead + #iu * lanes); }
-//#end
-    }
-    let all = subgroupAdd(sum) * scale;
-    if (lane == 0u) { emit(t, row, all + others); }
-    row += step;
-  }
 }

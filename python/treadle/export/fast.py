@@ -86,8 +86,8 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    form = form or form_of(rows, columns, heads is not None)
-    flags = _flags(format, form)
+    form = form or form_of(rows, columns, 8 if packs else 0)
+    flags = _flags(format)
     if packed:
         flags.add("PACKED")
     elif heads is None and columns > 16 * form.wg:
@@ -98,10 +98,9 @@ def project(
     bindings.append(Binding("out", "f32", write=True))
     if packs:
         bindings += [Binding("next", "vec4<f32>"), Binding("packed", "u32", write=True)]
-    consts = _consts(rows, columns, eps, form)
-    consts |= {"PACK": _pack(rows, form)} if packs else {}
+    consts = _consts(rows, columns, eps, form, packed)
+    consts |= {"PACK": 4 * form.quads} if packs else {}
     consts |= {"CAP": float(cap)} if cap else {}
-    consts |= _packed_consts(columns, eps, form, packed)
     if heads is not None:
         consts |= {"SPLITS": SPLITS, "SHARE": SHARE, "SHARES": SHARES}
         consts |= {"HEADS": heads[0], "HEAD": heads[1]}
@@ -118,27 +117,22 @@ def gate_up_glu(
     """
     out = Binding("packed", "u32", write=True) if packs else Binding("out", "f32", write=True)
     bindings = [*_operands(eps is not None and not packed, packed), out]
-    form = form or form_of(2 * rows, columns)
-    flags = _flags(format, form) | ({"SILU"} if act == "silu" else set[str]())
-    consts = _consts(rows, columns, eps, form) | _packed_consts(columns, eps, form, packed)
+    form = form or form_of(2 * rows, columns, 16 if packs else 0)
+    flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
+    consts = _consts(rows, columns, eps, form, packed)
     flags |= {"PACKED"} if packed else {"LONG"} if columns > 16 * form.wg else set[str]()
-    consts |= {"PACK": _pack(rows, form)} if packs else {}
+    consts |= {"PACK": 2 * form.quads} if packs else {}
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
 
-def packs_grid(rows: int, form: Form) -> int:
-    """Workgroups of a kernel that packs its output."""
-    return -(-rows // _pack(rows, form))
+def grid(rows: int, form: Form) -> int:
+    """Workgroups of a stack of matrices; of a gate and its up projection, `rows` counts both."""
+    return -(-rows // (4 * form.quads))
 
 
 def packs_whole(rows: int) -> bool:
     """Whether a projection may pack its output: there are whole blocks for enough workgroups."""
     return rows % 64 == 0 and rows >= PACKS
-
-
-def _pack(rows: int, form: Form) -> int:
-    """Outputs of each workgroup: whole blocks, no more quads than threads."""
-    return min(4 * form.wg, -(-rows // (32 * form.groups)) * 32)
 
 
 def attention_step(
@@ -169,47 +163,61 @@ def splits() -> str:
 
 
 class Form(NamedTuple):
-    """How a projection is spread: threads of a workgroup; workgroups, each of which takes rows
-    until none is left; blocks that a lane has under way of each row; and rows of a subgroup, two
-    or four. What is repeated by depth and rows is code, which a dispatch begins to read anew."""
+    """How a projection is spread: threads that share a row; blocks of the token each of them keeps;
+    such teams of a workgroup; and quads of rows that a team does, one after another. A quad is four
+    rows: of a gate and its up projection, two outputs."""
 
-    wg: int
-    groups: int
-    depth: int = 1
-    rows: int = 4
+    span: int
+    held: int
+    teams: int
+    turns: int
+
+    @property
+    def wg(self) -> int:
+        """Threads of a workgroup."""
+        return self.span * self.teams
+
+    @property
+    def quads(self) -> int:
+        """Quads of a workgroup."""
+        return self.teams * self.turns
 
 
-SUBGROUP = 32
-"""Lanes that forms are chosen for; other numbers work."""
-FEW = 128
-"""Workgroups where each has much to stage."""
+FEW = 384
+"""Workgroups that a device should have at least, before a team does more than one quad."""
+TURNS = 8
+"""Most quads of a team."""
 PACKS = 4096
 """Least outputs that are packed: fewer blocks of 32 are too few workgroups."""
-STAGED = 8192
-"""Columns of which each thread brings two half blocks to workgroup memory."""
 TRIED: dict[tuple[int, int], Form] = {}
 """Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
 
 
-def form_of(rows: int, columns: int, shares: bool = False) -> Form:
+def form_of(rows: int, columns: int, quads: int = 0) -> Form:
     """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
 
-    shares: the token lies in shares of the keys, which every workgroup combines. Measured on an
-    H200 (benchmarks/web): two rows of two blocks a lane want two to four workgroups of 256 a
-    multiprocessor; where there is much to stage, four rows and no more than one.
+    quads: those of a workgroup, a power of two, where its outputs must be whole blocks. Measured on
+    an H200 in whole decode steps (benchmarks/web): two blocks of the token a thread, four where a
+    row is long; 128 threads a workgroup, of which three or more share a multiprocessor, but 256
+    where a multiprocessor has one workgroup and no more.
     """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
-    depth = min(2, max(1, columns // (32 * SUBGROUP)))
-    two, four = (-(-rows // (WG // SUBGROUP * each)) for each in (2, 4))
-    if (shares or columns > STAGED) and four >= FEW:
-        return Form(WG, FEW, depth, 4)
-    return Form(WG, min(two, FEW if shares else 264 * 4 // depth), depth, 2)
+    blocks = columns // 32
+    held = 1
+    while blocks > held * (32 if held == 1 else WG // 2):
+        held *= 2
+    span = -(-blocks // (8 * held)) * 8
+    total = -(-rows // 4)
+    teams = max(1, (WG if 0 < total < FEW * quads else WG // 2) // span)
+    if quads:
+        teams = min(quads, 1 << (teams.bit_length() - 1))
+        return Form(span, held, teams, quads // teams)
+    return Form(span, held, teams, max(1, min(total // (teams * FEW), TURNS, span // 4)))
 
 
-def _flags(format: str, form: Form) -> set[str]:
-    least = {"MINIMUM"} if format == "q4_1" else set[str]()
-    return least | ({"TWO"} if form.rows == 2 else set[str]())
+def _flags(format: str) -> set[str]:
+    return {"MINIMUM"} if format == "q4_1" else set[str]()
 
 
 def _operands(norm: bool, shares: bool = False) -> list[Binding]:
@@ -220,18 +228,17 @@ def _operands(norm: bool, shares: bool = False) -> list[Binding]:
     return [*bindings, Binding("w", "vec4<u32>"), Binding("scales", "u32")]
 
 
-def _consts(rows: int, columns: int, eps: float | None, form: Form) -> dict[str, int | float]:
+def _consts(
+    rows: int, columns: int, eps: float | None, form: Form, packed: bool
+) -> dict[str, int | float]:
+    sums = form.span // 8 * (4 * form.quads + 4)
     consts: dict[str, int | float] = {
         "WG": form.wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
-        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "TURN": form.groups, "DEPTH": form.depth,
+        "ROWS": rows, "FIRST": 0, "STRIDE": rows, "SPAN": form.span, "TEAMS": form.teams,
+        "HELD": form.held, "QUADS": form.quads,
+        "ROOM": sums if packed else max(sums, columns // 32 * 18),
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
-
-
-def _packed_consts(columns: int, eps: float | None, form: Form, packed: bool) -> dict[str, int]:
-    """Loads of four words that bring a packed token; without a norm nobody asks for the squares."""
-    words = packed_width(columns) * (9 if eps is None else 10) // 10
-    return {"TAKES": -(-words // (4 * form.wg))} if packed else {}
 
 
 def _enables(dialect: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ export class Ahead {
     let steps = MOST;
     for (const { seq, count, draws } of plan) {
       const { sampling, generated } = seq;
-      const told = seq.matcher || seq.seen || seq.held || seq.request.submit.embeds || sampling.ignoreEos || generated < sampling.minTokens;
+      const told = seq.matcher || seq.seen || seq.held || seq.request.submit.embeds || generated < sampling.minTokens;
       if (count !== 1 || !draws || told) return 1;
       steps = Math.min(steps, seq.limit - seq.ids.length);
     }

@@ -124,14 +124,14 @@ export class GpuExecutor implements Executor {
     draws: readonly Draw[],
     steps: number,
   ): Promise<readonly (readonly TokenRecord[])[]> {
-    const fits = rows.length === draws.length && draws.every(({ row, mask }, i) => row === i && !mask);
+    const fits = rows.length === draws.length && draws.every(({ row }, i) => row === i);
     if (!fits || steps > DEPTH || rows.some(({ tokens, wants }) => tokens.length !== 1 || !wants)) {
       throw new TreadleError("treadle_error", "rows and draws do not go together", { at: "decode" });
     }
-    this.#masked = false;
     const records: Promise<readonly TokenRecord[]>[] = [];
     for (let k = 0; k < steps; k += 1) {
       const next = (row: StepRow, i: number) => ({ ...row, tokens: Int32Array.of(-1 - i), start: row.start + k });
+      this.#masked = false; // masks are here already: nothing is filled while a step runs
       this.forward(k ? rows.map(next) : rows);
       records.push(this.#drawn(draws.map((draw) => ({ ...draw, index: draw.index + k }))));
     }
