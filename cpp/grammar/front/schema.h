@@ -38,8 +38,8 @@ struct SchemaOptions {
   // obeys the schema, counts towards `maxProperties` and not towards `minProperties`, so what a
   // reader that keeps either occurrence sees is valid.
   bool declared_order = false;
-  uint32_t whitespace = 64;      // longest run of optional whitespace; 0 = none
-  std::optional<Layout> layout;  // fixed whitespace instead
+  uint32_t whitespace = kUsualSpace;  // longest run of optional whitespace; 0 = none
+  std::optional<Layout> layout;       // fixed whitespace instead
   Escapes escapes = Escapes::any;
   Spelling numbers = Spelling::any;
   bool lenient = false;        // drop what cannot be enforced and say so in the notes

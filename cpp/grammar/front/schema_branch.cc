@@ -141,6 +141,7 @@ void apply_object(Form& form, json::Value schema, json::Value argument, Keyword 
       form.other_keys.push_back({argument.index(), {schema.index()}});
       break;
     case Keyword::required:
+      form.required.reserve(form.required.size() + argument.size());
       for (const json::Value key : argument) form.required.push_back(key.text());
       break;
     case Keyword::dependencies:

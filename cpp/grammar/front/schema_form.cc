@@ -233,6 +233,7 @@ bool apply_count(Form& form, Keyword keyword, json::Value argument) {
 // Drops the types that the other constraints leave without a value, and puts lists in order.
 void settle(Form& form) {
   const auto tidy = [](auto& list) {
+    if (list.size() < 2) return;
     std::sort(list.begin(), list.end());
     list.erase(std::unique(list.begin(), list.end()), list.end());
   };

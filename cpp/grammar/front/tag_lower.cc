@@ -14,6 +14,7 @@
 #include "grammar/front/tag_fields.h"
 #include "grammar/front/tag_format.h"
 #include "grammar/front/tag_trigger.h"
+#include "grammar/typed/common.h"
 #include "grammar/typed/dispatch.h"
 
 namespace treadle::tag {
@@ -104,6 +105,7 @@ class Lowering {
     options.numbers = Spelling::plain;
     options.style = f.style;
     options.excludes = f.lists().excludes;
+    make_scalars(store_, options.numbers);
     // Finding a pointer takes time: only what is said about the schema needs it.
     const size_t before = notes_.size();
     Result<NodeRef> node = parse_schema(store_, f.schema, options, limits_, notes_);

@@ -64,17 +64,13 @@ NodeRef Store::byte_set(const ByteSet& set) {
     char byte = static_cast<char>(set.lowest());
     return literal(std::string_view(&byte, 1));
   }
-  uint64_t h = 0;
-  for (uint64_t word : set.words()) h = mix(h, word);
-  uint32_t index = set_index_.find(h);
-  while (index != FlatMap::kNone && sets_[index] != set) index = set_index_.find(++h);
-  if (index == FlatMap::kNone) {
-    index = static_cast<uint32_t>(sets_.size());
-    sets_.push_back(set);
-    set_index_.set(h, index);
-  }
-  Facts facts{.regular = true, .nullable = false, .plain = true};
-  return make(Kind::set, facts, index);
+  const auto index = static_cast<uint32_t>(sets_.size());
+  sets_.push_back(set);
+  const uint32_t before = size();
+  const Facts facts{.regular = true, .nullable = false, .plain = true};
+  const NodeRef ref = make(Kind::set, facts, index);
+  if (size() == before) sets_.pop_back();  // it was there already, or it did not fit
+  return ref;
 }
 
 NodeRef Store::any_byte() {

@@ -9,6 +9,7 @@ namespace treadle {
 namespace {
 
 constexpr uint32_t kFree = UINT32_MAX;
+constexpr size_t kLarge = 1024;            // nodes that a store has before it is stepped through
 constexpr size_t kFirstNodes = 128;        // room for the start of a usual schema
 constexpr uint64_t kListItemsPerNode = 4;  // list items are charged against the node limits
 
@@ -23,7 +24,6 @@ Store::Store(Bare) : table_(2 * kFirstNodes, kFree) {
 
 Store::Store(const Limits& limits)
     : limits_(limits), any_char_(common().any_char_), often_(common().often_) {
-  if (limits.number_digits != common().limits_.number_digits) often(Often::number) = empty();
   nodes_.reserve(kFirstNodes);
   hashes_.reserve(kFirstNodes);
   nodes_ = common().nodes_;
@@ -32,7 +32,6 @@ Store::Store(const Limits& limits)
   text_ = common().text_;
   lists_ = common().lists_;
   sets_ = common().sets_;
-  set_index_ = common().set_index_;
 }
 
 Store::~Store() = default;
@@ -43,6 +42,13 @@ uint64_t Store::weight() const {
 
 void Store::seal() {
   sealed_at_ = static_cast<uint32_t>(weight());
+  if (nodes_.size() < kLarge) return;
+  // Moving a large store takes longer than most masks: better now than in the middle of one.
+  const size_t room = nodes_.size() + nodes_.size() / 2;
+  nodes_.reserve(room);
+  hashes_.reserve(room);
+  typed_.reserve(typed_.size() + nodes_.size() / 2);
+  while (table_.size() < 2 * room) grow_table();
 }
 
 bool Store::worn() const {
@@ -83,6 +89,9 @@ uint64_t Store::hash_of(const Node& node) const {
   switch (node.kind) {
     case Kind::bytes:
       return hash_bytes(std::string_view(text_).substr(node.a, node.b), h);
+    case Kind::set:
+      for (uint64_t word : sets_[node.a].words()) h = mix(h, word);
+      return h;
     case Kind::any_of:
     case Kind::both:
       for (uint32_t i = 0; i < node.b; ++i) h = mix(h, lists_[node.a + i]);
@@ -100,6 +109,8 @@ bool Store::equal(const Node& a, const Node& b) const {
   switch (a.kind) {
     case Kind::bytes:
       return std::string_view(text_).substr(a.a, a.b) == std::string_view(text_).substr(b.a, b.b);
+    case Kind::set:
+      return sets_[a.a] == sets_[b.a];
     case Kind::any_of:
     case Kind::both:
       return std::memcmp(&lists_[a.a], &lists_[b.a], a.b * sizeof(NodeRef)) == 0;
@@ -191,10 +202,9 @@ uint64_t Store::memory() const {
   constexpr uint64_t kMapEntry = 40;  // a node of std::unordered_map with its share of buckets
   return nodes_.capacity() * sizeof(Node) + (hashes_.capacity() + walked_.capacity()) * 4 +
          digests_.capacity() * sizeof(Digest) + table_.capacity() * 4 + text_.capacity() +
-         lists_.capacity() * 4 + sets_.capacity() * sizeof(ByteSet) + set_index_.memory() +
-         typed_bytes_ + typed_.capacity() * sizeof(typed_[0]) + token_bytes_ +
-         rules_.capacity() * sizeof(Rule) + derived_.memory() + bodies_.memory() +
-         kMapEntry * nullables_.size();
+         lists_.capacity() * 4 + sets_.capacity() * sizeof(ByteSet) + typed_bytes_ +
+         typed_.capacity() * sizeof(typed_[0]) + token_bytes_ + rules_.capacity() * sizeof(Rule) +
+         derived_.memory() + bodies_.memory() + kMapEntry * nullables_.size();
 }
 
 }  // namespace treadle

@@ -88,7 +88,18 @@ class Store {
   Result<NodeRef> body(NodeRef node, Fuel& fuel);  // of a ref or typed rule, memoised
 
   // Where typed/ keeps the nodes that it needs often; empty() until they are made.
-  enum class Often : uint8_t { spelled, spelled_minimal, number, integer, last };
+  enum class Often : uint8_t {
+    spelled,
+    spelled_minimal,
+    number,
+    plain_number,
+    integer,
+    plain_integer,
+    space,
+    comma,
+    colon,
+    last
+  };
   NodeRef& often(Often what) { return often_[static_cast<size_t>(what)]; }
 
   // --- structure ---
@@ -186,7 +197,6 @@ class Store {
   std::string text_;
   std::vector<NodeRef> lists_;
   std::vector<ByteSet> sets_;
-  FlatMap set_index_;  // hash, or one of the next where sets share it -> set
   std::vector<std::unique_ptr<Typed>> typed_;
   std::vector<TokenSet> token_sets_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> token_set_index_;

@@ -34,11 +34,24 @@ Spacing spacing_of(Store& store, uint32_t whitespace, const std::optional<Layout
                    uint32_t depth) {
   Spacing out;
   if (!layout) {
-    out.any = json_space(store, whitespace);
+    using enum Store::Often;
     out.open = out.close = store.eps();
+    const bool usual = whitespace == kUsualSpace;
+    if (usual && store.often(colon) != store.empty()) {
+      out.any = store.often(space);
+      out.comma = store.often(comma);
+      out.colon = store.often(colon);
+      return out;
+    }
+    out.any = json_space(store, whitespace);
     out.comma = store.cat(store.bytes(","), out.any);
-    const NodeRef colon[] = {out.any, store.bytes(":"), out.any};
-    out.colon = store.concat(colon);
+    const NodeRef parts[] = {out.any, store.bytes(":"), out.any};
+    out.colon = store.concat(parts);
+    if (usual && store.ok()) {
+      store.often(space) = out.any;
+      store.often(comma) = out.comma;
+      store.often(colon) = out.colon;
+    }
     return out;
   }
   out.any = out.open = out.close = store.eps();

@@ -30,6 +30,8 @@ struct Spacing {
   bool operator==(const Spacing&) const = default;
 };
 
+inline constexpr uint32_t kUsualSpace = 64;
+
 // `whitespace`: longest optional run, without a layout. `depth`: arrays and objects around this
 // one.
 Spacing spacing_of(Store& store, uint32_t whitespace, const std::optional<Layout>& layout,

@@ -269,18 +269,23 @@ bool NumberSet::has(const Decimal& value) const {
   return step.divides(value.digits, value.exponent);
 }
 
+// Where the store keeps all numbers or all integers; last: nowhere.
+static Store::Often kept_as(const NumberSet& set) {
+  using enum Store::Often;
+  const bool whole = set.step == Step{1, 0};
+  if (set.lo || set.hi || !set.avoid.empty() || (!whole && set.step != Step{})) return last;
+  if (set.spelling == Spelling::any) return whole ? integer : number;
+  if (set.spelling == Spelling::plain) return whole ? plain_integer : plain_number;
+  return last;
+}
+
 NodeRef number_node(Store& store, const NumberSet& set) {
-  const bool free = !set.lo && !set.hi && set.avoid.empty() && set.spelling == Spelling::any;
-  const bool integer = free && set.step == Step{1, 0};
-  NodeRef unkept = store.empty();
-  NodeRef* kept = &unkept;
-  if (integer) kept = &store.often(Store::Often::integer);
-  if (free && set.step == Step{}) kept = &store.often(Store::Often::number);
-  if (*kept != store.empty()) return *kept;
+  const Store::Often as = kept_as(set);
+  if (as != Store::Often::last && store.often(as) != store.empty()) return store.often(as);
   const NodeRef positive = magnitude_node(store, set, false);
   const NodeRef negative = store.cat(store.bytes("-"), magnitude_node(store, set, true));
   const NodeRef made = store.alt(positive, negative);
-  if (store.ok()) *kept = made;
+  if (as != Store::Often::last && store.ok()) store.often(as) = made;
   return made;
 }
 
