@@ -84,6 +84,7 @@ class Sharded(Model):
                 decoder.embed.copy(embed.data_ptr(), embed.nbytes)
                 decoder.pool.put(vectors)
                 del blob
+        torch.cuda.set_device(0)
         return made
 
     def restart(self, made: Ranks) -> None:
@@ -95,6 +96,7 @@ class Sharded(Model):
             torch.cuda.synchronize(gpu)
             decoder.device.enter()
             decoder.kv.copy(mine.data_ptr(), mine.nbytes)
+        torch.cuda.set_device(0)
 
     def bytes_a_rank(self) -> int:
         """Weights that a rank reads in a step, and its heads' KV of the context."""
@@ -116,6 +118,7 @@ def inboxes(made: Ranks) -> list[np.ndarray]:
         packets = d.sent(np.empty((made.program.packets, 4), np.uint32))
         parts = [packets[i.at : i.at + i.each * i.ranks] for i in made.program.inboxes]
         found.append(np.concatenate(parts))
+    torch.cuda.set_device(0)
     return found
 
 
@@ -213,6 +216,7 @@ def placed(args: argparse.Namespace, tp: int) -> tuple[int, list[int]]:
 def measure(args: argparse.Namespace, name: str, tp: int, batch: int) -> list[dict[str, Any]]:
     """Rows of one model, the fastest setting last."""
     begun = time.perf_counter()
+    torch.cuda.set_device(0)
     model = Sharded(name, batch, args.context, args.seed, tp, *placed(args, tp))
     checked: dict[str, Any] = {}
     times: dict[Knobs, list[float]] = {}
