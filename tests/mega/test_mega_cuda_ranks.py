@@ -34,7 +34,7 @@ MODELS: dict[str, tuple[Graph, int, int, int]] = {  # graph, ranks, workers a ra
         ), 4, 2, 1),
     "fed": (  # rows by chunks, sums of all ranks in slices
         llama.build(
-            llama.Config(shape(D=192, F=320, H=4, K=2, layers=2, V=192), rope()), page=PAGE
+            llama.Config(shape(D=192, F=320, H=4, K=2, layers=1, V=192), rope()), page=PAGE
         ), 2, 3, 6),
 }  # fmt: skip
 
@@ -92,7 +92,8 @@ def _program(name: str) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 def test_ranks_equal_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Launches of several steps over a page's end against the reference of the uncut model. All
-    ranks draw alike and hold the same residual stream, bit for bit."""
+    ranks draw alike and hold the same residual stream, bit for bit, in whatever order they and
+    their workers come."""
     prepared = MODELS[name][3] > 4
     rounding(monkeypatch, prepared=prepared and not _program(name).fed)
     r = ranks(name)
@@ -112,10 +113,15 @@ def test_ranks_equal_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch)
             for part, y in zip(r.machines, np.split(x, len(r.machines), axis=1), strict=True):
                 part.kv[layer, page, :, :, inside] = y.swapaxes(0, 1)
     now, wanted = [7 + row for row in range(rows)], np.zeros(0)
-    for steps in (1, 3):
-        whole, tokens, logits = r.run([(t, position) for t in now], steps, seed=position)
+    before = np.zeros(0)
+    for turn, steps in enumerate((1, 1, 2)):  # the first launch twice
+        whole, tokens, logits = r.run([(t, position) for t in now], steps, seed=turn)
         assert whole, [x.error for x in r.machines]
         assert (tokens == tokens[0]).all()
+        if turn == 0:
+            before = logits
+            continue
+        assert steps == 2 or np.array_equal(logits, before)
         for step in range(steps):
             inputs = batch(m, now, position)
             out, state = run(
@@ -133,25 +139,12 @@ def test_ranks_equal_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch)
             assert all(np.array_equal(x, held[0]) for x in held)
 
 
-def test_replays_agree_in_any_order() -> None:
-    """The same launch with ranks and workers interleaved otherwise gives the same bits."""
-    runs: list[np.ndarray] = []
-    for seed in (1, 2):
-        r = ranks("four")
-        for m in r.machines:
-            m.kv[:] = 0
-        whole, tokens, logits = r.run([(5, 0)], 2, seed=seed)
-        assert whole
-        runs.append(np.concatenate((tokens[0].reshape(-1), logits.view(np.uint32).reshape(-1))))
-    assert np.array_equal(runs[0], runs[1])
-
-
 def test_draws_over_ranks_equal_the_samplers() -> None:
     """Rules and masks over a vocabulary in four parts, with equals at the end of a nucleus."""
     r, rng, same = ranks("four", twins=True), np.random.default_rng(4), 0
     for m in r.machines:
         m.kv[:] = 0
-    for turn in range(4):
+    for turn in range(3):
         rule = rules_of(
             1, temperature=rng.choice([0.5, 1, 3]), top_k=rng.choice([0, 2, 40]),
             top_p=rng.choice([1, 0.9, 0.5]), min_p=rng.choice([0, 0.02]),
@@ -167,7 +160,7 @@ def test_draws_over_ranks_equal_the_samplers() -> None:
         drawn = sample(logits, mask, rule)
         assert (tokens.view(np.int32) == drawn.ids).all(), (turn, rule)
         same += int(drawn.ids[0] != logits.argmax())
-    assert same > 2
+    assert same > 1
 
 
 def test_a_silent_worker_of_a_rank_is_named() -> None:
