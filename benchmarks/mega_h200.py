@@ -94,7 +94,7 @@ class Model:
         limit = -(-(context + ROOM) // 1024) * 1024
         start = time.perf_counter()
         self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
-                            context=limit, segment=segment(rows))  # fmt: skip
+                            context=limit, segment=segment(rows, limit))  # fmt: skip
         print(f"{name}: plan {time.perf_counter() - start:.1f} s", flush=True)
         self.width = limit // PAGE
         rng = np.random.default_rng(seed)

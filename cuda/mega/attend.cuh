@@ -14,10 +14,10 @@ struct Scratch {
 static_assert(Scratch::end <= Model::kScratch);
 
 /// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
-/// weights, of this lane.
+/// weights, rope: cosines and sines, of this lane.
 template <int N>
 TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
-                    const float (*rope)[Model::kTurned], float scale, int lane) {
+                    const float (&rope)[N][2], float scale, int lane) {
   constexpr int kHalf = Model::kHead / 2;
   static_assert(Model::kTurned == kHalf, "rope turns whole heads");
   float u[N], w[N], square = 0;
@@ -38,12 +38,22 @@ TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
   for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     if (at >= kHalf) continue;
-    const float c = rope[0][at], n = rope[1][at];
+    const float c = rope[i][0], n = rope[i][1];
     const float p = normed ? u[i] * root * by[i][0] : u[i];
     const float r = normed ? w[i] * root * by[i][1] : w[i];
     x[at] = (p * c - r * n) * scale;
     x[at + kHalf] = (r * c + p * n) * scale;
   }
+}
+
+/// Cosine and sine of a row's position: kept a step, or, of many rows, made when they are wanted.
+TM_DEVICE void angle(const Args& a, const Smem& s, int row, int at, float& cosine, float& sine) {
+  if constexpr (!kFed) {
+    cosine = s.rope[row][0][at], sine = s.rope[row][1][at];
+    return;
+  }
+  turn_of(static_cast<float>(s.position[row]) * load_constant(fresh(a.pool) + at), sine, cosine);
+  cosine *= Model::kMscale, sine *= Model::kMscale;
 }
 
 /// q of the item's heads, unless it is there from the item before, and the new k and v where the
@@ -70,6 +80,12 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
         by[i][1] = load_one(norm + lane + 32 * i + d / 2);
       }
     }
+    float rope[kMine][2] = {};
+#pragma unroll
+    for (int i = 0; i < kMine; i++) {
+      if (head <= kGroup && lane + 32 * i < d / 2)
+        angle(a, s, item.row, lane + 32 * i, rope[i][0], rope[i][1]);
+    }
     uint4 v[kMost];
     uint32_t mask = 0;
 #pragma unroll
@@ -90,18 +106,42 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
     }
     if (head > kGroup) continue;  // v
     warp_sync();
-    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, s.rope[item.row],
+    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, rope,
          query ? P::scale * 1.4426950408889634f : 1.0f, lane);
   }
   bar_sync(1);
 }
 
-/// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
-/// lanes a slice of the head for the sums.
+/// Weights of 8 positions times their values, both as an mma has them: `weights` in bf16 and, as
+/// positions 8 to 15, what that leaves of them. A lane has the values of two positions in the same
+/// columns; block j of eight columns takes the lanes' j-th.
+template <int N>
+TM_DEVICE void add_values(const uint16_t* v, int stride, int here, uint4 weights, float (&o)[N][4]) {
+  uint32_t x[2][N / 2];
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) {
+      const Pairs w = *reinterpret_cast<const Pairs*>(v + r * stride + 4 * i);
+      x[r][2 * i] = r < here ? w.x : 0;  // never written: maybe NaN
+      x[r][2 * i + 1] = r < here ? w.y : 0;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < N / 2; i++) {
+    const uint32_t even = (x[0][i] & 0xffff) | x[1][i] << 16;
+    const uint32_t odd = x[0][i] >> 16 | (x[1][i] & 0xffff0000u);
+    mma(o[2 * i], weights, even, even);
+    mma(o[2 * i + 1], weights, odd, odd);
+  }
+}
+
+/// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, a lane
+/// an eighth of the head and two positions for the sums.
 template <class P>
 TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, bool same, int warp,
                            int lane, int layer, uint32_t read, uint32_t epoch) {
-  constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
+  constexpr int d = Model::kHead, kSpan = d / 8, kChunks = d / 32;
   const int position = s.position[item.row], newest = position / kPage;
   const int first = item.segment * Model::kSegmentPages;
   const int end = last_page(item.segment, position);
@@ -128,11 +168,7 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
   }
   float m = -INFINITY, l = 0;  // of head g; l of this lane's positions
-  float o[kGroup][kMine];
-#pragma unroll
-  for (int h = 0; h < kGroup; h++)
-#pragma unroll
-    for (int e = 0; e < kMine; e++) o[h][e] = 0;
+  float o[kSpan][4] = {};        // of head g: columns 2t kSpan + j and (2t + 1) kSpan + j
   stamp(a, read + 1, warp, lane, 2);
   for (int page = first; page <= end; page++) {
     constexpr bool kOne = 4 * kPage * d <= kTile;
@@ -188,32 +224,14 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       p[0] = power2(p[0] - most), p[1] = power2(p[1] - most);
       l = l * keep + p[0] + p[1];
       m = most;
+      if (warp_any(keep != 1)) {
 #pragma unroll
-      for (int h = 0; h < kGroup; h++) {
-        const float by = shfl(keep, h * 4);
-#pragma unroll
-        for (int e = 0; e < kMine; e++) o[h][e] *= by;
+        for (int j = 0; j < kSpan; j++) o[j][0] *= keep, o[j][1] *= keep;
       }
-#pragma unroll
-      for (int j = 0; j < 8; j++) {
-        const uint16_t* v = values + (warp * 8 + j) * d + lane * kMine;
-        float x[kMine];
-        if constexpr (kMine == 1) {
-          x[0] = low(v[0]);
-        } else {
-          const uint32_t* pairs = reinterpret_cast<const uint32_t*>(v);
-#pragma unroll
-          for (int e = 0; e < kMine; e++) x[e] = e % 2 ? high(pairs[e / 2]) : low(pairs[e / 2]);
-        }
-#pragma unroll
-        for (int e = 0; e < kMine; e++) x[e] = j < here ? x[e] : 0.f;  // never written: maybe NaN
-#pragma unroll
-        for (int h = 0; h < kGroup; h++) {
-          const float by = shfl(p[j % 2], h * 4 + j / 2);
-#pragma unroll
-          for (int e = 0; e < kMine; e++) o[h][e] += by * x[e];
-        }
-      }
+      const uint32_t weight = pair_of(p[0], p[1]);
+      const uint32_t rest = pair_of(p[0] - low(weight), p[1] - high(weight));
+      add_values(values + (warp * 8 + 2 * t) * d + g * kSpan, d, here - 2 * t,
+                 make_uint4(weight, 0, rest, 0), o);
     }
     warp_sync();
     if (lane == 0) {
@@ -223,24 +241,30 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     at.next();
   }
   stamp(a, read + 1, warp, lane, 3);
+  float* scratch = scratch_of(s);
   l += shfl_xor(l, 1);
   l += shfl_xor(l, 2);
   if (t == 0 && g < kGroup) {
-    float* ml = s.scratch + Scratch::ml + (warp * kGroup + g) * 2;
+    float* ml = scratch + Scratch::ml + (warp * kGroup + g) * 2;
     ml[0] = m, ml[1] = l;
   }
+  if (g < kGroup) {
 #pragma unroll
-  for (int h = 0; h < kGroup; h++) {
+    for (int half = 0; half < 2; half++) {
+      float* to =
+          scratch + Scratch::o + (warp * kGroup + g) * d + (2 * t + half) * kSpan;
 #pragma unroll
-    for (int e = 0; e < kMine; e++)
-      s.scratch[Scratch::o + (warp * kGroup + h) * d + lane * kMine + e] = o[h][e];
+      for (int j = 0; j < kSpan; j += 4)
+        *reinterpret_cast<Four*>(to + j) = {o[j][half], o[j + 1][half], o[j + 2][half],
+                                            o[j + 3][half]};
+    }
   }
   bar_sync(1);
 #pragma unroll 1
   for (int p = warp * 32 + lane; p < kGroup * kRecord; p += 256) {
     const int h = p / kRecord, at = p % kRecord;
-    const float* ml = s.scratch + Scratch::ml + h * 2;
-    const float* from = s.scratch + Scratch::o + h * d;
+    const float* ml = scratch + Scratch::ml + h * 2;
+    const float* from = scratch + Scratch::o + h * d;
     float most = -INFINITY, total = 0, x[6] = {};
 #pragma unroll
     for (int w = 0; w < kWarps; w++) {

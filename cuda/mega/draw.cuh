@@ -52,7 +52,7 @@ TM_DEVICE void draw_token(const Args& a, Smem& s, int warp, int lane, uint32_t e
 /// of all rows by the positions in them (docs/mega-plan.md, section 5).
 template <class P>
 TM_DEVICE void prepare(const Args& a, Smem& s, int tid) {
-  for (int i = tid; i < Model::kRows * Model::kTurned; i += 256) {
+  for (int i = tid; !kFed && i < Model::kRows * Model::kTurned; i += 256) {
     const int row = i / Model::kTurned, at = i % Model::kTurned;
     const float angle = static_cast<float>(s.position[row]) * load_constant(a.pool + at);
     float sine, cosine;

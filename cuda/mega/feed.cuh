@@ -48,7 +48,7 @@ struct Feeder {
   const Args& a;
   Smem& s;
   Turn<kFeeds> at;
-  uint32_t step = 0;
+  uint32_t step = 0, calm = 0;
   bool over = false;
 
   TM_DEVICE Feeder(const Args& args, Smem& smem) : a(args), s(smem) {}
@@ -122,7 +122,11 @@ struct Feeder {
     }
   }
   template <class P>
-  TM_DEVICE void attend(int) {}
+  TM_DEVICE void attend(int) {
+    if (over) return;
+    mb_wait(a, &s.calm, calm, kReady, P::index);
+    calm ^= 1;
+  }
   template <class P>
   TM_DEVICE void prepare_rows(int) {}
   template <class P>

@@ -105,19 +105,23 @@ struct Routed {
 
 struct Smem {
   alignas(128) unsigned char ring[Model::kRing][kTile];
-  alignas(128) unsigned char feed[kFeeds][kChunkBytes];
+  union alignas(128) {
+    unsigned char feed[kFeeds][kChunkBytes];
+    float spare[kFed ? Model::kScratch : 4];  // the scratch memory where rows come in chunks
+  };
   union alignas(16) {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
-    float scratch[Model::kScratch];                 // of attention: sums of its warps
+    float scratch[kFed ? 4 : Model::kScratch];      // of attention and the draw
     float staged[kFed ? kWarps : 1][kFed ? Model::kRows : 1][kStaged];  // of a fed linear: the same
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
   alignas(
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
-  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][Model::kRows][16];
-  float squares[2][Model::kRows][kWarps][kSquares];
-  float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
+  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][kFed ? 1 : Model::kRows][16];
+  float squares[kFed ? 1 : 2][kFed ? 1 : Model::kRows][kWarps][kSquares];
+  float rope[kFed ? 1 : Model::kRows][2][kFed ? 4 : Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
+  uint64_t calm;                           // attention has done with the feeder's memory
   float roots[Model::kRows];               // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
@@ -131,6 +135,12 @@ struct Smem {
   Rule rules[Model::kRows];
   Routed routed;
 };
+
+/// Scratch memory of attention and of the draw; the feeder has none of its chunks there meanwhile.
+TM_DEVICE float* scratch_of(Smem& s) {
+  if constexpr (kFed) return s.spare;
+  return s.scratch;
+}
 
 /// A place in a ring of N that goes round; parity is that of the turn.
 template <int N>

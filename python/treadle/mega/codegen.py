@@ -485,15 +485,16 @@ class _Maker:
             "StepPhases": len(plan.sites) - 1,
         }
         fixed = (
-            max(rows * stride * 2, scratch * 4, WARPS * rows * 80 if self.fed else 0)
+            max(rows * stride * 2, WARPS * rows * 80 if self.fed else scratch * 4)
             + (group + 2) * attn.head * 4
             + (16 if prepared else rows * plan.sites[0].n * 4)
-            + sets * int(model["Chunk"]) * (1 if self.fed else WARPS) * rows * 64
-            + feeds * chunk
-            + rows * attn.turned * 8
+            + (64 if self.fed else sets * int(model["Chunk"]) * WARPS * rows * 64)
+            + (max(feeds * chunk, scratch * 4) if self.fed else 0)
+            + (32 if self.fed else rows * attn.turned * 8)
             + int(model["Items"]) * 12
             + len(names) * 32
-            + 2 * WARPS * rows * ((128 if rows == 1 else 4) + 8)
+            + 2 * WARPS * (0 if self.fed else rows * (128 if rows == 1 else 4))
+            + 2 * WARPS * rows * 8
             + rows * 8
             + codegen_experts.shared_bytes(plan)
             + 1024

@@ -18,6 +18,7 @@ from treadle.backends.table import backend
 from treadle.errors import Unsupported
 from treadle.mega import H200, compile
 from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen_feed import segment
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ ROWS = (1, 4)
 CONTEXT = 8192
 """Positions of a sequence at most; a longer one is torch's."""
 
-_SEGMENT = 128  # positions that a worker attends to at a time
 _SPARE = 1 << 30  # bytes of the device that are left for activations
 
 _log = logging.getLogger("treadle.backends.mega")
@@ -116,7 +116,7 @@ def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[
         try:
             plan = compile(
                 graph, replace(H200, workers=workers), rows=rows, slots=rows, context=CONTEXT,
-                segment=_SEGMENT,
+                segment=segment(rows, CONTEXT),
             )  # fmt: skip
             found.append(generate(plan, knobs))
         except Unsupported as error:
