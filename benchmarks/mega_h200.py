@@ -37,7 +37,7 @@ from treadle.backends.mega.cuda import Decoder
 from treadle.backends.mega.cuda_build import build
 from treadle.errors import EngineDead
 from treadle.graph import Graph, run
-from treadle.mega import H200, compile
+from treadle.mega import H200, Plan, compile
 from treadle.mega.codegen import PAGE, Knobs, generate
 from treadle.mega.codegen_feed import segment
 from treadle.models import llama, qwen3
@@ -93,8 +93,7 @@ class Model:
         self.params = weights(self.graph, seed)
         limit = -(-(context + ROOM) // 1024) * 1024
         start = time.perf_counter()
-        self.plan = compile(self.graph, replace(H200, workers=128), rows=rows, slots=rows,
-                            context=limit, segment=segment(rows, limit))  # fmt: skip
+        self.plan = self.planned(limit)
         print(f"{name}: plan {time.perf_counter() - start:.1f} s", flush=True)
         self.width = limit // PAGE
         rng = np.random.default_rng(seed)
@@ -103,6 +102,11 @@ class Model:
         kv, d = self.graph.size("K"), self.graph.size("d")
         self.kv = torch.randn((len(self.plan.states), self.pages, kv, 2, PAGE, d), device="cuda")
         self.kv = self.kv.mul_(0.5).bfloat16()
+
+    def planned(self, limit: int) -> Plan:
+        """The plan for so many positions a row."""
+        return compile(self.graph, replace(H200, workers=128), rows=self.rows, slots=self.rows,
+                       context=limit, segment=segment(self.rows, limit))  # fmt: skip
 
     def decoder(self, knobs: Knobs) -> Decoder:
         """A decoder with packed weights; the KV is that of `reset`."""

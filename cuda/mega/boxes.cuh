@@ -32,8 +32,9 @@ constexpr int kKept = 256;  // floats into the scratch memory
 /// further than they are kept, behind those of the first.
 struct Words {
   int from, first, all, skip;
-  TM_DEVICE explicit Words(const uint4* ranges) {
-    const uint4 r0 = ranges[0], r1 = ranges[1];
+  TM_DEVICE Words(const Args& a, const uint4* ranges) {
+    uint4 r0 = ranges[0], r1 = ranges[1];
+    r0.x += strips_before(a), r1.x += strips_before(a);
     from = static_cast<int>(r0.x / 2);
     first = r0.y ? static_cast<int>((r0.x + r0.y - 1) / 2 + 1 - r0.x / 2) : 0;
     all = first + (r1.y ? static_cast<int>((r1.x + r1.y - 1) / 2 + 1 - r1.x / 2) : 0);
@@ -43,7 +44,7 @@ struct Words {
 };
 
 TM_DEVICE const uint32_t* mask_of(const Args& a, uint32_t step, int row) {
-  return box_of(a, step) + kMasks + row * ((a.vocab + 31) / 32);
+  return box_of(a, step) + kMasks + row * ((a.vocab * Model::kRanks + 31) / 32);
 }
 
 /// Packets by which the first worker passes on what the host says: rules, then whether to go on.
@@ -87,7 +88,7 @@ TM_DEVICE void take_rules(const Args& a, Smem& s, int tid, uint32_t epoch, uint3
     fence_grid();
   }
   bar_sync(1);
-  const Words words(s.ranges[P::index - 1]);
+  const Words words(a, s.ranges[P::index - 1]);
   if (!words.fit()) return;
   uint32_t* kept = reinterpret_cast<uint32_t*>(scratch_of(s) + kKept);
 #pragma unroll 1

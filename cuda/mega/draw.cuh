@@ -5,6 +5,7 @@
 #include "hop.cuh"
 
 // The order matters: each uses what comes before.
+#include "agree.cuh"
 #include "boxes.cuh"
 #include "philox.cuh"
 #include "sample.cuh"
@@ -41,6 +42,7 @@ TM_DEVICE void draw_token(const Args& a, Smem& s, int warp, int lane, uint32_t e
                           uint32_t told) {
   if (a.boxes == nullptr) {
     hop<P>(a, s, warp, lane, epoch, told, P::out, Model::kWorkers);
+    agree<P>(a, s, warp, lane, epoch, told, kGreatest);
   } else {
     bar_sync(1);  // all logits of this worker are written
     draw_ruled<P>(a, s, warp, lane, epoch, told);

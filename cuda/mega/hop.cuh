@@ -4,13 +4,18 @@
 
 namespace treadle::mega {
 
+constexpr uint64_t kBroken = ~0ull;  // the key of logits that are not finite
+
 TM_DEVICE uint64_t better(uint64_t a, uint64_t b) {
   return a > b ? a : b;
 }
 
-/// What `hop` found for a row.
+/// What `hop`, or `agree` behind it, found for a row.
 TM_DEVICE uint64_t chosen(const Smem& s, int row) {
-  return s.best[1][0][row];
+  uint64_t key = s.best[1][0][row];
+#pragma unroll
+  for (int r = 1; r < Model::kRanks; r++) key = better(key, s.best[1][r][row]);
+  return key;
 }
 
 /// Offers the greatest key of each row over this worker's warps, `s.best[0]`, and clears them;

@@ -158,7 +158,7 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int r
     if (mine && j < kEach && (!P::act || part < 2)) {
       const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
                         column / P::out_unit * kEach + j;
-      store_packet(fresh(a.packets) + place, make_uint4(first, second, third, epoch));
+      send_packet<P>(a, fresh(a.packets) + place, make_uint4(first, second, third, epoch));
     }
   }
 }

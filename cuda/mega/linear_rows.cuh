@@ -73,10 +73,10 @@ TM_DEVICE void send_strip(const Args& a, Smem& s, float (&y)[8], int warp, int l
     uint4* to =
         fresh(a.packets) + P::out + (term * Model::kRows + row) * (P::n / 16 * 3) + column / 16 * 3;
     if (half == 0) {
-      store_packet(to, make_uint4(p[0], p[1], x, told));
-      store_packet(to + 1, make_uint4(p[2], p[3], z, told));
+      send_packet<P>(a, to, make_uint4(p[0], p[1], x, told));
+      send_packet<P>(a, to + 1, make_uint4(p[2], p[3], z, told));
     } else {
-      store_packet(to + 2, make_uint4(p[0], p[1], 0, told));
+      send_packet<P>(a, to + 2, make_uint4(p[0], p[1], 0, told));
     }
   }
 }

@@ -61,10 +61,14 @@ TM_DEVICE void persist(const Args& a) {
 }  // namespace treadle::mega
 
 #ifdef TREADLE_HOST
-/// Runs the kernel on fibers. 0, or 1 if a bounded wait ended. For tests: see port_host.cuh.
+/// Runs the kernel on fibers, args of each rank. 0, or 1 if a bounded wait ended. For tests: see
+/// port_host.cuh.
 extern "C" int treadle_mega_host(const treadle::mega::Args* args, uint64_t seed) {
   using namespace treadle::mega;
-  return host::run(Model::kWorkers, sizeof(Smem), seed, [&] { persist(*args); }) ? 0 : 1;
+  return host::run(Model::kRanks, Model::kWorkers, sizeof(Smem), seed,
+                   [&](int rank) { persist(args[rank]); })
+             ? 0
+             : 1;
 }
 extern "C" uint64_t treadle_mega_shared() {
   return sizeof(treadle::mega::Smem);

@@ -200,6 +200,24 @@ TM_DEVICE void store_packet(uint4* p, uint4 v) {
       "l"(a), "l"(b)
       : "memory");
 }
+/// The same, of packets that another device writes or reads.
+TM_DEVICE uint4 load_packet_far(const uint4* p) {
+  uint64_t a, b;
+  asm volatile("{ .reg .b128 t; ld.relaxed.sys.global.b128 t, [%2]; mov.b128 {%0, %1}, t; }"
+               : "=l"(a), "=l"(b)
+               : "l"(p)
+               : "memory");
+  return make_uint4(static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32),
+                    static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32));
+}
+TM_DEVICE void store_packet_far(uint4* p, uint4 v) {
+  const uint64_t a = v.x | static_cast<uint64_t>(v.y) << 32;
+  const uint64_t b = v.z | static_cast<uint64_t>(v.w) << 32;
+  asm volatile(
+      "{ .reg .b128 t; mov.b128 t, {%1, %2}; st.relaxed.sys.global.b128 [%0], t; }" ::"l"(p),
+      "l"(a), "l"(b)
+      : "memory");
+}
 /// Counters: what a worker wrote before a fence and this is there for who has seen the sum.
 TM_DEVICE void add_counted(uint32_t* p, uint32_t n) {
   asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(n) : "memory");

@@ -69,7 +69,8 @@ struct Machine {
   std::vector<Fiber> fibers;
   std::vector<Cta> ctas;
   std::vector<Copy> copies;
-  std::function<void()> body;
+  std::function<void(int)> body;
+  int workers = 0;  // of a rank
   jmp_buf home;
   Fiber* now = nullptr;
   bool failed = false;
@@ -131,23 +132,26 @@ inline void land(const Copy& c) {
   write(c.bar, w);
 }
 inline void enter() {
-  machine->body();
+  machine->body(machine->now->worker / machine->workers);
   machine->now->done = true;
   _longjmp(machine->home, 1);
 }
 
-/// Runs a kernel on so many workers. False if a bounded wait ended, or nobody could go on.
-inline bool run(int workers, size_t memory, uint64_t seed, std::function<void()> body) {
+/// Runs a kernel on so many workers of each rank; body(rank) is what they all do. False if a
+/// bounded wait ended, or nobody could go on.
+inline bool run(int ranks, int workers, size_t memory, uint64_t seed,
+                std::function<void(int)> body) {
   Machine m;
   machine = &m;
   m.body = std::move(body);
-  m.ctas.resize(workers);
+  m.workers = workers;
+  m.ctas.resize(static_cast<size_t>(ranks) * workers);
   for (auto& c : m.ctas) {
     c.memory.reset(new unsigned char[memory + 128]);
     std::memset(c.memory.get(), 0xff, memory + 128);  // NaN wherever nobody wrote
     c.base = c.memory.get() + (128 - reinterpret_cast<uintptr_t>(c.memory.get()) % 128) % 128;
   }
-  m.fibers.resize(static_cast<size_t>(workers) * kThreads);
+  m.fibers.resize(m.ctas.size() * kThreads);
   std::mt19937_64 random(seed);
   std::vector<int> order(m.fibers.size());
   for (size_t i = 0; i < m.fibers.size(); i++) {
@@ -193,7 +197,7 @@ inline int thread() {
   return host::machine->now->thread;
 }
 inline int worker() {
-  return host::machine->now->worker;
+  return host::machine->now->worker % host::machine->workers;
 }
 inline unsigned char* shared_memory() {
   return host::cta().base;
@@ -328,6 +332,12 @@ inline uint4 load_packet(const uint4* p) {
   return *p;
 }
 inline void store_packet(uint4* p, uint4 v) {
+  *p = v;
+}
+inline uint4 load_packet_far(const uint4* p) {
+  return *p;
+}
+inline void store_packet_far(uint4* p, uint4 v) {
   *p = v;
 }
 template <class T>

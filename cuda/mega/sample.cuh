@@ -9,7 +9,6 @@
 namespace treadle::mega {
 
 constexpr int kBins = 16;  // three sums a packet
-constexpr uint64_t kBroken = ~0ull;
 enum Ballot { kFinal = 0, kTies = 1, kCounts = 2, kMasses = 2 + kRounds * kBinPackets };
 static_assert(8 * kBins + 2 * 4 * 9 <= kKept && kKept <= Model::kScratch);
 
@@ -47,7 +46,7 @@ struct Lot {
     const int quads = static_cast<int>(r0.y + r1.y) * 4;
     const float* logits = fresh(a.logits) + static_cast<int64_t>(row) * a.vocab;
     const bool masked = s.rules[row].masked != 0;
-    const Words words(s.ranges[P::index - 1]);
+    const Words words(a, s.ranges[P::index - 1]);
     const uint32_t* kept = reinterpret_cast<const uint32_t*>(scratch_of(s) + kKept);
 #pragma unroll 1
     for (int q = tid(); q < quads; q += 256) {
@@ -57,10 +56,11 @@ struct Lot {
       const uint4 x = *reinterpret_cast<const uint4*>(logits + token);
       uint32_t legal = 15;
       if (masked) {
-        const int word = at / 2 - (strip < first ? words.from : words.skip);
+        const int whole = at + strips_before(a);
+        const int word = whole / 2 - (strip < first ? words.from : words.skip);
         const uint32_t bits = words.fit() ? kept[row * words.all + word]
-                                          : load_foreign(mask_of(a, box_step(), row) + at / 2);
-        legal = bits >> (token % 32) & 15;
+                                          : load_foreign(mask_of(a, box_step(), row) + whole / 2);
+        legal = bits >> ((token + strips_before(a) * 16) % 32) & 15;
       }
       f(token, x, legal);
     }
@@ -72,7 +72,8 @@ struct Lot {
   }
 
   /// Sums of 16 bins over all tokens of all workers, in one order; the same in every thread.
-  TM_DEVICE void sum_bins(float (&bins)[kBins], int at) const {
+  TM_DEVICE void sum_bins(float (&bins)[kBins], int ballot) const {
+    const int at = place(ballot);
     constexpr int kWorkers = Model::kWorkers, kTurns = (kWorkers + 127) / 128;
     float* mine = scratch_of(s);
     float* all = scratch_of(s) + 8 * kBins;  // [2][4][9]
@@ -123,6 +124,16 @@ struct Lot {
       const float* from = all + j / 9 * 36 + j % 9;
       bins[j] = from[0] + from[9] + from[18] + from[27];
     }
+    const auto mine_of = [&](int j) {
+      const float* from = all + j / 9 * 36 + j % 9;
+      return bits_of(from[0] + from[9] + from[18] + from[27]);
+    };
+    const auto packet = [&](int i) {
+      const bool last = i == kBinPackets - 1;
+      return make_uint4(mine_of(3 * i), last ? 0 : mine_of(3 * i + 1),
+                        last ? 0 : mine_of(3 * i + 2), 0);
+    };
+    sum_ranks<P>(a, s, warp, lane, row, ballot, epoch, told, packet, bins);
   }
 
   /// The greatest key at which tokens of this key and above weigh `want` or more, and what those
@@ -150,7 +161,7 @@ struct Lot {
             bins[j] += in && (key >> shift & 15) == static_cast<uint32_t>(j) ? weight : 0.f;
         }
       });
-      sum_bins(bins, place((kMass ? kMasses : kCounts) + round * kBinPackets));
+      sum_bins(bins, (kMass ? kMasses : kCounts) + round * kBinPackets);
       if (kMass && round == 0) {
         double whole = 0;
 #pragma unroll
@@ -199,7 +210,7 @@ struct Lot {
 
   /// top_k, then top_p.
   TM_DEVICE void restrict_to(const Rule& rule) {
-    if (rule.top_k > 0 && rule.top_k < a.vocab) {
+    if (rule.top_k > 0 && rule.top_k < a.vocab * Model::kRanks) {
       double want = rule.top_k, above, here;
       low = cut<false>(want, above, here);
     }
@@ -220,7 +231,8 @@ struct Lot {
         if ((legal >> e & 1) && kept(ordered(z[e]), at + e) && z[e] >= rule.least) in |= 1u << e;
       }
       if (in == 0) return;
-      const uint4 words = philox(rule.key0, rule.key1, step, static_cast<uint32_t>(at / 4));
+      const uint4 words =
+          philox(rule.key0, rule.key1, step, static_cast<uint32_t>(at / 4 + strips_before(a) * 4));
       const uint32_t w[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
       for (int e = 0; e < 4; e++)
@@ -254,6 +266,9 @@ struct Lot {
     }
     uint4 v[1] = {make_uint4(0, 0, 0, 0)};
     poll(a, [&](int) { return at + tid(); }, tid() < kWorkers ? 1u : 0u, epoch, P::index, v);
+    float lower = 0;
+    if constexpr (Model::kRanks > 1)
+      lower = ranks_before<P>(a, s, warp, lane, row, kTies, epoch, told, float_of(v[0].x));
     float before = tid() < kWorkers && static_cast<int>(v[0].y) < strip ? float_of(v[0].x) : 0.f;
 #pragma unroll
     for (int m = 16; m; m >>= 1) before += shfl_xor(before, m);
@@ -263,6 +278,7 @@ struct Lot {
     if (tid() == 0) {
       before = 0;
       for (int w = 0; w < kWarps; w++) before += mine[w];
+      if constexpr (Model::kRanks > 1) before += lower;
       s.tied = last_of(wanted - static_cast<int>(before), last);
     }
     bar_sync(1);
@@ -278,9 +294,9 @@ struct Lot {
       const uint4 r = s.ranges[P::index - 1][part];
 #pragma unroll 1
       for (int token = r.x * 16; token < static_cast<int>((r.x + r.y) * 16) && n > 0; token++) {
-        const bool legal =
-            !s.rules[row].masked ||
-            (load_foreign(mask_of(a, box_step(), row) + token / 32) >> (token % 32) & 1);
+        const int bit = token + strips_before(a) * 16;
+        const bool legal = !s.rules[row].masked ||
+                           (load_foreign(mask_of(a, box_step(), row) + bit / 32) >> (bit % 32) & 1);
         if (!legal || ordered(z_of(bits_of(logits[token]))) != last) continue;
         found = token;
         n--;
@@ -318,6 +334,7 @@ TM_DEVICE void draw_ruled(const Args& a, Smem& s, int warp, int lane, uint32_t e
     propose(s, warp, lane, row, key);
   }
   hop<P>(a, s, warp, lane, epoch, told, P::out, Model::kWorkers);
+  agree<P>(a, s, warp, lane, epoch, told, kGreatest);
   const int tid = warp * 32 + lane;
   if (tid < Model::kRows) s.first[tid] = chosen(s, tid);
   bool hot = false;
@@ -340,6 +357,7 @@ TM_DEVICE void draw_ruled(const Args& a, Smem& s, int warp, int lane, uint32_t e
   }
   hop<P>(a, s, warp, lane, epoch, told, static_cast<int>(a.ballots) + kFinal * Model::kWorkers,
          kBallots * Model::kWorkers);
+  agree<P>(a, s, warp, lane, epoch, told, kFinal);
   if (tid < Model::kRows) {
     const uint64_t key = chosen(s, tid);
     if (key != 0) s.first[tid] = key;

@@ -38,6 +38,9 @@ struct Args {
   uint32_t same_rules;  // the first box holds for all steps
   uint32_t epoch, steps, row_pages;
   uint32_t mute_worker, mute_epoch;  // a test's fault: who stays silent, and when; 0xffffffff never
+  // Which rank this is; `packets` of every rank as this device sees them.
+  uint32_t rank;
+  uint4* peers[8];
 };
 
 /// What is read or written as one word: two floats, four floats, four bf16.
@@ -171,6 +174,8 @@ struct Phase {
   static constexpr bool cut = false;  // a worker polls only the tiles of k that it multiplies
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
+  // Packets from a rank's output to the next one's in every rank's memory; 0: no other rank's.
+  static constexpr int rank_stride = 0;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;

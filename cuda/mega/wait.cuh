@@ -12,7 +12,8 @@ struct Spin {
   }
 };
 
-/// Writes the error record {code, worker, phase, counter, seen, need, epoch} and ends the launch.
+/// Writes the error record {code, worker, phase, counter, seen, need, epoch, rank} and ends the
+/// launch.
 [[noreturn]] TM_COLD void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
                                uint32_t seen, uint32_t need) {
   if (claim(a.claimed)) {
@@ -23,6 +24,7 @@ struct Spin {
     r[4] = seen;
     r[5] = need;
     r[6] = a.epoch;
+    if constexpr (Model::kRanks > 1) r[7] = a.rank;
     fence_system();
     r[0] = code;
     fence_system();
@@ -70,7 +72,12 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
   while (warp_any(mask != 0)) {
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if (mask >> i & 1) v[i] = load_packet(packets + at(i));
+      if (mask >> i & 1) {
+        if constexpr (Model::kRanks > 1)
+          v[i] = load_packet_far(packets + at(i));
+        else
+          v[i] = load_packet(packets + at(i));
+      }
 #pragma unroll
     for (int i = 0; i < N; i++)
       if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);

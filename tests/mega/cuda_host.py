@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.backends.mega.cuda_args import NEVER, Args, ballots
+from treadle.backends.mega.cuda_args import NEVER, Args, ballots, peers
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, size, starts, widened
 from treadle.graph import OPS, Graph
@@ -135,7 +135,7 @@ def rounding(patch: Any, *, prepared: bool = False) -> None:
 @dataclass
 class Machine:
     """Memory of one kernel: weights packed, KV and packets as a launch leaves them. matrices: of
-    params that are more than rounded to bf16, what `fill` takes."""
+    params that are more than rounded to bf16, what `fill` takes. rank: of the program's ranks."""
 
     made: Program
     library: ctypes.CDLL
@@ -143,6 +143,7 @@ class Machine:
     pages: np.ndarray
     kv: np.ndarray
     matrices: dict[str, Any] = field(default_factory=dict[str, Any])
+    rank: int = 0
 
     def __post_init__(self) -> None:
         made, names = self.made, self.made.plan.params
@@ -153,7 +154,8 @@ class Machine:
         shape = made.plan.shape
         count = made.packets + ballots(shape.rows, made.plan.workers)
         self.packets = np.zeros((count, 4), np.uint32)
-        layout = Layout(shape.rows, shape.vocab)
+        self.peers = [self.packets.ctypes.data]  # of all ranks
+        layout = Layout(shape.rows, shape.vocab * shape.ranks)
         self.boxes = Boxes(layout, np.zeros((2, layout.words), np.uint32))
         self.allowed = np.zeros(1, np.uint32)
         self.tokens = np.zeros((0, shape.rows, 4), np.uint32)
@@ -175,6 +177,13 @@ class Machine:
     ) -> tuple[bool, np.ndarray, np.ndarray]:
         """(whole, tokens [steps, rows], logits [rows, V] of the last step). rules: "same" for the
         first box in all steps, "each" for a box a step and `allowed`."""
+        whole = launch([self.args(begin, steps, mute, rules)], self.library, seed)
+        return whole, self.tokens[..., 0], self.logits
+
+    def args(
+        self, begin: list[tuple[int, int]], steps: int, mute: tuple[int, int], rules: str
+    ) -> Args:
+        """Of a launch, which `tokens` and `logits` are of from now on."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
         tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)
         logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
@@ -184,7 +193,7 @@ class Machine:
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
         shape = (self.made.plan.workers, self.made.phases_a_step, 9, 8)
         trace = self.trace = np.zeros(shape, np.uint32)
-        arrays = (
+        arrays = self._kept = (
             self.stream,
             at,
             table,
@@ -206,8 +215,13 @@ class Machine:
             self.boxes.memory.ctypes.data if rules else 0,
             self.allowed.ctypes.data if rules == "each" else 0,
             self.boxes.layout.words, vocab, self.made.packets, rules == "same",
-            self.epoch, steps, self.pages.shape[1], *mute,
+            self.epoch, steps, self.pages.shape[1], *mute, self.rank, peers(self.peers),
         )  # fmt: skip
-        whole = self.library.treadle_mega_host(ctypes.byref(args), ctypes.c_uint64(seed)) == 0
         self.epoch += steps * self.made.phases_a_step
-        return whole, tokens[..., 0], logits
+        return args
+
+
+def launch(args: list[Args], library: ctypes.CDLL, seed: int) -> bool:
+    """Runs all ranks together. Whether none of them waited in vain."""
+    every = (Args * len(args))(*args)
+    return library.treadle_mega_host(every, ctypes.c_uint64(seed)) == 0

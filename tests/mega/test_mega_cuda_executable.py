@@ -107,7 +107,7 @@ def exe(made: tuple[Graph, dict[str, Any], Machine]) -> Iterator[tuple[CudaExecu
     kv = torch.from_numpy(m.kv.view(np.int16)).view(torch.bfloat16)
     kernel = HostKernel(m)
     found = CudaExecutable(
-        inner, [kernel], SharedPages(kv, inner.kv()), pages=SPARE, spare=SPARE, limits=Limits()
+        inner, [kernel], SharedPages([kv], inner.kv()), pages=SPARE, spare=SPARE, limits=Limits()
     )
     yield found, kernel
     found.close()

@@ -19,6 +19,7 @@ def engine_options(config: ModelConfig) -> dict[str, Any]:
         "device": None if config.device == "auto" else config.device,
         "act": None if config.act == "auto" else config.act,
         "threads": config.threads or None,
+        "tp": config.tp,
         "context": config.context,
         "pages": config.pages,
     }

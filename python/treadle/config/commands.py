@@ -22,6 +22,12 @@ class ModelConfig:
         choices=("auto", "mega", "reference", "torch"),
     )
     device: str = option("where it computes: auto, cpu, cuda or cuda:N", default="auto")
+    tp: int = option(
+        "GPUs of this machine that share the model's weights; backend mega",
+        default=1,
+        low=1,
+        high=8,
+    )
     threads: int = option("CPU threads; 0 = one a core", default=0, low=0, high=1024)
     context: int | None = option(
         "longest prompt and output together; less than the model's own saves memory",

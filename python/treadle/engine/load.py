@@ -61,6 +61,7 @@ def load(
     device: str | None = None,
     act: str | None = None,
     threads: int | None = None,
+    tp: int = 1,
     page_size: int = 16,
     pages: int | None = None,
     context: int | None = None,
@@ -70,17 +71,25 @@ def load(
     """Loads `source` (path, Hub repository or alias) on a backend.
 
     None leaves a choice to the backend table (`backend`) or to the backend: `device`, `act` (the
-    activations' type), `threads`, `pages` (KV pages to allocate). `context` lowers the model's
-    context. Raises ModelFormatError, NotFound, InvalidRequest, Unsupported.
+    activations' type), `threads`, `pages` (KV pages to allocate). `tp` GPUs share the model.
+    `context` lowers the model's context. Raises ModelFormatError, NotFound, InvalidRequest,
+    Unsupported.
     """
     from treadle.backends.table import backend as backend_named
     from treadle.backends.table import choose
+    from treadle.errors import Unsupported
     from treadle.graph import debug_dump
     from treadle.models import load as load_model
 
     limits = limits or Limits()
     name, _ = choose(backend, device=device, dtype=act, page=page_size)
-    compiler = backend_named(name, device=device, dtype=act, threads=threads)
+    ranks = {"tp": tp} if tp > 1 else {}  # one is every backend's
+    if ranks and name != "mega":
+        raise Unsupported(
+            f"backend {name} runs a model on one device", at="tp",
+            hint="use --backend mega --device cuda",
+        )  # fmt: skip
+    compiler = backend_named(name, device=device, dtype=act, threads=threads, **ranks)
     page_size = getattr(compiler, "page", None) or page_size  # what a kernel insists on
     model = load_model(source, act=compiler.act, page=page_size, limits=limits, progress=progress)
     debug_dump(model.graph)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
-from treadle.mega import codegen_experts, codegen_feed
+from treadle.mega import codegen_experts, codegen_feed, codegen_peers
 from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
 from treadle.mega.codegen_experts import EXPERTS, Region
 from treadle.mega.codegen_feed import Feed
@@ -69,7 +69,8 @@ class Program:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
     phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
     weights in the stream. experts: what lies behind the streams, so many `kib` in all. fed: rows
-    come in chunks. counters: first packet and packets of what is zero when a launch begins."""
+    come in chunks. counters: first packet and packets of what is zero when a launch begins.
+    inboxes: of the sums over ranks."""
 
     text: str
     plan: Plan
@@ -86,6 +87,7 @@ class Program:
     kib: int
     fed: bool
     counters: tuple[int, int]
+    inboxes: tuple[codegen_peers.Inbox, ...] = ()
 
 
 def generate(
@@ -93,7 +95,7 @@ def generate(
 ) -> Program:
     """The program of a decode plan. formats: what the file stores params in, by name; bf16 where
     nothing is said. Raises Unsupported naming what the kernel does not cover."""
-    return _Maker(plan, knobs or Knobs(), formats or {}).program()
+    return _Maker(codegen_peers.drawn(plan), knobs or Knobs(), formats or {}).program()
 
 
 class _Maker:
@@ -176,6 +178,7 @@ class _Maker:
             self.kib,
             self.fed,
             (self.count_at, 2 * self.counters),
+            codegen_peers.inboxes(names, plan),
         )
 
     def _deal_again(self) -> None:
@@ -371,7 +374,10 @@ class _Maker:
             offsets = {t.out_off - base for t in every}
             terms = 1 + max(offsets) // (shape.rows * site.out_stride)
             rows = shape.rows * (site.active if site.act and site.experts else 1)
-            count = terms * rows * (int(made.fields["n"]) // packets) * _packets(packets)
+            each = terms * rows * (int(made.fields["n"]) // packets) * _packets(packets)
+            made.put("rank_stride", each if site.rank_stride else 0, 0)
+            ranks = shape.ranks if site.rank_stride else 1
+            terms, count = terms * ranks, each * ranks
         else:  # (m, l, o) of every head, row and segment
             record = site.head // 16 * 3 + 1
             count = shape.context // shape.segment * shape.rows * site.heads * record
@@ -458,6 +464,8 @@ class _Maker:
         heads, parts = first.pair[1], first.share[1]
         model: dict[str, int | float | bool] = {
             "Rows": rows,
+            "Ranks": shape.ranks,
+            "Across": self._take(codegen_peers.ballots(shape)),
             "Workers": plan.workers,
             "Phases": len(names),
             "Width": plan.sites[0].n,

@@ -19,8 +19,6 @@ def refuse(message: str, hint: str = "use the torch backend for this model") -> 
 def check(plan: Plan) -> None:
     """Raises Unsupported naming what the kernel does not cover."""
     shape = plan.shape
-    if shape.ranks > 1:
-        raise refuse("runs on one GPU only so far")
     if shape.page != PAGE or shape.tile_k != COLUMNS or shape.segment % PAGE:
         raise refuse(f"needs pages of {PAGE} positions", "build the graph with page=64")
     if shape.rows > 16:

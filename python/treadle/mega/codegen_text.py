@@ -26,6 +26,7 @@ _CALLS = {
 _BODIES = (
     "forms",
     "wait",
+    "inbox",
     "ring",
     "load",
     "feed",

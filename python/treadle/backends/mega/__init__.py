@@ -20,17 +20,22 @@ __all__ = ["Mega", "MegaExecutable", "mega"]
 
 
 def mega(
-    device: str | None = None, dtype: str | None = None, threads: int | None = None
+    device: str | None = None, dtype: str | None = None, threads: int | None = None, tp: int = 1
 ) -> Backend:
-    """The backend for a device: `Mega`, or `MegaCuda` for "cuda" and "cuda:N".
+    """The backend for a device: `Mega`, or `MegaCuda` for "cuda" and "cuda:N". tp: GPUs that share
+    a model, from that one on.
 
     Raises Unsupported for another device or dtype.
     """
     if device is None or device.partition(":")[0] != "cuda":
+        if tp > 1:
+            raise Unsupported(
+                f"{tp} ranks on a CPU", at="tp", hint="ranks share the cores: leave it out"
+            )
         return cast("Backend", Mega(device, dtype, threads))
     from treadle.backends.mega.cuda_model import MegaCuda
 
-    return MegaCuda(device, dtype)
+    return MegaCuda(device, dtype, tp=tp)
 
 
 class Mega:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.backends.mega import cuda_pack
-from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots
+from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots, peers
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
@@ -29,14 +29,18 @@ class Decoder:
     """Device memory and kernel of one program.
 
     pages: KV pages of the pool. kv: where they lie on the device, else memory of its own. `stream`
-    and `kv` are written by the caller through `load` or, on the device, at their addresses.
+    and `kv` are written by the caller through `load` or, on the device, at their addresses. rank:
+    which of a program for several this one runs (`cuda_ranks`); peers: where the packets of each
+    rank lie.
     """
 
     def __init__(
-        self, program: Program, *, pages: int, device: Device | None = None, kv: int | None = None
-    ) -> None:
+        self, program: Program, *, pages: int, device: Device | None = None, kv: int | None = None,
+        rank: int = 0,
+    ) -> None:  # fmt: skip
         plan = program.plan
-        self.program, self.device = program, device or Device()
+        self.program, self.device, self.rank = program, device or Device(), rank
+        self.device.enter()
         if plan.workers > self.device.sms:
             raise KernelError(
                 f"{plan.workers} workers on {self.device.sms} SMs would wait for each other",
@@ -56,11 +60,13 @@ class Decoder:
         self._ranges.put(ranges)
         self.pool, self.embed = (
             Memory(program.floats * 4),
-            Memory(plan.shape.vocab * plan.sites[0].n * 2),
+            Memory(plan.sites[0].rows[0] * plan.sites[0].n * 2),
         )
         own = ballots(plan.shape.rows, plan.workers)
         self._packets = Memory((program.packets + own) * 16)
         self._packets.fill()
+        self.packets = self._packets.at
+        self.peers: Sequence[int] = (self.packets,)
         self._logits = Memory(plan.shape.rows * plan.shape.vocab * 4)
         self._begin, self._claimed = Memory(plan.shape.rows * 8), Memory(16)
         self._claimed.fill()
@@ -68,13 +74,14 @@ class Decoder:
         self._width = plan.shape.context // PAGE
         self._pages = Memory(plan.shape.rows * self._width * 4)
         self._tokens, self._error = Shared((STEPS, plan.shape.rows, 4)), Shared((8,))
-        layout = Layout(plan.shape.rows, plan.shape.vocab)
+        layout = Layout(plan.shape.rows, plan.shape.vocab * plan.shape.ranks)
         self._boxes, self._allowed = Shared((2, layout.words)), Shared((16,))
         self.boxes = Boxes(layout, self._boxes.array)
         self.epoch, self._first = 0, 0
 
     def load(self, matrix: Callable[[str], Matrix], vector: Callable[[str], NDArray[Any]]) -> None:
         """Packs the weights. matrix(name): what `matrix_of` makes; vector(name): float32 [n]."""
+        self.device.enter()
         names = self.program.plan.params
         blob = np.zeros(self.stream.size // 2, np.uint16)
         cuda_pack.fill(blob, self.program, lambda i: matrix(names[i]))
@@ -93,6 +100,13 @@ class Decoder:
         the box of every step. allowed: the first so many steps; the kernel waits for `allow` before
         more. Raises LimitExceeded.
         """
+        self.launch(self.prepare(begin, table, steps, mute, rules, allowed))
+
+    def prepare(
+        self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int,
+        mute: tuple[int, int] = (NEVER, NEVER), rules: str = "", allowed: int | None = None,
+    ) -> Args:  # fmt: skip
+        """What `start` does before the launch, which must follow."""
         self.device.enter()
         shape = self.program.plan.shape
         last = max(position for _, position in begin) + steps
@@ -117,11 +131,20 @@ class Decoder:
             self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
             self._boxes.at if rules else 0, self._allowed.at if allowed is not None else 0,
             self.boxes.layout.words, shape.vocab, self.program.packets, rules == "same",
-            self.epoch, steps, self._width, *mute,
+            self.epoch, steps, self._width, *mute, self.rank, peers(self.peers),
         )  # fmt: skip
-        self.device.launch(self.kernel, self.program.plan.workers, args)
         self._first = self.epoch
         self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
+        return args
+
+    def launch(self, args: Args) -> None:
+        """Starts what was prepared."""
+        self.device.enter()
+        self.device.launch(self.kernel, self.program.plan.workers, args)
+
+    def share(self, first: Decoder) -> None:
+        """Reads another rank's boxes, and how many steps there may be, instead of its own."""
+        self.boxes, self._boxes, self._allowed = first.boxes, first._boxes, first._allowed
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
@@ -148,17 +171,27 @@ class Decoder:
 
     def record(self) -> str:
         """The first wait that was in vain, in words."""
-        code, worker, row, counter, seen, need, epoch, _ = self._error.array.tolist()
+        code, worker, row, counter, seen, need, epoch, rank = self._error.array.tolist()
         if not code:
             return "no worker left an error record"
+        what, of = CODES.get(code, code), ""
+        if self.program.inboxes:
+            sources = [box.source(counter) for box in self.program.inboxes] if code == 1 else []
+            what = next((f"a packet of rank {r}" for r in sources if r is not None), what)
+            of = f" of rank {rank}"
         return (
-            f"worker {worker} waited for {CODES.get(code, code)} in phase {row}: "
+            f"worker {worker}{of} waited for {what} in phase {row}: "
             f"counter {counter}, seen {seen}, needed {need}, launch epoch {epoch}"
         )
 
     def tokens(self, steps: int) -> NDArray[np.int32]:
         """[steps, rows] of the last launch, which is over."""
         return self._tokens.array[:steps, :, 0].astype(np.int32)
+
+    def sent(self, like: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The first packets that workers and ranks have sent each other, into `like` [n, 4]."""
+        self.device.enter()
+        return self._packets.get(like)
 
     def logits(self) -> NDArray[np.float32]:
         """[rows, V] of the last step."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_uint32, c_uint64
+from collections.abc import Sequence
+from ctypes import Array, Structure, c_uint32, c_uint64
 
 POINTERS = (
     "stream", "starts", "ranges", "pool", "embed", "kv", "pages", "packets", "logits", "begin",
@@ -10,8 +11,10 @@ POINTERS = (
 )  # fmt: skip
 NUMBERS = (
     "box_words", "vocab", "ballots", "same_rules", "epoch", "steps", "row_pages", "mute_worker",
-    "mute_epoch",
+    "mute_epoch", "rank",
 )  # fmt: skip
+PEERS = 8
+"""Ranks at most."""
 NEVER = 0xFFFFFFFF
 
 CODES = {
@@ -39,4 +42,10 @@ class Args(Structure):
     _fields_ = [
         *((name, c_uint64) for name in POINTERS),
         *((name, c_uint32) for name in NUMBERS),
+        ("peers", c_uint64 * PEERS),
     ]
+
+
+def peers(packets: Sequence[int]) -> Array[c_uint64]:
+    """The last of the arguments: where each rank's packets lie, as this device sees them."""
+    return (c_uint64 * PEERS)(*packets)

@@ -15,7 +15,8 @@ from treadle.errors import KernelError, Unsupported
 _SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SMS, _MAJOR = 16, 75  # CU_DEVICE_ATTRIBUTE_*
 _NOT_READY = 600  # CUDA_ERROR_NOT_READY
-_MAPPED = 2  # CU_MEMHOSTALLOC_DEVICEMAP
+_MAPPED = 3  # CU_MEMHOSTALLOC_DEVICEMAP, PORTABLE: every device may see it
+_ENABLED = 704  # CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED
 
 
 @cache
@@ -28,10 +29,10 @@ def _library() -> ctypes.CDLL:
         ) from None
 
 
-def _call(name: str, *arguments: Any) -> None:
-    """Raises KernelError naming call and error."""
+def _call(name: str, *arguments: Any, fine: int = 0) -> None:
+    """Raises KernelError naming call and error. fine: a code that is none."""
     code = getattr(_library(), name)(*arguments)
-    if code:
+    if code and code != fine:
         text = c_char_p()
         _library().cuGetErrorName(code, byref(text))
         raise KernelError(f"{name}: {(text.value or b'?').decode()}", at="the CUDA driver")
@@ -104,6 +105,7 @@ class Device:
         _call("cuDevicePrimaryCtxRetain", byref(context), device)
         _call("cuCtxSetCurrent", context)
         _call("cuStreamCreate", byref(stream), c_uint(1))  # does not wait for the default stream
+        self.number = number
         self._device, self._stream, self._context = device, stream, context
         if self._attribute(_MAJOR) != 9:
             raise Unsupported(
@@ -113,6 +115,21 @@ class Device:
     def enter(self) -> None:
         """Makes the context current in this thread."""
         _call("cuCtxSetCurrent", self._context)
+
+    def reach(self, other: Device) -> None:
+        """Lets kernels of this device read and write the other one's memory. Raises Unsupported
+        naming both where the machine cannot."""
+        if other.number == self.number:
+            return
+        found = c_int()
+        _call("cuDeviceCanAccessPeer", byref(found), self._device, other._device)
+        if not found.value:
+            raise Unsupported(
+                f"GPU {self.number} cannot reach the memory of GPU {other.number}",
+                hint="use GPUs that NVLink or PCIe peer access joins",
+            )
+        self.enter()
+        _call("cuCtxEnablePeerAccess", other._context, c_uint(0), fine=_ENABLED)
 
     @property
     def sms(self) -> int:

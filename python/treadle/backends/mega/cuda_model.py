@@ -16,14 +16,19 @@ from treadle.backends.capacity import choose_pages
 from treadle.backends.params import one_device, size_of, tensor_of
 from treadle.backends.table import backend
 from treadle.errors import Unsupported
+from treadle.graph import shard
 from treadle.mega import H200, compile
 from treadle.mega.codegen import PAGE, Knobs, generate
 from treadle.mega.codegen_feed import segment
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from treadle.backends.base import Executable
     from treadle.backends.mega.cuda import Decoder
+    from treadle.backends.mega.cuda_launch import Kernel
+    from treadle.backends.mega.cuda_ranks import Cutter
     from treadle.graph import Graph
     from treadle.limits import Limits
     from treadle.mega.codegen import Program
@@ -41,22 +46,29 @@ _log = logging.getLogger("treadle.backends.mega")
 
 
 class MegaCuda:
-    """`Backend` of one Hopper GPU: weights, activations and KV in bfloat16.
+    """`Backend` of Hopper GPUs: weights, activations and KV in bfloat16.
 
     page: tokens that a KV page must hold. trace: kernels note when they pass marks
-    (`cuda_trace`). A model that the kernel does not cover decodes by torch's
-    CUDA graphs, which is logged. Raises Unsupported for another dtype.
+    (`cuda_trace`). tp: how many GPUs share a model in decode, from the device's own on, which also
+    does the prefill of all; gpus: others, one a rank. A model that the kernel does not cover
+    decodes by torch's CUDA graphs, which is logged; on several GPUs it is refused. Raises
+    Unsupported for another dtype.
     """
 
     act, threads, page = "bf16", 1, PAGE
 
-    def __init__(self, device: str, dtype: str | None = None, trace: bool = False) -> None:
+    def __init__(
+        self, device: str, dtype: str | None = None, trace: bool = False, tp: int = 1,
+        gpus: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         if dtype not in (None, "bf16"):
             raise Unsupported(
                 f"mega on CUDA computes in bf16, not in {dtype!r}", at="dtype",
                 hint="leave it out, or use backend torch",
             )  # fmt: skip
         self.device, self._knobs = device, Knobs(trace=trace)
+        first = int(device.partition(":")[2] or 0)
+        self._gpus = list(gpus) if gpus is not None else list(range(first, first + tp))
 
     def compile(
         self, graph: Graph, weights: Weights, limits: Limits, *, pages: int | None = None
@@ -67,11 +79,16 @@ class MegaCuda:
         """
         from treadle.backends.mega.cuda_driver import Device
 
-        gpu = Device(int(self.device.partition(":")[2] or 0))
+        tp, devices = len(self._gpus), [Device(gpu) for gpu in self._gpus]
+        together = max(self._gpus.count(gpu) for gpu in self._gpus)  # ranks on one GPU
         torch_backend = backend("torch", device=self.device, dtype="bf16")
         try:
-            programs = _programs(one_device(graph), limits, min(gpu.sms, 128), self._knobs)
+            whole = one_device(graph)
+            part = shard(whole, tp) if tp > 1 else whole
+            programs = _programs(part, limits, min(devices[0].sms, 128) // together, self._knobs)
         except Unsupported as error:
+            if tp > 1:
+                raise
             _log.warning("%s; this model decodes by torch's CUDA graphs", error)
             return torch_backend.compile(graph, weights, limits, pages=pages)
         import torch
@@ -79,25 +96,35 @@ class MegaCuda:
         from treadle.backends.mega.cuda import Decoder
         from treadle.backends.mega.cuda_executable import CudaExecutable
         from treadle.backends.mega.cuda_pages import SharedPages
+        from treadle.backends.mega.cuda_ranks import Ranks, cutter
 
         # Both runtimes keep weights and pages in their own order.
         room = _room(graph, programs, self.device)
         count = choose_pages(graph, limits, pages, item=4, free=room)
         inner: Any = torch_backend.compile(graph, weights, limits, pages=count)
-        heads, d = size_of(graph, "K"), size_of(graph, "d")
+        heads, d = size_of(graph, "K") // tp, size_of(graph, "d")
         shape = (len(graph.state), count + 1, heads, 2, self.page, d)
-        kv = torch.zeros(shape, dtype=torch.bfloat16, device=self.device)
-        decoders: list[Decoder] = []
+        kvs = [torch.zeros(shape, dtype=torch.bfloat16, device=f"cuda:{gpu}") for gpu in self._gpus]
+        at, cut = [kv.data_ptr() for kv in kvs], cutter(graph, tp)
+        kernels: list[Kernel] = []
         for program in programs:
-            decoder = Decoder(program, pages=count + 1, device=gpu, kv=kv.data_ptr())
-            _load(decoder, graph, weights, self.device)
-            decoders.append(decoder)
+            if tp == 1:
+                kernel = Decoder(program, pages=count + 1, device=devices[0], kv=at[0])
+                parts = [kernel]
+            else:
+                kernel = Ranks(program, devices, pages=count + 1, kv=at)
+                parts = kernel.decoders
+            for decoder, gpu in zip(parts, self._gpus, strict=True):
+                _load(decoder, graph, weights, f"cuda:{gpu}", cut)
+            kernels.append(kernel)
         _log.info(
-            "decode of %s sequences by persistent kernels of %d workers, prefill by torch",
-            " or ".join(str(d.rows) for d in decoders), programs[0].plan.workers,
+            "decode of %s sequences by persistent kernels of %d workers on %d GPU(s), prefill by "
+            "torch",
+            " or ".join(str(k.rows) for k in kernels), programs[0].plan.workers,
+            len(set(self._gpus)),
         )  # fmt: skip
-        shared = SharedPages(kv, inner.kv())
-        return CudaExecutable(inner, decoders, shared, pages=count, spare=count, limits=limits)
+        shared = SharedPages(kvs, inner.kv())
+        return CudaExecutable(inner, kernels, shared, pages=count, spare=count, limits=limits)
 
 
 def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[Program]:
@@ -114,11 +141,7 @@ def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[
         if found and found[-1].plan.shape.rows >= limits.sequences:
             break
         try:
-            plan = compile(
-                graph, replace(H200, workers=workers), rows=rows, slots=rows, context=CONTEXT,
-                segment=segment(rows, CONTEXT),
-            )  # fmt: skip
-            found.append(generate(plan, knobs))
+            found.append(_program(graph, rows, workers, knobs))
         except Unsupported as error:
             if not found:
                 raise
@@ -129,6 +152,21 @@ def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[
     return found
 
 
+def _program(graph: Graph, rows: int, workers: int, knobs: Knobs) -> Program:
+    """A program of one bucket. A rank's share of a small model may have too few strips for so many
+    workers: then of fewer."""
+    try:
+        plan = compile(
+            graph, replace(H200, workers=workers), rows=rows, slots=rows, context=CONTEXT,
+            segment=segment(rows, CONTEXT),
+        )  # fmt: skip
+        return generate(plan, knobs)
+    except Unsupported:
+        if not graph.divided or workers < 16:
+            raise
+    return _program(graph, rows, workers // 2, knobs)
+
+
 def _room(graph: Graph, programs: list[Program], device: str) -> int:
     """Bytes of the device that KV pages may take."""
     import torch
@@ -137,29 +175,37 @@ def _room(graph: Graph, programs: list[Program], device: str) -> int:
         math.prod(size_of(graph, entry) for entry in param.shape) * 2
         for param in graph.params.values()
     )
-    copies = 1 + 2 * len(programs)  # the embedding too is kept by each
+    ranks = programs[0].plan.shape.ranks
+    copies = 1 + -(-2 * len(programs) // ranks)  # the embedding too is kept by each
     return max(0, torch.cuda.mem_get_info(device)[0] - copies * matrices - _SPARE)
 
 
-def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str) -> None:
-    """Packs the weights on the GPU."""
+def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cutter) -> None:
+    """Packs a rank's weights on its GPU."""
     import torch
 
     from treadle.backends.mega import cuda_pack
 
     program, names = decoder.program, decoder.program.plan.params
 
+    def wide_of(number: int) -> Any:
+        def whole(name: str) -> Any:
+            return dequantise(tensor_of(graph, weights, name))
+
+        return cut(decoder.rank, names[number], whole)
+
     def matrix(number: int) -> Any:
-        wide = dequantise(tensor_of(graph, weights, names[number]))
+        wide = wide_of(number)
         return torch.tensor(wide, device=device).to(torch.bfloat16).view(torch.int16)
 
     def vector(number: int) -> Any:
-        return dequantise(tensor_of(graph, weights, names[number])).reshape(-1)
+        return wide_of(number).reshape(-1)
 
     blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
     cuda_pack.fill(blob, program, matrix)
     embed = matrix(program.embed).contiguous()
     torch.cuda.synchronize(device)
+    decoder.device.enter()
     decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
     decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
     decoder.pool.put(cuda_pack.pool(program, vector))

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class SharedPages:
-    """kv: the kernel's tensor [L, P, K, 2, B, d]; pools: keys and values of each layer
-    [>= P, B, K, d]."""
+    """kvs: the kernel's tensors [L, P, K / ranks, 2, B, d], one a rank, each with the next heads;
+    pools: keys and values of each layer [>= P, B, K, d]."""
 
-    def __init__(self, kv: Any, pools: Sequence[tuple[Any, Any]]) -> None:
-        self._kv, self._pools = kv, pools
+    def __init__(self, kvs: Sequence[Any], pools: Sequence[tuple[Any, Any]]) -> None:
+        self._kvs, self._pools = kvs, pools
         self._newer: dict[str, set[int]] = {"kernel": set(), "torch": set()}
 
     def wrote(self, side: str, pages: NDArray[Any]) -> None:
@@ -42,13 +42,20 @@ class SharedPages:
         if not pages:
             return
         with torch.inference_mode():
-            at = torch.tensor(pages, device=self._kv.device)
-            for kv, (keys, values) in zip(self._kv, self._pools, strict=True):
-                if side == "kernel":
-                    both = torch.stack((keys[at], values[at]), 1)  # [n, 2, B, K, d]
-                    kv[at] = both.permute(0, 3, 1, 2, 4).to(kv.dtype)
-                else:
-                    both = kv[at].permute(0, 2, 3, 1, 4).to(keys.dtype)
-                    keys[at], values[at] = both[:, 0], both[:, 1]
-            if self._kv.is_cuda:
-                torch.cuda.synchronize(self._kv.device)
+            first = 0
+            for part in self._kvs:
+                heads = slice(first, first + part.shape[2])
+                first = heads.stop
+                at = torch.tensor(pages, device=part.device)
+                for kv, (keys, values) in zip(part, self._pools, strict=True):
+                    here = at.to(keys.device)
+                    if side == "kernel":
+                        # [n, 2, B, K, d]
+                        both = torch.stack((keys[here, :, heads], values[here, :, heads]), 1)
+                        kv[at] = both.permute(0, 3, 1, 2, 4).to(kv.device, kv.dtype)
+                    else:
+                        both = kv[at].permute(0, 2, 3, 1, 4).to(keys.device, keys.dtype)
+                        keys[here, :, heads], values[here, :, heads] = both[:, 0], both[:, 1]
+            for part in self._kvs:
+                if part.is_cuda:
+                    torch.cuda.synchronize(part.device)
