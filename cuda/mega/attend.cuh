@@ -13,6 +13,19 @@ struct Scratch {
 };
 static_assert(Scratch::end <= Model::kScratch);
 
+constexpr bool kWide = Model::kHead > 128;  // registers do not hold the queries
+
+/// Eight elements of a query as a lane has them of two products' left sides: rows of an mma, what
+/// bf16 leaves of them in its other eight rows.
+TM_DEVICE void split(const float* from, uint32_t (&r)[8]) {
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const float x = from[2 * j], y = from[2 * j + 1];
+    r[2 * j] = pair_of(x, y);
+    r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
+  }
+}
+
 /// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
 /// weights, of this lane.
 template <int N>
@@ -90,11 +103,29 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
     }
     if (head > kGroup) continue;  // v
     warp_sync();
-    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, s.rope[item.row],
-         query ? P::scale * 1.4426950408889634f : 1.0f, lane);
+    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps,
+         s.rope[Model::kRopes > 1 ? kind_of<P>(layer) : 0][item.row],
+         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, lane);
+    if constexpr (kWide) {  // what the products read, in the same place
+      warp_sync();
+      if (query && lane < d / 8) {
+        uint32_t r[8];
+        split(to + lane * 8, r);
+        uint4* there = reinterpret_cast<uint4*>(to + lane * 8);
+        there[0] = make_uint4(r[0], r[1], r[2], r[3]);
+        there[1] = make_uint4(r[4], r[5], r[6], r[7]);
+      }
+    }
   }
   bar_sync(1);
 }
+
+/// Tile `n` of the page that begins at a place of the ring.
+TM_DEVICE uint16_t* tile_of(Smem& s, Place at, int n) {
+  at.forward(n);
+  return reinterpret_cast<uint16_t*>(s.ring[at.slot]);
+}
+constexpr int kWarpsTile = kWarps / kHalfTiles;  // whose positions a tile holds
 
 /// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
 /// lanes a slice of the head for the sums.
@@ -102,27 +133,19 @@ template <class P>
 TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, bool same, int warp,
                            int lane, int layer, uint32_t read, uint32_t epoch) {
   constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
-  const int position = s.position[item.row], newest = position / kPage;
-  const int first = item.segment * Model::kSegmentPages;
-  const bool last = newest < first + Model::kSegmentPages;
+  const int position = s.position[item.row], newest = position / kPage, kind = kind_of<P>(layer);
+  const int pages = segment_pages(kind, position), seen = seen_from(kind, position);
+  const int first = item.segment * pages;
+  const bool last = newest < first + pages;
   const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
   load_heads<P>(a, s, item, same, last, warp, lane, layer, read);
   const int g = lane / 4, t = lane % 4;
-  // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
   static_assert(kGroup <= 8);
-  uint4 q[kChunks][2];
+  uint4 q[kWide ? 1 : kChunks][2];
 #pragma unroll
-  for (int c = 0; c < kChunks; c++) {
+  for (int c = 0; c < kChunks && !kWide; c++) {
     uint32_t r[8] = {};
-    if (g < kGroup) {
-      const float* from = s.heads + g * d + (c * 4 + t) * 8;
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const float x = from[2 * j], y = from[2 * j + 1];
-        r[2 * j] = pair_of(x, y);
-        r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
-      }
-    }
+    if (g < kGroup) split(s.heads + g * d + (c * 4 + t) * 8, r);
     q[c][0] = make_uint4(r[0], r[1], r[2], r[3]);
     q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
   }
@@ -133,16 +156,27 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
 #pragma unroll
     for (int e = 0; e < kMine; e++) o[h][e] = 0;
   stamp(a, read + 1, warp, lane, 2);
-  for (int page = first; page < first + Model::kSegmentPages && page <= newest; page++) {
+  const int begin = kWindows && seen / kPage > first ? seen / kPage : first;
+  for (int page = begin; page < first + pages && page <= newest; page++) {
     constexpr bool kOne = 4 * kPage * d <= kTile;
+    const Place begun = at;
     const int slot = at.slot;
     mb_wait(a, &s.full[slot], at.turn, kFull, P::index);
     uint16_t* keys = reinterpret_cast<uint16_t*>(s.ring[slot]);
     uint16_t* values = keys + kPage * d;
     if constexpr (!kOne) {
-      at.next();
-      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      // All tiles, also those of other warps' positions: else a warp might free a slot a turn
+      // ahead.
+#pragma unroll
+      for (int tile = 1; tile < 2 * kHalfTiles; tile++) {
+        at.next();
+        mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      }
       values = reinterpret_cast<uint16_t*>(s.ring[at.slot]);
+      if constexpr (kHalfTiles > 1) {
+        keys = tile_of(s, begun, warp / kWarpsTile);
+        values = tile_of(s, begun, kHalfTiles + warp / kWarpsTile);
+      }
     }
     if (page == newest) {  // the new position joins the tile and its page
       const int tid = warp * 32 + lane, row = position % kPage;
@@ -152,8 +186,14 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
                        ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
         const uint16_t k = static_cast<uint16_t>(pair_of(s.heads[kGroup * d + tid], 0.f));
         const uint16_t v = static_cast<uint16_t>(pair_of(s.heads[(kGroup + 1) * d + tid], 0.f));
-        keys[row * d + tid] = k;
-        values[row * d + tid] = v;
+        if constexpr (kHalfTiles > 1) {
+          const int tile = row / (8 * kWarpsTile), to = row % (8 * kWarpsTile) * d + tid;
+          tile_of(s, begun, tile)[to] = k;
+          tile_of(s, begun, kHalfTiles + tile)[to] = v;
+        } else {
+          keys[row * d + tid] = k;
+          values[row * d + tid] = v;
+        }
         to[0] = k;
         to[kPage * d] = v;
         fence_copies();
@@ -161,20 +201,26 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       bar_sync(1);
     }
     const int base = page * kPage + warp * 8, here = position + 1 - base;  // of 8 positions
-    if (here > 0) {
+    const int mine = kHalfTiles > 1 ? warp % kWarpsTile * 8 : warp * 8;  // where its tile has them
+    if (here > 0 && (!kWindows || base + 8 > seen)) {
       float sum[2][4] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; c++) {
-        const uint4 k =
-            *reinterpret_cast<const uint4*>(keys + (warp * 8 + g) * d + (c * 4 + t) * 8);
-        mma(sum[0], q[c][0], k.x, k.y);
-        mma(sum[1], q[c][1], k.z, k.w);
+        const uint4 k = *reinterpret_cast<const uint4*>(keys + (mine + g) * d + (c * 4 + t) * 8);
+        if constexpr (kWide) {
+          const uint4* from = reinterpret_cast<const uint4*>(s.heads + g * d + (c * 4 + t) * 8);
+          q[0][0] = q[0][1] = make_uint4(0, 0, 0, 0);
+          if (g < kGroup) q[0][0] = from[0], q[0][1] = from[1];
+        }
+        mma(sum[0], q[kWide ? 0 : c][0], k.x, k.y);
+        mma(sum[1], q[kWide ? 0 : c][1], k.z, k.w);
       }
       float p[2];  // of head g at positions 2t and 2t + 1
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         p[i] = sum[0][i] + sum[0][i + 2] + sum[1][i] + sum[1][i + 2];
-        if (2 * t + i >= here) p[i] = -INFINITY;
+        if constexpr (P::cap != 0) p[i] = capped(p[i], P::cap * 1.4426950408889634f);
+        if (2 * t + i >= here || (kWindows && base + 2 * t + i < seen)) p[i] = -INFINITY;
       }
       float most = p[0] > p[1] ? p[0] : p[1];
 #pragma unroll
@@ -195,10 +241,15 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       }
 #pragma unroll
       for (int j = 0; j < 8; j++) {
-        const uint16_t* v = values + (warp * 8 + j) * d + lane * kMine;
+        const uint16_t* v = values + (mine + j) * d + lane * kMine;
         float x[kMine];
         if constexpr (kMine == 1) {
           x[0] = low(v[0]);
+        } else if constexpr (kMine == 8) {
+          const uint4 w = *reinterpret_cast<const uint4*>(v);
+          const uint32_t pairs[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+          for (int e = 0; e < kMine; e++) x[e] = e % 2 ? high(pairs[e / 2]) : low(pairs[e / 2]);
         } else {
           const uint32_t* pairs = reinterpret_cast<const uint32_t*>(v);
 #pragma unroll
@@ -217,7 +268,15 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     warp_sync();
     if (lane == 0) {
       mb_arrive(&s.empty[slot]);
-      if constexpr (!kOne) mb_arrive(&s.empty[at.slot]);
+      if constexpr (!kOne) {
+#pragma unroll
+        for (int tile = 1; tile < 2 * kHalfTiles - 1; tile++) {
+          Place here = begun;
+          here.forward(tile);
+          mb_arrive(&s.empty[here.slot]);
+        }
+        mb_arrive(&s.empty[at.slot]);
+      }
     }
     at.next();
   }
@@ -261,7 +320,9 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     }
     const int to =
         P::out +
-        ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
+        (((kStretched ? item.segment % kSegments : item.segment) * Model::kRows + item.row) *
+             Model::kHeads +
+         item.head * kGroup + h) *
             kRecord +
         at;
     const bool sums = at == kRecord - 1;

@@ -102,20 +102,21 @@ struct Smem {
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
   alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][Model::kRows][16];
   float squares[2][Model::kRows][kWarps][kSquares];
-  float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
+  float rope[Model::kRopes][Model::kRows][2][Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
   float roots[Model::kRows];               // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
-  Item items[Model::kItems];
+  Item items[Model::kKinds][Model::kItems];
   uint32_t step;  // that the consumers are in
   uint32_t now;   // phase whose input they have
-  int32_t count, token[Model::kRows], position[Model::kRows];
+  int32_t count[Model::kKinds], token[Model::kRows], position[Model::kRows];
   uint32_t over;                 // the host wants no further step
   int32_t tied;                  // last of the equals that a nucleus ends with
   uint64_t first[Model::kRows];  // keys that a draw by rules has come to
   Rule rules[Model::kRows];
   Routed routed;
+  float branch[2][2][kWarps];  // sums of squares of what a branch has made (post.cuh)
 };
 
 /// A place in a ring of N that goes round; parity is that of the turn.
@@ -150,6 +151,8 @@ struct Phase {
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;
+  static constexpr int post = -1, post_step = 0;  // of the norm behind the branch (post.cuh)
+  static constexpr float post_eps = 0;
   static constexpr bool fed = false;  // the input is chunks, complete when counters say so
   static constexpr int ready = 0;     // first of those counters, one a chunk
   static constexpr int squares = -1, slices = 1;  // packets of sums of squares, [rows][slices]
@@ -171,6 +174,8 @@ struct Phase {
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;
   static constexpr float q_eps = 0, k_eps = 0;
+  static constexpr uint64_t kinds = 0;  // bit i: the kind of layer i of the template (sight.cuh)
+  static constexpr float cap = 0;       // soft cap of scores or logits, 0 none
 };
 
 /// Packets of a unit of 16 or 8 columns. Packet j holds columns 4j to 4j + 3, those of a unit of 16

@@ -26,7 +26,9 @@ _CALLS = {
 _BODIES = (
     "forms",
     "wait",
+    "sight",
     "ring",
+    "post",
     "load",
     "feed",
     "linear",
@@ -116,4 +118,6 @@ def _constant(name: str, value: Value) -> str:
     if isinstance(value, float):
         text = repr(value) if "." in repr(value) or "e" in repr(value) else f"{value}.0"
         return f"static constexpr float {name} = {text}f;"
+    if value >> 31 > 0:
+        return f"static constexpr uint64_t {name} = {value:#x}ull;"
     return f"static constexpr int {name} = {value};"
