@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROWS = (1, 4)
 """Sequences that a kernel decodes together; a step of more is torch's."""
 
-CONTEXT = 8192
+CONTEXT = 32_768
 """Positions of a sequence at most; a longer one is torch's."""
 
 _SEGMENT = 128  # positions that a worker attends to at a time
