@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ROWS = (1, 4)
 """Sequences that a kernel decodes together; a step of more is torch's."""
 
-CONTEXT = 8192
+CONTEXT = 32_768
 """Positions of a sequence at most; a longer one is torch's."""
 
 _SPARE = 1 << 30  # bytes of the device that are left for activations
