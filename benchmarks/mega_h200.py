@@ -106,7 +106,7 @@ class Model:
     def planned(self, limit: int) -> Plan:
         """The plan for so many positions a row."""
         return compile(self.graph, replace(H200, workers=128), rows=self.rows, slots=self.rows,
-                       context=limit, segment=segment(self.rows))  # fmt: skip
+                       context=limit, segment=segment(self.rows, limit))  # fmt: skip
 
     def decoder(self, knobs: Knobs) -> Decoder:
         """A decoder with packed weights; the KV is that of `reset`."""

@@ -55,7 +55,7 @@ def plan_of(graph: Graph, rows: int, context: int) -> Plan:
     """As `mega_h200.Model` plans it."""
     limit = -(-(context + mega_h200.ROOM) // 512) * 512
     return compile(graph, replace(H200, workers=WORKERS), rows=rows, slots=rows, context=limit,
-                   segment=segment(rows))  # fmt: skip
+                   segment=segment(rows, limit))  # fmt: skip
 
 
 def floor_bytes(program: Program, context: int) -> float:

@@ -17,7 +17,7 @@ from treadle.mega.codegen_feed import segment
 def decoder(graph: Graph, rows: int = 2) -> tuple[Decoder, np.ndarray]:
     """A decoder on eight workers with random weights, and its page table [rows, 4]."""
     plan = compile(graph, replace(H200, workers=8), rows=rows, slots=rows, context=512,
-                   segment=segment(rows))  # fmt: skip
+                   segment=segment(rows, 512))  # fmt: skip
     made = Decoder(generate(plan), pages=4 * rows)
     rng = np.random.default_rng(0)
     params = {

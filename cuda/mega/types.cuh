@@ -80,20 +80,6 @@ struct Item {
   int32_t row, head, segment;
 };
 
-constexpr int kSegment = kPage * Model::kSegmentPages;
-
-/// Segments of so many positions: a short tail joins the one before it.
-TM_BOTH constexpr int segments_of(int length) {
-  const int n = (length - Model::kTail + kSegment - 1) / kSegment;
-  return n > 1 ? n : 1;
-}
-
-/// Last page of a segment of a row whose newest position is given.
-TM_BOTH constexpr int last_page(int segment, int position) {
-  return segment + 1 < segments_of(position + 1) ? (segment + 1) * Model::kSegmentPages - 1
-                                                 : position / kPage;
-}
-
 constexpr int kNobody = 255;
 
 /// Which experts a step's rows have chosen, of one layer at a time.
@@ -108,32 +94,45 @@ struct Routed {
 
 struct Smem {
   alignas(128) unsigned char ring[Model::kRing][kTile];
-  alignas(128) unsigned char feed[kFeeds][kChunkBytes];
+  union alignas(128) {
+    unsigned char feed[kFeeds][kChunkBytes];
+    float spare[kFed ? Model::kScratch : 4];  // the scratch memory where rows come in chunks
+  };
   union alignas(16) {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
-    float scratch[Model::kScratch];                 // of attention: sums of its warps
+    float scratch[kFed ? 4 : Model::kScratch];      // of attention and the draw
     float staged[kFed ? kWarps : 1][kFed ? Model::kRows : 1][kStaged];  // of a fed linear: the same
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
   alignas(
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
-  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][Model::kRows][16];
-  float squares[2][Model::kRows][kWarps][kSquares];
-  float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
+  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps]
+                           [kFed ? 1 : Model::kRows][16];
+  float squares[kFed ? 1 : 2][kFed ? 1 : Model::kRows][kWarps][kSquares];
+  float rope[kFed ? 1 : Model::kRopes][kFed ? 1 : Model::kRows][2]
+            [kFed ? 4 : Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
+  uint64_t calm;                           // attention has done with the feeder's memory
   float roots[Model::kRows];               // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
-  Item items[Model::kItems];
+  Item items[Model::kKinds][Model::kItems];
   uint32_t step;  // that the consumers are in
   uint32_t now;   // phase whose input they have
-  int32_t count, token[Model::kRows], position[Model::kRows];
+  int32_t count[Model::kKinds], token[Model::kRows], position[Model::kRows];
   uint32_t over;                 // the host wants no further step
   int32_t tied;                  // last of the equals that a nucleus ends with
   uint64_t first[Model::kRows];  // keys that a draw by rules has come to
   Rule rules[Model::kRows];
   Routed routed;
+  float branch[2][2][kWarps];  // sums of squares of what a branch has made (post.cuh)
 };
+
+/// Scratch memory of attention and of the draw; the feeder has none of its chunks there meanwhile.
+TM_DEVICE float* scratch_of(Smem& s) {
+  if constexpr (kFed) return s.spare;
+  return s.scratch;
+}
 
 /// A place in a ring of N that goes round; parity is that of the turn.
 template <int N>
@@ -169,6 +168,8 @@ struct Phase {
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;
+  static constexpr int post = -1, post_step = 0;  // of the norm behind the branch (post.cuh)
+  static constexpr float post_eps = 0;
   static constexpr bool fed = false;  // the input is chunks, complete when counters say so
   static constexpr int ready = 0;     // first of those counters, one a chunk
   static constexpr int squares = -1, slices = 1;  // packets of sums of squares, [rows][slices]
@@ -190,6 +191,8 @@ struct Phase {
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;
   static constexpr float q_eps = 0, k_eps = 0;
+  static constexpr uint64_t kinds = 0;  // bit i: the kind of layer i of the template (sight.cuh)
+  static constexpr float cap = 0;       // soft cap of scores or logits, 0 none
 };
 
 /// Packets of a unit of 16 or 8 columns. Packet j holds columns 4j to 4j + 3, those of a unit of 16

@@ -76,10 +76,11 @@ def assembled(
     graph: Graph, params: dict[str, Any], made: Program, matrices: dict[str, Any]
 ) -> Machine:
     """A built program with its memory; KV pages hold NaN."""
-    rows = made.plan.shape.rows
-    d, heads = graph.size("d"), graph.size("K")
-    table = np.random.default_rng(5).permutation(POOL)[: rows * 4].astype(np.int32).reshape(rows, 4)
-    kv = np.full((len(made.plan.states), POOL, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
+    rows, width = made.plan.shape.rows, made.plan.shape.context // PAGE
+    d, heads, pool = graph.size("d"), graph.size("K"), max(POOL, rows * width)
+    table = np.random.default_rng(5).permutation(pool)[: rows * width].astype(np.int32)
+    table = table.reshape(rows, width)
+    kv = np.full((len(made.plan.states), pool, heads, 2, PAGE, d), 0x7FC0, np.uint16)  # NaN
     return Machine(made, built(made.text), params, table, kv, matrices)
 
 
@@ -103,23 +104,25 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
     follow(name, graph, params, m)
 
 
-def follow(name: str, graph: Graph, params: dict[str, Any], m: Machine) -> None:
+def follow(
+    name: str, graph: Graph, params: dict[str, Any], m: Machine, position: int = 62,
+    launches: tuple[int, ...] = (1, 3, 2),
+) -> None:  # fmt: skip
     """Launches of a machine against the reference with the same params."""
     rows = m.made.plan.shape.rows
     state = {
-        n: np.full([POOL if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)
+        n: np.full([len(m.kv[0]) if x is None else x for x in graph.dims.sizes(v.shape)], np.nan)
         for n, v in graph.state.items()
     }
     now = [7 + r for r in range(rows)]
     rng = np.random.default_rng(1)
-    position = 62
+    at = np.arange(position)
     for layer, old in enumerate(state.values()):  # [P, 2, B, K, d]
-        for r, at in np.ndindex(rows, position):
-            page, row = int(m.pages[r, at // PAGE]), at % PAGE
-            x = bf16(rng.standard_normal(old[page, :, row].shape))
-            old[page, :, row] = widened(x)
-            m.kv[layer, page, :, :, row] = x.swapaxes(0, 1)
-    for steps in (1, 3, 2):
+        for pages in m.pages[:, at // PAGE]:
+            x = bf16(rng.standard_normal((position, 2, *old.shape[3:])))
+            old[pages, :, at % PAGE] = widened(x)
+            m.kv[layer, pages, :, :, at % PAGE] = x.swapaxes(1, 2)
+    for steps in launches:
         whole, tokens, logits = m.run([(t, position) for t in now], steps, seed=position)
         assert whole, m.error
         for step in range(steps):

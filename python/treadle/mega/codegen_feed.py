@@ -157,10 +157,10 @@ def bands(strips: int) -> list[range]:
     return [range(strips * i // n, strips * (i + 1) // n) for i in range(n)]
 
 
-def segment(rows: int) -> int:
-    """Positions that a worker attends to at a time. Each segment costs about a microsecond beside
+def segment(rows: int, context: int) -> int:
+    """Positions that a worker attends to at a time, of so many at most. Each segment costs about a microsecond beside
     its pages; few rows need short ones so that all workers have some."""
-    return 128 if rows <= 4 else 1024
+    return min(128 if rows <= 4 else 1024, context)
 
 
 def tail(plan: Plan) -> int:
