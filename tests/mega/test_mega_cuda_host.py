@@ -49,10 +49,14 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
     "qwen2-rows": (qwen2.build(qwen2.Config(shape(), rope(), (0, 0, 0)), page=PAGE), 4, 2),
     "llama-prepared": (  # each norm by one worker a row, rows loaded in batches
         llama.build(llama.Config(shape(layers=2, F=160), rope()), page=PAGE), 5, 9),
-    "llama-fed": (  # rows by chunks: two slices a norm, a short last chunk, one to three strips
+    "llama-fed": (  # rows by chunks: two slices a norm, a short last chunk, one to four strips
         llama.build(
             llama.Config(shape(D=576, F=320, H=6, layers=3, V=416, eps=9.0), rope()), page=PAGE
-        ), 18, 9),
+        ), 12, 5),
+    "llama-early": (  # two blocks of rows, bands of strips, gates in two runs for the phase behind
+        llama.build(
+            llama.Config(shape(F=3072, layers=1, V=320, eps=9.0), rope()), page=PAGE
+        ), 4, 9),
     "qwen3-cut": (  # o and down cut along k, their tiles polled alone, sums of two terms
         qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
         4, 1),
@@ -100,8 +104,10 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
     rounds: what is left is the order of sums, and roundings that it tips."""
     rounding(monkeypatch)
     graph, params, m = machine(name)
-    assert m.made.fed == (name == "llama-fed")
-    follow(name, graph, params, m)
+    assert m.made.fed == (name in ("llama-fed", "llama-early"))
+    runs = {row[7][1][1] > 0 for row in m.made.ranges} if name == "llama-early" else {True}
+    assert runs == {True}  # of each worker's gates there are two
+    follow(name, graph, params, m, launches=(1, 2) if m.made.fed else (1, 3, 2))
 
 
 def follow(
