@@ -13,7 +13,8 @@ PART is one of
   fault       a muted worker: seconds to the error record (the process ends with it)
   trace       marks of a traced step to --out FILE.npz (treadle mega trace reads it), and whether
               tracing changed a bit
-  small       a tiny model with numpy alone, to be run under compute-sanitizer
+  small       a tiny model with numpy alone, to be run under compute-sanitizer; with --batch 5 or
+              more, its rows come in chunks
 Each prints one JSON object as its last line.
 """
 
@@ -80,7 +81,7 @@ def random_decoder(name: str, rows: int, context: int, seed: int) -> tuple[Decod
     return decoder, model.table
 
 
-def small() -> dict[str, Any]:
+def small(rows: int) -> dict[str, Any]:
     """A tiny model without torch, every way to draw."""
     from treadle.models import llama
     from treadle.models.rope import Rope
@@ -88,21 +89,21 @@ def small() -> dict[str, Any]:
 
     shape = Shape(layers=2, D=128, H=4, K=2, d=64, F=256, V=512, eps=1e-5, context=512, tied=False)
     graph = llama.build(llama.Config(shape, Rope(64, 1e4)), page=PAGE)
-    decoder, table = mega_tiny.decoder(graph)
-    begin = [(3, 62), (5, 0)]
+    decoder, table = mega_tiny.decoder(graph, rows)
+    begin = [(3 + 2 * r, 0 if r % 2 else 62) for r in range(rows)]
     decoder.start(begin, table, 3)
     decoder.wait()
     greedily = decoder.tokens(3).tolist()
-    decoder.boxes.post(0, drawn_by(2, temperature=0.9, top_k=50, top_p=0.9, key=7))
+    decoder.boxes.post(0, drawn_by(rows, temperature=0.9, top_k=50, top_p=0.9, key=7))
     decoder.start(begin, table, 2, rules="same")
     decoder.wait()
     mixed = decoder.tokens(2).tolist()
-    bits = np.zeros((2, 16), np.int32)
+    bits = np.zeros((rows, 16), np.int32)
     bits[:, 3] = 0b1010
-    mask = Mask(bits, np.arange(2, dtype=np.int32))
+    mask = Mask(bits, np.arange(rows, dtype=np.int32))
     decoder.start(begin, table, 4, rules="each", allowed=1)
     for step in range(2):
-        decoder.boxes.post(step, drawn_by(2), mask)
+        decoder.boxes.post(step, drawn_by(rows), mask)
         decoder.allow(step + 1)
         while decoder.told(step) is None and not decoder.over():
             time.sleep(1e-4)
@@ -110,7 +111,7 @@ def small() -> dict[str, Any]:
     decoder.wait()
     masked = decoder.tokens(2).tolist()
     assert all(token in (97, 99) for row in masked for token in row), masked
-    return {"greedy": greedily, "sampled": mixed, "masked": masked}
+    return {"chunks": decoder.program.fed, "greedy": greedily, "sampled": mixed, "masked": masked}
 
 
 def fault() -> dict[str, Any]:
@@ -469,12 +470,12 @@ def main() -> None:
     parser.add_argument("--out", help="where a trace goes, without its ending")
     parser.add_argument("--steps", type=int, help="of a launch; 192, for the soak 1,000")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=1, help="rows of `structured`")
+    parser.add_argument("--batch", type=int, default=1, help="rows of `structured` and `small`")
     args = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),
         "structured": lambda: structured(args), "engine": lambda: engine(args),
-        "small": small, "fault": fault,
+        "small": lambda: small(max(args.batch, 2)), "fault": fault,
     }  # fmt: skip
     print(json.dumps({args.part: parts[args.part]()}, ensure_ascii=False))
 

@@ -1,11 +1,13 @@
 """One persistent kernel a decode loop against kernels an operator, on one H200.
 
     python benchmarks/mega_h200.py [--models Llama-3.2-1B ...] [--context 1024] [--rows 1]
-        [--steps 64] [--rounds 7] [--window 4 5] [--behind 2] [--baseline FILE] [--seconds 500]
+        [--steps 64] [--rounds 7] [--window 4 5] [--behind 2] [--soak 1000] [--baseline FILE]
+        [--seconds 500]
 
 For each model: random weights, the logits of teacher-forced steps against the float32 reference of
-the graph, two replays that must agree bit for bit, then the time of a step for every setting of the
-ring, beside the read bandwidth of the same run. --baseline: a script with a decoder of the same
+the graph, two replays that must agree bit for bit, two more of --soak steps each with all that
+they leave in the KV pages, then the time of a step for every setting of the ring, beside the read
+bandwidth of the same run. --baseline: a script with a decoder of the same
 shape as one CUDA graph (variants `triton` and `gemv`), measured after it. --fault: a muted worker
 must end in an error record; the process ends with it. Writes benchmarks/results/mega-h200.json.
 """
@@ -104,7 +106,7 @@ class Model:
     def planned(self, limit: int) -> Plan:
         """The plan for so many positions a row."""
         return compile(self.graph, replace(H200, workers=128), rows=self.rows, slots=self.rows,
-                       context=limit, segment=segment(self.rows))  # fmt: skip
+                       context=limit, segment=segment(self.rows, limit))  # fmt: skip
 
     def decoder(self, knobs: Knobs) -> Decoder:
         """A decoder with packed weights; the KV is that of `reset`."""
@@ -176,6 +178,34 @@ def correct(model: Model, decoder: Decoder, steps: int) -> dict[str, Any]:
     return {
         "replay_identical": same, "relative_error": float(error), "worst_row": float(worst),
         "top1": float(agree),
+    }  # fmt: skip
+
+
+class _Words:
+    """Memory of a decoder as torch can read it."""
+
+    def __init__(self, at: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (size // 4,), "typestr": "<i4", "data": (at, False), "version": 2,
+        }  # fmt: skip
+
+
+def soaked(model: Model, decoder: Decoder, steps: int) -> dict[str, Any]:
+    """Two launches of so many steps: whether tokens, logits and KV pages are the same bits."""
+    begin = [(17 + r, model.context) for r in range(model.rows)]
+    runs: list[tuple[Any, Any, torch.Tensor]] = []
+    for _ in range(2):
+        model.reset(decoder)
+        decoder.start(begin, model.table, steps)
+        decoder.wait()
+        pages = torch.as_tensor(_Words(decoder.kv.at, decoder.kv.size), device="cuda")
+        runs.append((decoder.tokens(steps), decoder.logits(), pages.clone()))
+    (tokens, logits, pages), (again, last, after) = runs
+    same = np.array_equal(tokens, again) and np.array_equal(logits, last)
+    return {
+        "soak_steps": steps, "soak_identical": same and torch.equal(pages, after),
+        "soak_finite": bool(np.isfinite(logits).all()),
+        "soak_tokens": len(np.unique(tokens)),
     }  # fmt: skip
 
 
@@ -310,6 +340,8 @@ def measure(
         decoder = model.decoder(knobs)
         if not checked:
             checked = correct(model, decoder, 4)
+            if args.soak:
+                checked |= soaked(model, decoder, args.soak)
             print(f"{name} x {batch}: {checked}", flush=True)
         model.reset(decoder)
         rounds = [timed(model, decoder, args.steps) for _ in range(args.rounds)]
@@ -356,6 +388,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--soak", type=int, default=0, help="steps of two launches more")
     parser.add_argument("--window", type=int, nargs="+", default=[5])
     parser.add_argument("--behind", type=int, nargs="+", default=[None])
     parser.add_argument("--baseline", type=Path)

@@ -31,6 +31,7 @@ from treadle.backends.mega.cuda_build import build
 from treadle.graph import Graph
 from treadle.mega import H200, compile
 from treadle.mega.codegen import PAGE, Knobs, Program, generate
+from treadle.mega.codegen_feed import segment
 from treadle.mega.plan import Plan
 from treadle.mega.records import Code
 from treadle.models import qwen3_moe
@@ -54,7 +55,7 @@ def plan_of(graph: Graph, rows: int, context: int) -> Plan:
     """As `mega_h200.Model` plans it."""
     limit = -(-(context + mega_h200.ROOM) // 512) * 512
     return compile(graph, replace(H200, workers=WORKERS), rows=rows, slots=rows, context=limit,
-                   segment=mega_h200.SEGMENT)  # fmt: skip
+                   segment=segment(rows, limit))  # fmt: skip
 
 
 def floor_bytes(program: Program, context: int) -> float:

@@ -195,7 +195,7 @@ def dry(quant: str) -> None:
     """Packs a tiny model with torch on the CPU; the streams must be those that numpy packs."""
     graph = quantised(mega_h200.graph_of("tiny"), quant)
     plan = compile(graph, replace(H200, workers=16), rows=1, slots=1, context=512,
-                   segment=segment(1))  # fmt: skip
+                   segment=segment(1, 512))  # fmt: skip
     program = generate(plan, Knobs(), {n: p.format for n, p in graph.params.items()})
     torch.manual_seed(1)
     size = int(cuda_pack.starts(program)[-1]) // 2

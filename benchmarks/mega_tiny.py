@@ -11,12 +11,14 @@ from treadle.backends.mega.cuda import Decoder
 from treadle.graph import Graph
 from treadle.mega import H200, compile
 from treadle.mega.codegen import generate
+from treadle.mega.codegen_feed import segment
 
 
-def decoder(graph: Graph) -> tuple[Decoder, np.ndarray]:
-    """A decoder of two rows on eight workers with random weights, and its page table [2, 4]."""
-    plan = compile(graph, replace(H200, workers=8), rows=2, slots=2, context=512, segment=128)
-    made = Decoder(generate(plan), pages=8)
+def decoder(graph: Graph, rows: int = 2) -> tuple[Decoder, np.ndarray]:
+    """A decoder on eight workers with random weights, and its page table [rows, 4]."""
+    plan = compile(graph, replace(H200, workers=8), rows=rows, slots=rows, context=512,
+                   segment=segment(rows, 512))  # fmt: skip
+    made = Decoder(generate(plan), pages=4 * rows)
     rng = np.random.default_rng(0)
     params = {
         n: rng.standard_normal([n or 0 for n in graph.dims.sizes(p.shape)]).astype(np.float32) * 0.1
@@ -24,4 +26,4 @@ def decoder(graph: Graph) -> tuple[Decoder, np.ndarray]:
     }
     made.load(lambda n: cuda_pack.bf16(params[n]), lambda n: params[n])
     made.kv.fill()
-    return made, np.arange(8, dtype=np.int32).reshape(2, 4)
+    return made, np.arange(4 * rows, dtype=np.int32).reshape(rows, 4)

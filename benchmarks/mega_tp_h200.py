@@ -60,7 +60,7 @@ class Sharded(Model):
         """The plan of a rank."""
         return compile(shard(self.graph, self.tp), replace(H200, workers=self.workers),
                        rows=self.rows, slots=self.rows, context=limit,
-                       segment=segment(self.rows))  # fmt: skip
+                       segment=segment(self.rows, limit))  # fmt: skip
 
     def ranks(self, knobs: Knobs) -> Ranks:
         """Decoders with packed weights; the KV is that of `restart`."""

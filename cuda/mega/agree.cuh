@@ -54,7 +54,7 @@ TM_DEVICE void sum_ranks(const Args& a, Smem& s, int warp, int lane, int row, in
     poll(
         a, [&](int) { return across(row, ballot + i) + rank; }, mine ? 1u : 0u, epoch, P::index, v);
     if (mine) {
-      float* to = s.scratch + rank * 16 + i * 3;
+      float* to = scratch_of(s) + rank * 16 + i * 3;
       to[0] = float_of(v[0].x);
       if (i < kBinPackets - 1) to[1] = float_of(v[0].y), to[2] = float_of(v[0].z);
     }
@@ -63,7 +63,7 @@ TM_DEVICE void sum_ranks(const Args& a, Smem& s, int warp, int lane, int row, in
     for (int j = 0; j < 16; j++) {
       bins[j] = 0;
 #pragma unroll
-      for (int r = 0; r < Model::kRanks; r++) bins[j] += s.scratch[r * 16 + j];
+      for (int r = 0; r < Model::kRanks; r++) bins[j] += scratch_of(s)[r * 16 + j];
     }
     bar_sync(1);  // they have been read
   }
@@ -75,7 +75,7 @@ template <class P>
 TM_DEVICE float ranks_before(const Args& a, Smem& s, int warp, int lane, int row, int ballot,
                              uint32_t epoch, uint32_t told, float count) {
   const int tid = warp * 32 + lane;
-  float *mine = s.scratch + 16, *all = s.scratch + 32;
+  float *mine = scratch_of(s) + 16, *all = scratch_of(s) + 32;
 #pragma unroll
   for (int m = 16; m; m >>= 1) count += shfl_xor(count, m);
   if (lane == 0) mine[warp] = count;

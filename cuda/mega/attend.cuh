@@ -13,11 +13,24 @@ struct Scratch {
 };
 static_assert(Scratch::end <= Model::kScratch);
 
+constexpr bool kWide = Model::kHead > (kFed ? 64 : 128);  // registers do not hold the queries
+
+/// Eight elements of a query as a lane has them of two products' left sides: rows of an mma, what
+/// bf16 leaves of them in its other eight rows.
+TM_DEVICE void split(const float* from, uint32_t (&r)[8]) {
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const float x = from[2 * j], y = from[2 * j + 1];
+    r[2 * j] = pair_of(x, y);
+    r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
+  }
+}
+
 /// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
-/// weights, of this lane.
+/// weights, rope: cosines and sines, of this lane.
 template <int N>
 TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
-                    const float (*rope)[Model::kTurned], float scale, int lane) {
+                    const float (&rope)[N][2], float scale, int lane) {
   constexpr int kHalf = Model::kHead / 2;
   static_assert(Model::kTurned == kHalf, "rope turns whole heads");
   float u[N], w[N], square = 0;
@@ -38,11 +51,24 @@ TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
   for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     if (at >= kHalf) continue;
-    const float c = rope[0][at], n = rope[1][at];
+    const float c = rope[i][0], n = rope[i][1];
     const float p = normed ? u[i] * root * by[i][0] : u[i];
     const float r = normed ? w[i] * root * by[i][1] : w[i];
     x[at] = (p * c - r * n) * scale;
     x[at + kHalf] = (r * c + p * n) * scale;
+  }
+}
+
+/// Cosine and sine of a row's position: kept a step, or, of many rows, made when they are wanted.
+template <class P>
+TM_DEVICE void angle(const Args& a, const Smem& s, int row, int layer, int at, float (&to)[2]) {
+  const int table = Model::kRopes > 1 ? kind_of<P>(layer) : 0;
+  if constexpr (kFed) {
+    const float by = load_constant(fresh(a.pool) + table * Model::kRope1 + at);
+    turn_of(static_cast<float>(s.position[row]) * by, to[1], to[0]);
+    to[0] *= Model::kMscale, to[1] *= Model::kMscale;
+  } else {
+    to[0] = s.rope[table][row][0][at], to[1] = s.rope[table][row][1][at];
   }
 }
 
@@ -70,6 +96,12 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
         by[i][1] = load_one(norm + lane + 32 * i + d / 2);
       }
     }
+    float rope[kMine][2] = {};
+#pragma unroll
+    for (int i = 0; i < kMine; i++) {
+      if (head <= kGroup && lane + 32 * i < d / 2)
+        angle<P>(a, s, item.row, layer, lane + 32 * i, rope[i]);
+    }
     uint4 v[kMost];
     uint32_t mask = 0;
 #pragma unroll
@@ -90,59 +122,109 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
     }
     if (head > kGroup) continue;  // v
     warp_sync();
-    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, s.rope[item.row],
-         query ? P::scale * 1.4426950408889634f : 1.0f, lane);
+    turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, rope,
+         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, lane);
+    if constexpr (kWide) {  // what the products read, in the same place
+      warp_sync();
+      if (query && lane < d / 8) {
+        uint32_t r[8];
+        split(to + lane * 8, r);
+        uint4* there = reinterpret_cast<uint4*>(to + lane * 8);
+        there[0] = make_uint4(r[0], r[1], r[2], r[3]);
+        there[1] = make_uint4(r[4], r[5], r[6], r[7]);
+      }
+    }
   }
   bar_sync(1);
 }
 
-/// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores, all
-/// lanes a slice of the head for the sums.
+/// Tile `n` of the page that begins at a place of the ring.
+TM_DEVICE uint16_t* tile_of(Smem& s, Place at, int n) {
+  at.forward(n);
+  return reinterpret_cast<uint16_t*>(s.ring[at.slot]);
+}
+constexpr int kWarpsTile = kWarps / kHalfTiles;  // whose positions a tile holds
+
+/// N columns of two positions' values, by a lane, times all heads' weights of them. Values are the
+/// left side of the products, positions 0 to 7 and, once more, 8 to 15; the right side are weights
+/// in bf16 and what that leaves of them.
+template <int N>
+TM_DEVICE void add_values(const uint16_t* v, int stride, int here, uint32_t weight, uint32_t rest,
+                          float (&o)[N / 2][4]) {
+  constexpr int kEach = N % 8 ? 2 : 4;  // words of a load
+#pragma unroll
+  for (int first = 0; first < N / 2; first += kEach) {
+    uint32_t x[2][4];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      uint4 w = make_uint4(0, 0, 0, 0);  // never written positions may be NaN
+      if (r < here) {
+        const uint16_t* from = v + r * stride + 2 * first;
+        if constexpr (kEach == 4) {
+          w = *reinterpret_cast<const uint4*>(from);
+        } else {
+          const Pairs p = *reinterpret_cast<const Pairs*>(from);
+          w.x = p.x, w.y = p.y;
+        }
+      }
+      x[r][0] = w.x, x[r][1] = w.y, x[r][2] = w.z, x[r][3] = w.w;
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+      const uint32_t even = (x[0][i] & 0xffff) | x[1][i] << 16;
+      const uint32_t odd = x[0][i] >> 16 | (x[1][i] & 0xffff0000u);
+      mma(o[first + i], make_uint4(even, odd, even, odd), weight, rest);
+    }
+  }
+}
+
+/// The item's pages: a warp takes 8 positions of each, four lanes a position for the scores; for
+/// the sums, a lane has two positions and an eighth of the head.
 template <class P>
 TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, bool same, int warp,
                            int lane, int layer, uint32_t read, uint32_t epoch) {
-  constexpr int d = Model::kHead, kMine = d / 32, kChunks = d / 32;
-  const int position = s.position[item.row], newest = position / kPage;
-  const int first = item.segment * Model::kSegmentPages;
-  const bool last = newest < first + Model::kSegmentPages;
+  constexpr int d = Model::kHead, kSpan = d / 8, kChunks = d / 32;
+  const int position = s.position[item.row], newest = position / kPage, kind = kind_of<P>(layer);
+  const int seen = seen_from(kind, position);
+  const int first = item.segment * segment_pages(kind, position);
+  const int end = last_page(kind, item.segment, position);
+  const bool last = end == newest;
   const int64_t append = last ? fresh(a.pages)[item.row * a.row_pages + newest] : 0;  // wanted late
   load_heads<P>(a, s, item, same, last, warp, lane, layer, read);
   const int g = lane / 4, t = lane % 4;
-  // Queries as the rows of an mma, what bf16 leaves of them in its other eight rows.
   static_assert(kGroup <= 8);
-  uint4 q[kChunks][2];
+  uint4 q[kWide ? 1 : kChunks][2];
 #pragma unroll
-  for (int c = 0; c < kChunks; c++) {
+  for (int c = 0; c < kChunks && !kWide; c++) {
     uint32_t r[8] = {};
-    if (g < kGroup) {
-      const float* from = s.heads + g * d + (c * 4 + t) * 8;
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const float x = from[2 * j], y = from[2 * j + 1];
-        r[2 * j] = pair_of(x, y);
-        r[2 * j + 1] = pair_of(x - low(r[2 * j]), y - high(r[2 * j]));
-      }
-    }
+    if (g < kGroup) split(s.heads + g * d + (c * 4 + t) * 8, r);
     q[c][0] = make_uint4(r[0], r[1], r[2], r[3]);
     q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
   }
   float m = -INFINITY, l = 0;  // of head g; l of this lane's positions
-  float o[kGroup][kMine];
-#pragma unroll
-  for (int h = 0; h < kGroup; h++)
-#pragma unroll
-    for (int e = 0; e < kMine; e++) o[h][e] = 0;
+  float o[kSpan / 2][4] = {};  // columns 2i and 2i + 1 of the lane's, of heads 2t and 2t + 1 each
   stamp(a, read + 1, warp, lane, 2);
-  for (int page = first; page < first + Model::kSegmentPages && page <= newest; page++) {
+  const int begin = kWindows && seen / kPage > first ? seen / kPage : first;
+  for (int page = begin; page <= end; page++) {
     constexpr bool kOne = 4 * kPage * d <= kTile;
+    const Place begun = at;
     const int slot = at.slot;
     mb_wait(a, &s.full[slot], at.turn, kFull, P::index);
     uint16_t* keys = reinterpret_cast<uint16_t*>(s.ring[slot]);
     uint16_t* values = keys + kPage * d;
     if constexpr (!kOne) {
-      at.next();
-      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      // All tiles, also those of other warps' positions: else a warp might free a slot a turn
+      // ahead.
+#pragma unroll
+      for (int tile = 1; tile < 2 * kHalfTiles; tile++) {
+        at.next();
+        mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      }
       values = reinterpret_cast<uint16_t*>(s.ring[at.slot]);
+      if constexpr (kHalfTiles > 1) {
+        keys = tile_of(s, begun, warp / kWarpsTile);
+        values = tile_of(s, begun, kHalfTiles + warp / kWarpsTile);
+      }
     }
     if (page == newest) {  // the new position joins the tile and its page
       const int tid = warp * 32 + lane, row = position % kPage;
@@ -152,8 +234,14 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
                        ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
         const uint16_t k = static_cast<uint16_t>(pair_of(s.heads[kGroup * d + tid], 0.f));
         const uint16_t v = static_cast<uint16_t>(pair_of(s.heads[(kGroup + 1) * d + tid], 0.f));
-        keys[row * d + tid] = k;
-        values[row * d + tid] = v;
+        if constexpr (kHalfTiles > 1) {
+          const int tile = row / (8 * kWarpsTile), to = row % (8 * kWarpsTile) * d + tid;
+          tile_of(s, begun, tile)[to] = k;
+          tile_of(s, begun, kHalfTiles + tile)[to] = v;
+        } else {
+          keys[row * d + tid] = k;
+          values[row * d + tid] = v;
+        }
         to[0] = k;
         to[kPage * d] = v;
         fence_copies();
@@ -161,20 +249,26 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       bar_sync(1);
     }
     const int base = page * kPage + warp * 8, here = position + 1 - base;  // of 8 positions
-    if (here > 0) {
+    const int mine = kHalfTiles > 1 ? warp % kWarpsTile * 8 : warp * 8;  // where its tile has them
+    if (here > 0 && (!kWindows || base + 8 > seen)) {
       float sum[2][4] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; c++) {
-        const uint4 k =
-            *reinterpret_cast<const uint4*>(keys + (warp * 8 + g) * d + (c * 4 + t) * 8);
-        mma(sum[0], q[c][0], k.x, k.y);
-        mma(sum[1], q[c][1], k.z, k.w);
+        const uint4 k = *reinterpret_cast<const uint4*>(keys + (mine + g) * d + (c * 4 + t) * 8);
+        if constexpr (kWide) {
+          const uint4* from = reinterpret_cast<const uint4*>(s.heads + g * d + (c * 4 + t) * 8);
+          q[0][0] = q[0][1] = make_uint4(0, 0, 0, 0);
+          if (g < kGroup) q[0][0] = from[0], q[0][1] = from[1];
+        }
+        mma(sum[0], q[kWide ? 0 : c][0], k.x, k.y);
+        mma(sum[1], q[kWide ? 0 : c][1], k.z, k.w);
       }
       float p[2];  // of head g at positions 2t and 2t + 1
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         p[i] = sum[0][i] + sum[0][i + 2] + sum[1][i] + sum[1][i + 2];
-        if (2 * t + i >= here) p[i] = -INFINITY;
+        if constexpr (P::cap != 0) p[i] = capped(p[i], P::cap * 1.4426950408889634f);
+        if (2 * t + i >= here || (kWindows && base + 2 * t + i < seen)) p[i] = -INFINITY;
       }
       float most = p[0] > p[1] ? p[0] : p[1];
 #pragma unroll
@@ -187,59 +281,53 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       p[0] = power2(p[0] - most), p[1] = power2(p[1] - most);
       l = l * keep + p[0] + p[1];
       m = most;
+      if (warp_any(keep != 1)) {
+        const float one = shfl(keep, 8 * t), two = shfl(keep, 8 * t + 4);
 #pragma unroll
-      for (int h = 0; h < kGroup; h++) {
-        const float by = shfl(keep, h * 4);
-#pragma unroll
-        for (int e = 0; e < kMine; e++) o[h][e] *= by;
+        for (int i = 0; i < kSpan / 2; i++)
+          o[i][0] *= one, o[i][1] *= two, o[i][2] *= one, o[i][3] *= two;
       }
-#pragma unroll
-      for (int j = 0; j < 8; j++) {
-        const uint16_t* v = values + (warp * 8 + j) * d + lane * kMine;
-        float x[kMine];
-        if constexpr (kMine == 1) {
-          x[0] = low(v[0]);
-        } else {
-          const uint32_t* pairs = reinterpret_cast<const uint32_t*>(v);
-#pragma unroll
-          for (int e = 0; e < kMine; e++) x[e] = e % 2 ? high(pairs[e / 2]) : low(pairs[e / 2]);
-        }
-#pragma unroll
-        for (int e = 0; e < kMine; e++) x[e] = j < here ? x[e] : 0.f;  // never written: maybe NaN
-#pragma unroll
-        for (int h = 0; h < kGroup; h++) {
-          const float by = shfl(p[j % 2], h * 4 + j / 2);
-#pragma unroll
-          for (int e = 0; e < kMine; e++) o[h][e] += by * x[e];
-        }
-      }
+      const uint32_t weight = pair_of(p[0], p[1]);
+      const uint32_t rest = pair_of(p[0] - low(weight), p[1] - high(weight));
+      add_values<kSpan>(values + (mine + 2 * t) * d + g * kSpan, d, here - 2 * t, weight, rest, o);
     }
     warp_sync();
     if (lane == 0) {
       mb_arrive(&s.empty[slot]);
-      if constexpr (!kOne) mb_arrive(&s.empty[at.slot]);
+      if constexpr (!kOne) {
+#pragma unroll
+        for (int tile = 1; tile < 2 * kHalfTiles - 1; tile++) {
+          Place here = begun;
+          here.forward(tile);
+          mb_arrive(&s.empty[here.slot]);
+        }
+        mb_arrive(&s.empty[at.slot]);
+      }
     }
     at.next();
   }
   stamp(a, read + 1, warp, lane, 3);
+  float* scratch = scratch_of(s);
   l += shfl_xor(l, 1);
   l += shfl_xor(l, 2);
   if (t == 0 && g < kGroup) {
-    float* ml = s.scratch + Scratch::ml + (warp * kGroup + g) * 2;
+    float* ml = scratch + Scratch::ml + (warp * kGroup + g) * 2;
     ml[0] = m, ml[1] = l;
   }
 #pragma unroll
-  for (int h = 0; h < kGroup; h++) {
+  for (int h = 0; h < 2; h++) {
+    if (2 * t + h >= kGroup) continue;
+    float* to = scratch + Scratch::o + (warp * kGroup + 2 * t + h) * d + g * kSpan;
 #pragma unroll
-    for (int e = 0; e < kMine; e++)
-      s.scratch[Scratch::o + (warp * kGroup + h) * d + lane * kMine + e] = o[h][e];
+    for (int i = 0; i < kSpan / 2; i += 2)
+      *reinterpret_cast<Four*>(to + 2 * i) = {o[i][h], o[i][h + 2], o[i + 1][h], o[i + 1][h + 2]};
   }
   bar_sync(1);
 #pragma unroll 1
   for (int p = warp * 32 + lane; p < kGroup * kRecord; p += 256) {
     const int h = p / kRecord, at = p % kRecord;
-    const float* ml = s.scratch + Scratch::ml + h * 2;
-    const float* from = s.scratch + Scratch::o + h * d;
+    const float* ml = scratch + Scratch::ml + h * 2;
+    const float* from = scratch + Scratch::o + h * d;
     float most = -INFINITY, total = 0, x[6] = {};
 #pragma unroll
     for (int w = 0; w < kWarps; w++) {
@@ -261,7 +349,9 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     }
     const int to =
         P::out +
-        ((item.segment * Model::kRows + item.row) * Model::kHeads + item.head * kGroup + h) *
+        (((kStretched ? item.segment % kSegments : item.segment) * Model::kRows + item.row) *
+             Model::kHeads +
+         item.head * kGroup + h) *
             kRecord +
         at;
     const bool sums = at == kRecord - 1;

@@ -90,7 +90,7 @@ TM_DEVICE void take_rules(const Args& a, Smem& s, int tid, uint32_t epoch, uint3
   bar_sync(1);
   const Words words(a, s.ranges[P::index - 1]);
   if (!words.fit()) return;
-  uint32_t* kept = reinterpret_cast<uint32_t*>(s.scratch + kKept);
+  uint32_t* kept = reinterpret_cast<uint32_t*>(scratch_of(s) + kKept);
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     if (!s.rules[row].masked) continue;

@@ -116,22 +116,24 @@ struct Consumer {
     epoch++;
     Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
-    const int layer = fresh(number), count = s.count;
+    const int layer = fresh(number), kind = kind_of<P>(layer), count = s.count[kind];
     stamp(a, epoch, warp, lane, 0);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
     for (int i = 0; i < count; i++) {
-      const Item item = s.items[i];
-      const bool same = i && item.row == s.items[i - 1].row && item.head == s.items[i - 1].head;
+      const Item* items = s.items[kind];
+      const Item item = items[i];
+      const bool same = i && item.row == items[i - 1].row && item.head == items[i - 1].head;
       attend_item<P>(a, s, at, item, same, warp, lane, layer, epoch - 1, told());
     }
     // What follows writes over the scratch memory; and once a layer all warps meet, so that none
     // comes back to sums over warps that another one still reads.
     bar_sync(1);
+    if (kFed && me == 0) mb_arrive(&s.calm);
     stamp(a, epoch, warp, lane, 4);
   }
 
   template <class P>
-  TM_DEVICE void fold(int) {
+  TM_DEVICE void fold(int number) {
     epoch++;
     Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
@@ -144,7 +146,7 @@ struct Consumer {
     for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps) {
       const int n = i / kHeadPairs;
       fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
-                   warp, lane, epoch - 1, told());
+                   kind_of<P>(number), warp, lane, epoch - 1, told());
     }
     if constexpr (P::tell >= 0) {
       bar_sync(1);

@@ -50,37 +50,49 @@ TM_DEVICE void draw_token(const Args& a, Smem& s, int warp, int lane, uint32_t e
   settle<P>(a, s, warp, lane, epoch, told);
 }
 
-/// Angles of the rows' positions, and this worker's items of attention: its share of all segments
-/// of all rows by the positions in them (docs/mega-plan.md, section 5).
+/// This worker's items of attention in layers of a kind, by one thread: its share of all segments
+/// of all rows by the positions seen in them (docs/mega-plan.md, section 5).
 template <class P>
-TM_DEVICE void prepare(const Args& a, Smem& s, int tid) {
-  for (int i = tid; i < Model::kRows * Model::kTurned; i += 256) {
-    const int row = i / Model::kTurned, at = i % Model::kTurned;
-    const float angle = static_cast<float>(s.position[row]) * load_constant(a.pool + at);
-    float sine, cosine;
-    turn_of(angle, sine, cosine);
-    s.rope[row][0][at] = cosine * Model::kMscale;
-    s.rope[row][1][at] = sine * Model::kMscale;
-  }
-  if (tid == 0) {
-    const uint4 r = s.ranges[P::index][0];  // first head, heads, part, parts
-    constexpr int kSegment = kPage * Model::kSegmentPages;
-    int total = 0, before = 0, count = 0;
-    for (int row = 0; row < Model::kRows; row++)
-      total += (s.position[row] + 1) * static_cast<int>(r.y);
-    const int64_t from = static_cast<int64_t>(total) * r.z / r.w;
-    const int64_t to = static_cast<int64_t>(total) * (r.z + 1) / r.w;
-    for (int row = 0; row < Model::kRows; row++) {
-      const int length = s.position[row] + 1;
-      for (uint32_t head = r.x; head < r.x + r.y; head++) {
-        for (int at = 0; at < length; at += kSegment) {
-          if (before >= from && before < to && count < Model::kItems)
-            s.items[count++] = {row, static_cast<int32_t>(head), at / kSegment};
-          before += length - at < kSegment ? length - at : kSegment;
-        }
+TM_DEVICE void deal_items(Smem& s, int kind) {
+  const uint4 r = s.ranges[P::index][0];  // first head, heads, part, parts
+  int total = 0, before = 0, count = 0;
+  for (int row = 0; row < Model::kRows; row++)
+    total += (s.position[row] + 1 - seen_from(kind, s.position[row])) * static_cast<int>(r.y);
+  const int64_t from = static_cast<int64_t>(total) * r.z / r.w;
+  const int64_t to = static_cast<int64_t>(total) * (r.z + 1) / r.w;
+  for (int row = 0; row < Model::kRows; row++) {
+    const int length = s.position[row] + 1, begin = seen_from(kind, s.position[row]);
+    const int segment = kPage * segment_pages(kind, s.position[row]);
+    const int segments = segments_of(kind, s.position[row]);
+    for (uint32_t head = r.x; head < r.x + r.y; head++) {
+      for (int i = begin / segment; i < segments; i++) {
+        if (before >= from && before < to && count < Model::kItems)
+          s.items[kind][count++] = {row, static_cast<int32_t>(head), i};
+        const int at = i * segment, end = i + 1 < segments ? at + segment : length;
+        before += end - (kWindows && at < begin ? begin : at);
       }
     }
-    s.count = count;
+  }
+  s.count[kind] = count;
+}
+
+/// Angles of the rows' positions, and the items of attention of the step.
+template <class P>
+TM_DEVICE void prepare(const Args& a, Smem& s, int tid) {
+  for (int i = tid; !kFed && i < Model::kRows * Model::kTurned; i += 256) {
+    const int row = i / Model::kTurned, at = i % Model::kTurned;
+#pragma unroll
+    for (int table = 0; table < Model::kRopes; table++) {
+      const float by = load_constant(a.pool + table * Model::kRope1 + at);
+      float sine, cosine;
+      turn_of(static_cast<float>(s.position[row]) * by, sine, cosine);
+      s.rope[table][row][0][at] = cosine * Model::kMscale;
+      s.rope[table][row][1][at] = sine * Model::kMscale;
+    }
+  }
+  if (tid == 0) deal_items<P>(s, 0);
+  if constexpr (Model::kKinds > 1) {
+    if (tid == 32) deal_items<P>(s, 1);
   }
   bar_sync(1);
   if (tid == 0) mb_arrive(&s.go);

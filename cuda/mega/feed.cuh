@@ -48,7 +48,7 @@ struct Feeder {
   const Args& a;
   Smem& s;
   Turn<kFeeds> at;
-  uint32_t step = 0;
+  uint32_t step = 0, calm = 0;
   bool over = false;
 
   TM_DEVICE Feeder(const Args& args, Smem& smem) : a(args), s(smem) {}
@@ -97,11 +97,12 @@ struct Feeder {
         const uint4 r = s.ranges[P::index][part];
         const int first = static_cast<int>(r.z & 0xffff), end = first + static_cast<int>(r.z >> 16);
         const int bands = bands_of(static_cast<int>(r.y));
+        const bool same = r.z == s.ranges[P::index][0].z;  // chunks that are known to be there
 #pragma unroll 1
         for (int band = 0; band < bands; band++) {
 #pragma unroll 1
           for (int tile = first; tile < end; tile++) {
-            if (band == 0) await<P>(tile, layer);
+            if (band == 0 && (part == 0 || !same)) await<P>(tile, layer);
             mb_wait(a, &s.feed_empty[at.slot], at.turn ^ 1, kEmpty, P::index);
             unsigned char* to = s.feed[at.slot] + lane * 16;
             const unsigned char* from = reinterpret_cast<const unsigned char*>(a.packets + P::in) +
@@ -121,7 +122,11 @@ struct Feeder {
     }
   }
   template <class P>
-  TM_DEVICE void attend(int) {}
+  TM_DEVICE void attend(int) {
+    if (over) return;
+    mb_wait(a, &s.calm, calm, kReady, P::index);
+    calm ^= 1;
+  }
   template <class P>
   TM_DEVICE void prepare_rows(int) {}
   template <class P>
@@ -137,14 +142,13 @@ template <class P>
 TM_DEVICE void send_slices(const Args& a, Smem& s, int warp, int lane, int layer, uint32_t epoch,
                            int from, int to, bool on) {
   constexpr int kColumns = P::k / P::slices, kPackets = kColumns / 16 * 3;
-  constexpr int kTerms = P::first ? 0 : P::in_terms, kTerm = Model::kRows * (P::k / 16 * 3);
-  constexpr int kAtOnce = kTerms < 8 ? (kTerms ? kTerms : 1) : 8;
   static_assert(kColumns % 16 == 0 && P::k % P::slices == 0);
 #pragma unroll 1
   for (int unit = from; unit < to; unit++) {
     const int row = unit / P::slices, begin = unit % P::slices * kColumns;
     float* kept = reinterpret_cast<float*>(fresh(a.packets) + Model::kFar) + row * Model::kWidth;
-    float square = 0;
+    float square = 0, branch = 1;
+    if constexpr (P::post >= 0) branch = whole_root<P>(a, s, row, warp, lane, epoch, unit);
 #pragma unroll 1
     for (int first = warp * 32; first < kPackets; first += kWarps * 32) {
       const int p = first + lane, j = p % 3;
@@ -166,6 +170,16 @@ TM_DEVICE void send_slices(const Args& a, Smem& s, int warp, int lane, int layer
           x[e] = low(load_constant(token + at)) * Model::kEmbedScale;
         }
       } else {
+        const int base = P::in + (row * P::k + begin) / 16 * 3 + p;
+        float y[6] = {};
+        if constexpr (P::post >= 0) {  // normed before it joins
+          add_terms<P>(a, base, in, epoch, y);
+          const float* norm = fresh(a.pool) + P::post + layer * P::post_step;
+#pragma unroll
+          for (int e = 0; e < 6; e++)
+            if (e < 4 ? in : more)
+              y[e] *= branch * load_one(norm + (e < 4 ? column + e : rest + e - 4));
+        }
         if (in) {
           const Four old = *reinterpret_cast<const Four*>(kept + column);
           x[0] = old.x, x[1] = old.y, x[2] = old.z, x[3] = old.w;
@@ -174,23 +188,9 @@ TM_DEVICE void send_slices(const Args& a, Smem& s, int warp, int lane, int layer
           const Two old = *reinterpret_cast<const Two*>(kept + rest);
           x[4] = old.x, x[5] = old.y;
         }
-#pragma unroll 1
-        for (int term = 0; term < kTerms; term += kAtOnce) {
-          uint4 v[kAtOnce];
-          uint32_t mask = 0;
+        if constexpr (P::post < 0) add_terms<P>(a, base, in, epoch, x);
 #pragma unroll
-          for (int i = 0; i < kAtOnce; i++)
-            if (in && term + i < kTerms) mask |= 1u << i;
-          const int base = P::in + term * kTerm + (row * P::k + begin) / 16 * 3 + p;
-          poll(a, [&](int i) { return base + i * kTerm; }, mask, epoch, P::index, v);
-#pragma unroll
-          for (int i = 0; i < kAtOnce; i++) {  // what nobody asked for is zero
-            float y[6];
-            widen(v[i], y);
-#pragma unroll
-            for (int e = 0; e < 6; e++) x[e] += y[e];
-          }
-        }
+        for (int e = 0; e < 6 && P::post >= 0; e++) x[e] += y[e];
       }
       stamp(a, epoch + 1, warp, lane, 1);
       float y[6];

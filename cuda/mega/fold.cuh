@@ -3,30 +3,35 @@
 
 namespace treadle::mega {
 
-constexpr int kSegments = Model::kPages / Model::kSegmentPages;
 constexpr int kHeadPairs = Model::kHead / kPairColumns;  // pairs of 16 columns of a head
 
 /// 32 columns of a head, by one warp: four segments at once, eight lanes each, six of which hold a
 /// packet of o and one (m, l). What lane l < 6 has of them, divided by the weights' sum, is sent.
 template <class P>
-TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, int warp, int lane,
-                         uint32_t read, uint32_t epoch) {
+TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, int kind, int warp,
+                         int lane, uint32_t read, uint32_t epoch) {
   constexpr int kTurns = (kSegments + 3) / 4 < 4 ? (kSegments + 3) / 4 : 4;
   constexpr int kSegmentStep = Model::kRows * Model::kHeads * kRecord;
-  const int segments = s.position[row] / (kPage * Model::kSegmentPages) + 1;
+  const int position = s.position[row], length = kPage * segment_pages(kind, position);
+  const int from = seen_from(kind, position) / length, segments = segments_of(kind, position);
   const int j = lane % 8, ml = (lane & ~7) | 6;
   float most = -INFINITY, total = 0, x[6] = {};
 #pragma unroll 1
-  for (int first = 0; first < segments; first += 4 * kTurns) {
+  for (int first = from; first < segments; first += 4 * kTurns) {
     uint4 v[kTurns];
     uint32_t mask = 0;
     // Of the first turn; the others follow at constant distances.
     const int base = P::in + (row * Model::kHeads + head) * kRecord +
-                     (first + lane / 8) * kSegmentStep + (j < 6 ? pair * 6 + j : kRecord - 1);
+                     (kStretched ? 0 : first + lane / 8) * kSegmentStep +
+                     (j < 6 ? pair * 6 + j : kRecord - 1);
+    const auto place = [&](int i) {
+      const int at = kStretched ? (first + lane / 8 + i * 4) % kSegments : i * 4;
+      return base + at * kSegmentStep;
+    };
 #pragma unroll
     for (int i = 0; i < kTurns; i++)
       if (j < 7 && first + i * 4 + lane / 8 < segments) mask |= 1u << i;
-    poll(a, [&](int i) { return base + i * 4 * kSegmentStep; }, mask, read, P::index, v);
+    poll(a, place, mask, read, P::index, v);
 #pragma unroll
     for (int i = 0; i < kTurns; i++) {
       const float m = float_of(shfl(v[i].x, ml)), l = float_of(shfl(v[i].y, ml));

@@ -17,6 +17,11 @@ TM_DEVICE float gate(int act, float g) {
   return g / (1.0f + power2(-2.8853900817779268f * t));  // tanh by the same exponential
 }
 
+/// Soft cap of y, cap * tanh(y / cap). by: 2 y / cap in powers of two.
+TM_DEVICE float capped(float by, float cap) {
+  return cap - 2 * cap / (1.0f + power2(by));
+}
+
 constexpr int kPairsMine =
     kTileColumns / kPairColumns / kWarps;  // pairs of a tile that a warp takes
 
@@ -126,8 +131,10 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int r
       float* to = fresh(a.logits) + static_cast<int64_t>(row) * P::n + column + part * 4;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        to[j] = y[j] * P::scale;
-        const uint64_t key = key_of(y[j] * P::scale, static_cast<uint32_t>(column + part * 4 + j));
+        float x = y[j] * P::scale;
+        if constexpr (P::cap != 0) x = capped(x * (2.8853900817779268f / P::cap), P::cap);
+        to[j] = x;
+        const uint64_t key = key_of(x, static_cast<uint32_t>(column + part * 4 + j));
         best = key > best ? key : best;
       }
     }

@@ -47,7 +47,10 @@ TM_DEVICE void send_strip(const Args& a, Smem& s, float (&y)[8], int warp, int l
       }
     }
 #pragma unroll
-    for (int j = 0; j < 8; j++) y[j] *= P::scale;
+    for (int j = 0; j < 8; j++) {
+      y[j] *= P::scale;
+      if constexpr (P::cap != 0) y[j] = capped(y[j] * (2.8853900817779268f / P::cap), P::cap);
+    }
   }
   if constexpr (P::logits) {
     uint64_t best = 0;

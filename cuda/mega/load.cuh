@@ -44,11 +44,6 @@ struct Share {
   }
 };
 
-TM_DEVICE void widen(uint4 v, float (&x)[6]) {
-  x[0] = low(v.x), x[1] = high(v.x), x[2] = low(v.y);
-  x[3] = high(v.y), x[4] = low(v.z), x[5] = high(v.z);
-}
-
 /// Where a phase's columns are not whole rounds of all warps, some warps have nothing to wait for
 /// and would run ahead through barriers that others have yet to reach.
 template <class P>
@@ -97,17 +92,45 @@ struct Stream {
   const T share;
   float x[T::kMost][6] = {}, w[T::kMost][6] = {};  // see `poll`
   float square = 0;                                // of x, this lane's part of the sum
+  float p[P::post < 0 ? 1 : T::kMost][6] = {};     // weights of the norm behind the branch
 
   TM_DEVICE Stream(const Args& a, int warp, int lane, int layer) : share(warp, lane, 0, P::klen) {
+    load_norm(fresh(a.pool) + P::norm + layer * P::norm_step, w);
+    if constexpr (P::post >= 0) load_norm(fresh(a.pool) + P::post + layer * P::post_step, p);
+  }
+
+  /// This lane's weights of a norm.
+  TM_DEVICE void load_norm(const float* norm, float (&to)[T::kMost][6]) const {
     const uint64_t policy = evict_last();
-    const float* norm = fresh(a.pool) + P::norm + layer * P::norm_step;
 #pragma unroll
     for (int i = 0; i < T::kMost; i++) {
       if (!share.has(i)) continue;
       const int at = share.column(i);
-      load_kept(norm + at, policy, w[i][0], w[i][1]);
-      load_kept(norm + at + 2, policy, w[i][2], w[i][3]);
-      if (share.more()) load_kept(norm + share.rest(i), policy, w[i][4], w[i][5]);
+      load_kept(norm + at, policy, to[i][0], to[i][1]);
+      load_kept(norm + at + 2, policy, to[i][2], to[i][3]);
+      if (share.more()) load_kept(norm + share.rest(i), policy, to[i][4], to[i][5]);
+    }
+  }
+
+  /// Adds what a row of the stream was to the terms of its branch, normed where the model does so.
+  TM_DEVICE void join(Smem& s, const float* kept, int row, int warp, int lane) {
+    float part = 0;
+#pragma unroll
+    for (int i = 0; i < T::kMost; i++)
+#pragma unroll
+      for (int e = 0; e < 6; e++)  // a third packet of a unit has nothing in its last two
+        if (e < 4 || share.more()) part += x[i][e] * x[i][e];
+    const float root = branch_root<P>(s, part, warp, lane, row);
+#pragma unroll
+    for (int i = 0; i < T::kMost; i++) {
+      if (!share.has(i)) continue;
+#pragma unroll
+      for (int e = 0; e < 6; e++) x[i][e] *= root * p[i][e];
+      const Four old = *reinterpret_cast<const Four*>(kept + share.column(i));
+      x[i][0] += old.x, x[i][1] += old.y, x[i][2] += old.z, x[i][3] += old.w;
+      if (!share.more()) continue;
+      const Two two = *reinterpret_cast<const Two*>(kept + share.rest(i));
+      x[i][4] += two.x, x[i][5] += two.y;
     }
   }
 
@@ -118,7 +141,7 @@ struct Stream {
   }
 
   /// The token's row, or what it was plus the terms in their order.
-  TM_DEVICE void sum(const Args& a, Smem& s, int row, uint32_t epoch) {
+  TM_DEVICE void sum(const Args& a, Smem& s, int row, int warp, int lane, uint32_t epoch) {
     float* kept = place(a, s, row);
     if constexpr (P::first) {
       const uint16_t* from = fresh(a.embed) + static_cast<int64_t>(s.token[row]) * P::k;
@@ -135,6 +158,10 @@ struct Stream {
     } else {
 #pragma unroll
       for (int i = 0; i < T::kMost; i++) {
+        if (P::post >= 0) {
+          for (int e = 0; e < 6; e++) x[i][e] = 0;
+          continue;  // see `join`
+        }
         if (!share.has(i)) continue;
         const Four old = *reinterpret_cast<const Four*>(kept + share.column(i));
         x[i][0] = old.x, x[i][1] = old.y, x[i][2] = old.z, x[i][3] = old.w;
@@ -165,6 +192,7 @@ struct Stream {
           for (int e = 0; e < 6; e++) x[i % T::kMost][e] += y[e];
         }
       }
+      if constexpr (P::post >= 0) join(s, kept, row, warp, lane);
     }
     square = 0;
 #pragma unroll
@@ -206,7 +234,7 @@ TM_DEVICE void load_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   keep_together<P>();
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
-    stream.sum(a, s, row, epoch);
+    stream.sum(a, s, row, warp, lane, epoch);
     stamp(a, epoch + 1, warp, lane, 1);
 #pragma unroll
     for (int i = 0; i < Share<P>::kMost; i++) {
@@ -243,7 +271,7 @@ TM_DEVICE void send_sum(const Args& a, Smem& s, int warp, int lane, int layer, u
   Stream<P> stream(a, warp, lane, layer);
 #pragma unroll 1
   for (int row = first; row < last; row++) {
-    stream.sum(a, s, row, epoch);
+    stream.sum(a, s, row, warp, lane, epoch);
     stamp(a, epoch + 1, warp, lane, 1);
     note_square<P>(s, row, warp, lane, stream.square);
     bar_sync(1);

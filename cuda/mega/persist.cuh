@@ -15,6 +15,7 @@ TM_DEVICE void persist(const Args& a) {
       mb_init(&s.empty[i], kWarps);
     }
     mb_init(&s.go, 1);
+    mb_init(&s.calm, 1);
     mb_init(&s.routed.ready, 1);
     for (int i = 0; i < kFeeds; i++) {
       mb_init(&s.feed_full[i], kLanes + 1);

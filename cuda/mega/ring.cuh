@@ -56,12 +56,16 @@ struct Producer {
   }
 
   template <class P>
+  TM_DEVICE void prefetch_norms(int layer) {
+    prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+    if constexpr (P::post >= 0) prefetch_kept(a.pool + P::post + layer * P::post_step, P::k * 4);
+  }
+  template <class P>
   TM_DEVICE void linear(int layer) {
     stamp(a, ++epoch, kWarps, 0, 0);
     Smem& s = fresh_shared(shared);
     if constexpr (P::sum) {  // one worker sees to it that all find the norm in the cache
-      if (worker() == (layer * 4 + P::index) % Model::kWorkers)
-        prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+      if (worker() == (layer * 4 + P::index) % Model::kWorkers) prefetch_norms<P>(layer);
     }
     for (int part = 0; part < 2; part++) {
       const uint4 r = s.ranges[P::index][part];
@@ -104,19 +108,21 @@ struct Producer {
     constexpr uint32_t half = kPage * Model::kHead * 2;
     const unsigned char* base =
         reinterpret_cast<const unsigned char*>(a.kv) + (P::state + layer) * a.state_bytes;
-    for (int i = 0; i < s.count; i++) {
-      const Item item = s.items[i];
-      const int last = s.position[item.row] / kPage;
-      for (int p = 0; p < Model::kSegmentPages; p++) {
-        const int page = item.segment * Model::kSegmentPages + p;
-        if (page > last) break;
+    const int kind = kind_of<P>(layer);
+    for (int i = 0; i < s.count[kind]; i++) {
+      const Item item = s.items[kind][i];
+      const int position = s.position[item.row], seen = seen_from(kind, position) / kPage;
+      const int begin = item.segment * segment_pages(kind, position);
+      const int last = last_page(kind, item.segment, position);
+      for (int page = kWindows && seen > begin ? seen : begin; page <= last; page++) {
         const int64_t id = a.pages[item.row * a.row_pages + page];
         const unsigned char* from = base + (id * Model::kKvHeads + item.head) * 2 * half;
         if constexpr (2 * half <= kTile) {
           put<P, false>(s, from, 2 * half);
-        } else {
-          put<P, false>(s, from, half);
-          put<P, false>(s, from + half, half);
+        } else {  // keys, then values, in as many tiles as they need
+          constexpr uint32_t bytes = half / kHalfTiles;
+#pragma unroll(kHalfTiles == 1 ? 2 : 1)
+          for (uint32_t at = 0; at < 2 * half; at += bytes) put<P, false>(s, from + at, bytes);
         }
       }
     }
@@ -126,8 +132,7 @@ struct Producer {
   template <class P>
   TM_DEVICE void prepare_rows(int layer) {
     epoch++;
-    if (worker() == (layer * 4 + P::index) % Model::kWorkers)
-      prefetch_kept(a.pool + P::norm + layer * P::norm_step, P::k * 4);
+    if (worker() == (layer * 4 + P::index) % Model::kWorkers) prefetch_norms<P>(layer);
   }
   template <class P>
   TM_DEVICE void fold(int) {

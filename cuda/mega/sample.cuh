@@ -47,7 +47,7 @@ struct Lot {
     const float* logits = fresh(a.logits) + static_cast<int64_t>(row) * a.vocab;
     const bool masked = s.rules[row].masked != 0;
     const Words words(a, s.ranges[P::index - 1]);
-    const uint32_t* kept = reinterpret_cast<const uint32_t*>(s.scratch + kKept);
+    const uint32_t* kept = reinterpret_cast<const uint32_t*>(scratch_of(s) + kKept);
 #pragma unroll 1
     for (int q = tid(); q < quads; q += 256) {
       const int strip = q / 4, first = static_cast<int>(r0.y);
@@ -75,8 +75,8 @@ struct Lot {
   TM_DEVICE void sum_bins(float (&bins)[kBins], int ballot) const {
     const int at = place(ballot);
     constexpr int kWorkers = Model::kWorkers, kTurns = (kWorkers + 127) / 128;
-    float* mine = s.scratch;
-    float* all = s.scratch + 8 * kBins;  // [2][4][9]
+    float* mine = scratch_of(s);
+    float* all = scratch_of(s) + 8 * kBins;  // [2][4][9]
 #pragma unroll
     for (int j = 0; j < kBins; j++) {
 #pragma unroll
@@ -253,7 +253,7 @@ struct Lot {
   TM_DEVICE void share_out(float count, int wanted, uint32_t last) {
     constexpr int kWorkers = Model::kWorkers;
     const int at = place(kTies), strip = static_cast<int>(s.ranges[P::index - 1][0].x);
-    float* mine = s.scratch;
+    float* mine = scratch_of(s);
 #pragma unroll
     for (int m = 16; m; m >>= 1) count += shfl_xor(count, m);
     bar_sync(1);

@@ -54,17 +54,7 @@ struct alignas(8) Pairs {
   uint32_t x, y;
 };
 
-enum Code : uint32_t {
-  kPacket = 1,
-  kFull,
-  kEmpty,
-  kWindow,
-  kStep,
-  kBox,
-  kAllowed,
-  kReady,
-  kRoute
-};
+enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed, kReady, kRoute };
 
 /// How a row's token is drawn; 8 words of a box.
 struct alignas(16) Rule {
@@ -84,9 +74,9 @@ constexpr int kNobody = 255;
 
 /// Which experts a step's rows have chosen, of one layer at a time.
 struct Routed {
-  uint64_t ready;                              // the producer waits for it
-  int32_t used;                                // experts that any row chose
-  uint16_t list[Model::kMostUsed];             // those, ascending
+  uint64_t ready;                                // the producer waits for it
+  int32_t used;                                  // experts that any row chose
+  uint16_t list[Model::kMostUsed];               // those, ascending
   uint8_t pick[Model::kMostUsed][Model::kRows];  // a row's how manieth choice it is, or kNobody
   uint16_t chosen[Model::kRows][Model::kActive];
   float weight[Model::kRows][Model::kActive];
@@ -94,32 +84,45 @@ struct Routed {
 
 struct Smem {
   alignas(128) unsigned char ring[Model::kRing][kTile];
-  alignas(128) unsigned char feed[kFeeds][kChunkBytes];
+  union alignas(128) {
+    unsigned char feed[kFeeds][kChunkBytes];
+    float spare[kFed ? Model::kScratch : 4];  // the scratch memory where rows come in chunks
+  };
   union alignas(16) {
     uint16_t act[Model::kRows][Model::kActStride];  // the input of a linear, bf16
-    float scratch[Model::kScratch];                 // of attention: sums of its warps
+    float scratch[kFed ? 4 : Model::kScratch];      // of attention and the draw
     float staged[kFed ? kWarps : 1][kFed ? Model::kRows : 1][kStaged];  // of a fed linear: the same
   };
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
   alignas(
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
-  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][Model::kRows][16];
-  float squares[2][Model::kRows][kWarps][kSquares];
-  float rope[Model::kRows][2][Model::kTurned];  // cosine, sine
+  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][kFed ? 1 : Model::kRows]
+                           [16];
+  float squares[kFed ? 1 : 2][kFed ? 1 : Model::kRows][kWarps][kSquares];
+  float rope[kFed ? 1 : Model::kRopes][kFed ? 1 : Model::kRows][2]
+            [kFed ? 4 : Model::kTurned];  // cosine, sine
   uint64_t full[Model::kRing], empty[Model::kRing], go, feed_full[kFeeds], feed_empty[kFeeds];
+  uint64_t calm;                           // attention has done with the feeder's memory
   float roots[Model::kRows];               // factors of the norm that a fed linear stands behind
   uint64_t best[2][kWarps][Model::kRows];  // of this worker, of all
   uint4 ranges[Model::kPhases][2];
-  Item items[Model::kItems];
+  Item items[Model::kKinds][Model::kItems];
   uint32_t step;  // that the consumers are in
   uint32_t now;   // phase whose input they have
-  int32_t count, token[Model::kRows], position[Model::kRows];
+  int32_t count[Model::kKinds], token[Model::kRows], position[Model::kRows];
   uint32_t over;                 // the host wants no further step
   int32_t tied;                  // last of the equals that a nucleus ends with
   uint64_t first[Model::kRows];  // keys that a draw by rules has come to
   Rule rules[Model::kRows];
   Routed routed;
+  float branch[2][2][kWarps];  // sums of squares of what a branch has made (post.cuh)
 };
+
+/// Scratch memory of attention and of the draw; the feeder has none of its chunks there meanwhile.
+TM_DEVICE float* scratch_of(Smem& s) {
+  if constexpr (kFed) return s.spare;
+  return s.scratch;
+}
 
 /// A place in a ring of N that goes round; parity is that of the turn.
 template <int N>
@@ -155,6 +158,8 @@ struct Phase {
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
   static constexpr int bias = -1, bias_step = 0;
   static constexpr float eps = 0, scale = 1;
+  static constexpr int post = -1, post_step = 0;  // of the norm behind the branch (post.cuh)
+  static constexpr float post_eps = 0;
   static constexpr bool fed = false;  // the input is chunks, complete when counters say so
   static constexpr int ready = 0;     // first of those counters, one a chunk
   static constexpr int squares = -1, slices = 1;  // packets of sums of squares, [rows][slices]
@@ -166,16 +171,19 @@ struct Phase {
   static constexpr bool first = false;  // ... or the embedded token
   static constexpr bool logits = false;
   static constexpr bool router = false;  // the output goes as float32, two a packet
-  static constexpr int experts = 0, strips = 0, score = 0;  // strips of one expert; 1 sigmoid, 2 sum 1
-  static constexpr int scores = 0;                          // packets of the router's output
+  static constexpr int experts = 0, strips = 0,
+                       score = 0;              // strips of one expert; 1 sigmoid, 2 sum 1
+  static constexpr int scores = 0;             // packets of the router's output
   static constexpr int kib = 0, kib_step = 0;  // where its weights begin behind the streams
-  static constexpr int form = 0;       // how the weights lie in the stream: forms.cuh
-  static constexpr bool whole = true;  // all tiles have as many columns
-  static constexpr int parts = 1;      // weights laid side by side, in groups of lanes
+  static constexpr int form = 0;               // how the weights lie in the stream: forms.cuh
+  static constexpr bool whole = true;          // all tiles have as many columns
+  static constexpr int parts = 1;              // weights laid side by side, in groups of lanes
   static constexpr int lane0 = 16, lane1 = 0, lane2 = 0, column0 = 0, column1 = 0, column2 = 0;
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;
   static constexpr float q_eps = 0, k_eps = 0;
+  static constexpr uint64_t kinds = 0;  // bit i: the kind of layer i of the template (sight.cuh)
+  static constexpr float cap = 0;       // soft cap of scores or logits, 0 none
 };
 
 /// Packets of a unit of 16 or 8 columns. Packet j holds columns 4j to 4j + 3, those of a unit of 16

@@ -91,4 +91,10 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
   }
 }
 
+/// The six bf16 of a packet.
+TM_DEVICE void widen(uint4 v, float (&x)[6]) {
+  x[0] = low(v.x), x[1] = high(v.x), x[2] = low(v.y);
+  x[3] = high(v.y), x[4] = low(v.z), x[5] = high(v.z);
+}
+
 }  // namespace treadle::mega

@@ -94,8 +94,8 @@ def rounding(patch: Any, *, prepared: bool = False) -> None:
     plain = {name: OPS[name]._reference for name in names}
 
     def rmsnorm(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+        x = np.asarray(settled(x))
         y = plain["rmsnorm"](xp, x, weight, eps=eps)
-        x = np.asarray(x)
         root = (np.square(x).mean(-1, keepdims=True) + eps) ** -0.5
         scaled = x * np.asarray(weight)
         normed[id(y)] = y, bf(scaled * root) if prepared else bf(scaled) * root

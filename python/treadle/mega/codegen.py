@@ -9,11 +9,18 @@ draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 
-from treadle.mega import codegen_experts, codegen_feed, codegen_peers
+from treadle.mega import (
+    codegen_attend,
+    codegen_experts,
+    codegen_feed,
+    codegen_peers,
+    codegen_room,
+)
 from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
 from treadle.mega.codegen_experts import EXPERTS, Region
 from treadle.mega.codegen_feed import Feed
@@ -22,22 +29,19 @@ from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, Code, Site, Task
 
-SHARED = 232_448
-"""Bytes of shared memory that a block may have on Hopper."""
-
-TILE, WARPS = 16_384, 8
-
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
     phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
-    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. evict_first:
+    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. segments: into
+    which a row's positions are cut at most; those of longer rows are longer. evict_first:
     weights leave the cache before activations do. trace: workers note when they pass marks."""
 
     window: int = 5
     behind: int | None = None
     feeds: int = 2
+    segments: int = 64
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
@@ -67,7 +71,7 @@ class Piece:
 class Program:
     """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
     [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
-    phases_a_step: by how much a step moves the epoch. embed, freq: params. forms: of each site's
+    phases_a_step: by how much a step moves the epoch. embed: a param. forms: of each site's
     weights in the stream. experts: what lies behind the streams, so many `kib` in all. fed: rows
     come in chunks. counters: first packet and packets of what is zero when a launch begins.
     inboxes: of the sums over ranks."""
@@ -81,7 +85,6 @@ class Program:
     packets: int
     phases_a_step: int
     embed: int
-    freq: int
     forms: tuple[Form, ...]
     experts: tuple[Region, ...]
     kib: int
@@ -102,7 +105,10 @@ class _Maker:
     """Goes through the phases of the segments' first repeats; `row` is a phase's table row."""
 
     def __init__(self, plan: Plan, knobs: Knobs, formats: Mapping[str, str]) -> None:
+        check(plan)
         self.plan, self.knobs, self.formats = plan, knobs, formats
+        self.kinds = codegen_attend.kinds(plan)
+        self.attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
         self.order = self._order()
         self.first = [self._tasks(site) for site in self.order]
         self.vectors: list[Vector] = []
@@ -146,18 +152,20 @@ class _Maker:
 
     def program(self) -> Program:
         plan, order = self.plan, self.order
-        check(plan)
         self._pool()
         self.forms = self._forms(order)
         self.turns = codegen_feed.turns(plan, self.order, self.first, self.forms, self._walk(order))
         self.fed = self.turns is not None and self.cut
+        self.dealt: dict[int, list[list[Task]]] = {}  # sites that are not dealt as planned
+        for row, tasks in (codegen_feed.dealt(plan, order, self.first) if self.fed else {}).items():
+            self.first[row] = tasks
+            self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
             names.append(self._phase(row, site, tasks, before))
             before = plan.sites[site]
         self.count_at = self._take(2 * self.counters)
-        embed, freq = plan.sites[0].w[0], self._one(lambda s: s.freq, Code.ATTN)
         text = render(plan, self.knobs, self._model(names), names, self._walk(order))
         return Program(
             text,
@@ -168,8 +176,7 @@ class _Maker:
             max(v.at + sum(v.sizes) for v in self.vectors),
             self.packets,
             len(plan.sites) - 1,
-            embed,
-            freq,
+            plan.sites[0].w[0],
             self.forms,
             self.experts,
             self.kib,
@@ -177,15 +184,6 @@ class _Maker:
             (self.count_at, 2 * self.counters),
             codegen_peers.inboxes(names, plan),
         )
-
-    # -- what is covered --------------------------------------------------------------------
-
-    def _one(self, of: Callable[[Site], int | float], code: Code) -> int:
-        """A constant that all sites of an op share."""
-        found = {of(site) for site in self.plan.sites if Code(site.op) is code}
-        if len(found) != 1:
-            raise refuse(f"has {len(found)} variants of {code.name} in one model")
-        return int(found.pop())
 
     # -- the pool of vectors ----------------------------------------------------------------
 
@@ -198,11 +196,13 @@ class _Maker:
             self.at[key] = at
             at += -(-sum(sizes) // 4) * 4
 
-        put((-1, "freq"), [self._one(lambda s: s.freq, Code.ATTN)],
-            [self._one(lambda s: s.turned, Code.ATTN)])  # fmt: skip
+        tables = self.kinds.tables
+        put((-1, "freq"), list(tables), [self.attn.turned] * len(tables))
         for number, site in enumerate(plan.sites):
             if site.norm != NONE:
                 put((number, "norm"), [site.norm], [site.k])
+            if site.post != NONE:
+                put((number, "post"), [site.post], [site.k])
             if any(b != NONE for b in site.b[: site.parts]):
                 put((number, "bias"), list(site.b[: site.parts]), list(site.rows[: site.parts]))
             for name, param in (("q_norm", site.q_norm), ("k_norm", site.k_norm)):
@@ -213,21 +213,22 @@ class _Maker:
         """Where a site's vector lies, and how much further a layer on it does."""
         if (site, name) not in self.at:
             return -1, 0
-        here = self.at[site, name]
-        stride, repeat = self._repeats(site)
-        steps = {
-            self.at[site + (r + 1) * stride, name] - self.at[site + r * stride, name]
-            for r in range(repeat - 1)
-        }
-        if len(steps) > 1:
+        places = [self.at.get((layer, name), NONE) for layer in self._layers(site)]
+        steps = {after - before for before, after in pairwise(places)}
+        if len(steps) > 1 or NONE in places:
             raise refuse("has layers of different make in one template")
-        return here, steps.pop() if steps else 0
+        return places[0], steps.pop() if steps else 0
 
     def _repeats(self, site: int) -> tuple[int, int]:
         for segment, bounds in zip(self.plan.segments, self.plan.index, strict=True):
             if site in {t.p0 for t in self.plan.tasks[bounds[0] : bounds[-1]]}:
                 return segment.site_stride, segment.repeat
         raise AssertionError(site)
+
+    def _layers(self, site: int) -> list[int]:
+        """Sites of a template's layers, of which this one is the first's."""
+        stride, repeat = self._repeats(site)
+        return [site + r * stride for r in range(repeat)]
 
     # -- forms of weights -------------------------------------------------------------------
 
@@ -237,8 +238,7 @@ class _Maker:
         for number in order:
             if Code(self.plan.sites[number].op) is not Code.LINEAR:
                 continue
-            stride, repeat = self._repeats(number)
-            numbers = range(number, number + repeat * stride, stride) if repeat > 1 else [number]
+            numbers = self._layers(number)
             sites = [self.plan.sites[i] for i in numbers]
             weights = {w for site in sites for w in site.w[: site.parts]}
             kinds = [self.formats.get(self.plan.params[w], "bf16") for w in weights]
@@ -252,6 +252,8 @@ class _Maker:
     def _phase(self, row: int, number: int, tasks: list[list[Task]], before: Site | None) -> Names:
         site, code = self.plan.sites[number], Code(self.plan.sites[number].op)
         every = [t for mine in tasks for t in mine]
+        layers = [self.plan.sites[i] for i in self._layers(number)]
+        codegen_attend.alike(layers)
         made = Names(f"P{row}", code, {"index": row, "k": site.k, "n": site.n})
         put = made.put
         whole = -(-site.k // COLUMNS)
@@ -262,6 +264,9 @@ class _Maker:
             put("eps", site.norm_eps, 0.0)
             put("norm", self._vector(number, "norm")[0], -1)
             put("norm_step", self._vector(number, "norm")[1], 0)
+            put("post", self._vector(number, "post")[0], -1)
+            put("post_step", self._vector(number, "post")[1], 0)
+            put("post_eps", site.post_eps, 0.0)
             if site.terms and site.norm == NONE:
                 raise refuse("needs a norm behind every sum")
             made.fields["klen"] = whole
@@ -291,6 +296,7 @@ class _Maker:
             put("cut", made.fields["klen"] < whole, False)
             if number == len(self.plan.sites) - 2:
                 put("logits", True, False)
+                put("cap", site.cap, 0.0)
             elif self._routes(tasks):
                 put("router", True, False)
                 self._write(made, site, every, packets=2)
@@ -306,12 +312,11 @@ class _Maker:
             self._write(made, site, every, packets=8 if site.act else 16)
         elif code is Code.ATTN:
             put("state", site.state, 0)
-            stride, repeat = self._repeats(number)
-            if any(
-                self.plan.sites[number + r * stride].state != site.state + r for r in range(repeat)
-            ):
+            if any(s.state != site.state + r for r, s in enumerate(layers)):
                 raise refuse("has layers whose KV states are not in order")
             put("scale", site.scale, 1.0)
+            put("cap", site.cap, 0.0)
+            put("kinds", self.kinds.mask(self._layers(number)), 0)
             for name in ("q_norm", "k_norm"):
                 put(name, self._vector(number, name)[0], -1)
                 put("head_step", self._vector(number, name)[1], 0)
@@ -320,6 +325,7 @@ class _Maker:
             self._read(made, every[0].in_off)
             self._write(made, site, every, packets=0)
         elif code is Code.FOLD:
+            put("kinds", self.kinds.mask(self._layers(number)), 0)
             self._read(made, every[0].in_off)
             self._send(made, site, every, packets=16)
         elif code is Code.SAMPLE:
@@ -363,7 +369,12 @@ class _Maker:
             terms, count = terms * ranks, each * ranks
         else:  # (m, l, o) of every head, row and segment
             record = site.head // 16 * 3 + 1
-            count = shape.context // shape.segment * shape.rows * site.heads * record
+            count = (
+                codegen_attend.segments(self.plan, self.knobs.segments)
+                * shape.rows
+                * site.heads
+                * record
+            )
         if base not in self.buffers:
             self.buffers[base] = self._take(count), packets, terms
         if self.buffers[base][1:] != (packets, terms):
@@ -404,9 +415,10 @@ class _Maker:
 
     def _pieces(self, worker: int) -> tuple[Piece, ...]:
         return tuple(
-            Piece(t.p0, t.w_tile0, t.w_tiles, t.k0, t.klen)
+            Piece(t.p0, own.w_tile0, own.w_tiles, own.k0, own.klen)
             for t in self.plan.list_of(worker)
             if Code(t.op) is Code.LINEAR
+            for own in (self.dealt[t.p0][worker] if t.p0 in self.dealt else [t])
         )
 
     # -- sizes ------------------------------------------------------------------------------
@@ -424,16 +436,15 @@ class _Maker:
 
     def _model(self, names: list[Names]) -> dict[str, int | float | bool]:
         plan, shape, knobs = self.plan, self.plan.shape, self.knobs
-        attn = next(s for s in plan.sites if Code(s.op) is Code.ATTN)
+        attn = self.attn
         rows, group = shape.rows, attn.heads // attn.kv_heads
         # The residual stream is in every worker's shared memory; where PREP makes the norms, a row
         # belongs to one worker, which keeps it behind the packets.
         prepared = any(n.code is Code.PREP for n in names)
         far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
         sets = 1 if rows > 8 or self.fed else 2
-        feeds, chunk = knobs.feeds if self.fed else 0, codegen_feed.CHUNK * 16 * -(-rows // 8)
         pages = -(-shape.context // PAGE)
-        segments = pages // (shape.segment // PAGE)
+        segments = codegen_attend.segments(plan, knobs.segments)
         widest = max(
             min(int(n.fields["klen"]) * COLUMNS, int(n.fields["k"]))
             for n in names
@@ -441,7 +452,7 @@ class _Maker:
         )
         widest = max(widest, codegen_experts.activations(plan))
         stride = 8 if self.fed else widest + (32 if widest * 2 % 128 == 0 else 0)
-        scratch = WARPS * group * (2 + attn.head)
+        scratch = codegen_room.WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
         model: dict[str, int | float | bool] = {
@@ -454,17 +465,15 @@ class _Maker:
             "Far": far,
             "Sets": sets,
             "ActStride": stride,
-            "Heads": attn.heads,
-            "KvHeads": attn.kv_heads,
-            "Head": attn.head,
-            "Turned": attn.turned,
-            "Mscale": attn.mscale,
+            **self.kinds.model(attn),
             "Pages": pages,
+            "SegmentsMost": knobs.segments,
             "SegmentPages": shape.segment // PAGE,
-            "Items": rows * heads * segments // parts + rows * heads + 2,
+            "Tail": 0 if any(self.kinds.windows) else codegen_feed.tail(plan),
+            "Items": rows * heads * segments // parts + self.kinds.ends * rows * heads + 2,
             "Scratch": scratch,
             "Chunk": 1 if self.fed else max(8 // rows, 2),
-            "Feeds": feeds,
+            "Feeds": knobs.feeds if self.fed else 0,
             "Counters": self.count_at,
             "Active": max(s.active for s in plan.sites) or 1,
             "MostUsed": codegen_experts.most_used(plan),
@@ -473,23 +482,11 @@ class _Maker:
             "Trace": knobs.trace,
             "StepPhases": len(plan.sites) - 1,
         }
-        fixed = (
-            max(rows * stride * 2, scratch * 4, WARPS * rows * 80 if self.fed else 0)
-            + (group + 2) * attn.head * 4
-            + (16 if prepared else rows * plan.sites[0].n * 4)
-            + sets * int(model["Chunk"]) * (1 if self.fed else WARPS) * rows * 64
-            + feeds * chunk
-            + rows * attn.turned * 8
-            + int(model["Items"]) * 12
-            + len(names) * 32
-            + 2 * WARPS * rows * ((128 if rows == 1 else 4) + 8)
-            + rows * 8
-            + codegen_experts.shared_bytes(plan)
-            + 1024
-        )
-        ring = min((SHARED - fixed) // TILE, knobs.ring)
+        experts = codegen_experts.shared_bytes(plan)
+        ring = min(codegen_room.tiles(model, experts), knobs.ring)
         if ring < (codegen_feed.RING if self.fed else 4):
-            raise refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
+            held = codegen_room.held(model, experts)
+            raise refuse(f"has {held} bytes of rows in shared memory", "use fewer rows")
         asked = codegen_feed.behind(plan) if knobs.behind is None else knobs.behind
         window, behind = min(knobs.window, ring - 1), min(asked, ring - 1)
         return {**model, "Window": window, "Behind": behind, "Ring": ring}

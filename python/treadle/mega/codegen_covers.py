@@ -10,6 +10,9 @@ from treadle.mega.records import NONE, STRIP, Code, SiteFlag
 PAGE, PAIR, COLUMNS = 64, 32, 512
 """Positions of a page, columns of a pair of fragments, and of a tile."""
 
+HEADS = (32, 64, 128, 192, 256)
+"""Sizes of heads."""
+
 
 def refuse(message: str, hint: str = "use the torch backend for this model") -> Unsupported:
     """The error that names what is missing."""
@@ -23,12 +26,14 @@ def check(plan: Plan) -> None:
         raise refuse(f"needs pages of {PAGE} positions", "build the graph with page=64")
     if shape.rows > 16:
         raise refuse("covers decode buckets of at most 16 rows")
-    for site in plan.sites:
+    for number, site in enumerate(plan.sites):
         code = Code(site.op)
         if code in (Code.KV, Code.KEYS):
             raise refuse(f"has no body for {code.name}")
-        if site.post != NONE or site.window or (site.cap and code is Code.ATTN) or site.cap:
-            raise refuse("has no post norms, windows or soft caps yet")
+        if site.cap and code is not Code.ATTN and number != len(plan.sites) - 2:
+            raise refuse("has no soft caps but of scores and logits")
+        if site.post != NONE and code not in (Code.LINEAR, Code.PREP):
+            raise refuse(f"has no norm behind a branch that {code.name} reads")
         if site.flags & (SiteFlag.ADD | SiteFlag.FOLD):
             raise refuse("needs a plan for the target h200", "compile with mega.H200")
         if code is Code.LINEAR:
@@ -37,9 +42,8 @@ def check(plan: Plan) -> None:
                 raise refuse(f"needs widths in multiples of {PAIR} and {step}")
         if code is Code.ATTN and site.heads > 8 * site.kv_heads:
             raise refuse("has more than eight query heads a KV head")
-        wide = site.head % 32 or site.head > 128 or site.turned * 2 != site.head
-        if code is Code.ATTN and wide:
-            raise refuse("needs heads of a multiple of 32, at most 128, turned as a whole")
+        if code is Code.ATTN and (site.head not in HEADS or site.turned * 2 != site.head):
+            raise refuse(f"needs heads of {HEADS}, turned as a whole")
     if missing := codegen_experts.uncovered(plan):
         raise refuse(missing)
     for worker in range(plan.workers):

@@ -27,7 +27,9 @@ _BODIES = (
     "forms",
     "wait",
     "inbox",
+    "sight",
     "ring",
+    "post",
     "load",
     "feed",
     "linear",
@@ -117,4 +119,6 @@ def _constant(name: str, value: Value) -> str:
     if isinstance(value, float):
         text = repr(value) if "." in repr(value) or "e" in repr(value) else f"{value}.0"
         return f"static constexpr float {name} = {text}f;"
+    if value >> 31 > 0:
+        return f"static constexpr uint64_t {name} = {value:#x}ull;"
     return f"static constexpr int {name} = {value};"

@@ -19,6 +19,7 @@ from treadle.errors import Unsupported
 from treadle.graph import shard
 from treadle.mega import H200, compile
 from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen_feed import segment
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
 ROWS = (1, 4)
 """Sequences that a kernel decodes together; a step of more is torch's."""
 
-CONTEXT = 8192
+CONTEXT = 32_768
 """Positions of a sequence at most; a longer one is torch's."""
 
-_SEGMENT = 128  # positions that a worker attends to at a time
 _SPARE = 1 << 30  # bytes of the device that are left for activations
 
 _log = logging.getLogger("treadle.backends.mega")
@@ -160,7 +160,7 @@ def _program(graph: Graph, rows: int, workers: int, knobs: Knobs) -> Program:
     try:
         plan = compile(
             graph, replace(H200, workers=workers), rows=rows, slots=rows, context=CONTEXT,
-            segment=_SEGMENT,
+            segment=segment(rows, CONTEXT),
         )  # fmt: skip
         return generate(plan, knobs)
     except Unsupported:
