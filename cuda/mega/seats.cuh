@@ -2,9 +2,10 @@
 // in a row, clears it, or gives it further pages.
 //
 // A sheet in the host's memory: word 0 the number of steps after which it holds; from word 4 on
-// four words a row: what is new (0 nothing, 1 pages, 2 the sequence), token, position; behind them
-// the pages [rows][pages of a row]. The first worker looks at it once the host allows the next
-// step, copies pages to where all read them, and tells the others.
+// four words a row: what is new (0 nothing, 1 pages, 2 the sequence), token, position, the first
+// page that is new | how many << 16; behind them the pages [rows][pages of a row]. The first worker
+// looks at it once the host allows the next step, copies pages to where all read them, and tells
+// the others.
 #pragma once
 
 namespace treadle::mega {
@@ -20,9 +21,10 @@ TM_DEVICE bool take_sheet(const Args& a, uint32_t steps, int lane) {
 #pragma unroll 1
   for (int row = 0; row < Model::kRows; row++) {
     if (load_foreign(a.seats + 4 + 4 * row) == kSame) continue;
-    const uint32_t first = row * a.row_pages;
+    const uint32_t span = load_foreign(a.seats + 4 + 4 * row + 3);
+    const uint32_t first = row * a.row_pages + (span & 0xffff), pages = span >> 16;
 #pragma unroll 4
-    for (uint32_t i = lane; i < a.row_pages; i += kLanes)
+    for (uint32_t i = lane; i < pages; i += kLanes)
       to[first + i] = load_foreign(a.seats + kSheet + first + i);
   }
   fence_grid();  // whoever sees the packets sees the pages

@@ -212,7 +212,7 @@ class Machine:
             *(a.ctypes.data for a in arrays), state,
             self.boxes.memory.ctypes.data if rules else 0,
             self.allowed.ctypes.data if rules == "each" or seated else 0,
-            self.sheet.ctypes.data if seated else 0,
+            self.sheet.ctypes.data if rules == "each" or seated else 0,
             self.boxes.layout.words, vocab, self.made.packets, rules == "same",
             self.epoch, steps, self.pages.shape[1], *mute,
         )  # fmt: skip

@@ -166,7 +166,7 @@ def test_rows_change_hands_between_steps() -> None:
     m.pages[1] = pages[1, ::-1]
     whole, other, wanted = m.run([(3, 90), (9, 130)], 3)
     again()
-    m.seats.post(2, {1: pages[1, ::-1].tolist()}, {1: (9, 130)})
+    m.seats.post(2, {1: (0, pages[1, ::-1].tolist())}, {1: (9, 130)})
     whole, tokens, logits = m.run([(5, 70), (6, 70)], 5, seated=True)
     assert whole, m.error
     assert (tokens[:, 0] == alone[:, 0]).all()

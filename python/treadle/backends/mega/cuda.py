@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.backends.mega import cuda_pack, cuda_seats
-from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots
+from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, STEPS, Args, ballots
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
 from treadle.backends.mega.cuda_tiles import Matrix, plain
 from treadle.errors import EngineDead, KernelError, LimitExceeded
 from treadle.mega.codegen import PAGE, Program
-
-STEPS = 1024
-"""Steps of a launch at most."""
 
 
 class Decoder:
@@ -129,13 +126,13 @@ class Decoder:
         self.epoch = (self.epoch + steps * self.program.phases_a_step) & NEVER
 
     def seat(
-        self, steps: int, pages: Mapping[int, Sequence[int]],
+        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
         taken: Mapping[int, tuple[int, int]],
     ) -> None:  # fmt: skip
         """Changes rows of the launch once it has made so many steps, all that it was allowed.
 
-        pages: of each row that gets others. taken: (token, position) that a row goes on with, of
-        which the pages hold what comes before. Raises LimitExceeded.
+        pages: of a row that gets others, from which one on, and which. taken: (token, position)
+        that a row goes on with, of which the pages hold what comes before. Raises LimitExceeded.
         """
         last = max((position for _, position in taken.values()), default=0) + self._limit - steps
         if last > self.context:

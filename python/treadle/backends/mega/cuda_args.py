@@ -30,6 +30,9 @@ def ballots(rows: int, workers: int) -> int:
     return rows * workers * (2 + 2 * 8 * 6) + (8 * rows + 2) // 3 + 1 + rows
 
 
+STEPS = 1024
+"""Steps of a launch at most."""
+
 NO_MORE = 0x80000000
 """Bit of `allowed`: the number beside it is the last (`cuda/mega/boxes.cuh`)."""
 

@@ -34,19 +34,20 @@ class Seats:
     def post(
         self,
         steps: int,
-        pages: Mapping[int, Sequence[int]],
+        pages: Mapping[int, tuple[int, Sequence[int]]],
         taken: Mapping[int, tuple[int, int]],
     ) -> None:
         """What holds after so many steps of the launch, of which no more than these may be allowed.
 
-        pages: of each row that gets others. taken: (token, position) that a row goes on with; its
-        pages are given too.
+        pages: of a row that gets others, from which one on, and which. taken: (token, position)
+        that a row goes on with.
         """
         self.memory[0] = 0
-        self._rows[:, 0] = 0
-        for row, mine in pages.items():
-            self._rows[row, 0] = PAGES
-            self._pages[row, : len(mine)] = mine
+        self._rows[:] = 0
         for row, place in taken.items():
             self._rows[row, :3] = (TAKEN, *place)
+        for row, (first, mine) in pages.items():
+            self._rows[row, 0] = self._rows[row, 0] or PAGES
+            self._rows[row, 3] = first | len(mine) << 16
+            self._pages[row, first : first + len(mine)] = mine
         self.memory[0] = steps
