@@ -13,7 +13,7 @@ from cuda_host import launch
 from treadle.backends.mega.cuda_args import POINTERS, Args
 
 FAILED = 719  # CUDA_ERROR_LAUNCH_FAILED
-_HOSTS = ("tokens", "error", "boxes", "allowed")  # of the host's memory
+_HOSTS = ("tokens", "error", "boxes", "allowed", "seats")  # of the host's memory
 
 
 class FakeDriver:

@@ -51,10 +51,11 @@ class Ranks:
     machines: list[Machine]
 
     def run(
-        self, begin: list[tuple[int, int]], steps: int, seed: int = 0, rules: str = ""
-    ) -> tuple[bool, np.ndarray, np.ndarray]:
+        self, begin: list[tuple[int, int]], steps: int, seed: int = 0, rules: str = "",
+        seated: bool = False,
+    ) -> tuple[bool, np.ndarray, np.ndarray]:  # fmt: skip
         """(whole, tokens [ranks, steps, rows], logits [rows, V] of the last step)."""
-        args = [m.args(begin, steps, (NEVER, NEVER), rules) for m in self.machines]
+        args = [m.args(begin, steps, (NEVER, NEVER), rules, seated) for m in self.machines]
         whole = launch(args, self.machines[0].library, seed)
         tokens = np.stack([m.tokens[..., 0] for m in self.machines])
         return whole, tokens, np.concatenate([m.logits for m in self.machines], axis=1)
@@ -80,7 +81,8 @@ def ranks(name: str, twins: bool = False) -> Ranks:
         machines.append(Machine(made, built(made.text), mine, table, kv, rank=rank))
     for m in machines:
         m.peers = [other.packets.ctypes.data for other in machines]
-        m.boxes = machines[0].boxes
+        m.boxes, m.allowed = machines[0].boxes, machines[0].allowed
+        m.seats, m.sheet = machines[0].seats, machines[0].sheet
     return Ranks(graph, params, machines)
 
 
@@ -162,6 +164,19 @@ def test_draws_over_ranks_equal_the_samplers() -> None:
         assert (tokens.view(np.int32) == drawn.ids).all(), (turn, rule)
         same += int(drawn.ids[0] != logits.argmax())
     assert same > 1
+
+
+def test_a_row_changes_hands_on_all_ranks() -> None:
+    """A sequence that takes a row between two steps goes on as in a launch of its own."""
+    r = ranks("four")
+    for m in r.machines:
+        m.kv[:] = 0
+    alone = r.run([(9, 0)], 1)[2]
+    r.machines[0].seats.post(1, {}, {0: (9, 0)})
+    whole, tokens, logits = r.run([(5, 0)], 2, seated=True)
+    assert whole
+    assert (tokens == tokens[0]).all()
+    assert np.array_equal(logits, alone)
 
 
 def test_four_devices_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
