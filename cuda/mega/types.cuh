@@ -33,6 +33,7 @@ struct Args {
   uint64_t state_bytes;     // of one KV state
   const uint32_t* boxes;    // [2][box_words] of the host's memory (boxes.cuh); null: greedy
   const uint32_t* allowed;  // how many steps may run, top bit: never more; null: all
+  const uint32_t* seats;    // which rows change hands, in the host's memory (seats.cuh); null: none
   uint32_t box_words, vocab;
   uint32_t ballots;     // packets: first of the draw's own
   uint32_t same_rules;  // the first box holds for all steps

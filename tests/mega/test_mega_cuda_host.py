@@ -157,6 +157,31 @@ def test_a_silent_worker_ends_in_a_record() -> None:
     assert 0 <= place < m.made.packets
 
 
+def test_rows_change_hands_between_steps() -> None:
+    """A row taken over by another sequence goes on as a launch of its own would, on pages that were
+    another row's; the others do not notice."""
+    _, _, m = machine("qwen2-rows")
+    m.kv[:] = bf16(np.random.default_rng(2).standard_normal(m.kv.shape))
+    kv, pages = m.kv.copy(), m.pages.copy()
+    _, alone, _ = m.run([(5, 70), (6, 70)], 5)
+
+    def again() -> None:
+        m.kv[:], m.pages[:] = kv, pages
+
+    again()
+    m.pages[1] = pages[1, ::-1]
+    whole, other, wanted = m.run([(3, 90), (9, 130)], 3)
+    again()
+    m.seats.post(2, {1: (0, pages[1, ::-1].tolist())}, {1: (9, 130)})
+    whole, tokens, logits = m.run([(5, 70), (6, 70)], 5, seated=True)
+    assert whole, m.error
+    assert (tokens[:, 0] == alone[:, 0]).all()
+    assert tokens[:2, 1].tolist() == alone[:2, 1].tolist()
+    assert tokens[2:, 1].tolist() == other[:, 1].tolist()
+    assert (logits[1] == wanted[1]).all()
+    assert m.tokens[2, :, 1].tolist() == [73, 131]  # positions told
+
+
 def test_text_is_deterministic() -> None:
     graph, workers, rows = MODELS["llama"]
     first, second = (program(graph, workers, rows, CONTEXT).text for _ in range(2))
