@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -63,8 +63,11 @@ class HostKernel:
         self._thread = threading.Thread(target=run)
         self._thread.start()
 
-    def seat(self, *sheet: Any) -> None:
-        self.machine.seats.post(*sheet)
+    def seat(
+        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
+        taken: Mapping[int, tuple[int, int]],
+    ) -> None:  # fmt: skip
+        self.machine.seats.post(steps, pages, taken)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         self.machine.allowed[0] = steps | (NO_MORE if last else 0)

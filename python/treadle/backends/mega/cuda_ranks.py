@@ -97,14 +97,6 @@ class Ranks:
         told was drawn by all, so none still reads the sheet before."""
         self._first.seat(steps, pages, taken)
 
-    def seat(
-        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
-        taken: Mapping[int, tuple[int, int]],
-    ) -> None:  # fmt: skip
-        """As `cuda.Decoder.seat`, on all ranks, each of which has a sheet."""
-        for decoder in self.decoders:
-            decoder.seat(steps, pages, taken)
-
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
         self._first.allow(steps, last=last)
