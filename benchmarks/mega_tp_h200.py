@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -84,6 +85,7 @@ class Sharded(Model):
                 decoder.embed.copy(embed.data_ptr(), embed.nbytes)
                 decoder.pool.put(vectors)
                 del blob
+        torch.cuda.set_device(0)
         return made
 
     def restart(self, made: Ranks) -> None:
@@ -95,6 +97,7 @@ class Sharded(Model):
             torch.cuda.synchronize(gpu)
             decoder.device.enter()
             decoder.kv.copy(mine.data_ptr(), mine.nbytes)
+        torch.cuda.set_device(0)
 
     def bytes_a_rank(self) -> int:
         """Weights that a rank reads in a step, and its heads' KV of the context."""
@@ -116,6 +119,7 @@ def inboxes(made: Ranks) -> list[np.ndarray]:
         packets = d.sent(np.empty((made.program.packets, 4), np.uint32))
         parts = [packets[i.at : i.at + i.each * i.ranks] for i in made.program.inboxes]
         found.append(np.concatenate(parts))
+    torch.cuda.set_device(0)
     return found
 
 
@@ -195,20 +199,27 @@ def peers(args: argparse.Namespace, name: str, tp: int, batch: int) -> dict[str,
     """What `mega_tp_peers.py` measures: read bandwidth, microseconds by variant."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "peers.json"
-        subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("mega_tp_peers.py")), str(args.baseline),
-             str(out), "--model", name, "--tp", str(tp), "--rows", str(batch), "--context",
-             str(args.context)],
-            check=False, timeout=max(30, args.seconds),
-        )  # fmt: skip
+        with suppress(subprocess.TimeoutExpired):  # what it has by then counts
+            subprocess.run(
+                [sys.executable, str(Path(__file__).with_name("mega_tp_peers.py")),
+                 str(args.baseline), str(out), "--model", name, "--tp", str(tp), "--rows",
+                 str(batch), "--context", str(args.context)],
+                check=False, timeout=max(30, args.seconds / 2),
+            )  # fmt: skip
         return json.loads(out.read_text()) if out.exists() else {}
+
+
+def placed(args: argparse.Namespace, tp: int) -> tuple[int, list[int]]:
+    """Workers of a rank, and the GPU of each."""
+    gpus = [0] * tp if args.together else list(range(tp))
+    return args.workers or 128 // gpus.count(0), gpus
 
 
 def measure(args: argparse.Namespace, name: str, tp: int, batch: int) -> list[dict[str, Any]]:
     """Rows of one model, the fastest setting last."""
     begun = time.perf_counter()
-    gpus = [0] * tp if args.together else list(range(tp))
-    model = Sharded(name, batch, args.context, args.seed, tp, args.workers, gpus)
+    torch.cuda.set_device(0)
+    model = Sharded(name, batch, args.context, args.seed, tp, *placed(args, tp))
     checked: dict[str, Any] = {}
     times: dict[Knobs, list[float]] = {}
     for window, behind in product(args.window, args.behind):
@@ -222,7 +233,7 @@ def measure(args: argparse.Namespace, name: str, tp: int, batch: int) -> list[di
             print(f"{name} tp {tp} x {batch}: {checked}", flush=True)
         if args.together:
             return [{"model": name, "batch": batch, "context": args.context, "tp": tp,
-                     "workers": args.workers, **checked}]  # fmt: skip
+                     "workers": model.workers, **checked}]  # fmt: skip
         model.restart(made)
         times[knobs] = [timed(model, made, args.steps) for _ in range(args.rounds)]
         us = statistics.median(times[knobs])
@@ -262,7 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--window", type=int, nargs="+", default=[5])
     parser.add_argument("--behind", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--workers", type=int, default=128)
+    parser.add_argument("--workers", type=int, help="of a rank; 128, --together 128 for all")
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--gbs", type=float, default=4571, help="read bandwidth without a baseline")
     parser.add_argument("--seconds", type=float, default=500)
@@ -275,8 +286,7 @@ def main() -> None:
     count = torch.cuda.device_count()
     if args.fault:
         tp = args.tp[0]
-        gpus = [0] * tp if args.together else list(range(tp))
-        fault(Sharded(args.models[0], 1, args.context, args.seed, tp, args.workers, gpus))
+        fault(Sharded(args.models[0], 1, args.context, args.seed, tp, *placed(args, tp)))
         return
     rows: list[dict[str, Any]] = []
     for name, tp, batch in product(args.models, args.tp, args.rows):

@@ -145,8 +145,9 @@ class Decoder:
         self.device.launch(self.kernel, self.program.plan.workers, args)
 
     def share(self, first: Decoder) -> None:
-        """Reads another rank's boxes, and how many steps there may be, instead of its own."""
+        """Reads another rank's boxes, seats and number of allowed steps instead of its own."""
         self.boxes, self._boxes, self._allowed = first.boxes, first._boxes, first._allowed
+        self._sheet, self._seats = first._sheet, first._seats
 
     def seat(
         self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],

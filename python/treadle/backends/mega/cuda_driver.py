@@ -100,7 +100,13 @@ class Device:
 
     def __init__(self, number: int = 0) -> None:
         _call("cuInit", c_uint(0))
-        device, context, stream = c_int(), c_void_p(), c_void_p()
+        device, context, stream, count = c_int(), c_void_p(), c_void_p(), c_int()
+        _call("cuDeviceGetCount", byref(count))
+        if number >= count.value:
+            raise Unsupported(
+                f"this machine has {count.value} GPUs, none with number {number}",
+                hint="name another with --device, or ask for fewer with --tp",
+            )
         _call("cuDeviceGet", byref(device), c_int(number))
         _call("cuDevicePrimaryCtxRetain", byref(context), device)
         _call("cuCtxSetCurrent", context)

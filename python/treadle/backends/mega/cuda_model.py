@@ -80,6 +80,7 @@ class MegaCuda:
         from treadle.backends.mega.cuda_driver import Device
 
         tp, devices = len(self._gpus), [Device(gpu) for gpu in self._gpus]
+        devices[0].enter()  # where torch computes
         together = max(self._gpus.count(gpu) for gpu in self._gpus)  # ranks on one GPU
         torch_backend = backend("torch", device=self.device, dtype="bf16")
         try:
@@ -117,6 +118,7 @@ class MegaCuda:
             for decoder, gpu in zip(parts, self._gpus, strict=True):
                 _load(decoder, graph, weights, f"cuda:{gpu}", cut)
             kernels.append(kernel)
+        devices[0].enter()
         _log.info(
             "decode of %s sequences by persistent kernels of %d workers on %d GPU(s), prefill by "
             "torch",

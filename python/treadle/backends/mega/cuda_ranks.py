@@ -27,8 +27,9 @@ class Ranks:
     """The decoders of a program for several ranks, together what `cuda.Decoder` is for one.
 
     devices: GPU of each rank; several ranks on one GPU, which is for tests, must have room for all
-    workers at once. kv: where each rank's pages lie, else memory of their own. Raises Unsupported
-    without peer access.
+    workers at once. kv: where each rank's pages lie, else memory of their own. Every call leaves
+    the first GPU current in its thread, for others who use it. Raises Unsupported without peer
+    access.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Ranks:
         self.boxes = self._first.boxes
         for decoder in self.decoders[1:]:  # one box, which every rank reads itself
             decoder.share(self._first)
+        self._first.device.enter()
 
     def load(
         self, matrix: Callable[[int, str], Matrix], vector: Callable[[int, str], NDArray[Any]]
@@ -68,6 +70,7 @@ class Ranks:
         """Packs the weights of each rank: what `cuda.Decoder.load` takes, of (rank, name)."""
         for r, decoder in enumerate(self.decoders):
             decoder.load(lambda name, r=r: matrix(r, name), lambda name, r=r: vector(r, name))
+        self._first.device.enter()
 
     def start(
         self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int,
@@ -84,14 +87,15 @@ class Ranks:
         ]
         for decoder, one in zip(self.decoders, args, strict=True):
             decoder.launch(one)
+        self._first.device.enter()
 
     def seat(
         self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
         taken: Mapping[int, tuple[int, int]],
     ) -> None:  # fmt: skip
-        """As `cuda.Decoder.seat`, on all ranks, each of which has a sheet."""
-        for decoder in self.decoders:
-            decoder.seat(steps, pages, taken)
+        """As `cuda.Decoder.seat`: every rank reads the one sheet. A step that the first rank has
+        told was drawn by all, so none still reads the sheet before."""
+        self._first.seat(steps, pages, taken)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
@@ -103,7 +107,9 @@ class Ranks:
 
     def over(self) -> bool:
         """Whether all ranks have ended."""
-        return all(decoder.over() for decoder in self.decoders)
+        found = [decoder.over() for decoder in self.decoders]
+        self._first.device.enter()
+        return all(found)
 
     def wait(self) -> None:
         """Until the launch is over on all ranks. Raises EngineDead with their error records."""
@@ -113,6 +119,7 @@ class Ranks:
                 decoder.wait()
             except EngineDead as error:
                 died.append(f"rank {decoder.rank}: {error.message}")
+        self._first.device.enter()
         if died:
             raise EngineDead("; ".join(died), hint="start the process again")
 
@@ -122,7 +129,9 @@ class Ranks:
 
     def logits(self) -> NDArray[np.float32]:
         """[rows, V] of the last step, V over all ranks."""
-        return np.concatenate([decoder.logits() for decoder in self.decoders], axis=1)
+        parts = [decoder.logits() for decoder in self.decoders]
+        self._first.device.enter()
+        return np.concatenate(parts, axis=1)
 
 
 Cutter = Callable[[int, str, Callable[[str], Any]], Any]
