@@ -182,13 +182,17 @@ class Machine:
         """(whole, tokens [steps, rows], logits [rows, V] of the last step). rules: "same" for the
         first box in all steps, "each" for a box a step and `allowed`. seated: rows may change hands
         by `seats`; all steps are allowed."""
-        made = self.args(begin, steps, mute, rules, seated)
-        return launch([made], self.library, seed), self.tokens[..., 0], self.logits
+        whole = launch([self.args(begin, steps, mute, rules, seated)], self.library, seed)
+        return whole, self.tokens[..., 0], self.logits
 
     def args(
-        self, begin: list[tuple[int, int]], steps: int, mute: tuple[int, int], rules: str,
+        self,
+        begin: list[tuple[int, int]],
+        steps: int,
+        mute: tuple[int, int] = (NEVER, NEVER),
+        rules: str = "",
         seated: bool = False,
-    ) -> Args:  # fmt: skip
+    ) -> Args:
         """Of a launch, which `tokens` and `logits` are of from now on."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
         tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)

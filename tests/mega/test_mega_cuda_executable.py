@@ -131,9 +131,14 @@ def step(ids: list[list[int]], at: list[int], first: int = 0) -> Batch:
     seqs = [s for s, n in enumerate(counts, first) for _ in range(n)]
     slots = [TABLE[s, p // PAGE] * PAGE + p % PAGE for s, p in zip(seqs, pos, strict=True)]
     ends = np.cumsum([0, *counts])
+    used = (
+        np.arange(2) * PAGE
+        <= np.array([p + n - 1 for p, n in zip(at, counts, strict=True)])[:, None]
+    )
     return Batch(
         i32([t for x in ids for t in x]), i32(pos), i32(slots), i32(ends),
-        i32([p + n for p, n in zip(at, counts, strict=True)]), TABLE[first:][: len(ids)],
+        i32([p + n for p, n in zip(at, counts, strict=True)]),
+        np.where(used, TABLE[first:][: len(ids)], 0),
         i32(ends[1:] - 1),
     )  # fmt: skip
 
@@ -146,26 +151,30 @@ def test_prefill_then_steps_of_one_launch(
     run, kernel = exe
     monkeypatch.setattr(cuda_executable, "IDLE", 60.0)  # however slow this machine is
     rng = np.random.default_rng(2)
-    prompts = [rng.integers(0, VOCAB, 59).tolist(), rng.integers(0, VOCAB, 7).tolist()]
-    at = [59, 7]
+    prompts = [rng.integers(0, VOCAB, 59).tolist(), rng.integers(0, VOCAB, 58).tolist()]
+    at = [59, 58]  # pages end in steps that follow each other
     handle = run.forward(step(prompts, [0, 0]))
     tokens = run.sample(handle, None, params(2))
     texts = [list(p) for p in prompts]
-    for number in range(8):
-        handle = run.forward(step([[-1], [-2]], at))
-        for text, token in zip(texts, tokens.wait().ids.tolist(), strict=True):
+    legal = np.full((2, VOCAB), True)
+
+    def take() -> None:
+        drawn = tokens.wait()
+        assert all(legal[r, drawn.ids[r]] for r in range(2))
+        assert not drawn.status.any()
+        for text, token in zip(texts, drawn.ids.tolist(), strict=True):
             text.append(token)
+
+    for number in range(9):
+        handle = run.forward(step([[-1], [-2]], at))
+        take()  # while the next step is under way
         legal = rng.random((2, VOCAB)) < 0.2
         tokens = run.sample(
             handle, Mask(bits(legal), np.arange(2, dtype=np.int32)),
             params(2, temperature=0.9, key=3, step=number),
         )  # fmt: skip
         at = [p + 1 for p in at]
-        drawn = tokens.wait()
-        assert all(legal[r, drawn.ids[r]] for r in range(2))
-        assert not drawn.status.any()
-    for text, token in zip(texts, tokens.wait().ids.tolist(), strict=True):
-        text.append(token)
+    take()
     for name in (-2, -1, -1):  # the first one leaves
         tokens = run.sample(run.forward(step([[name]], at[1:], 1)), None, params(1))
         texts[1].append(int(tokens.wait().ids[0]))

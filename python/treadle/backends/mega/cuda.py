@@ -153,7 +153,8 @@ class Decoder:
         self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
         taken: Mapping[int, tuple[int, int]],
     ) -> None:  # fmt: skip
-        """Changes rows of the launch once it has made so many steps, all that it was allowed.
+        """Changes rows of the launch once it has made so many steps, all that it was allowed. A
+        step behind the change before must have drawn.
 
         pages: of a row that gets others, from which one on, and which. taken: (token, position)
         that a row goes on with, of which the pages hold what comes before. Raises LimitExceeded.

@@ -63,7 +63,7 @@ class Launch:
         self.closed = False
         self.touched = time.monotonic()
         idle = kernel.rows - len(tokens)
-        self._spare = spare
+        self._spare, self._seated = spare, 0  # steps before the last sheet
         self._next = np.zeros(kernel.rows, np.int64)  # position of the next step
         self._next[self.where] = batch.pos + 1
         self._table = np.full((kernel.rows, -(-kernel.context // PAGE)), spare, np.int32)
@@ -95,6 +95,9 @@ class Launch:
         gone = np.setdiff1d(self.where, rows)
         self._table[rows, at], self._table[gone] = page, self._spare
         if new.any() or len(gone):
+            if self._seated:  # a step that has drawn began with the sheet's seats
+                self.drawn(self._seated, self.where)
+            self._seated = self.asked
             pages = {int(r): (0, self._table[r].tolist()) for r in gone}
             pages |= {int(r): (int(a), [int(p)])
                       for r, a, p in zip(rows[new], at[new], page[new], strict=True)}  # fmt: skip

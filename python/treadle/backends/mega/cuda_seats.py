@@ -37,7 +37,8 @@ class Seats:
         pages: Mapping[int, tuple[int, Sequence[int]]],
         taken: Mapping[int, tuple[int, int]],
     ) -> None:
-        """What holds after so many steps of the launch, of which no more than these may be allowed.
+        """What holds after so many steps of the launch, of which no more than these may be allowed;
+        a step behind the sheet before must have drawn.
 
         pages: of a row that gets others, from which one on, and which. taken: (token, position)
         that a row goes on with.
