@@ -47,9 +47,10 @@ def tuned(base: Any, model: Any, comm: Any, rows: int) -> Any:
     """Gives the model the fastest product a shape; a communicator that multiplies into memory its
     peers see does it by those too."""
     if rows == 1:
-        base.tune_gemv(model)
+        if not model.use_gemv:
+            base.tune_gemv(model)
         model.use_gemv = True
-    else:
+    elif getattr(model, "tuned_lin", None) is None:
         import mega_rows
 
         mega_rows.tune(model, rows, lambda call: base.bench(

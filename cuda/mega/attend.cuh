@@ -13,7 +13,7 @@ struct Scratch {
 };
 static_assert(Scratch::end <= Model::kScratch);
 
-constexpr bool kWide = Model::kHead > 128;  // registers do not hold the queries
+constexpr bool kWide = Model::kHead > (kFed ? 64 : 128);  // registers do not hold the queries
 
 /// Eight elements of a query as a lane has them of two products' left sides: rows of an mma, what
 /// bf16 leaves of them in its other eight rows.
@@ -151,28 +151,30 @@ constexpr int kWarpsTile = kWarps / kHalfTiles;  // whose positions a tile holds
 template <int N>
 TM_DEVICE void add_values(const uint16_t* v, int stride, int here, uint32_t weight, uint32_t rest,
                           float (&o)[N / 2][4]) {
-  uint32_t x[2][N / 2];
+  constexpr int kEach = N % 8 ? 2 : 4;  // words of a load
 #pragma unroll
-  for (int r = 0; r < 2; r++) {
-    const uint16_t* from = v + r * stride;
+  for (int first = 0; first < N / 2; first += kEach) {
+    uint32_t x[2][4];
 #pragma unroll
-    for (int i = 0; i < N / 2; i += N % 8 ? 2 : 4) {
-      if constexpr (N % 8 == 0) {
-        const uint4 w = *reinterpret_cast<const uint4*>(from + 2 * i);
-        x[r][i] = w.x, x[r][i + 1] = w.y, x[r][i + 2] = w.z, x[r][i + 3] = w.w;
-      } else {
-        const Pairs w = *reinterpret_cast<const Pairs*>(from + 2 * i);
-        x[r][i] = w.x, x[r][i + 1] = w.y;
+    for (int r = 0; r < 2; r++) {
+      uint4 w = make_uint4(0, 0, 0, 0);  // never written positions may be NaN
+      if (r < here) {
+        const uint16_t* from = v + r * stride + 2 * first;
+        if constexpr (kEach == 4) {
+          w = *reinterpret_cast<const uint4*>(from);
+        } else {
+          const Pairs p = *reinterpret_cast<const Pairs*>(from);
+          w.x = p.x, w.y = p.y;
+        }
       }
+      x[r][0] = w.x, x[r][1] = w.y, x[r][2] = w.z, x[r][3] = w.w;
     }
 #pragma unroll
-    for (int i = 0; i < N / 2; i++) x[r][i] = r < here ? x[r][i] : 0;  // never written: maybe NaN
-  }
-#pragma unroll
-  for (int i = 0; i < N / 2; i++) {
-    const uint32_t even = (x[0][i] & 0xffff) | x[1][i] << 16;
-    const uint32_t odd = x[0][i] >> 16 | (x[1][i] & 0xffff0000u);
-    mma(o[i], make_uint4(even, odd, even, odd), weight, rest);
+    for (int i = 0; i < kEach; i++) {
+      const uint32_t even = (x[0][i] & 0xffff) | x[1][i] << 16;
+      const uint32_t odd = x[0][i] >> 16 | (x[1][i] & 0xffff0000u);
+      mma(o[first + i], make_uint4(even, odd, even, odd), weight, rest);
+    }
   }
 }
 

@@ -8,6 +8,8 @@
 // the two boxes in turn: a box is free again once the token drawn by it was told.
 #pragma once
 
+#include "seats.cuh"
+
 namespace treadle::mega {
 
 /// ns that the host may take: less than the others wait for word of it, so that the record names
@@ -102,22 +104,29 @@ TM_DEVICE void take_rules(const Args& a, Smem& s, int tid, uint32_t epoch, uint3
   bar_sync(1);
 }
 
-/// Whether the host wants another step after so many, which the first worker asks it. By one warp;
-/// it may wait.
+/// Whether the host wants another step after so many, which the first worker asks it, and in which
+/// seats. By one warp; it may wait.
 template <class P>
-TM_DEVICE bool goes_on(const Args& a, uint32_t steps, int lane, uint32_t epoch, uint32_t told) {
+TM_DEVICE bool goes_on(const Args& a, Smem& s, uint32_t steps, int lane, uint32_t epoch,
+                       uint32_t told) {
   if (a.allowed == nullptr || steps >= a.steps) return true;
   const int at = relay(a) + kRulePackets;
-  if (worker() == 0 && lane == 0) {
-    Spin spin;
-    uint32_t seen;
-    while (((seen = load_acquired(a.allowed)) & ~kNever) <= steps && !(seen & kNever)) {
-      if (spin.late(kHost)) fail(a, kAllowed, P::index, 0, seen, steps + 1);
+  if (worker() == 0) {
+    uint32_t seen = 0;
+    if (lane == 0) {
+      Spin spin;
+      while (((seen = load_acquired(a.allowed)) & ~kNever) <= steps && !(seen & kNever)) {
+        if (spin.late(kHost)) fail(a, kAllowed, P::index, 0, seen, steps + 1);
+      }
     }
-    store_packet(fresh(a.packets) + at, make_uint4((seen & ~kNever) > steps, 0, 0, told));
+    const bool on = (shfl(seen, 0) & ~kNever) > steps;
+    const bool seats = on && take_sheet(a, steps, lane);
+    if (seats) tell_seats(a, at + 1, lane, told);
+    if (lane == 0) store_packet(fresh(a.packets) + at, make_uint4(on, seats, 0, told));
   }
   uint4 v[1] = {make_uint4(0, 0, 0, 0)};
   poll(a, [&](int) { return at; }, 1u, epoch, P::index, v);
+  if (v[0].y != 0) take_seats<P>(a, s, at + 1, lane, epoch);
   return v[0].x != 0;
 }
 

@@ -29,10 +29,11 @@ TM_DEVICE void settle(const Args& a, Smem& s, int warp, int lane, uint32_t epoch
   bar_sync(1);
   if (warp == 0) {
     const uint32_t next = s.step + 1;
-    const bool on = goes_on<P>(a, next, lane, epoch, told);
+    const bool on = goes_on<P>(a, s, next, lane, epoch, told);
     warp_sync();  // all lanes have read which step it was
     if (lane == 0) s.step = next, s.over = !on;
   }
+  if (a.seats != nullptr) bar_sync(1);  // rows may have changed hands
 }
 
 /// The draw: greedy from what each worker has kept of its logits, or by the rules of the step's

@@ -33,6 +33,7 @@ struct Args {
   uint64_t state_bytes;     // of one KV state
   const uint32_t* boxes;    // [2][box_words] of the host's memory (boxes.cuh); null: greedy
   const uint32_t* allowed;  // how many steps may run, top bit: never more; null: all
+  const uint32_t* seats;    // which rows change hands, in the host's memory (seats.cuh); null: none
   uint32_t box_words, vocab;
   uint32_t ballots;     // packets: first of the draw's own
   uint32_t same_rules;  // the first box holds for all steps
@@ -54,17 +55,7 @@ struct alignas(8) Pairs {
   uint32_t x, y;
 };
 
-enum Code : uint32_t {
-  kPacket = 1,
-  kFull,
-  kEmpty,
-  kWindow,
-  kStep,
-  kBox,
-  kAllowed,
-  kReady,
-  kRoute
-};
+enum Code : uint32_t { kPacket = 1, kFull, kEmpty, kWindow, kStep, kBox, kAllowed, kReady, kRoute };
 
 /// How a row's token is drawn; 8 words of a box.
 struct alignas(16) Rule {
@@ -84,9 +75,9 @@ constexpr int kNobody = 255;
 
 /// Which experts a step's rows have chosen, of one layer at a time.
 struct Routed {
-  uint64_t ready;                              // the producer waits for it
-  int32_t used;                                // experts that any row chose
-  uint16_t list[Model::kMostUsed];             // those, ascending
+  uint64_t ready;                                // the producer waits for it
+  int32_t used;                                  // experts that any row chose
+  uint16_t list[Model::kMostUsed];               // those, ascending
   uint8_t pick[Model::kMostUsed][Model::kRows];  // a row's how manieth choice it is, or kNobody
   uint16_t chosen[Model::kRows][Model::kActive];
   float weight[Model::kRows][Model::kActive];
@@ -106,8 +97,8 @@ struct Smem {
   alignas(16) float heads[(Model::kHeads / Model::kKvHeads + 2) * Model::kHead];  // q, k, v
   alignas(
       16) float residual[Model::kFar < 0 ? Model::kRows : 1][Model::kFar < 0 ? Model::kWidth : 4];
-  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps]
-                           [kFed ? 1 : Model::kRows][16];
+  alignas(16) float partial[Model::kSets][Model::kChunk][kFed ? 1 : kWarps][kFed ? 1 : Model::kRows]
+                           [16];
   float squares[kFed ? 1 : 2][kFed ? 1 : Model::kRows][kWarps][kSquares];
   float rope[kFed ? 1 : Model::kRopes][kFed ? 1 : Model::kRows][2]
             [kFed ? 4 : Model::kTurned];  // cosine, sine
@@ -181,12 +172,13 @@ struct Phase {
   static constexpr bool first = false;  // ... or the embedded token
   static constexpr bool logits = false;
   static constexpr bool router = false;  // the output goes as float32, two a packet
-  static constexpr int experts = 0, strips = 0, score = 0;  // strips of one expert; 1 sigmoid, 2 sum 1
-  static constexpr int scores = 0;                          // packets of the router's output
+  static constexpr int experts = 0, strips = 0,
+                       score = 0;              // strips of one expert; 1 sigmoid, 2 sum 1
+  static constexpr int scores = 0;             // packets of the router's output
   static constexpr int kib = 0, kib_step = 0;  // where its weights begin behind the streams
-  static constexpr int form = 0;       // how the weights lie in the stream: forms.cuh
-  static constexpr bool whole = true;  // all tiles have as many columns
-  static constexpr int parts = 1;      // weights laid side by side, in groups of lanes
+  static constexpr int form = 0;               // how the weights lie in the stream: forms.cuh
+  static constexpr bool whole = true;          // all tiles have as many columns
+  static constexpr int parts = 1;              // weights laid side by side, in groups of lanes
   static constexpr int lane0 = 16, lane1 = 0, lane2 = 0, column0 = 0, column1 = 0, column2 = 0;
   static constexpr int state = 0;  // KV state of the first layer
   static constexpr int q_norm = -1, k_norm = -1, head_step = 0;

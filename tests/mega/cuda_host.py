@@ -18,6 +18,7 @@ import numpy as np
 from treadle.backends.mega.cuda_args import NEVER, Args, ballots, peers
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, size, starts, widened
+from treadle.backends.mega.cuda_seats import Seats, words
 from treadle.graph import OPS, Graph
 from treadle.mega import H200, compile
 from treadle.mega.codegen import Knobs, Program, generate
@@ -158,6 +159,8 @@ class Machine:
         layout = Layout(shape.rows, shape.vocab * shape.ranks)
         self.boxes = Boxes(layout, np.zeros((2, layout.words), np.uint32))
         self.allowed = np.zeros(1, np.uint32)
+        self.sheet = np.zeros(words(shape.rows, self.pages.shape[1]), np.uint32)
+        self.seats = Seats(shape.rows, self.pages.shape[1], self.sheet)
         self.tokens = np.zeros((0, shape.rows, 4), np.uint32)
         self.logits = np.zeros((shape.rows, shape.vocab), np.float32)
         self.epoch = 0
@@ -174,20 +177,29 @@ class Machine:
         seed: int = 0,
         mute: tuple[int, int] = (NEVER, NEVER),
         rules: str = "",
+        seated: bool = False,
     ) -> tuple[bool, np.ndarray, np.ndarray]:
         """(whole, tokens [steps, rows], logits [rows, V] of the last step). rules: "same" for the
-        first box in all steps, "each" for a box a step and `allowed`."""
-        whole = launch([self.args(begin, steps, mute, rules)], self.library, seed)
+        first box in all steps, "each" for a box a step and `allowed`. seated: rows may change hands
+        by `seats`; all steps are allowed."""
+        whole = launch([self.args(begin, steps, mute, rules, seated)], self.library, seed)
         return whole, self.tokens[..., 0], self.logits
 
     def args(
-        self, begin: list[tuple[int, int]], steps: int, mute: tuple[int, int], rules: str
+        self,
+        begin: list[tuple[int, int]],
+        steps: int,
+        mute: tuple[int, int] = (NEVER, NEVER),
+        rules: str = "",
+        seated: bool = False,
     ) -> Args:
         """Of a launch, which `tokens` and `logits` are of from now on."""
         rows, vocab = self.made.plan.shape.rows, self.made.plan.shape.vocab
         tokens = self.tokens = np.zeros((steps, rows, 4), np.uint32)
         logits = self.logits = np.full((rows, vocab), np.nan, np.float32)
         first = np.array(begin, np.int32)
+        if seated:
+            self.allowed[0] = steps
         at, counters = self.made.counters
         self.packets[at : at + counters] = 0
         claimed, at, table = np.zeros(1, np.uint32), starts(self.made), ranges(self.made)
@@ -213,7 +225,8 @@ class Machine:
         args = Args(
             *(a.ctypes.data for a in arrays), state,
             self.boxes.memory.ctypes.data if rules else 0,
-            self.allowed.ctypes.data if rules == "each" else 0,
+            self.allowed.ctypes.data if rules == "each" or seated else 0,
+            self.sheet.ctypes.data if rules == "each" or seated else 0,
             self.boxes.layout.words, vocab, self.made.packets, rules == "same",
             self.epoch, steps, self.pages.shape[1], *mute, self.rank, peers(self.peers),
         )  # fmt: skip

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_host import PAGE, Machine, built, compiler, launch, program, rounded, rounding
+from fake_driver import FakeDriver
 from test_mega_cuda_draw import bits
 from test_mega_cuda_draw import params as rules_of
 from test_mega_cuda_host import CONTEXT, POOL, batch, rope, shape
 from tiny_models import weights
 
+from treadle.backends.mega import cuda, cuda_driver, cuda_ranks
 from treadle.backends.mega.cuda_args import NEVER
+from treadle.backends.mega.cuda_driver import Device
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.backends.mega.cuda_pages import SharedPages
 from treadle.backends.mega.cuda_ranks import cutter
 from treadle.backends.sampler import sample
 from treadle.engine.load import load
-from treadle.errors import Unsupported
+from treadle.errors import EngineDead, Unsupported
 from treadle.graph import Graph, run, shard
 from treadle.models import llama, qwen3
 from treadle.types import Batch, Mask
@@ -49,11 +52,10 @@ class Ranks:
 
     def run(
         self, begin: list[tuple[int, int]], steps: int, seed: int = 0, rules: str = "",
-        mute: tuple[int, int, int] = (NEVER, NEVER, NEVER),
+        seated: bool = False,
     ) -> tuple[bool, np.ndarray, np.ndarray]:  # fmt: skip
         """(whole, tokens [ranks, steps, rows], logits [rows, V] of the last step)."""
-        silent = lambda m: mute[1:] if m.rank == mute[0] else (NEVER, NEVER)  # noqa: E731
-        args = [m.args(begin, steps, silent(m), rules) for m in self.machines]
+        args = [m.args(begin, steps, (NEVER, NEVER), rules, seated) for m in self.machines]
         whole = launch(args, self.machines[0].library, seed)
         tokens = np.stack([m.tokens[..., 0] for m in self.machines])
         return whole, tokens, np.concatenate([m.logits for m in self.machines], axis=1)
@@ -79,7 +81,8 @@ def ranks(name: str, twins: bool = False) -> Ranks:
         machines.append(Machine(made, built(made.text), mine, table, kv, rank=rank))
     for m in machines:
         m.peers = [other.packets.ctypes.data for other in machines]
-        m.boxes = machines[0].boxes
+        m.boxes, m.allowed = machines[0].boxes, machines[0].allowed
+        m.seats, m.sheet = machines[0].seats, machines[0].sheet
     return Ranks(graph, params, machines)
 
 
@@ -163,19 +166,48 @@ def test_draws_over_ranks_equal_the_samplers() -> None:
     assert same > 1
 
 
-def test_a_silent_worker_of_a_rank_is_named() -> None:
-    """Its part of a sum is missing in every rank's inbox, and the record says whose it is."""
+def test_a_row_changes_hands_on_all_ranks() -> None:
+    """A sequence that takes a row between two steps goes on as in a launch of its own."""
     r = ranks("four")
     for m in r.machines:
         m.kv[:] = 0
-    whole, _, _ = r.run([(3, 0)], 1, mute=(1, 1, 4))  # the output of the first layer
-    assert not whole
-    told = [m for m in r.machines if m.error[0]]
-    assert told
-    for m in told:
-        code, _, _, place, seen, need, _, rank = m.error.tolist()
-        assert (code, need, seen, rank) == (1, 4, 4 ^ 0x80000000, m.rank)
-        assert [i.source(place) for i in m.made.inboxes if i.source(place) is not None] == [1]
+    alone = r.run([(9, 0)], 1)[2]
+    r.machines[0].seats.post(1, {}, {0: (9, 0)})
+    whole, tokens, logits = r.run([(5, 0)], 2, seated=True)
+    assert whole
+    assert (tokens == tokens[0]).all()
+    assert np.array_equal(logits, alone)
+
+
+def test_four_devices_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime's calls on a driver that holds each to its device's context and memory: the same
+    bits as without it, and a silent worker of one rank in the error of all."""
+    r = ranks("four")
+    made, n = r.machines[0].made, len(r.machines)
+    for m in r.machines:
+        m.kv[:] = 0
+    _, tokens, logits = r.run([(5, 0)], 2, seed=1)
+    driver = FakeDriver(n, n, r.machines[0].library)
+    monkeypatch.setattr(cuda_driver, "_library", lambda: driver)
+    monkeypatch.setattr(cuda, "build", lambda text: (b"", ""))
+    several = cuda_ranks.Ranks(made, [Device(i) for i in range(n)], pages=POOL)
+    several.load(lambda k, name: bf16(r.machines[k].params[name]),
+                 lambda k, name: r.machines[k].params[name])  # fmt: skip
+    table = r.machines[0].pages
+    several.start([(5, 0)], table, 2)
+    several.wait()
+    assert several.over()
+    assert driver.current == 0
+    assert np.array_equal(several.tokens(2), tokens)
+    assert np.array_equal(several.logits(), logits)
+    told = several.told(1)
+    assert told is not None
+    assert told[0, 0] == tokens[0, 1, 0]
+    several.start([(5, 0)], table, 1, mute=(1, 1, 2 * made.phases_a_step + 4))  # after layer 0's o
+    with pytest.raises(EngineDead, match=r"of rank \d waited for a packet of rank 1 in phase"):
+        several.wait()
+    with pytest.raises(Unsupported, match="none with number 4"):
+        Device(4)
 
 
 def test_what_is_not_covered_is_refused() -> None:

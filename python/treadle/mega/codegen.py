@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
 
-from treadle.mega import codegen_attend, codegen_experts, codegen_feed, codegen_peers
+from treadle.mega import (
+    codegen_attend,
+    codegen_experts,
+    codegen_feed,
+    codegen_peers,
+    codegen_room,
+)
 from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
 from treadle.mega.codegen_experts import EXPERTS, Region
 from treadle.mega.codegen_feed import Feed
@@ -22,11 +28,6 @@ from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, Code, Site, Task
-
-SHARED = 232_448
-"""Bytes of shared memory that a block may have on Hopper."""
-
-TILE, WARPS = 16_384, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,9 @@ class _Maker:
         self.turns = codegen_feed.turns(plan, self.order, self.first, self.forms, self._walk(order))
         self.fed = self.turns is not None and self.cut
         self.dealt: dict[int, list[list[Task]]] = {}  # sites that are not dealt as planned
-        if self.fed:
-            self._deal_again()
+        for row, tasks in (codegen_feed.dealt(plan, order, self.first) if self.fed else {}).items():
+            self.first[row] = tasks
+            self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
         names: list[Names] = []
         before: Site | None = None
         for row, (site, tasks) in enumerate(zip(order, self.first, strict=True)):
@@ -182,20 +184,6 @@ class _Maker:
             (self.count_at, 2 * self.counters),
             codegen_peers.inboxes(names, plan),
         )
-
-    def _deal_again(self) -> None:
-        """Gates whose outputs the phase behind may begin to read before all are there."""
-        for row, number in enumerate(self.order[:-1]):
-            site, behind = self.plan.sites[number], self.plan.sites[self.order[row + 1]]
-            if not site.act or Code(behind.op) is not Code.LINEAR:
-                continue
-            dealt = codegen_feed.early(site, self.first[row], self.first[row + 1])
-            if dealt is None:
-                continue
-            self.first[row] = dealt
-            stride, repeat = self._repeats(number)
-            for r in range(repeat):
-                self.dealt[number + r * stride] = dealt
 
     # -- the pool of vectors ----------------------------------------------------------------
 
@@ -455,7 +443,6 @@ class _Maker:
         prepared = any(n.code is Code.PREP for n in names)
         far = self._take(rows * plan.sites[0].n // 4) if prepared else -1
         sets = 1 if rows > 8 or self.fed else 2
-        feeds, chunk = knobs.feeds if self.fed else 0, codegen_feed.CHUNK * 16 * -(-rows // 8)
         pages = -(-shape.context // PAGE)
         segments = codegen_attend.segments(plan, knobs.segments)
         widest = max(
@@ -465,7 +452,7 @@ class _Maker:
         )
         widest = max(widest, codegen_experts.activations(plan))
         stride = 8 if self.fed else widest + (32 if widest * 2 % 128 == 0 else 0)
-        scratch = WARPS * group * (2 + attn.head)
+        scratch = codegen_room.WARPS * group * (2 + attn.head)
         first = next(t for t in plan.tasks if Code(t.op) is Code.ATTN)
         heads, parts = first.pair[1], first.share[1]
         model: dict[str, int | float | bool] = {
@@ -486,7 +473,7 @@ class _Maker:
             "Items": rows * heads * segments // parts + self.kinds.ends * rows * heads + 2,
             "Scratch": scratch,
             "Chunk": 1 if self.fed else max(8 // rows, 2),
-            "Feeds": feeds,
+            "Feeds": knobs.feeds if self.fed else 0,
             "Counters": self.count_at,
             "Active": max(s.active for s in plan.sites) or 1,
             "MostUsed": codegen_experts.most_used(plan),
@@ -495,24 +482,11 @@ class _Maker:
             "Trace": knobs.trace,
             "StepPhases": len(plan.sites) - 1,
         }
-        fixed = (
-            max(rows * stride * 2, WARPS * rows * 80 if self.fed else scratch * 4)
-            + (group + 2) * attn.head * 4
-            + (16 if prepared else rows * plan.sites[0].n * 4)
-            + (64 if self.fed else sets * int(model["Chunk"]) * WARPS * rows * 64)
-            + (max(feeds * chunk, scratch * 4) if self.fed else 0)
-            + (32 if self.fed else len(self.kinds.tables) * rows * attn.turned * 8)
-            + len(self.kinds.windows) * int(model["Items"]) * 12
-            + len(names) * 32
-            + 2 * WARPS * (0 if self.fed else rows * (128 if rows == 1 else 4))
-            + 2 * WARPS * rows * 8
-            + rows * 8
-            + codegen_experts.shared_bytes(plan)
-            + 1024
-        )
-        ring = min((SHARED - fixed) // TILE, knobs.ring)
+        experts = codegen_experts.shared_bytes(plan)
+        ring = min(codegen_room.tiles(model, experts), knobs.ring)
         if ring < (codegen_feed.RING if self.fed else 4):
-            raise refuse(f"has {fixed} bytes of rows in shared memory", "use fewer rows")
+            held = codegen_room.held(model, experts)
+            raise refuse(f"has {held} bytes of rows in shared memory", "use fewer rows")
         asked = codegen_feed.behind(plan) if knobs.behind is None else knobs.behind
         window, behind = min(knobs.window, ring - 1), min(asked, ring - 1)
         return {**model, "Window": window, "Behind": behind, "Ring": ring}

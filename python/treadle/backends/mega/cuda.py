@@ -6,23 +6,20 @@ prefill writes the KV pages from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.backends.mega import cuda_pack
-from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, Args, ballots, peers
+from treadle.backends.mega import cuda_pack, cuda_seats
+from treadle.backends.mega.cuda_args import CODES, NEVER, NO_MORE, STEPS, Args, ballots, peers
 from treadle.backends.mega.cuda_boxes import Boxes, Layout
 from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
 from treadle.backends.mega.cuda_tiles import Matrix, plain
 from treadle.errors import EngineDead, KernelError, LimitExceeded
 from treadle.mega.codegen import PAGE, Program
-
-STEPS = 1024
-"""Steps of a launch at most."""
 
 
 class Decoder:
@@ -77,7 +74,9 @@ class Decoder:
         layout = Layout(plan.shape.rows, plan.shape.vocab * plan.shape.ranks)
         self._boxes, self._allowed = Shared((2, layout.words)), Shared((16,))
         self.boxes = Boxes(layout, self._boxes.array)
-        self.epoch, self._first = 0, 0
+        self._sheet = Shared((cuda_seats.words(plan.shape.rows, self._width),))
+        self._seats = cuda_seats.Seats(plan.shape.rows, self._width, self._sheet.array)
+        self.epoch, self._first, self._limit = 0, 0, 0
 
     def load(self, matrix: Callable[[str], Matrix], vector: Callable[[str], NDArray[Any]]) -> None:
         """Packs the weights. matrix(name): what `matrix_of` makes; vector(name): float32 [n]."""
@@ -123,6 +122,8 @@ class Decoder:
             self._packets.clear(first * 16, counters * 16)
         if rules == "each":
             self.boxes.clear()
+        self._seats.clear()
+        self._limit = steps
         if allowed is not None:
             self._allowed.array[0] = allowed
         args = Args(
@@ -130,6 +131,7 @@ class Decoder:
             self._kv_at, self._pages.at, self._packets.at, self._logits.at, self._begin.at,
             self._tokens.at, self._error.at, self._claimed.at, self.trace.at, self.state_bytes,
             self._boxes.at if rules else 0, self._allowed.at if allowed is not None else 0,
+            self._sheet.at if allowed is not None else 0,
             self.boxes.layout.words, shape.vocab, self.program.packets, rules == "same",
             self.epoch, steps, self._width, *mute, self.rank, peers(self.peers),
         )  # fmt: skip
@@ -143,8 +145,24 @@ class Decoder:
         self.device.launch(self.kernel, self.program.plan.workers, args)
 
     def share(self, first: Decoder) -> None:
-        """Reads another rank's boxes, and how many steps there may be, instead of its own."""
+        """Reads another rank's boxes, seats and number of allowed steps instead of its own."""
         self.boxes, self._boxes, self._allowed = first.boxes, first._boxes, first._allowed
+        self._sheet, self._seats = first._sheet, first._seats
+
+    def seat(
+        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
+        taken: Mapping[int, tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """Changes rows of the launch once it has made so many steps, all that it was allowed. A
+        step behind the change before must have drawn.
+
+        pages: of a row that gets others, from which one on, and which. taken: (token, position)
+        that a row goes on with, of which the pages hold what comes before. Raises LimitExceeded.
+        """
+        last = max((position for _, position in taken.values()), default=0) + self._limit - steps
+        if last > self.context:
+            raise LimitExceeded("positions of a row", last, self.context)
+        self._seats.post(steps, pages, taken)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""

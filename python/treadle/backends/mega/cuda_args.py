@@ -7,7 +7,7 @@ from ctypes import Array, Structure, c_uint32, c_uint64
 
 POINTERS = (
     "stream", "starts", "ranges", "pool", "embed", "kv", "pages", "packets", "logits", "begin",
-    "tokens", "error", "claimed", "trace", "state_bytes", "boxes", "allowed",
+    "tokens", "error", "claimed", "trace", "state_bytes", "boxes", "allowed", "seats",
 )  # fmt: skip
 NUMBERS = (
     "box_words", "vocab", "ballots", "same_rules", "epoch", "steps", "row_pages", "mute_worker",
@@ -28,9 +28,13 @@ CODES = {
 
 def ballots(rows: int, workers: int) -> int:
     """Packets of a draw: those a worker may need for each row (`kBallots` in
-    `cuda/mega/boxes.cuh`), and those by which the first worker passes on what the host says."""
-    return rows * workers * (2 + 2 * 8 * 6) + (8 * rows + 2) // 3 + 1
+    `cuda/mega/boxes.cuh`), and those by which the first worker passes on what the host says: rules,
+    whether to go on, seats."""
+    return rows * workers * (2 + 2 * 8 * 6) + (8 * rows + 2) // 3 + 1 + rows
 
+
+STEPS = 1024
+"""Steps of a launch at most."""
 
 NO_MORE = 0x80000000
 """Bit of `allowed`: the number beside it is the last (`cuda/mega/boxes.cuh`)."""

@@ -36,10 +36,11 @@ _log = logging.getLogger("treadle.backends.mega")
 class KernelStep:
     """Logits of a step of a launch; they stay on the device."""
 
-    __slots__ = ("launch", "rows", "step")
+    __slots__ = ("launch", "rows", "step", "where")
 
     def __init__(self, launch: Launch, step: int) -> None:
-        self.launch, self.step, self.rows = launch, step, launch.sequences
+        self.launch, self.step, self.where = launch, step, launch.where
+        self.rows = len(launch.where)
 
 
 class KernelTokens:
@@ -54,7 +55,7 @@ class KernelTokens:
     def wait(self) -> Sampled:
         """Blocks until they are there. Raises EngineDead."""
         if self._drawn is None:
-            self._drawn = self.step.launch.drawn(self.step.step)
+            self._drawn = self.step.launch.drawn(self.step.step, self.step.where)
         return self._drawn
 
 
@@ -90,11 +91,12 @@ class CudaExecutable:
         with self._lock:
             self._live()
             launch = self._launch
-            if launch is not None and self._follows(launch) and launch.takes(b):
-                launch.ask()
+            kernel = self._kernel(b)
+            same = launch is not None and kernel is launch.kernel and self._follows(launch)
+            if launch is not None and same and launch.takes(b):
+                self._shared.wrote("kernel", launch.ask(b))
                 self._counts["steps"] += 1
                 return KernelStep(launch, launch.asked - 1)
-        kernel = self._kernel(b)
         if kernel is None:
             return self._forward_inner(b)
         ids = resolve_ids(b.ids, last.wait().ids if last is not None else None)
@@ -131,8 +133,8 @@ class CudaExecutable:
             )  # fmt: skip
         if launch.posted == logits.step:  # what is drawn on the device is nobody's
             launch.post(greedy(rows), None)
-        launch.drawn(logits.step)
-        found = launch.kernel.logits()[:rows]
+        launch.drawn(logits.step, logits.where)
+        found = launch.kernel.logits()[logits.where]
         self._counts["host_draws"] += 1
         self._last = _HostTokens(sample(found, kept, settled))
         return self._last

@@ -2,7 +2,7 @@
 
 The token of a step stays on the device for the next; the host learns of it from memory that both
 see. So a step costs no launch, and the host's part of it (collect, masks, schedule) nothing until
-it takes longer than the step.
+it takes longer than the step. Between two steps sequences may leave, and rows get further pages.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from treadle.backends.mega.cuda_args import STEPS
 from treadle.errors import EngineDead
 from treadle.mega.codegen import PAGE
 from treadle.types import SampleBatch, Sampled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +40,10 @@ class Kernel(Protocol):
         self, begin: Sequence[tuple[int, int]], table: NDArray[np.int32], steps: int, *,
         rules: str, allowed: int | None,
     ) -> None: ...  # fmt: skip
+    def seat(
+        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
+        taken: Mapping[int, tuple[int, int]],
+    ) -> None: ...  # fmt: skip
     def allow(self, steps: int, *, last: bool = False) -> None: ...
     def told(self, step: int) -> NDArray[np.uint32] | None: ...
     def over(self) -> bool: ...
@@ -47,51 +52,74 @@ class Kernel(Protocol):
 
 
 class Launch:
-    """A launch under way. spare: a page that no sequence owns, for rows without a sequence."""
+    """A launch under way. spare: a page that no sequence owns, for rows without a sequence.
+
+    where: the kernel's row of each sequence of the last step asked for.
+    """
 
     def __init__(self, kernel: Kernel, tokens: NDArray[np.int32], batch: Batch, spare: int) -> None:
-        self.kernel, self.sequences = kernel, len(tokens)
+        self.kernel, self.where = kernel, np.arange(len(tokens))
         self.asked, self.posted = 1, 0
         self.closed = False
         self.touched = time.monotonic()
-        idle = kernel.rows - self.sequences
-        self._first = batch.pos.astype(np.int64)
+        idle = kernel.rows - len(tokens)
+        self._spare, self._seated = spare, 0  # steps before the last sheet
+        self._next = np.zeros(kernel.rows, np.int64)  # position of the next step
+        self._next[self.where] = batch.pos + 1
         self._table = np.full((kernel.rows, -(-kernel.context // PAGE)), spare, np.int32)
         width = min(batch.table.shape[1], self._table.shape[1])
-        self._table[: self.sequences, :width] = batch.table[:, :width]
+        self._table[: len(tokens), :width] = batch.table[:, :width]
         begin = list(zip(tokens.tolist(), batch.pos.tolist(), strict=True)) + [(0, 0)] * idle
-        self.most = int(min(PAGE - batch.pos % PAGE))  # until a row needs another page
+        self.most = min(STEPS, kernel.context - int(batch.pos.max()))
         self.pages = np.unique(batch.slots // PAGE)
         kernel.start(begin, self._table, self.most, rules="each", allowed=1)
 
     def takes(self, batch: Batch) -> bool:
-        """Whether a step is the next one of this launch: each row goes on behind its own token."""
-        S = self.sequences
-        if self.closed or len(batch.ids) != S or len(batch.lens) != S or self.asked >= self.most:
+        """Whether a step is the next one of this launch: each sequence goes on behind its own
+        token, on its own page or at the beginning of another. Some may have left."""
+        S, before = len(batch.lens), -1 - batch.ids.astype(np.int64)
+        if self.closed or self.asked >= self.most or len(before) != S:
             return False
-        at = self._first + self.asked
-        return (
-            np.array_equal(batch.ids, -1 - np.arange(S))
-            and np.array_equal(batch.pos, at)
-            and np.array_equal(batch.slots // PAGE, self._table[np.arange(S), at // PAGE])
-        )
+        if before.min() < 0 or before.max() >= len(self.where) or len(np.unique(before)) != S:
+            return False
+        rows = self.where[before]
+        at = self._next[rows]
+        same = batch.slots // PAGE == self._table[rows, at // PAGE]
+        return np.array_equal(batch.pos, at) and bool((same | (at % PAGE == 0)).all())
 
-    def ask(self) -> None:
-        """Lets one more step run."""
+    def ask(self, batch: Batch) -> NDArray[np.int64]:
+        """Lets one more step run, which `takes` took. Returns the pages that it begins."""
+        rows = self.where[-1 - batch.ids.astype(np.int64)]
+        page, at = batch.slots // PAGE, self._next[rows] // PAGE
+        new = page != self._table[rows, at]
+        gone = np.setdiff1d(self.where, rows)
+        self._table[rows, at], self._table[gone] = page, self._spare
+        if new.any() or len(gone):
+            if self._seated:  # a step that has drawn began with the sheet's seats
+                self.drawn(self._seated, self.where)
+            self._seated = self.asked
+            pages = {int(r): (0, self._table[r].tolist()) for r in gone}
+            pages |= {int(r): (int(a), [int(p)])
+                      for r, a, p in zip(rows[new], at[new], page[new], strict=True)}  # fmt: skip
+            idle = np.setdiff1d(np.arange(self.kernel.rows), rows)
+            self.kernel.seat(self.asked, pages, {int(r): (0, 0) for r in idle})
+        self.where = rows
+        self._next += 1
         self.asked += 1
         self.touched = time.monotonic()
         self.kernel.allow(self.asked)
+        return np.unique(page[self._next[rows] % PAGE == 1])
 
     def post(self, params: SampleBatch, mask: Mask | None) -> None:
         """Says how the last step asked for draws. Its box is that of the step before the last."""
         if self.posted > 1:
-            self.drawn(self.posted - 2)
-        self.kernel.boxes.post(self.posted, params, mask)
+            self.drawn(self.posted - 2, self.where)
+        self.kernel.boxes.post(self.posted, params, mask, self.where.tolist())
         self.posted += 1
 
-    def drawn(self, step: int) -> Sampled:
-        """The tokens of a step, once they are there. Raises EngineDead if the kernel ended without
-        them."""
+    def drawn(self, step: int, rows: NDArray[np.int64]) -> Sampled:
+        """The tokens of some rows of a step, once they are there. Raises EngineDead if the kernel
+        ended without them."""
         turns = 0
         while (found := self.kernel.told(step)) is None:
             turns += 1
@@ -100,8 +128,7 @@ class Launch:
             if turns % _LOOK == 0 and self.kernel.over() and self.kernel.told(step) is None:
                 self.kernel.wait()
                 raise EngineDead("the kernel ended without a token", hint="start the process again")
-        mine = found[: self.sequences]
-        R = self.sequences
+        mine, R = found[rows], len(rows)
         return Sampled(
             mine[:, 0].astype(np.int32), mine[:, 2].astype(np.uint8),
             np.full(R, np.nan, np.float32), np.full((R, 0), -1, np.int32),
@@ -122,7 +149,7 @@ class Launch:
         """Waits until it has ended. A step that nobody sampled draws greedily: its logits count.
         Raises EngineDead."""
         if self.posted < self.asked:
-            self.post(greedy(self.sequences), None)
+            self.post(greedy(len(self.where)), None)
         if not self.closed:
             self.close()
         self.kernel.wait()

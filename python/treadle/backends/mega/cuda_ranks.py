@@ -8,7 +8,7 @@ residual stream, and with it every token, is the same on all ranks bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,14 @@ class Ranks:
         for decoder, one in zip(self.decoders, args, strict=True):
             decoder.launch(one)
         self._first.device.enter()
+
+    def seat(
+        self, steps: int, pages: Mapping[int, tuple[int, Sequence[int]]],
+        taken: Mapping[int, tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """As `cuda.Decoder.seat`: every rank reads the one sheet. A step that the first rank has
+        told was drawn by all, so none still reads the sheet before."""
+        self._first.seat(steps, pages, taken)
 
     def allow(self, steps: int, *, last: bool = False) -> None:
         """Lets the launch run so many steps in all; last: and end after them."""
