@@ -38,7 +38,7 @@ class Keys final : public Typed {
     return low_ == that.low_ && high_ == that.high_ && depth_ == that.depth_ &&
            state_ == that.state_ && (form_ == that.form_ || *form_ == *that.form_);
   }
-  uint64_t bytes() const override { return sizeof(Keys) + state_.seen.size() * 8; }
+  uint64_t bytes() const override { return sizeof(Keys) + state_.seen.bytes(); }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override {
     if (!fuel.spend(high_ - low_)) return fuel.status();
     return key_choices(store, form_, state_, offer_, low_, high_, depth_);

@@ -32,7 +32,7 @@ class Members final : public Typed {
     return first_ == that.first_ && state_ == that.state_ &&
            (form_ == that.form_ || *form_ == *that.form_);
   }
-  uint64_t bytes() const override { return sizeof(Members) + state_.seen.size() * 8; }
+  uint64_t bytes() const override { return sizeof(Members) + state_.seen.bytes(); }
   Result<NodeRef> expand(Store& store, Fuel& fuel) const override;
   Result<NodeRef> witness(Store& store, Fuel& fuel) const override;
   NodeRef clamped(Store& store, uint32_t units) const override;
@@ -167,16 +167,24 @@ void ObjectForm::seal() {
   }
 }
 
-uint32_t ObjectState::distinct() const {
-  uint32_t total = extra ? 1 : 0;
-  for (const uint64_t word : seen) total += static_cast<uint32_t>(std::popcount(word));
+uint32_t SeenKeys::count() const {
+  auto total = static_cast<uint32_t>(std::popcount(first_));
+  for (const uint64_t word : more_) total += static_cast<uint32_t>(std::popcount(word));
   return total;
 }
 
-uint64_t ObjectState::hash() const {
-  uint64_t h = mix(static_cast<uint64_t>(members) << 32 | next, uint64_t{goals} << 1 | extra);
-  for (const uint64_t word : seen) h = mix(h, word);
+uint64_t SeenKeys::hash(uint64_t seed) const {
+  uint64_t h = mix(seed, first_);
+  for (const uint64_t word : more_) h = mix(h, word);
   return h;
+}
+
+uint32_t ObjectState::distinct() const {
+  return seen.count() + (extra ? 1 : 0);
+}
+
+uint64_t ObjectState::hash() const {
+  return seen.hash(mix(static_cast<uint64_t>(members) << 32 | next, uint64_t{goals} << 1 | extra));
 }
 
 NodeRef json_space(Store& store, uint32_t most) {
@@ -194,7 +202,7 @@ ObjectState after_key(const ObjectForm& form, const ObjectState& state, KeyRead 
     next.extra = true;
     if (form.declared_order) next.next = static_cast<uint32_t>(form.keys.size());
   } else {
-    next.seen[key >> 6] |= uint64_t{1} << (key & 63);
+    next.seen.insert(key);
     if (form.declared_order) next.next = key + 1;
   }
   // Once the named keys alone reach the minimum, the others no longer matter.
@@ -241,7 +249,7 @@ class AfterKey final : public Typed {
     return value_ == that.value_ && next_ == that.next_ &&
            (form_ == that.form_ || *form_ == *that.form_);
   }
-  uint64_t bytes() const override { return sizeof(AfterKey) + next_.seen.size() * 8; }
+  uint64_t bytes() const override { return sizeof(AfterKey) + next_.seen.bytes(); }
   // Asked for every key that ends inside a token, nearly always in vain.
   ByteSet first(Store& store) const override { return store.first(form_->spacing.colon); }
   Result<NodeRef> expand(Store& store, Fuel&) const override {
@@ -281,6 +289,9 @@ NodeRef after_name(Store& store, const ObjectFormRef& form, const ObjectState& s
 NodeRef after_offered(Store& store, const ObjectFormRef& form, const ObjectState& state,
                       Offered offered) {
   const ObjectKey& key = form->keys[offered.key];
+  if (offered.ways == 1) {
+    return after_name(store, form, state, {offered.key, key.gain}, key.value);
+  }
   std::vector<NodeRef> ways;
   if (offered.ways & 1) {
     ways.push_back(after_name(store, form, state, {offered.key, key.gain}, key.value));
@@ -312,7 +323,7 @@ bool surely_filled(const Store& store, const ObjectForm& form) {
 
 NodeRef object_node(Store& store, ObjectFormRef form) {
   ObjectState state;
-  state.seen.assign((form->keys.size() + 63) / 64, 0);
+  state.seen = SeenKeys(form->keys.size());
   if (form->frame != nullptr) return framed_rest(store, form, std::move(state), true);
   const bool certain = surely_filled(store, *form);
   const NodeRef members =

@@ -71,17 +71,38 @@ struct ObjectForm {
   void seal();  // fills sorted and hash
 };
 
+// A set of named keys. Few objects have more keys than a word has bits, and copies are many.
+class SeenKeys {
+ public:
+  explicit SeenKeys(size_t keys = 0) : more_(keys > 64 ? (keys - 1) / 64 : 0) {}
+  bool operator==(const SeenKeys&) const = default;
+  [[nodiscard]] bool has(uint32_t key) const { return (word(key) >> (key & 63)) & 1; }
+  void insert(uint32_t key) {
+    (key < 64 ? first_ : more_[(key >> 6) - 1]) |= uint64_t{1} << (key & 63);
+  }
+  [[nodiscard]] uint32_t count() const;
+  [[nodiscard]] uint64_t hash(uint64_t seed) const;
+  [[nodiscard]] uint64_t bytes() const { return more_.size() * 8; }  // beside its own size
+
+ private:
+  [[nodiscard]] uint64_t word(uint32_t key) const {
+    return key < 64 ? first_ : more_[(key >> 6) - 1];
+  }
+  uint64_t first_ = 0;
+  std::vector<uint64_t> more_;
+};
+
 // What has been read of an object. Only what later bytes depend on: two objects that must go on
 // alike have equal states.
 struct ObjectState {
-  std::vector<uint64_t> seen;  // bits of the named keys read so far
-  uint32_t members = 0;        // counted only if there is a maximum
-  uint32_t next = 0;           // declared order: named keys before it are closed
-  uint32_t goals = 0;          // those reached
-  bool extra = false;          // an unnamed key was read, and the minimum is not reached yet
+  SeenKeys seen;         // the named keys read so far
+  uint32_t members = 0;  // counted only if there is a maximum
+  uint32_t next = 0;     // declared order: named keys before it are closed
+  uint32_t goals = 0;    // those reached
+  bool extra = false;    // an unnamed key was read, and the minimum is not reached yet
 
   bool operator==(const ObjectState&) const = default;
-  [[nodiscard]] bool has(uint32_t key) const { return (seen[key >> 6] >> (key & 63)) & 1; }
+  [[nodiscard]] bool has(uint32_t key) const { return seen.has(key); }
   [[nodiscard]] uint32_t distinct() const;  // keys known to differ from one another
   [[nodiscard]] uint64_t hash() const;
 };

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from treadle import _core
-from treadle.grammar.schema import SchemaOptions, Spelling, add_drafts, core_options, dump
+from treadle.grammar.schema import SchemaOptions, Spelling, core_options, dump, with_drafts
 from treadle.grammar.translate import core_limits, translate
 
 if TYPE_CHECKING:
@@ -47,21 +47,17 @@ class Grammar:
         Source: JSON Schema 2020-12 and the spellings of older drafts.
         """
         text = schema if isinstance(schema, str) else dump(schema, options.get("at", ""))
-        core = core_options(**options)
-
-        def read() -> _core.Grammar:
-            return _core.Grammar.schema(text, core, core_limits(limits))
-
-        if core.lenient:  # which drops a reference that leads nowhere
-            add_drafts(core, text)
-            return _made(read)
+        if options.get("lenient"):  # which drops a reference that leads nowhere
+            core = with_drafts(text, options) or core_options(**options)
+            return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
         try:
-            return Grammar(read())
+            return Grammar(_core.Grammar.schema(text, core_options(**options), core_limits(limits)))
         except _core.CoreError as error:
             # Hardly any schema refers to a meta-schema: the others are not searched for it.
-            if not add_drafts(core, text):
+            core = with_drafts(text, options)
+            if core is None:
                 raise translate(error) from None
-        return _made(read)
+        return _made(lambda: _core.Grammar.schema(text, core, core_limits(limits)))
 
     @staticmethod
     def json(*, limits: GrammarLimits | None = None, **spelling: Unpack[Spelling]) -> Grammar:

@@ -55,15 +55,18 @@ class SchemaOptions(Spelling, total=False):
 
 
 def core_options(**options: Unpack[SchemaOptions]) -> _core.SchemaOptions:
-    """The options as the core takes them. Raises InvalidRequest for a value that none has."""
-    out = _core.SchemaOptions()  # whose defaults are those of SchemaOptions
-    if options:
-        _set(out, options)
-    return out
+    """The options as the core takes them, not to be changed.
+
+    Raises InvalidRequest for a value that none has.
+    """
+    return _core_options(options) if options else _USUAL
 
 
-def _set(out: _core.SchemaOptions, options: SchemaOptions) -> None:
-    """Sets all of `options`."""
+_USUAL = _core.SchemaOptions()  # its defaults are those of SchemaOptions
+
+
+def _core_options(options: SchemaOptions) -> _core.SchemaOptions:
+    out = _core.SchemaOptions()
     out.declared_order = _one_of("order", options.get("order", "any"), "any", "declared")
     out.whitespace = options.get("whitespace", 64)
     _fix(out, options)
@@ -81,6 +84,7 @@ def _set(out: _core.SchemaOptions, options: SchemaOptions) -> None:
     texts = {uri: v if isinstance(v, str) else dump(v, uri) for uri, v in given.items()}
     out.resources = list(texts.items())
     out.at = options.get("at", "")
+    return out
 
 
 def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
@@ -103,16 +107,17 @@ def _fix(out: _core.SchemaOptions, options: SchemaOptions) -> None:
 _REFERS = r'"(?:\$ref|\$dynamicRef|\$id|id)"\s*:\s*"[^"]*json-schema\.org'
 
 
-def add_drafts(options: _core.SchemaOptions, text: str) -> bool:
-    """Gives a schema that refers to json-schema.org the published meta-schemas as resources.
+def with_drafts(text: str, options: SchemaOptions) -> _core.SchemaOptions | None:
+    """The options with the published meta-schemas as resources, if the schema refers to them.
 
-    False if it does not. Those that name it in `$schema` alone need not carry them.
+    None if it does not. Those that name json-schema.org in `$schema` alone need not carry them.
     """
     if "json-schema.org" not in text or not re.search(_REFERS, text):
-        return False
-    known = {uri for uri, _ in options.resources}
-    options.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
-    return True
+        return None
+    out = _core_options(options)
+    known = {uri for uri, _ in out.resources}
+    out.resources += [(uri, draft) for uri, draft in _drafts() if uri not in known]
+    return out
 
 
 @cache
