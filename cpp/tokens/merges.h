@@ -25,8 +25,9 @@ static_assert(sizeof(Merge) == 16);
 // The merges of one vocabulary. Immutable, so threads may share it.
 class Merges {
  public:
-  // `merges` ascending by (left, right), no pair twice, ids below `ids`.
-  static Result<Merges> make(const std::vector<Merge>& merges, uint32_t ids);
+  // `rows`: of type Merge wherever they lie, ascending by (left, right), no pair twice, ids below
+  // `ids`.
+  static Result<Merges> make(std::string_view rows, uint32_t ids);
 
   // Appends `word` merged as far as it goes. Order: rank, then place (Sennrich et al., ACL 2016).
   // O(n log n) for n symbols.
