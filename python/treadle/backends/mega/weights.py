@@ -128,7 +128,9 @@ def packed(tensor: Tensor, out: memoryview) -> tuple[Any, ...]:
 def _floats(tensor: Tensor) -> Any:
     """The values of a vector, float32 [n]."""
     if tensor.format == "f32":
-        return array("f", tensor.raw.cast("f"))
+        found = array("f")
+        found.frombytes(tensor.raw)  # without a float object each
+        return found
     from treadle.models.quant import dequantise
 
     return dequantise(tensor).reshape(-1)
