@@ -38,7 +38,7 @@ struct Chance {
 Result<Merges> Merges::make(std::string_view rows, uint32_t ids) {
   if (ids > most_ids) return invalid_request("ids", "are more than any vocabulary has");
   Merges out;
-  out.starts_.assign(size_t{ids} + 1, 0);
+  std::vector<uint32_t> of_left(ids, 0);
   const size_t count = rows.size() / sizeof(Merge);
   const auto row = [&](size_t i) {
     Merge out;
@@ -54,10 +54,13 @@ Result<Merges> Merges::make(std::string_view rows, uint32_t ids) {
       return invalid_request("merges[" + std::to_string(i) + "]",
                              "must ascend and name ids of the vocabulary");
     }
-    ++out.starts_[m.left + 1];
+    ++of_left[m.left];
     before = m;
   }
-  for (size_t id = 0; id < ids; ++id) out.starts_[id + 1] += out.starts_[id];
+  out.starts_.reserve(size_t{ids} + 1);
+  uint32_t start = 0;
+  out.starts_.push_back(start);
+  for (uint32_t more : of_left) out.starts_.push_back(start += more);
   out.joins_.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     const Merge m = row(i);

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/offsets.h"
 #include "support/result.h"
 #include "tokens/ascii_words.h"
 
@@ -51,7 +52,7 @@ class Merges {
   void apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const;
 
   std::vector<Join> joins_;
-  std::vector<uint32_t> starts_;  // by left id: its first join
+  Offsets starts_;  // by left id: its first join
 };
 
 }  // namespace treadle
