@@ -18,6 +18,7 @@
 #include "cpu/kernels.h"
 #include "cpu/pool.h"
 #include "cpu/sample.h"
+#include "support/heap.h"
 
 namespace nb = nanobind;
 
@@ -270,6 +271,12 @@ void bind_cpu(nb::module_& module) {
   module.def("cpu_buffer", &buffer, nb::arg("bytes"),
              "Uninitialised bytes on a page of their own, in large pages where there are any: for "
              "packed weights and KV pages.");
+  module.def("give_back_heap", &give_back_heap,
+             "Memory that was freed goes back to the system, as far as the C library can.");
+  module.def(
+      "keep_heap_small", &keep_heap_small,
+      "From now on all threads share one heap that keeps little of what is free: for a process "
+      "that serves one user.");
   module.def("cpu_kv_pages", &kv_pages, nb::arg("pages"), nb::arg("heads"),
              "KV pages of layers with (heads, size): float16 bits [pages, heads, 2 * 16 * size] of "
              "each, K before V, all in one buffer.");

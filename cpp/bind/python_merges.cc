@@ -28,9 +28,8 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Symbols = nb::ndarray<const uint32_t, nb::shape<128>, nb::c_contig, nb::device::cpu>;
 
 Merges* merges_of(const Bytes& rows, uint32_t ids) {
-  std::vector<Merge> read(rows.size() / sizeof(Merge));
-  if (!read.empty()) std::memcpy(read.data(), rows.data(), read.size() * sizeof(Merge));
-  return new Merges(unwrap(Merges::make(read, ids)));
+  const auto* first = reinterpret_cast<const char*>(rows.data());
+  return new Merges(unwrap(Merges::make({first, rows.size()}, ids)));
 }
 
 std::vector<uint32_t> apply(const Merges& self, const std::vector<uint32_t>& ids,

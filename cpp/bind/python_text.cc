@@ -44,7 +44,7 @@ TokenBytes joined(const Bytes& text, const Bytes& ends) {
   std::vector<uint32_t> read(ends.size() / sizeof(uint32_t));
   if (!read.empty()) std::memcpy(read.data(), ends.data(), read.size() * sizeof(uint32_t));
   const auto* first = reinterpret_cast<const char*>(text.data());
-  return unwrap(TokenBytes::make({first, text.size()}, std::move(read)));
+  return unwrap(TokenBytes::make({first, text.size()}, read));
 }
 
 // With another table or any sequence of bytes.

@@ -17,4 +17,16 @@ inline void give_back_heap() {
 #endif
 }
 
+// For a process whose threads seldom allocate at once: one heap for all of them, large blocks
+// apart, and little that is free stays. As it is, each thread may keep as much as its largest
+// block.
+inline void keep_heap_small() {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
+  mallopt(M_TRIM_THRESHOLD, 64 << 10);
+  mallopt(M_TOP_PAD, 4 << 10);
+#endif
+}
+
 }  // namespace treadle

@@ -1,6 +1,7 @@
 // Detokeniser and stop search: any way of cutting the input gives the same text, and that text is
 // what a search over the whole input would give.
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "check.h"
+#include "support/offsets.h"
 #include "tokens/detok.h"
 #include "tokens/stop.h"
 
@@ -53,6 +55,27 @@ void cuts_do_not_matter() {
       at += size;
     }
     check(decode(pieces) == decode({bytes}), "round " + std::to_string(round));
+  }
+}
+
+// Whatever the steps between them, short ones of a group included that ends in a long one.
+void offsets_are_the_numbers_put_in() {
+  Random random(11);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<uint32_t> values;
+    Offsets offsets;
+    const uint32_t most = round % 2 ? 1500 : 40;  // 64 of the former may exceed 16 bits
+    uint32_t value = 0;
+    for (size_t left = random.below(300); left > 0; --left) {
+      value += random.below(most);
+      if (round % 5 == 0 && random.below(50) == 0) value += 1U << 16;
+      values.push_back(value);
+      offsets.push_back(value);
+    }
+    check(offsets.size() == values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      check(offsets[i] == values[i], "round " + std::to_string(round));
+    }
   }
 }
 
@@ -137,6 +160,7 @@ void stops_match_brute_force() {
 int main() {
   replacement_follows_unicode();
   cuts_do_not_matter();
+  offsets_are_the_numbers_put_in();
   spaces_are_stripped_once();
   stops_match_brute_force();
   return report();

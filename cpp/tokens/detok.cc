@@ -61,14 +61,15 @@ void Utf8Stream::flush(std::string& out) {
   if (held_ > 0) drop(out);
 }
 
-Result<TokenBytes> TokenBytes::make(std::string_view text, std::vector<uint32_t> ends) {
+Result<TokenBytes> TokenBytes::make(std::string_view text, std::span<const uint32_t> ends) {
   if (!std::is_sorted(ends.begin(), ends.end()) ||
       (ends.empty() ? 0 : size_t{ends.back()}) != text.size()) {
     return invalid_request("ends", "must ascend to the size of the text");
   }
   TokenBytes out;
   out.block_->text = text;
-  out.block_->ends = std::move(ends);
+  out.block_->ends.reserve(ends.size());
+  for (uint32_t end : ends) out.block_->ends.push_back(end);
   return out;
 }
 
@@ -83,7 +84,7 @@ void TokenBytes::add(std::string_view bytes) {
 }
 
 std::string_view TokenBytes::at(uint32_t id) const {
-  const std::vector<uint32_t>& ends = block_->ends;
+  const Offsets& ends = block_->ends;
   if (id >= ends.size() || std::binary_search(silent_.begin(), silent_.end(), id)) return {};
   const size_t begin = id == 0 ? 0 : ends[id - 1];
   return std::string_view(block_->text).substr(begin, ends[id] - begin);

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/offsets.h"
 #include "support/result.h"
 
 namespace treadle {
@@ -36,7 +37,7 @@ class Utf8Stream {
 class TokenBytes {
  public:
   // `ends`: where the bytes of each id end in `text`, ascending to its size.
-  static Result<TokenBytes> make(std::string_view text, std::vector<uint32_t> ends);
+  static Result<TokenBytes> make(std::string_view text, std::span<const uint32_t> ends);
   void reserve(size_t tokens, size_t bytes);
   void add(std::string_view bytes);  // before there is a copy
   [[nodiscard]] size_t size() const { return block_->ends.size(); }
@@ -48,7 +49,7 @@ class TokenBytes {
  private:
   struct Block {
     std::string text;
-    std::vector<uint32_t> ends;
+    Offsets ends;
   };
 
   std::shared_ptr<Block> block_ = std::make_shared<Block>();

@@ -1,6 +1,7 @@
 #include "tokens/merges.h"
 
 #include <algorithm>
+#include <cstring>
 #include <queue>
 #include <string>
 #include <tuple>
@@ -34,24 +35,37 @@ struct Chance {
 
 }  // namespace
 
-Result<Merges> Merges::make(const std::vector<Merge>& merges, uint32_t ids) {
+Result<Merges> Merges::make(std::string_view rows, uint32_t ids) {
   if (ids > most_ids) return invalid_request("ids", "are more than any vocabulary has");
   Merges out;
-  out.starts_.assign(size_t{ids} + 1, 0);
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const Merge& m = merges[i];
+  std::vector<uint32_t> of_left(ids, 0);
+  const size_t count = rows.size() / sizeof(Merge);
+  const auto row = [&](size_t i) {
+    Merge out;
+    std::memcpy(&out, rows.data() + i * sizeof out, sizeof out);
+    return out;
+  };
+  Merge before{};
+  for (size_t i = 0; i < count; ++i) {
+    const Merge m = row(i);
     const bool known = m.left < ids && m.right < ids && m.joined < ids;
-    const bool ascends =
-        i == 0 || std::tie(merges[i - 1].left, merges[i - 1].right) < std::tie(m.left, m.right);
+    const bool ascends = i == 0 || std::tie(before.left, before.right) < std::tie(m.left, m.right);
     if (!known || !ascends) {
       return invalid_request("merges[" + std::to_string(i) + "]",
                              "must ascend and name ids of the vocabulary");
     }
-    ++out.starts_[m.left + 1];
+    ++of_left[m.left];
+    before = m;
   }
-  for (size_t id = 0; id < ids; ++id) out.starts_[id + 1] += out.starts_[id];
-  out.joins_.reserve(merges.size());
-  for (const Merge& m : merges) out.joins_.push_back({m.right, m.rank, m.joined});
+  out.starts_.reserve(size_t{ids} + 1);
+  uint32_t start = 0;
+  out.starts_.push_back(start);
+  for (uint32_t more : of_left) out.starts_.push_back(start += more);
+  out.joins_.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    const Merge m = row(i);
+    out.joins_.push_back({m.right, m.rank, m.joined});
+  }
   return out;
 }
 

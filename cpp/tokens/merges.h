@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/offsets.h"
 #include "support/result.h"
 #include "tokens/ascii_words.h"
 
@@ -25,8 +26,9 @@ static_assert(sizeof(Merge) == 16);
 // The merges of one vocabulary. Immutable, so threads may share it.
 class Merges {
  public:
-  // `merges` ascending by (left, right), no pair twice, ids below `ids`.
-  static Result<Merges> make(const std::vector<Merge>& merges, uint32_t ids);
+  // `rows`: of type Merge wherever they lie, ascending by (left, right), no pair twice, ids below
+  // `ids`.
+  static Result<Merges> make(std::string_view rows, uint32_t ids);
 
   // Appends `word` merged as far as it goes. Order: rank, then place (Sennrich et al., ACL 2016).
   // O(n log n) for n symbols.
@@ -50,7 +52,7 @@ class Merges {
   void apply_short(std::span<uint32_t> word, std::vector<uint32_t>& out) const;
 
   std::vector<Join> joins_;
-  std::vector<uint32_t> starts_;  // by left id: its first join
+  Offsets starts_;  // by left id: its first join
 };
 
 }  // namespace treadle

@@ -93,6 +93,16 @@ def cpu_buffer(bytes: int) -> memoryview:
     Uninitialised bytes on a page of their own, in large pages where there are any: for packed weights and KV pages.
     """
 
+def give_back_heap() -> None:
+    """
+    Memory that was freed goes back to the system, as far as the C library can.
+    """
+
+def keep_heap_small() -> None:
+    """
+    From now on all threads share one heap that keeps little of what is free: for a process that serves one user.
+    """
+
 def cpu_kv_pages(pages: int, heads: Sequence[tuple[int, int]]) -> list[memoryview]:
     """
     KV pages of layers with (heads, size): float16 bits [pages, heads, 2 * 16 * size] of each, K before V, all in one buffer.

@@ -23,6 +23,8 @@ from treadle.config import (
     options_of,
     parse,
 )
+from treadle.config.arguments import parsed
+from treadle.config.sources import plain_words
 from treadle.errors import InvalidRequest
 
 COMMANDS = [RunConfig, ChatConfig, ServeConfig, BenchDecodeConfig, PullConfig, DoctorConfig]
@@ -132,6 +134,40 @@ def test_schema_accepts_the_defaults_and_refuses_others(command: type) -> None:
     jsonschema.validate(json.loads(json.dumps(defaults)), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"no_such_option": 1}, schema)
+
+
+WORDS = [
+    "run",
+    "",
+    "5",
+    "0.5",
+    "-5",
+    "-",
+    "--",
+    "a b",
+    "-x",
+    "--threads=2",
+    "--max-tokens",
+    "--raw",
+]
+WORDS += ["--no-raw", "--config", "--print-config", "--seed", "--api-key", "--port", "--thread"]
+
+
+@given(st.sampled_from([RunConfig, ChatConfig, ServeConfig]), st.lists(st.sampled_from(WORDS)))
+def test_plain_words_are_what_argparse_reads(command: type, arguments: list[str]) -> None:
+    options = options_of(command)
+    found = plain_words(options, arguments)
+    if found is not None:
+        whole = parsed(options, arguments, "treadle", "")
+        given = {name: value for name, value in whole.items() if value is not None}
+        assert {"print_config": False, **found} == given
+
+
+def test_an_ordinary_command_line_is_plain() -> None:
+    words = ["Say hi.", "--model", "m.gguf", "--max-tokens", "5", "--no-raw", "--json"]
+    assert plain_words(options_of(RunConfig), words) == {
+        "prompt": "Say hi.", "model": "m.gguf", "max_tokens": "5", "raw": False, "json": True
+    }  # fmt: skip
 
 
 @given(port=st.integers(-100_000, 100_000))

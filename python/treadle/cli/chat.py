@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from treadle import _core
 from treadle.cli.options import (
     constraint_options,
     engine_options,
@@ -29,6 +30,7 @@ HELP = """/schema FILE   answer as JSON by this schema; /schema alone ends it
 
 def main(arguments: Sequence[str]) -> int:
     """Reads turns from standard input until it ends."""
+    _core.keep_heap_small()
     config = parse(ChatConfig, arguments, prog="treadle chat")
     dialogue = Dialogue(config)
     from treadle.engine import LLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -29,3 +30,4 @@ def import_msgspec() -> None:
     inspect and what that brings, 1.8 MB that no command needs."""
     with without("typing_extensions"):
         import_module("msgspec")
+    gc.collect()

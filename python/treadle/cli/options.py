@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +61,8 @@ def constraint_options(config: SamplingConfig) -> dict[str, Any]:
 
 def read_schema(path: str, flag: str) -> Any:
     """A JSON Schema file, parsed. Raises InvalidRequest with line and column of a mistake."""
+    import json
+
     text = read_text(path, flag)
     try:
         schema = json.loads(text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from treadle import _core
 from treadle.cli.collector import paused
 from treadle.cli.options import (
     constraint_options,
@@ -43,6 +44,7 @@ class Times(Struct, frozen=True):
 
 def main(arguments: Sequence[str]) -> int:
     """Answers the prompt; with --json as one record instead of bare text."""
+    _core.keep_heap_small()
     config = parse(RunConfig, arguments, prog="treadle run")
     constraint = constraint_options(config)
     sampling = sampling_of(config, seed=int.from_bytes(os.urandom(4)) >> 1)

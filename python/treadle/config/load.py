@@ -45,14 +45,14 @@ def parse(
 
         others = {item.variable for kind in COMMANDS for item in options_of(kind)}
         check_environment(variables, own | others)
-    flags, space = from_flags(options, arguments, prog, (command.__doc__ or "").strip())
-    path = space.config or variables.get("TREADLE_CONFIG")
+    flags, words = from_flags(options, arguments, prog, (command.__doc__ or "").strip())
+    path = words.get("config") or variables.get("TREADLE_CONFIG")
     given = {
         **(from_file(options, path) if path else {}),
         **from_environment(options, variables),
         **flags,
     }
-    if space.print_config:
+    if words.get("print_config"):
         print(describe(options, given))
         sys.exit(0)
     missing = [item for item in options if item.required and item.name not in given]

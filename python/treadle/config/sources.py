@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from msgspec import Struct
 
@@ -26,40 +23,51 @@ class Given(Struct, frozen=True):
     origin: str
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose mistakes are InvalidRequest and name the nearest flag."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises instead of printing usage and exiting."""
-        raise InvalidRequest(message, hint=f"see {self.prog} --help")
-
-
 def from_flags(
     options: Sequence[Option], arguments: Sequence[str], prog: str, text: str
-) -> tuple[dict[str, Given], argparse.Namespace]:
-    """Values given on the command line, and the namespace with --config and --print-config."""
-    formatter = partial(argparse.HelpFormatter, width=_columns() - 2)
-    parser = Parser(prog=prog, description=text, allow_abbrev=False, formatter_class=formatter)
-    parser.add_argument("--config", metavar="FILE", help="YAML or TOML file with these options")
-    parser.add_argument(
-        "--print-config", action="store_true", help="show every value with its origin, and stop"
-    )
+) -> tuple[dict[str, Given], Mapping[str, Any]]:
+    """Values given on the command line, and beside them `config` and `print_config`."""
+    words = plain_words(options, arguments)
+    if words is None:
+        from treadle.config.arguments import parsed
+
+        words = parsed(options, arguments, prog, text)
+    given: dict[str, Given] = {}
     for item in options:
-        _add(parser, item)
-    space, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        _refuse_unknown(unknown[0], options, prog)
-    given = {
-        item.name: Given(
-            item.read(
-                getattr(space, item.name), place := item.name if item.positional else item.flag
-            ),
-            place,
-        )
-        for item in options
-        if getattr(space, item.name, None) is not None
-    }
-    return given, space
+        if words.get(item.name) is not None:
+            place = item.name if item.positional else item.flag
+            given[item.name] = Given(item.read(words[item.name], place), place)
+    return given, words
+
+
+def plain_words(options: Sequence[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
+    """What argparse would read from arguments that are plain: known flags, values that begin with
+    no dash and have a word of their own. None for any others, help and mistakes among them; most
+    starts need none of argparse's half megabyte."""
+    takes, sets = {"--config": "config"}, {"--print-config": ("print_config", True)}
+    places: list[str] = []
+    for item in options:
+        if item.positional:
+            places.append(item.name)
+        elif item.kind is bool and not item.secret:
+            sets |= {item.flag: (item.name, True), f"--no-{item.flag[2:]}": (item.name, False)}
+        elif not item.secret:
+            takes[item.flag] = item.name
+    found: dict[str, Any] = {}
+    words = iter(arguments)
+    for word in words:
+        name, value = takes.get(word), word
+        if name is not None:
+            value = next(words, "-")
+        elif word in sets:
+            name, value = sets[word]
+        elif places:
+            name = places.pop(0)
+        if name is None or (isinstance(value, str) and value.startswith("-")):
+            return None
+        found[name] = value
+    missing = any(item.required and item.name not in found for item in options if item.positional)
+    return None if missing else found
 
 
 def from_environment(
@@ -87,7 +95,7 @@ def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> N
     there would otherwise go unnoticed."""
     for name in strangers(environment, known := {*known}):
         accepted = sorted(OTHER_VARIABLES | known)
-        raise InvalidRequest("unknown option", at=name, hint=_nearest(name, accepted))
+        raise InvalidRequest("unknown option", at=name, hint=nearest(name, accepted))
 
 
 def from_file(options: Sequence[Option], path: str) -> dict[str, Given]:
@@ -98,63 +106,13 @@ def from_file(options: Sequence[Option], path: str) -> dict[str, Given]:
     for key, value in data.items():
         place = f"{path}: {key}"
         if key not in names:
-            raise InvalidRequest("unknown option", at=place, hint=_nearest(key, names))
+            raise InvalidRequest("unknown option", at=place, hint=nearest(key, names))
         given[key] = Given(names[key].read(value, place), place)
     return given
 
 
-def _columns() -> int:
-    """Width of the terminal as `shutil` finds it, which imports the libraries of all archives."""
-    with suppress(ValueError):
-        if (asked := int(os.environ.get("COLUMNS", "0"))) > 0:
-            return asked
-    with suppress(OSError):
-        return os.get_terminal_size().columns or 80
-    return 80
-
-
-def _add(parser: argparse.ArgumentParser, item: Option) -> None:
-    if item.secret:
-        return
-    if item.positional:
-        nargs = None if item.required else "?"
-        parser.add_argument(item.name, nargs=nargs, metavar=item.metavar, help=item.help)
-        return
-    text = _describe(item)
-    if item.kind is bool:
-        # absent must differ from false, so that a file's true is not overruled
-        parser.add_argument(
-            item.flag, action=argparse.BooleanOptionalAction, default=None, help=text
-        )
-        return
-    metavar = item.metavar or (item.kind.__name__.upper() if item.kind is not str else "NAME")
-    parser.add_argument(item.flag, metavar=metavar, help=text)
-
-
-def _describe(item: Option) -> str:
-    text = item.help + (f", in {item.unit}" if item.unit else "")
-    if item.choices:
-        text += f" ({', '.join(item.choices)})"
-    if item.default not in (None, "") and item.kind is not bool and not item.required:
-        text += f" [{item.default}]"
-    return text.replace("%", "%%")
-
-
-def _refuse_unknown(word: str, options: Sequence[Option], prog: str) -> NoReturn:
-    if not word.startswith("-"):
-        raise InvalidRequest(f'one argument too many: "{word}"', hint=f"see {prog} --help")
-    flag = word.partition("=")[0]
-    for item in options:
-        if item.secret and item.flag == flag:
-            raise InvalidRequest(
-                "is not taken from the command line, where others could read it",
-                at=flag,
-                hint=f"set {item.variable}, or put it into a file",
-            )
-    raise InvalidRequest("unknown option", at=flag, hint=_nearest(flag, [o.flag for o in options]))
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint for a word that is not known."""
     import difflib
 
     near = difflib.get_close_matches(word, list(known), 1, 0.6)

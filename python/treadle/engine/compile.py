@@ -6,7 +6,6 @@ either tool calls or text that meets the constraint.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -144,6 +143,8 @@ class Constraints:
 
 def _key(tag: dict[str, Any] | None, constraint: Constraint | None) -> str:
     """What tells constraints apart."""
+    import json  # most requests have neither
+
     told = constraint and [constraint.kind, constraint.value, constraint.at]
     try:
         return json.dumps([tag, told], default=_unusable)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
+from treadle import _core
 from treadle.digest import blake2b
 from treadle.limits import Limits
 
@@ -103,6 +104,7 @@ def load(
         exe = _executable(compiler, model, limits, pages)
     finally:
         words.join()
+    _core.give_back_heap()  # before the first step takes its part
     try:
         chosen = Chosen(name, compiler.device, compiler.threads)
         return _join(model, exe, words.result(), chosen, context)

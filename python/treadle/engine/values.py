@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast, get_type_hints
@@ -46,9 +45,9 @@ def constraint_of(
 def schema_of(schema: Any) -> tuple[Any, Decode]:
     """A JSON Schema and the decoder of its instances. See `constraint_of` for what is taken."""
     if isinstance(schema, Mapping):
-        return dict(cast("Mapping[str, Any]", schema)), json.loads
+        return dict(cast("Mapping[str, Any]", schema)), _plain
     if isinstance(schema, (bool, str)):
-        return schema, json.loads
+        return schema, _plain
     if isinstance(schema, type) and hasattr(schema, "model_json_schema"):
         model = cast("Any", schema)  # pydantic, told by its interface: it need not be installed
         return model.model_json_schema(), model.model_validate_json
@@ -63,7 +62,15 @@ def schema_of(schema: Any) -> tuple[Any, Decode]:
     return source, lambda text: _convert(text, schema)
 
 
+def _plain(text: str) -> Any:
+    import json  # an answer to no schema is not read, and most are none
+
+    return json.loads(text)
+
+
 def _convert(text: str, kind: Any) -> Any:
+    import json
+
     value = json.loads(text, parse_float=_number)
     return msgspec.convert(value, kind, str_keys=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from treadle import _core
 from treadle.errors import LimitExceeded, ModelFormatError, Unsupported
 from treadle.limits import Limits
 from treadle.models.gguf_array import LONG, GgufArray
-from treadle.models.mapping import Elements, map_file
+from treadle.models.mapping import Elements, Views, map_file
 from treadle.types import Tensor
 from treadle.types.formats import BLOCKS
 
@@ -38,7 +38,7 @@ class GgufFile(Struct, frozen=True):
 
     path: Path
     metadata: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
 
     @staticmethod
     def open(path: str | Path, limits: Limits | None = None) -> GgufFile:
@@ -221,7 +221,7 @@ def _entry(cursor: _Cursor, i: int, alignment: int) -> _Entry:
     return _Entry(name, tuple(reversed(axes)), format, offset, prod(axes[1:]), blocks * size)
 
 
-def _tensors(cursor: _Cursor, count: int, metadata: dict[str, Any]) -> dict[str, Tensor]:
+def _tensors(cursor: _Cursor, count: int, metadata: dict[str, Any]) -> Mapping[str, Tensor]:
     alignment = _alignment(cursor, metadata)
     entries: dict[str, _Entry] = {}
     for i in range(count):
@@ -242,4 +242,4 @@ def _tensors(cursor: _Cursor, count: int, metadata: dict[str, Any]) -> dict[str,
             raise cursor.fail(
                 f"tensor {entry.name!r} ends at {base + end}, the file at {cursor.size}"
             )
-    return {name: entry.view(cursor.bytes, base) for name, entry in entries.items()}
+    return Views(entries, lambda entry: entry.view(cursor.bytes, base))

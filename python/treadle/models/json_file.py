@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +27,8 @@ def read_json(path: Path, max_bytes: int) -> dict[str, Any]:
 
 def parse_json(data: bytes, at: str) -> dict[str, Any]:
     """The object in UTF-8 text; `at` names the place for errors. Raises ModelFormatError."""
+    import json  # a GGUF file has none
+
     try:
         value: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except json.JSONDecodeError as error:

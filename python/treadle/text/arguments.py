@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,6 +27,8 @@ def call_arguments(value: object, at: str) -> dict[str, Any]:
     Raises InvalidRequest at `at` when it is neither.
     """
     if isinstance(value, str):
+        import json
+
         try:
             value = json.loads(value) if value.strip() else {}
         except (ValueError, RecursionError):

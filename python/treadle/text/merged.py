@@ -8,7 +8,6 @@ to merge the symbols of each word, from a table that lies on disk as it is used.
 
 from __future__ import annotations
 
-import json
 from array import array
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 def apart(spec: Spec) -> tuple[str, bytes] | None:
     """The tokenizer.json of the symbols alone, and the merges: rows of four uint32 (left, right,
     rank, joined), ascending. None for a model that does more than merge."""
+    import json
+
     model: Json = spec.data["model"]
     more = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
     if model.get("type") != "BPE" or any(model.get(name) for name in more):

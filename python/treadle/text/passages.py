@@ -8,7 +8,6 @@ across, and the parts that hold other characters go to the library, which is loa
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections.abc import Callable, Sequence
@@ -82,6 +81,8 @@ class Passages:
 def plain_of(text: str, added: Sequence[Json]) -> Plain | None:
     """Of a vocabulary whose tokenizer.json without its merges is `text`; None where its pattern is
     not among the known ones, or an added token takes more than its own text."""
+    import json
+
     from treadle.text.alphabet import LETTER_OF
     from treadle.text.gguf import pretokenisers
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -61,6 +60,7 @@ def json_spec(source: bytes | str | Path, config: Mapping[str, Any] | None, limi
 
 def parse_json(raw: bytes, at: str) -> Json:
     """A JSON object without duplicate keys. Raises ModelFormatError with line and column."""
+    import json  # a tokeniser that was kept is not parsed
 
     def unique(pairs: list[tuple[str, Any]]) -> Json:
         found = dict(pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -92,6 +91,8 @@ def _tojson(
 
     Raises ValueError for more than a screen's worth of indentation, TypeError for no JSON value.
     """
+    import json  # few templates print any
+
     if indent is not None:
         _check_width(indent)
     pair = None if separators is None else (str(separators[0]), str(separators[1]))

@@ -41,7 +41,7 @@ class MegaDevice:
         self._buckets = [bucket.rows for bucket in made]
         params = bound(outline, weights, made, threads)
         states = _core.cpu_kv_pages(pages, outline.heads)
-        data = [bucket.data for bucket in made]
+        data = [bucket.take() for bucket in made]
         try:
             self.runner = _core.CpuRunner(data, params, states, isa, trace)
         except _core.CoreError as error:  # a head size that no kernel takes, say

@@ -53,6 +53,11 @@ class Bucket:
         self.matrices, self.vectors = frozenset(start.matrices), frozenset(start.vectors)
         self._folder, self._plan = folder, plan
 
+    def take(self) -> bytes:
+        """`data`, for the one that runs it: nobody else needs it any longer."""
+        data, self.data = self.data, b""
+        return data
+
     @property
     def plan(self) -> Plan:
         """The plan itself. Raises ModelFormatError if its folder is gone meanwhile."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from array import array
 from functools import cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle import _core
 from treadle.backends.params import tensor_as
+from treadle.kept import give_back_pages
 from treadle.types import Tensor
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def bound(outline: Outline, weights: Weights, plans: Sequence[Bucket], threads: 
             start = starts[number]
             return packed(tensor, memory[start : start + sizes[number]])
         vector = _floats(tensor)
-        _give_back(tensor.raw)
+        give_back_pages(tensor.raw)
         return vector
 
     return _side_by_side(one, len(outline.params), threads)
@@ -121,27 +121,19 @@ def packed(tensor: Tensor, out: memoryview) -> tuple[Any, ...]:
         target = out[expert * room : (expert + 1) * room]
         for first in range(0, -(-rows // _STRIP), strips):
             _core.cpu_pack(tensor.format, rows, columns, source, target, first, strips)
-            _give_back(source)
+            give_back_pages(source)
     return (tensor.format, rows, columns, out, *experts)
 
 
 def _floats(tensor: Tensor) -> Any:
     """The values of a vector, float32 [n]."""
     if tensor.format == "f32":
-        return array("f", tensor.raw.cast("f"))
+        found = array("f")
+        found.frombytes(tensor.raw)  # without a float object each
+        return found
     from treadle.models.quant import dequantise
 
     return dequantise(tensor).reshape(-1)
-
-
-def _give_back(data: memoryview) -> None:
-    """Tells the system that no page of the mapped file behind `data` is needed for now; those that
-    are, another thread's among them, are mapped again at no great cost. All of them, since a fault
-    maps as much around it as the system likes: 64 KiB, or the whole of a large folio. Memory of any
-    other kind is left alone."""
-    base: Any = data.obj
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 @cache
