@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
-#include <new>
+#include <memory>
 #include <vector>
 
 #if defined(__linux__)
@@ -25,17 +26,23 @@ struct HugePages {
   bool operator==(const HugePages&) const { return true; }
 
 #if defined(__linux__)
+  // Straight from the system: malloc would keep such blocks in its heap once one was freed.
   T* allocate(size_t count) {
     const size_t bytes = count * sizeof(T);
     if (bytes < kPage) return std::allocator<T>().allocate(count);
-    void* block = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
-    if (!block) std::abort();  // as operator new does without exceptions
-    madvise(block, bytes / kPage * kPage, MADV_HUGEPAGE);
-    return static_cast<T*>(block);
+    const size_t all = mapped(bytes) + kPage;
+    void* found = mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (found == MAP_FAILED) std::abort();  // as operator new does without exceptions
+    char* const from = static_cast<char*>(found);
+    const size_t before = (kPage - reinterpret_cast<uintptr_t>(from) % kPage) % kPage;
+    if (before > 0) munmap(from, before);
+    munmap(from + before + mapped(bytes), kPage - before);
+    madvise(from + before, bytes / kPage * kPage, MADV_HUGEPAGE);
+    return reinterpret_cast<T*>(from + before);
   }
   void deallocate(T* block, size_t count) {
     if (count * sizeof(T) < kPage) return std::allocator<T>().deallocate(block, count);
-    std::free(block);
+    munmap(block, mapped(count * sizeof(T)));
   }
 #else
   T* allocate(size_t count) { return std::allocator<T>().allocate(count); }
@@ -44,6 +51,10 @@ struct HugePages {
 
  private:
   static constexpr size_t kPage = size_t{2} << 20;
+  static size_t mapped(size_t bytes) {
+    constexpr size_t kSmall = 64 << 10;  // the largest small page of any machine
+    return (bytes + kSmall - 1) / kSmall * kSmall;
+  }
 };
 
 template <typename T>

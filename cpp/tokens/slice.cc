@@ -103,6 +103,10 @@ std::span<const uint32_t> Slice::longer(uint32_t units) const {
   return std::span(longer_).first(ending_[units]);
 }
 
+std::span<const uint32_t> Slice::above(uint32_t units) const {
+  return std::span(longer_).subspan(ending_[std::min(units, kSliceUnits)]);
+}
+
 uint64_t Slice::memory() const {
   return sizeof(Slice) + bits_.capacity() * sizeof(bits_[0]) +
          (longer_.capacity() + ending_.capacity()) * sizeof(uint32_t) + rest_.nodes().size_bytes() +

@@ -42,6 +42,8 @@ class Slice {
   std::span<const uint32_t> at_most(uint32_t units) const;
   // Such tokens of more than kSliceRows characters. There are few.
   std::span<const uint32_t> longer(uint32_t units) const;
+  // Those of more than `units` characters, where that is kSliceRows or more.
+  std::span<const uint32_t> above(uint32_t units) const;
   // Every other text token.
   const TokenTrie& rest() const { return rest_; }
   // The node of the vocabulary's trie that spells what node `i` of rest() does.

@@ -11,6 +11,7 @@ import vocabularies
 from treadle.errors import GrammarError, LimitExceeded
 from treadle.grammar import Compiler, Grammar, Matcher, Vocab, mask_rows
 from treadle.limits import GrammarLimits
+from treadle.types import TokenTable
 
 PERSON = {
     "type": "object",
@@ -232,3 +233,41 @@ def test_a_slice_of_a_class_changes_no_mask(unit: str) -> None:
         matcher = compiler.compile(Grammar.regex(pattern)).matcher()
         mask = bits(matcher, vocab.size)
         assert (mask == brute(matcher, vocab, table.data, text)).all(), pattern
+
+
+def long_tokens() -> TokenTable:
+    """Runs of one character up to 60 long: raw, escaped, of several bytes, and with an end."""
+    runs = [
+        text * n for text in ("a", "é", "\\n", " ") for n in (3, 19, 23, 24, 25, 30, 31, 44, 60)
+    ]
+    ends = ['"', '",', '"}', "é", "\\", "!", "b"]
+    return vocabularies.table(
+        [*(r.encode() for r in runs), *((r + e).encode() for r in runs for e in ends)]
+    )
+
+
+@pytest.mark.parametrize("least", [0, 1, 27])
+def test_a_length_says_nothing_of_shorter_tokens(least: int) -> None:
+    table = long_tokens()
+    vocab = Vocab(table)
+    text = {i for i, kind in enumerate(table.kinds) if int(kind) in (0, 2) and table.data[i]}
+    for most in (28, 31, 45, 59, 70):
+        schema = {"type": "string", "minLength": least, "maxLength": most}
+        matcher = Compiler(vocab).compile(Grammar.json_schema({"items": schema})).matcher()
+        assert matcher.accept_bytes(b'["')
+        for piece in ("", "a", "é", "\\n", "a"):
+            assert matcher.accept_bytes(piece.encode())
+            mask = bits(matcher, vocab.size)
+            assert (mask == brute(matcher, vocab, table.data, text)).all(), (most, piece)
+
+
+def test_a_loop_that_its_continuation_goes_on_with() -> None:
+    table = long_tokens()
+    vocab = Vocab(table)
+    compiler = Compiler(vocab)
+    text = {i for i, kind in enumerate(table.kinds) if int(kind) in (0, 2) and table.data[i]}
+    for round_ in range(14):
+        source = f'root ::= [a-z]{{5,{20 + round_}}} more\nmore ::= [a-z]{{1,60}} ("!" more | "?")'
+        matcher = compiler.compile(Grammar.ebnf(source)).matcher()
+        mask = bits(matcher, vocab.size)
+        assert (mask == brute(matcher, vocab, table.data, text)).all(), source

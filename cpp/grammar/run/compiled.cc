@@ -34,7 +34,9 @@ Result<CompiledRef> Compiled::build(std::unique_ptr<Store> store, NodeRef root, 
 
 uint64_t Compiled::memory() const {
   constexpr uint64_t kScratch = 4;  // a row of bits for each of two walks, and their stacks
-  return states_.memory() + residuals_.memory() + slots_.capacity() * sizeof(MaskSlot) +
+  return sizeof(Compiled) + states_.memory() + residuals_.memory() +
+         slots_.capacity() * sizeof(MaskSlot) + literals_.capacity() * sizeof(Literal) +
+         spelled_.capacity() * sizeof(Spelled) + taken_.capacity() +
          kScratch * (vocab_->size() / 8);
 }
 

@@ -216,6 +216,7 @@ void Reaches::clear() {
 Result<ReachRef> Reaches::make(NodeRef residual, const Digest& digest, Fuel& fuel) {
   Result<ReachRef> found = walk_spelled(residual, digest, fuel);
   if (found.ok() && !*found) found = walk_run(residual, digest, fuel);
+  if (found.ok() && !*found) found = walk_counted(residual, digest, fuel);
   if (!found.ok() || *found) return found;
   bits_.reset();
   SliceRef slice = slice_of(residual, bits_);

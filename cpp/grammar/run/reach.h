@@ -154,6 +154,9 @@ class Reaches {
   bool spelled_apart(NodeRef residual, const Reach& base, Reach::Change& change);
   Result<ReachRef> walk_beside(NodeRef residual, const Digest& digest, Fuel& fuel);
   ReachRef changed(const ReachRef& base, Reach::Change change, const Digest& digest);
+  Result<ReachRef> walk_counted(NodeRef residual, const Digest& digest, Fuel& fuel);
+  Status walk_way(NodeRef residual, const Reach& base, uint64_t free, std::vector<uint32_t>& way,
+                  Reach::Change& change, Fuel& fuel);
   Result<ReachRef> walk_bounded(NodeRef residual, const Digest& digest, Fuel& fuel);
   Result<ReachRef> walk_between(NodeRef residual, const Digest& digest, Fuel& fuel);
   Status compare(NodeRef low, NodeRef high, Between& out);

@@ -86,6 +86,76 @@ std::optional<Bounded> bounded(Store& store, NodeRef text) {
 
 }  // namespace
 
+// X{a,b} and what follows it, which no X begins like: the same without b, but for the tokens of
+// more than b bytes. Those that a class of characters spells are known by their length, and hardly
+// any other is so long. Null for any other residual.
+Result<ReachRef> Reaches::walk_counted(NodeRef residual, const Digest& digest, Fuel& fuel) {
+  const Node node = store_.node(residual);
+  if (node.kind != Kind::concat) return ReachRef();
+  const Node count = store_.node(node.a);
+  if (count.kind != Kind::repeat || count.hi == kOpen || count.hi < TokenTrie::kDeep) {
+    return ReachRef();
+  }
+  // With every round a byte or more, and none inside of which the residual may end.
+  if (store_.nullable(count.a) || store_.nullable(node.b)) return ReachRef();
+  if (!(store_.first(count.a) & store_.first(node.b)).empty()) return ReachRef();
+  const NodeRef open = store_.cat(store_.repeat(count.a, count.lo, kOpen), node.b);
+  if (!store_.ok()) return store_.take_fault();
+  const Loop loop = loops_.find(store_, open);
+  const SliceRef slice = loop.units == kOpen ? vocab_.slice(loop.chars) : nullptr;
+  if (!slice) return ReachRef();
+  const Result<ReachRef> base = of(open, fuel);
+  if (!base.ok()) return base;
+
+  const TokenTrie& trie = vocab_.trie();
+  std::span<const TrieNode> nodes = trie.nodes();
+  const std::span<const uint32_t> inside = slice->at_most(kOpen);
+  bits_.reset();
+  (*base)->add_to(bits_);
+  std::vector<uint32_t> way;
+  for (const uint32_t root : trie.deep()) {
+    for (uint32_t i = root; i < root + nodes[root].subtree(); ++i) {
+      const uint32_t token = nodes[i].token();
+      if (nodes[i].depth() < count.hi || (inside[token >> 5] >> (token & 31) & 1)) continue;
+      if (!bits_.has(token) && !(*base)->has_end(i)) continue;
+      for (uint32_t at = i; at != TokenTrie::kRoot; at = trie.parent(at)) way.push_back(at);
+    }
+  }
+  Reach::Change change;
+  const std::span<const uint32_t> above = slice->above(count.hi);
+  change.without.assign(above.begin(), above.end());
+  Status status = walk_way(residual, **base, count.hi, way, change, fuel);
+  if (!status.ok()) return status;
+  if (change.size() == 0) return base;
+  return changed(*base, std::move(change), digest);
+}
+
+// What is different about `residual`, whose base is in bits_, along some ways of more than `free`
+// bytes.
+Status Reaches::walk_way(NodeRef residual, const Reach& base, uint64_t free,
+                         std::vector<uint32_t>& way, Reach::Change& change, Fuel& fuel) {
+  std::span<const TrieNode> nodes = vocab_.trie().nodes();
+  std::sort(way.begin(), way.end());
+  way.erase(std::unique(way.begin(), way.end()), way.end());
+  std::array<uint32_t, kMaxTrieDepth + 1> entries;
+  entries[0] = residuals_.of(residual);
+  for (const uint32_t at : way) {
+    if (!fuel.spend()) return fuel.status();
+    const uint32_t depth = nodes[at].depth();
+    const uint32_t entry =
+        residuals_.step(entries[depth] & ~Residuals::kEnds, nodes[at].byte(), fuel);
+    if (entry == Residuals::kFault) return store_.take_fault();
+    entries[depth + 1] = entry;
+    if (depth < free) continue;
+    const uint32_t token = nodes[at].token();
+    if (entry == kDeadResidual && token != vocab_.size() && bits_.has(token)) {
+      change.without.push_back(token);
+    }
+    if (!(entry & Residuals::kEnds) && base.has_end(at)) change.gone.push_back(at);
+  }
+  return ok_status();
+}
+
 // Null for any other residual.
 Result<ReachRef> Reaches::walk_bounded(NodeRef residual, const Digest& digest, Fuel& fuel) {
   const Node node = store_.node(residual);
@@ -120,22 +190,8 @@ Result<ReachRef> Reaches::walk_bounded(NodeRef residual, const Digest& digest, F
   way.erase(std::unique(way.begin(), way.end()), way.end());
   if (way.size() > kMostDeep) return ReachRef();
   Reach::Change change;
-  std::array<uint32_t, kMaxTrieDepth + 1> entries;
-  entries[0] = residuals_.of(residual);
-  for (const uint32_t at : way) {
-    if (!fuel.spend()) return fuel.status();
-    const uint32_t depth = nodes[at].depth();
-    const uint32_t entry =
-        residuals_.step(entries[depth] & ~Residuals::kEnds, nodes[at].byte(), fuel);
-    if (entry == Residuals::kFault) return store_.take_fault();
-    entries[depth + 1] = entry;
-    if (!longer(at)) continue;
-    const uint32_t token = nodes[at].token();
-    if (entry == kDeadResidual && token != vocab_.size() && bits_.has(token)) {
-      change.without.push_back(token);
-    }
-    if (!(entry & Residuals::kEnds) && (*base)->has_end(at)) change.gone.push_back(at);
-  }
+  Status status = walk_way(residual, **base, found->free, way, change, fuel);
+  if (!status.ok()) return status;
   if (change.size() == 0) return base;
   return changed(*base, std::move(change), digest);
 }
