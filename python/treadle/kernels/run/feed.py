@@ -37,7 +37,10 @@ BUDGET = 256 << 20
 RENEW = 8
 TWINS = 0.125
 AGED = 0.25
-"""How likely an epoch of held weights ends after a batch; after RENEW it does."""
+"""How likely an epoch of held weights ends after a judged batch; after RENEW batches it does."""
+EARLY = 5
+"""Epochs that end with their first judged batch, when somebody new prepares: two or more of them
+are of weights that differ from those before in one row, and not in the same one."""
 PATCH, PATCHES = 4096, 8
 GAP = 1 << 16
 """Bytes between two written slots that are rather sent along than sent for."""
@@ -88,7 +91,9 @@ class Feed:
                     hint="give both one shape and dtype",
                 )  # fmt: skip
         self._epoch = 0
-        self.held, self.age, self._lasted = held, 0, 0
+        self.held, self.age = held, 0
+        self._lasted, self._young, self._proved = 0, 0, False
+        self._waiting: dict[str, list[int]] = {}  # rows that a few-row change has not come to
         self._order = np.random.default_rng(list(hmac.digest(key, b"order", "sha256")))
         known = sizes.all_axes(definition, workload.axes)
         self._tensors = {n: t for n, t in definition.inputs.items() if t.shape is not None}
@@ -143,18 +148,31 @@ class Feed:
                     self.memory.view(at, shape, kind)[...] = 0
                     self._dirty.append((at, self._bytes(name, call.known)))
 
+    def meet(self) -> None:
+        """Somebody prepares weights for the first time."""
+        self._young = 0
+
+    def prove(self) -> None:
+        """A usual batch of this epoch was judged: it may end."""
+        self._proved = True
+
     def hold(self) -> bool:
         """Before a batch is placed: whether another epoch of held weights begins, whose number is
         `age`. Nothing but weights is written then."""
-        begins = self.age == 0 or self._lasted == RENEW or self._order.random() < AGED
-        self._lasted = 1 if begins else self._lasted + 1
-        if begins and self.held:
-            if self.age % 2 == 0:
-                self._renew(self.held)
-            else:
-                self._patch(self.held, few=True)
-            self.age += 1
-        return begins and bool(self.held)
+        if not self.held:
+            return False
+        self._lasted += 1
+        ends = self._young < EARLY or self._lasted > RENEW or self._order.random() < AGED
+        if self.age and not (ends and self._proved):
+            return False
+        if self.age % 2 == 0:
+            self._renew(self.held)
+        else:
+            self._patch(self.held, few=True)
+        self.age += 1
+        self._young += 1
+        self._lasted, self._proved = 1, False
+        return True
 
     def weights(self) -> list[list[Operand]]:
         """Where the held weights lie, in call order: a list a copy."""
@@ -293,8 +311,8 @@ class Feed:
             self._rewritten.add(name)
 
     def _patch(self, names: frozenset[str], *, few: bool = False) -> None:
-        """Other numbers in some places of large inputs, in one row if `few`; what is legal stays
-        so."""
+        """Other numbers in some places of large inputs, in one row if `few`, each time another one;
+        what is legal stays so."""
         weights = (self._definition.treadle or {}).get("weights", ())
         for name, view in self._large.items():
             if name not in names:
@@ -306,9 +324,12 @@ class Feed:
             if name == "cos_sin_cache" or not (packed or dtypes.is_float(tensor.dtype)):
                 continue
             count = min(PATCH, width * 8 // 9 if packed else width)
-            rewritten = 1 if few else max(PATCHES, PATCHES * PATCH // max(count, 1))
+            rewritten = max(PATCHES, PATCHES * PATCH // max(count, 1))
             self._rewritten.add(name)
-            for row in rng.integers(0, len(rows), rewritten):
+            chosen = (
+                [self._next_row(name, len(rows))] if few else rng.integers(0, len(rows), rewritten)
+            )
+            for row in chosen:
                 at: Any = rng.integers(0, (width * 8 // 9 if packed else width) - count + 1)
                 part: Any = rows[row, at : at + count]
                 if packed:  # codes come before scales
@@ -320,6 +341,12 @@ class Feed:
                 self._dirty.append(
                     (self._starts[name] + (int(row) * width + int(at)) * part.itemsize, part.nbytes)
                 )
+
+    def _next_row(self, name: str, rows: int) -> int:
+        """Rows in an order of their own, so that no two in turn are one that is looked at."""
+        if not self._waiting.get(name):
+            self._waiting[name] = self._order.permutation(rows).tolist()
+        return self._waiting[name].pop()
 
     def _twin(self, batch: Sequence[Call], slot: int) -> int | None:
         """An earlier call of the same kind, now and then, and at least once a batch."""

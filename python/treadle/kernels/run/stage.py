@@ -327,6 +327,8 @@ class Stage:
     def _prepared(self, seats: Sequence[Seat]) -> None:
         """Reveals the weights of an epoch, and nothing else, to those that prepare them."""
         with self.clock("setup"):
+            if any(seat.prepares and not seat.age for seat in seats):
+                self.feed.meet()
             if self.feed.hold():
                 self.judge.oracle.forget()
                 self.feed.push()
@@ -363,6 +365,8 @@ class Stage:
                     relative=judgement.worst.relative, absolute=judgement.worst.absolute,
                 )  # fmt: skip
             found.append(judgement)
+        if phase == "timed" and found:
+            self.feed.prove()
         return found
 
 
