@@ -23,7 +23,7 @@ from treadle.mega.codegen_feed import segment
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from treadle.backends.base import Executable
     from treadle.backends.mega.cuda import Decoder
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from treadle.mega.codegen import Program
     from treadle.types import Weights
 
-ROWS = (1, 4)
+ROWS = (1, 4, 16)
 """Sequences that a kernel decodes together; a step of more is torch's."""
 
 CONTEXT = 32_768
@@ -86,7 +86,11 @@ class MegaCuda:
         try:
             whole = one_device(graph)
             part = shard(whole, tp) if tp > 1 else whole
-            programs = _programs(part, limits, min(devices[0].sms, 128) // together, self._knobs)
+            free = _free(self.device)
+            programs = _programs(
+                part, limits, min(devices[0].sms, 128) // together, self._knobs,
+                lambda kernels: _room(graph, kernels, len(set(self._gpus)), free),
+            )  # fmt: skip
         except Unsupported as error:
             if tp > 1:
                 raise
@@ -100,7 +104,7 @@ class MegaCuda:
         from treadle.backends.mega.cuda_ranks import Ranks, cutter
 
         # Both runtimes keep weights and pages in their own order.
-        room = _room(graph, programs, self.device)
+        room = _room(graph, len(programs), len(set(self._gpus)), free)
         count = choose_pages(graph, limits, pages, item=4, free=room)
         inner: Any = torch_backend.compile(graph, weights, limits, pages=count)
         heads, d = size_of(graph, "K") // tp, size_of(graph, "d")
@@ -129,8 +133,11 @@ class MegaCuda:
         return CudaExecutable(inner, kernels, shared, pages=count, spare=count, limits=limits)
 
 
-def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[Program]:
-    """A program a bucket, built side by side. Raises Unsupported if not even one row is covered."""
+def _programs(
+    graph: Graph, limits: Limits, workers: int, knobs: Knobs, room: Callable[[int], int]
+) -> list[Program]:
+    """A program a bucket, built side by side. room: bytes that so many kernels leave for KV pages;
+    one that leaves none is left out. Raises Unsupported if not even one row is covered."""
     from treadle.backends.mega.cuda_build import build
 
     if graph.state and graph.size("B") != PAGE:
@@ -141,6 +148,9 @@ def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[
     found: list[Program] = []
     for rows in ROWS:
         if found and found[-1].plan.shape.rows >= limits.sequences:
+            break
+        if found and room(len(found) + 1) <= 0:
+            _log.info("no kernel of %d rows: its weights leave no memory for KV pages", rows)
             break
         try:
             found.append(_program(graph, rows, workers, knobs))
@@ -169,17 +179,22 @@ def _program(graph: Graph, rows: int, workers: int, knobs: Knobs) -> Program:
     return _program(graph, rows, workers // 2, knobs)
 
 
-def _room(graph: Graph, programs: list[Program], device: str) -> int:
-    """Bytes of the device that KV pages may take."""
+def _free(device: str) -> int:
+    """Bytes of a device that nobody has."""
     import torch
 
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def _room(graph: Graph, kernels: int, gpus: int, free: int) -> int:
+    """Of so many free bytes of a device those that KV pages may take."""
     matrices = sum(
         math.prod(size_of(graph, entry) for entry in param.shape) * 2
         for param in graph.params.values()
     )
-    ranks = programs[0].plan.shape.ranks
-    copies = 1 + -(-2 * len(programs) // ranks)  # the embedding too is kept by each
-    return max(0, torch.cuda.mem_get_info(device)[0] - copies * matrices - _SPARE)
+    # Torch's, each kernel's (the embedding too is kept by each), and those that are being packed.
+    copies = 1 + -(-(kernels + 1) // gpus)
+    return max(0, free - copies * matrices - _SPARE)
 
 
 def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cutter) -> None:
@@ -211,3 +226,5 @@ def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cu
     decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
     decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
     decoder.pool.put(cuda_pack.pool(program, vector))
+    del blob, embed
+    torch.cuda.empty_cache()  # else torch keeps it, which the next kernel's weights need
