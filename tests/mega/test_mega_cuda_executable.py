@@ -14,8 +14,9 @@ from cuda_host import PAGE, Machine, compiler, program
 from msgspec.structs import replace
 from test_mega_cuda_draw import bits, params
 from test_mega_cuda_host import CONTEXT, POOL, assembled, machine
+from tiny_models import weights
 
-from treadle.backends.mega import cuda_build, cuda_executable, cuda_model
+from treadle.backends.mega import cuda_build, cuda_executable, cuda_model, cuda_pack
 from treadle.backends.mega.cuda_args import NEVER, NO_MORE
 from treadle.backends.mega.cuda_executable import CudaExecutable
 from treadle.backends.mega.cuda_pages import SharedPages
@@ -26,7 +27,7 @@ from treadle.engine.runner import Engine
 from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.graph import Graph
 from treadle.limits import Limits
-from treadle.mega.codegen import Knobs
+from treadle.mega.codegen import Knobs, Program
 from treadle.types import Batch, Mask, Sampling, Tensor, TokenKind, TokenTable
 
 torch = pytest.importorskip("torch")
@@ -237,27 +238,28 @@ def test_sequences_go_to_the_smallest_kernel_that_has_rows_for_them(
 
 
 def test_a_kernel_of_sixteen_rows_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Buckets up to the sequences that may run together, less those whose weights leave no room."""
+    """Buckets up to the sequences that may run together, less those whose weights leave no room.
+    Kernels of one and of four rows read the same stream, those of chunks have their own."""
     graph, _, _ = machine("qwen2-rows")
     monkeypatch.setattr(cuda_build, "build", lambda text: (b"", text))
 
-    def rows(most: int, kernels: int) -> list[int]:
+    def programs(most: int, kernels: int) -> list[Program]:
         limits = replace(Limits(), sequences=most)
-        room = lambda count: kernels - count + 1  # noqa: E731
-        found = cuda_model._programs(graph, limits, 4, Knobs(), room)
-        return [made.plan.shape.rows for made in found]
+        return cuda_model._programs(graph, limits, 4, Knobs(), lambda some: kernels - len(some) + 1)
 
-    assert rows(64, 9) == [1, 4, 16]
+    def rows(most: int, kernels: int) -> list[int]:
+        return [made.plan.shape.rows for made in programs(most, kernels)]
+
     assert rows(4, 9) == [1, 4]
     assert rows(64, 2) == [1, 4]
     assert rows(64, 0) == [1]
-    size = sum(int(np.prod(graph.dims.sizes(p.shape))) * 2 for p in graph.params.values())
-    free = 6 * size + cuda_model._SPARE
-    assert [cuda_model._room(graph, 3, gpus, free) for gpus in (1, 2, 4)] == [
-        size,
-        3 * size,
-        4 * size,
-    ]
+    found = programs(64, 9)
+    assert [made.plan.shape.rows for made in found] == [1, 4, 16]
+    assert [cuda_pack.alike(found[0], other) for other in found] == [True, True, False]
+    sizes = [int(np.prod(p.shape)) * 2 for p in weights(graph).values()]
+    free = 5 * sum(sizes) + max(sizes) + cuda_model._SPARE
+    left = [cuda_model._room(graph, found, gpus, free) for gpus in (1, 2, 4)]
+    assert left == [sum(sizes), 2 * sum(sizes), 3 * sum(sizes)]
 
 
 def test_one_sequence_on_a_kernel_of_two_and_draws_on_the_host(

@@ -10,6 +10,7 @@ import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from treadle.backends.capacity import choose_pages
@@ -89,7 +90,7 @@ class MegaCuda:
             free = _free(self.device)
             programs = _programs(
                 part, limits, min(devices[0].sms, 128) // together, self._knobs,
-                lambda kernels: _room(graph, kernels, len(set(self._gpus)), free),
+                lambda some: _room(graph, some, len(set(self._gpus)), free),
             )  # fmt: skip
         except Unsupported as error:
             if tp > 1:
@@ -104,7 +105,7 @@ class MegaCuda:
         from treadle.backends.mega.cuda_ranks import Ranks, cutter
 
         # Both runtimes keep weights and pages in their own order.
-        room = _room(graph, len(programs), len(set(self._gpus)), free)
+        room = _room(graph, programs, len(set(self._gpus)), free)
         count = choose_pages(graph, limits, pages, item=4, free=room)
         inner: Any = torch_backend.compile(graph, weights, limits, pages=count)
         heads, d = size_of(graph, "K") // tp, size_of(graph, "d")
@@ -112,16 +113,21 @@ class MegaCuda:
         kvs = [torch.zeros(shape, dtype=torch.bfloat16, device=f"cuda:{gpu}") for gpu in self._gpus]
         at, cut = [kv.data_ptr() for kv in kvs], cutter(graph, tp)
         kernels: list[Kernel] = []
+        beside: list[Decoder] = []
         for program in programs:
             if tp == 1:
-                kernel = Decoder(program, pages=count + 1, device=devices[0], kv=at[0])
+                kernel = Decoder(
+                    program, pages=count + 1, device=devices[0], kv=at[0],
+                    beside=beside[0] if beside else None,
+                )  # fmt: skip
                 parts = [kernel]
             else:
-                kernel = Ranks(program, devices, pages=count + 1, kv=at)
+                kernel = Ranks(program, devices, pages=count + 1, kv=at, beside=beside)
                 parts = kernel.decoders
-            for decoder, gpu in zip(parts, self._gpus, strict=True):
-                _load(decoder, graph, weights, f"cuda:{gpu}", cut)
+            for decoder, near, gpu in zip(parts, beside or [None] * tp, self._gpus, strict=True):
+                _load(decoder, near, graph, weights, f"cuda:{gpu}", cut)
             kernels.append(kernel)
+            beside = parts
         devices[0].enter()
         _log.info(
             "decode of %s sequences by persistent kernels of %d workers on %d GPU(s), prefill by "
@@ -134,10 +140,11 @@ class MegaCuda:
 
 
 def _programs(
-    graph: Graph, limits: Limits, workers: int, knobs: Knobs, room: Callable[[int], int]
-) -> list[Program]:
-    """A program a bucket, built side by side. room: bytes that so many kernels leave for KV pages;
-    one that leaves none is left out. Raises Unsupported if not even one row is covered."""
+    graph: Graph, limits: Limits, workers: int, knobs: Knobs,
+    room: Callable[[list[Program]], int],
+) -> list[Program]:  # fmt: skip
+    """A program a bucket, built side by side. room: bytes that kernels leave for KV pages; one that
+    leaves none is left out. Raises Unsupported if not even one row is covered."""
     from treadle.backends.mega.cuda_build import build
 
     if graph.state and graph.size("B") != PAGE:
@@ -149,16 +156,17 @@ def _programs(
     for rows in ROWS:
         if found and found[-1].plan.shape.rows >= limits.sequences:
             break
-        if found and room(len(found) + 1) <= 0:
-            _log.info("no kernel of %d rows: its weights leave no memory for KV pages", rows)
-            break
         try:
-            found.append(_program(graph, rows, workers, knobs))
+            made = _program(graph, rows, workers, knobs)
         except Unsupported as error:
             if not found:
                 raise
             _log.info("no kernel of %d rows: %s", rows, error)
             break
+        if found and room([*found, made]) <= 0:
+            _log.info("no kernel of %d rows: its weights leave no memory for KV pages", rows)
+            break
+        found.append(made)
     with ThreadPoolExecutor(len(found)) as pool:
         list(pool.map(build, (program.text for program in found)))
     return found
@@ -186,19 +194,25 @@ def _free(device: str) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def _room(graph: Graph, kernels: int, gpus: int, free: int) -> int:
+def _room(graph: Graph, programs: list[Program], gpus: int, free: int) -> int:
     """Of so many free bytes of a device those that KV pages may take."""
-    matrices = sum(
+    from treadle.backends.mega.cuda_pack import alike
+
+    sizes = [
         math.prod(size_of(graph, entry) for entry in param.shape) * 2
         for param in graph.params.values()
-    )
-    # Torch's, each kernel's (the embedding too is kept by each), and those that are being packed.
-    copies = 1 + -(-(kernels + 1) // gpus)
-    return max(0, free - copies * matrices - _SPARE)
+    ]
+    streams = len(programs) - sum(alike(*pair) for pair in pairwise(programs))
+    # Torch's, each stream, and what is packed for the next one; the embedding for all kernels.
+    copies = 1 + -(-(streams + 1) // gpus)
+    return max(0, free - copies * sum(sizes) - max(sizes) - _SPARE)
 
 
-def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cutter) -> None:
-    """Packs a rank's weights on its GPU."""
+def _load(
+    decoder: Decoder, beside: Decoder | None, graph: Graph, weights: Weights, device: str,
+    cut: Cutter,
+) -> None:  # fmt: skip
+    """Packs a rank's weights on its GPU, but those that the decoder beside it has."""
     import torch
 
     from treadle.backends.mega import cuda_pack
@@ -218,13 +232,19 @@ def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cu
     def vector(number: int) -> Any:
         return wide_of(number).reshape(-1)
 
-    blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
-    cuda_pack.fill(blob, program, matrix)
-    embed = matrix(program.embed).contiguous()
-    torch.cuda.synchronize(device)
     decoder.device.enter()
-    decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
-    decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
+    if beside is None or decoder.stream is not beside.stream:
+        blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
+        cuda_pack.fill(blob, program, matrix)
+        torch.cuda.synchronize(device)
+        decoder.device.enter()
+        decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
+        del blob
+    if beside is None:
+        embed = matrix(program.embed).contiguous()
+        torch.cuda.synchronize(device)
+        decoder.device.enter()
+        decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
+        del embed
     decoder.pool.put(cuda_pack.pool(program, vector))
-    del blob, embed
-    torch.cuda.empty_cache()  # else torch keeps it, which the next kernel's weights need
+    torch.cuda.empty_cache()  # else torch keeps what the next kernel's weights need
