@@ -10,6 +10,7 @@ PART is one of
   structured  tokens a second of a launch without the host, with boxes, and with masks of a JSON
               Schema that the host's matcher computes step by step, alternating
   engine      the same through the engine, prompts and answers of a chat, beside torch alone
+  many        1, 4, 8 and 16 prompts at once through the engine, without HTTP, beside torch alone
   fault       a muted worker: seconds to the error record (the process ends with it)
   trace       marks of a traced step to --out FILE.npz (treadle mega trace reads it), and whether
               tracing changed a bit
@@ -309,11 +310,41 @@ def engine(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def many(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens a second of all prompts together, from the call to the last token."""
+    from treadle.engine import LLM
+    from treadle.types import Sampling
+
+    found: dict[str, Any] = {}
+    for name in args.backends:
+        with LLM(args.model, backend=name, device="cuda", pages=1000, progress=False) as llm:
+
+            def rate(count: int, seed: int, llm: LLM = llm) -> float:
+                sampling = Sampling(
+                    max_tokens=args.steps or 192, temperature=0.7, seed=seed, ignore_eos=True
+                )
+                texts = [f"{PROMPTS[i % 3]} {i}" for i in range(count)]
+                begun = time.perf_counter()
+                outputs = llm.generate(texts, sampling=sampling)
+                seconds = time.perf_counter() - begun
+                return sum(output.usage.completion_tokens for output in outputs) / seconds
+
+            counts = (1, 4, 8, 16)
+            rates = [
+                {count: rate(count, turn) for count in counts} for turn in range(-1, args.rounds)
+            ]
+            found[name] = {
+                str(count): [round(turn[count]) for turn in rates[1:]] for count in counts
+            }  # the first round warms
+            print(name, found[name], getattr(llm.loaded.exe, "stats", dict)(), flush=True)
+    return found
+
+
 def main() -> None:
     """Runs one part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "part", choices=("text", "soak", "structured", "engine", "fault", "small", "trace")
+        "part", choices=("text", "soak", "structured", "engine", "many", "fault", "small", "trace")
     )
     parser.add_argument("--model")
     parser.add_argument("--shapes", nargs="+", default=["Llama-3.2-1B"])
@@ -327,6 +358,7 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),
         "structured": lambda: structured(args), "engine": lambda: engine(args),
+        "many": lambda: many(args),
         "small": lambda: small(max(args.batch, 2), strict=args.strict), "fault": fault,
     }  # fmt: skip
     print(json.dumps({args.part: parts[args.part]()}, ensure_ascii=False))

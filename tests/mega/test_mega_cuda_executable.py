@@ -208,9 +208,10 @@ def test_sequences_go_to_the_smallest_kernel_that_has_rows_for_them(
     made: tuple[Graph, dict[str, Any], Machine],
 ) -> None:
     """Three on a kernel of five rows, which come in chunks; when one leaves, the others go on in a
-    launch of the kernel of two, from pages that the first has written."""
+    launch of the kernel of two, from pages that the first has written. The first is as racecheck
+    wants it: all lanes say that they have read a tile, a chunk or the scratch memory."""
     graph, parameters, _ = made
-    wide = assembled(graph, parameters, program(graph, 4, 5, CONTEXT), {})
+    wide = assembled(graph, parameters, program(graph, 4, 5, CONTEXT, Knobs(strict=True)), {})
     assert wide.made.fed
     run, (two, five) = executable(made, wide)
     texts = np.random.default_rng(4).integers(0, VOCAB, (3, 62)).tolist()
@@ -252,7 +253,6 @@ def test_a_kernel_of_sixteen_rows_where_memory_has_room(monkeypatch: pytest.Monk
 
     assert rows(4, 9) == [1, 4]
     assert rows(64, 2) == [1, 4]
-    assert rows(64, 0) == [1]
     found = programs(64, 9)
     assert [made.plan.shape.rows for made in found] == [1, 4, 16]
     assert [cuda_pack.alike(found[0], other) for other in found] == [True, True, False]

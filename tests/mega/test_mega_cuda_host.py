@@ -184,16 +184,6 @@ def test_rows_change_hands_between_steps() -> None:
     assert m.tokens[2, :, 1].tolist() == [73, 131]  # positions told
 
 
-def test_a_kernel_for_checkers_of_races(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All lanes, not one of a warp, say what they have read: tiles, chunks, scratch memory."""
-    rounding(monkeypatch)
-    graph, workers, _ = MODELS["qwen2-rows"]
-    params = rounded(graph, weights(graph))
-    made = program(graph, workers, 5, CONTEXT, Knobs(strict=True))
-    assert made.fed
-    follow("strict", graph, params, assembled(graph, params, made, {}), launches=(2,))
-
-
 def test_text_is_deterministic() -> None:
     graph, workers, rows = MODELS["llama"]
     first, second = (program(graph, workers, rows, CONTEXT).text for _ in range(2))
