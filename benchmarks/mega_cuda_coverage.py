@@ -10,11 +10,12 @@ PART is one of
   structured  tokens a second of a launch without the host, with boxes, and with masks of a JSON
               Schema that the host's matcher computes step by step, alternating
   engine      the same through the engine, prompts and answers of a chat, beside torch alone
+  many        1, 4, 8 and 16 prompts at once through the engine, without HTTP, beside torch alone
   fault       a muted worker: seconds to the error record (the process ends with it)
   trace       marks of a traced step to --out FILE.npz (treadle mega trace reads it), and whether
               tracing changed a bit
   small       a tiny model with numpy alone, to be run under compute-sanitizer; with --batch 5 or
-              more, its rows come in chunks
+              more, its rows come in chunks; --strict: a kernel whose barriers racecheck can follow
 Each prints one JSON object as its last line.
 """
 
@@ -29,14 +30,14 @@ from typing import Any
 
 import mega_tiny
 import numpy as np
-from msgspec.structs import fields, replace
+from mega_real import PROMPTS, drawn_by, soak, text
+from msgspec.structs import replace
 
 from treadle.backends.mega.cuda import Decoder
-from treadle.backends.mega.cuda_launch import greedy
 from treadle.errors import EngineDead
 from treadle.limits import Limits
 from treadle.mega.codegen import PAGE, Knobs
-from treadle.types import Batch, Mask, SampleBatch
+from treadle.types import Mask
 
 SCHEMA = {
     "type": "object",
@@ -54,18 +55,6 @@ SCHEMA = {
     },
     "required": ["name", "age", "tags", "address", "kind"],
 }  # fmt: skip
-PROMPTS = (
-    "Explain in a few sentences why the sea is salty.",
-    "Write a short poem about a loom.",
-    "List five uses of a wooden spoon.",
-)
-
-
-def drawn_by(rows: int, **changes: Any) -> SampleBatch:
-    """Greedy params with changes."""
-    base = greedy(rows)
-    kinds = {f.name: getattr(base, f.name).dtype for f in fields(SampleBatch)}
-    return replace(base, **{k: np.full(rows, v, kinds[k]) for k, v in changes.items()})
 
 
 # -- a decoder with random weights -------------------------------------------------------------
@@ -81,7 +70,7 @@ def random_decoder(name: str, rows: int, context: int, seed: int) -> tuple[Decod
     return decoder, model.table
 
 
-def small(rows: int) -> dict[str, Any]:
+def small(rows: int, *, strict: bool) -> dict[str, Any]:
     """A tiny model without torch, every way to draw."""
     from treadle.models import llama
     from treadle.models.rope import Rope
@@ -89,7 +78,7 @@ def small(rows: int) -> dict[str, Any]:
 
     shape = Shape(layers=2, D=128, H=4, K=2, d=64, F=256, V=512, eps=1e-5, context=512, tied=False)
     graph = llama.build(llama.Config(shape, Rope(64, 1e4)), page=PAGE)
-    decoder, table = mega_tiny.decoder(graph, rows)
+    decoder, table = mega_tiny.decoder(graph, rows, strict=strict)
     begin = [(3 + 2 * r, 0 if r % 2 else 62) for r in range(rows)]
     decoder.start(begin, table, 3)
     decoder.wait()
@@ -245,30 +234,6 @@ def structured(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-# -- real weights ------------------------------------------------------------------------------
-
-
-def step_of(tokens: list[int], at: int, pages: np.ndarray) -> Batch:
-    """New tokens of one sequence from position `at` on."""
-    n = len(tokens)
-    pos = np.arange(at, at + n, dtype=np.int32)
-    slots = (pages[pos // PAGE] * PAGE + pos % PAGE).astype(np.int32)
-    i32 = lambda *x: np.array(x, np.int32)  # noqa: E731
-    return Batch(i32(*tokens), pos, slots, i32(0, n), i32(at + n), pages[None], i32(n - 1))
-
-
-def generated(exe: Any, prompt: list[int], count: int, pages: np.ndarray) -> list[int]:
-    """Greedy tokens, asked for as the engine does: a step ahead of what it knows."""
-    handle = exe.forward(step_of(prompt, 0, pages))
-    tokens, out, at = exe.sample(handle, None, greedy(1)), [], len(prompt)
-    for _ in range(count - 1):
-        handle = exe.forward(step_of([-1], at, pages))
-        out.append(int(tokens.wait().ids[0]))
-        tokens = exe.sample(handle, None, greedy(1))
-        at += 1
-    return [*out, int(tokens.wait().ids[0])]
-
-
 def trace(args: argparse.Namespace) -> dict[str, Any]:
     """Tokens and logits with and without marks, and the marks."""
     from mega_h200 import Model
@@ -301,121 +266,6 @@ def trace(args: argparse.Namespace) -> dict[str, Any]:
             "us_per_step": [round(t, 1) for t in times],
         }  # fmt: skip
         print(name, found[name], flush=True)
-    return found
-
-
-class Real:
-    """The model of a file, on the executable."""
-
-    def __init__(self, file: str) -> None:
-        from treadle.backends.table import backend
-        from treadle.engine.load import _words
-        from treadle.models import load
-
-        begun = time.perf_counter()
-        self.model = load(file, act="bf16", page=PAGE, limits=Limits(), progress=False)
-        self.words = _words(self.model, Limits())
-        limits = Limits()
-        self.exe: Any = backend("mega", device="cuda").compile(
-            self.model.graph, self.model.weights, limits, pages=200
-        )
-        print(f"compiled in {time.perf_counter() - begun:.1f} s", type(self.exe), flush=True)
-
-    def prompt(self, text: str) -> list[int]:
-        """Tokens of one turn of a chat."""
-        from treadle.types import Message
-
-        template = self.words.template
-        assert template is not None
-        return self.words.tokenizer.encode(template.render([Message("user", text)]), special=True)
-
-
-def text(args: argparse.Namespace) -> dict[str, Any]:
-    """64 greedy tokens against the reference."""
-    import torch
-
-    from treadle.backends.params import tensor_of
-    from treadle.graph import run
-    from treadle.models.quant import dequantise
-
-    real = Real(args.model)
-    graph = real.model.graph
-    params: dict[str, Any] = {}
-    for name, param in graph.params.items():
-        wide = torch.tensor(
-            dequantise(tensor_of(graph, real.model.weights, name)), device="cuda"
-        ).float()
-        params[name] = wide.bfloat16().float() if len(param.shape) > 1 else wide
-    pages = np.arange(3, 20, dtype=np.int32)
-    rows: list[dict[str, Any]] = []
-    for question in PROMPTS:
-        prompt = real.prompt(question)
-        tokens = generated(real.exe, prompt, 64, pages)
-        whole = [*prompt, *tokens]
-        count = len(whole)
-        batch = step_of(whole, 0, np.arange(8, dtype=np.int32))
-        inputs = {
-            n: torch.tensor(getattr(batch, n), device="cuda") for n in Batch.__struct_fields__
-        }
-        inputs["rows"] = torch.arange(count, device="cuda", dtype=torch.int32)
-        state = {
-            n: torch.zeros(
-                [8 if x is None else x for x in graph.dims.sizes(v.shape)], device="cuda"
-            )
-            for n, v in graph.state.items()
-        }
-        out, _ = run(graph, inputs, params, state, torch, in_place=True)
-        logits = out[graph.outputs[0]][len(prompt) - 1 : count - 1].float()
-        best = logits.argmax(-1).cpu().numpy()
-        wrong = [i for i in range(64) if int(best[i]) != tokens[i]]
-        gaps = [
-            round(float(logits[i].max() - logits[i, tokens[i]]), 4) for i in wrong
-        ]  # of logits of a spread of about 20
-        rows.append({"prompt": question, "equal": 64 - len(wrong), "wrong_at": wrong, "gaps": gaps,
-                     "text": real.words.tokenizer.decode(tokens)[:160]})  # fmt: skip
-        print(rows[-1], flush=True)
-    print(real.exe.stats(), flush=True)
-    return {"model": real.model.name, "tokens": 64, "rows": rows}
-
-
-def soak(args: argparse.Namespace) -> dict[str, Any]:
-    """1,000 steps twice."""
-    import torch
-
-    real = Real(args.model)
-    pages = np.arange(1, 60, dtype=np.int32)
-    prompt = real.prompt(PROMPTS[0])
-    token = generated(real.exe, prompt, 2, pages)[0]
-    real.exe._settle()
-    kernel, shared = real.exe._kernels[0], real.exe._shared
-    shared.enter("kernel")
-    before = shared._kv.clone()
-    steps = args.steps or 1000
-    found: dict[str, Any] = {"steps": steps}
-    for way in ("greedy", "sampled"):
-        runs: list[tuple[Any, Any, Any]] = []
-        seconds: list[float] = []
-        for _ in range(2):
-            with torch.inference_mode():
-                shared._kv.copy_(before)
-            torch.cuda.synchronize()
-            kernel.boxes.post(0, drawn_by(1, temperature=0.8, top_p=0.95, top_k=64, key=11))
-            begun = time.perf_counter()
-            kernel.start([(token, len(prompt))], pages[None], steps,
-                         rules="same" if way == "sampled" else "")  # fmt: skip
-            kernel.wait()
-            seconds.append(time.perf_counter() - begun)
-            runs.append((kernel.tokens(steps), kernel.logits(), shared._kv.clone()))
-        first, second = runs
-        found[way] = {
-            "tokens_identical": bool(np.array_equal(first[0], second[0])),
-            "logits_identical": bool(np.array_equal(first[1], second[1])),
-            "kv_identical": bool(torch.equal(*(run[2].view(torch.int16) for run in runs))),
-            "distinct_tokens": len(np.unique(first[0])),
-            "us_per_step": [round(s / steps * 1e6, 1) for s in seconds],
-            "finite": bool(np.isfinite(first[1]).all()),
-        }  # fmt: skip
-        print(way, found[way], flush=True)
     return found
 
 
@@ -460,11 +310,41 @@ def engine(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def many(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens a second of all prompts together, from the call to the last token."""
+    from treadle.engine import LLM
+    from treadle.types import Sampling
+
+    found: dict[str, Any] = {}
+    for name in args.backends:
+        with LLM(args.model, backend=name, device="cuda", pages=1000, progress=False) as llm:
+
+            def rate(count: int, seed: int, llm: LLM = llm) -> float:
+                sampling = Sampling(
+                    max_tokens=args.steps or 192, temperature=0.7, seed=seed, ignore_eos=True
+                )
+                texts = [f"{PROMPTS[i % 3]} {i}" for i in range(count)]
+                begun = time.perf_counter()
+                outputs = llm.generate(texts, sampling=sampling)
+                seconds = time.perf_counter() - begun
+                return sum(output.usage.completion_tokens for output in outputs) / seconds
+
+            counts = (1, 4, 8, 16)
+            rates = [
+                {count: rate(count, turn) for count in counts} for turn in range(-1, args.rounds)
+            ]
+            found[name] = {
+                str(count): [round(turn[count]) for turn in rates[1:]] for count in counts
+            }  # the first round warms
+            print(name, found[name], getattr(llm.loaded.exe, "stats", dict)(), flush=True)
+    return found
+
+
 def main() -> None:
     """Runs one part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "part", choices=("text", "soak", "structured", "engine", "fault", "small", "trace")
+        "part", choices=("text", "soak", "structured", "engine", "many", "fault", "small", "trace")
     )
     parser.add_argument("--model")
     parser.add_argument("--shapes", nargs="+", default=["Llama-3.2-1B"])
@@ -473,11 +353,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a launch; 192, for the soak 1,000")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1, help="rows of `structured` and `small`")
+    parser.add_argument("--strict", action="store_true", help="of `small`: for racecheck")
     args = parser.parse_args()
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "text": lambda: text(args), "soak": lambda: soak(args), "trace": lambda: trace(args),
         "structured": lambda: structured(args), "engine": lambda: engine(args),
-        "small": lambda: small(max(args.batch, 2)), "fault": fault,
+        "many": lambda: many(args),
+        "small": lambda: small(max(args.batch, 2), strict=args.strict), "fault": fault,
     }  # fmt: skip
     print(json.dumps({args.part: parts[args.part]()}, ensure_ascii=False))
 

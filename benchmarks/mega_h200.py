@@ -1,15 +1,15 @@
 """One persistent kernel a decode loop against kernels an operator, on one H200.
 
-    python benchmarks/mega_h200.py [--models Llama-3.2-1B ...] [--context 1024] [--rows 1]
-        [--steps 64] [--rounds 7] [--window 4 5] [--behind 2] [--soak 1000] [--baseline FILE]
-        [--seconds 500]
+    python benchmarks/mega_h200.py [--cases Llama-3.2-1B,1 ...] [--context 1024] [--steps 64]
+        [--rounds 7] [--window 4 5] [--behind 2] [--soak 1000] [--baseline FILE] [--seconds 500]
 
-For each model: random weights, the logits of teacher-forced steps against the float32 reference of
-the graph, two replays that must agree bit for bit, two more of --soak steps each with all that
-they leave in the KV pages, then the time of a step for every setting of the ring, beside the read
-bandwidth of the same run. --baseline: a script with a decoder of the same
-shape as one CUDA graph (variants `triton` and `gemv`), measured after it. --fault: a muted worker
-must end in an error record; the process ends with it. Writes benchmarks/results/mega-h200.json.
+For each case, a model and its rows: random weights, the logits of teacher-forced steps against the
+float32 reference of the graph, two replays that must agree bit for bit, two more of --soak steps
+each with all that they leave in the KV pages, then the time of a step for every setting of the
+ring, beside the read bandwidth of the same run. --baseline: a script with a decoder of the same
+shape as one CUDA graph (variants `triton`, `gemv`, `tuned rows`), measured after it. --fault: a
+muted worker must end in an error record; the process ends with it. Writes
+benchmarks/results/mega-h200.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,8 @@ SIZES = {  # layers, D, H, K, d, F, V, tied, rope base, eps
     "Qwen3-8B": (36, 4096, 32, 8, 128, 12288, 151936, False, 1e6, 1e-6),
     "tiny": (3, 512, 16, 8, 64, 2048, 4096, False, 1e4, 1e-5),
 }
+CASES = ("Llama-3.2-1B,1", "Qwen3-0.6B,1", "Qwen3-1.7B,1", "Qwen3-8B,1", "Llama-3.2-1B,16",
+         "Qwen3-8B,16")  # fmt: skip
 ROOM = 256
 """Positions behind the context that a row may grow by."""
 
@@ -383,9 +384,8 @@ def record(name: str, rows: list[dict[str, Any]], seed: int, gbs: float) -> None
 def main() -> None:
     """Measures the models asked for and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["Llama-3.2-1B"], choices=list(SIZES))
+    parser.add_argument("--cases", nargs="+", default=list(CASES))
     parser.add_argument("--context", type=int, default=1024)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--soak", type=int, default=0, help="steps of two launches more")
@@ -404,8 +404,9 @@ def main() -> None:
     gbs = read_bandwidth(args.baseline)
     print(f"read {gbs:.0f} GB/s", flush=True)
     rows: list[dict[str, Any]] = []
-    for name, batch in product(args.models, args.rows):
-        rows += measure(args, name, batch, gbs, begun)
+    for case in args.cases:
+        name, batch = case.split(",")
+        rows += measure(args, name, int(batch), gbs, begun)
         torch.cuda.empty_cache()
         record("mega-h200", rows, args.seed, gbs)
 

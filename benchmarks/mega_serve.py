@@ -3,8 +3,8 @@
     python benchmarks/mega_serve.py MODEL [--backend mega] [--device cuda] [--tokens 128]
         [--rounds 3] [--name mega-serve-h200]
 
-Starts `treadle serve` as a process, then clients over HTTP in waves: of 1, 4 and 8 streams (8 are
-more than the persistent kernel has rows for), all free, all by a schema, and half of each. Of each
+Starts `treadle serve` as a process, then clients over HTTP in waves: of 1, 4 and 16 streams (as
+many as the persistent kernel has rows), all free, all by a schema, and half of each. Of each
 wave: tokens a second of all streams together, the first token, and how many answers by schema that
 ended parse and hold what the schema asks for. Writes benchmarks/results/NAME.json.
 """
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--name", default="mega-serve-h200")
     args = parser.parse_args()
     with socket.socket() as free:

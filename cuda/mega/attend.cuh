@@ -292,7 +292,7 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       add_values<kSpan>(values + (mine + 2 * t) * d + g * kSpan, d, here - 2 * t, weight, rest, o);
     }
     warp_sync();
-    if (lane == 0) {
+    if (Model::kStrict || lane == 0) {
       mb_arrive(&s.empty[slot]);
       if constexpr (!kOne) {
 #pragma unroll

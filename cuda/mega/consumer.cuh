@@ -128,7 +128,7 @@ struct Consumer {
     // What follows writes over the scratch memory; and once a layer all warps meet, so that none
     // comes back to sums over warps that another one still reads.
     bar_sync(1);
-    if (kFed && me == 0) mb_arrive(&s.calm);
+    if (kFed && (Model::kStrict || me == 0)) mb_arrive(&s.calm);
     stamp(a, epoch, warp, lane, 4);
   }
 

@@ -114,7 +114,7 @@ struct Feeder {
               if (tile == end - 1 && band == 0) roots<P>(lane);
             }
             warp_sync();
-            if (lane == 0) mb_arrive(&s.feed_full[at.slot]);
+            if (Model::kStrict || lane == 0) mb_arrive(&s.feed_full[at.slot]);
             at.next();
           }
         }

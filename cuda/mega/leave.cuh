@@ -45,7 +45,7 @@ struct Drain {
         for (int column = first; column < end; column += Form<P::form>::kSpan) {
           mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
           warp_sync();
-          if (lane == 0) mb_arrive(&s.empty[at.slot]);
+          if (Model::kStrict || lane == 0) mb_arrive(&s.empty[at.slot]);
           at.next();
         }
       }

@@ -126,12 +126,12 @@ TM_DEVICE void linear_rows(const Args& a, Smem& s, Place& at, Turn<kFeeds>& fed,
             }
           }
           warp_sync();
-          if (lane == 0) mb_arrive_for(&s.empty[here.slot], bench.step);
+          if (Model::kStrict || lane == 0) mb_arrive_for(&s.empty[here.slot], bench.step);
         }
         // No warp is a turn of the ring ahead of another one: a barrier's parity would lie to it.
         bar_sync(1);
       }
-      if (warp == 0 && lane == 0) mb_arrive(&s.feed_empty[fed.slot]);
+      if (Model::kStrict || (warp == 0 && lane == 0)) mb_arrive(&s.feed_empty[fed.slot]);
       fed.next();
       at.forward(n);
     }

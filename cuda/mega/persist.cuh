@@ -12,14 +12,14 @@ TM_DEVICE void persist(const Args& a) {
   if (tid == 0) {
     for (int i = 0; i < Model::kRing; i++) {
       mb_init(&s.full[i], 1);
-      mb_init(&s.empty[i], kWarps);
+      mb_init(&s.empty[i], kWarps * kSay);
     }
     mb_init(&s.go, 1);
-    mb_init(&s.calm, 1);
+    mb_init(&s.calm, Model::kStrict ? kWarps * kLanes : 1);
     mb_init(&s.routed.ready, 1);
     for (int i = 0; i < kFeeds; i++) {
-      mb_init(&s.feed_full[i], kLanes + 1);
-      mb_init(&s.feed_empty[i], 1);
+      mb_init(&s.feed_full[i], kLanes + kSay);
+      mb_init(&s.feed_empty[i], Model::kStrict ? kWarps * kLanes : 1);
     }
     s.step = 0;
     s.now = a.epoch;

@@ -11,6 +11,9 @@ constexpr int kSquares = Model::kRows == 1 ? kLanes : 1;  // sums of squares tha
 constexpr int kBlocks = (Model::kRows + 7) / 8;           // of eight rows: the columns of one mma
 constexpr bool kFed = Model::kFeeds > 0;                  // rows come in chunks: feed.cuh
 constexpr int kFeeds = kFed ? Model::kFeeds : 1;
+/// Lanes that say for a warp that it has read: one, behind the warp's barrier, which a checker of
+/// races does not follow into an arrival; for it all (Knobs.strict).
+constexpr int kSay = Model::kStrict ? kLanes : 1;
 constexpr int kChunkBytes = kFed ? kTileColumns * kBlocks * 16 : 16;
 constexpr int kStaged = 20;  // floats from row to row of a warp's sums: no bank twice
 

@@ -10,11 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from cuda_host import PAGE, Machine, compiler
+from cuda_host import PAGE, Machine, compiler, program
+from msgspec.structs import replace
 from test_mega_cuda_draw import bits, params
-from test_mega_cuda_host import CONTEXT, POOL, machine
+from test_mega_cuda_host import CONTEXT, POOL, assembled, machine
+from tiny_models import weights
 
-from treadle.backends.mega import cuda_executable
+from treadle.backends.mega import cuda_build, cuda_executable, cuda_model, cuda_pack
 from treadle.backends.mega.cuda_args import NEVER, NO_MORE
 from treadle.backends.mega.cuda_executable import CudaExecutable
 from treadle.backends.mega.cuda_pages import SharedPages
@@ -25,21 +27,23 @@ from treadle.engine.runner import Engine
 from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.graph import Graph
 from treadle.limits import Limits
+from treadle.mega.codegen import Knobs, Program
 from treadle.types import Batch, Mask, Sampling, Tensor, TokenKind, TokenTable
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 
-ROWS, VOCAB, SPARE = 2, 96, POOL - 1
+VOCAB, SPARE = 96, POOL - 1
 
 
 class HostKernel:
     """`cuda.Decoder` of a machine of fibers, which runs in a thread."""
 
-    rows, context = ROWS, CONTEXT
+    context = CONTEXT
 
     def __init__(self, machine: Machine) -> None:
         self.machine, self.boxes, self.launches = machine, machine.boxes, 0
+        self.rows = machine.made.plan.shape.rows
         self._thread: threading.Thread | None = None
         self._whole, self._logits = True, np.zeros(0, np.float32)
 
@@ -54,7 +58,7 @@ class HostKernel:
         m.allowed[0], self._steps, self._first = allowed, steps, m.epoch
         m.boxes.clear()
         m.seats.clear()
-        m.tokens = np.zeros((0, ROWS, 4), np.uint32)
+        m.tokens = np.zeros((0, self.rows, 4), np.uint32)
         self.launches += 1
 
         def run() -> None:
@@ -75,7 +79,8 @@ class HostKernel:
     def told(self, step: int) -> np.ndarray | None:
         m = self.machine
         mark = (self._first + (step + 1) * m.made.phases_a_step) & NEVER
-        rows = m.tokens[step] if len(m.tokens) == self._steps else np.zeros((ROWS, 4), np.uint32)
+        whole = len(m.tokens) == self._steps
+        rows = m.tokens[step] if whole else np.zeros((self.rows, 4), np.uint32)
         return rows[:, :3].copy() if (rows[:, 3] == mark).all() else None
 
     def over(self) -> bool:
@@ -101,26 +106,34 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Tensor]:
     }
 
 
-@pytest.fixture
-def exe(made: tuple[Graph, dict[str, Any], Machine]) -> Iterator[tuple[CudaExecutable, HostKernel]]:
+def executable(made: tuple[Graph, dict[str, Any], Machine], *more: Machine) -> Any:
+    """The executable of machines with the same pages, and their kernels."""
     from treadle.backends.table import backend
 
     graph, parameters, m = made
     m.kv[:] = 0
-    m.pages = np.zeros((ROWS, CONTEXT // PAGE), np.int32)
+    kernels: list[HostKernel] = []
+    for each in (m, *more):
+        each.kv = m.kv
+        each.pages = np.zeros((each.made.plan.shape.rows, CONTEXT // PAGE), np.int32)
+        kernels.append(HostKernel(each))
     inner: Any = backend("torch", device="cpu", dtype="f32").compile(
         graph, tensors(parameters), Limits(), pages=POOL
     )
     kv = torch.from_numpy(m.kv.view(np.int16)).view(torch.bfloat16)
-    kernel = HostKernel(m)
-    found = CudaExecutable(
-        inner, [kernel], SharedPages([kv], inner.kv()), pages=SPARE, spare=SPARE, limits=Limits()
-    )
-    yield found, kernel
+    shared = SharedPages([kv], inner.kv())
+    found = CudaExecutable(inner, kernels, shared, pages=SPARE, spare=SPARE, limits=Limits())
+    return found, kernels
+
+
+@pytest.fixture
+def exe(made: tuple[Graph, dict[str, Any], Machine]) -> Iterator[tuple[CudaExecutable, HostKernel]]:
+    found, kernels = executable(made)
+    yield found, kernels[0]
     found.close()
 
 
-TABLE = np.array([[4, 9], [7, 2]], np.int32)
+TABLE = np.array([[4, 9], [7, 2], [3, 5]], np.int32)
 
 
 def step(ids: list[list[int]], at: list[int], first: int = 0) -> Batch:
@@ -189,6 +202,64 @@ def test_prefill_then_steps_of_one_launch(
         error = np.linalg.norm(mixed - whole) / np.linalg.norm(whole)
         assert error < 0.04, (i, error)
     assert run.stats()["launches"] == 1
+
+
+def test_sequences_go_to_the_smallest_kernel_that_has_rows_for_them(
+    made: tuple[Graph, dict[str, Any], Machine],
+) -> None:
+    """Three on a kernel of five rows, which come in chunks; when one leaves, the others go on in a
+    launch of the kernel of two, from pages that the first has written. The first is as racecheck
+    wants it: all lanes say that they have read a tile, a chunk or the scratch memory."""
+    graph, parameters, _ = made
+    wide = assembled(graph, parameters, program(graph, 4, 5, CONTEXT, Knobs(strict=True)), {})
+    assert wide.made.fed
+    run, (two, five) = executable(made, wide)
+    texts = np.random.default_rng(4).integers(0, VOCAB, (3, 62)).tolist()
+    at = 62
+    tokens = run.sample(run.forward(step(texts, [0] * 3)), None, params(3))
+
+    def take() -> None:
+        for text, token in zip(texts, tokens.wait().ids.tolist(), strict=True):
+            text.append(token)
+
+    for rows in (3, 3, 3, 2):  # pages end in the third step
+        handle = run.forward(step([[-1 - i] for i in range(rows)], [at] * rows))
+        take()
+        texts = texts[:rows]
+        tokens = run.sample(handle, None, params(rows))
+        at += 1
+    take()
+    assert (five.launches, two.launches) == (1, 1)
+    for i in range(2):
+        mixed = run.forward(step([[texts[i][-1], 5]], [at], i)).call.wait().numpy()
+        whole = run.forward(step([[*texts[i], 5]], [0], i)).call.wait().numpy()
+        error = np.linalg.norm(mixed - whole) / np.linalg.norm(whole)
+        assert error < 0.04, (i, error)
+    run.close()
+
+
+def test_a_kernel_of_sixteen_rows_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buckets up to the sequences that may run together, less those whose weights leave no room.
+    Kernels of one and of four rows read the same stream, those of chunks have their own."""
+    graph, _, _ = machine("qwen2-rows")
+    monkeypatch.setattr(cuda_build, "build", lambda text: (b"", text))
+
+    def programs(most: int, kernels: int) -> list[Program]:
+        limits = replace(Limits(), sequences=most)
+        return cuda_model._programs(graph, limits, 4, Knobs(), lambda some: kernels - len(some) + 1)
+
+    def rows(most: int, kernels: int) -> list[int]:
+        return [made.plan.shape.rows for made in programs(most, kernels)]
+
+    assert rows(4, 9) == [1, 4]
+    assert rows(64, 2) == [1, 4]
+    found = programs(64, 9)
+    assert [made.plan.shape.rows for made in found] == [1, 4, 16]
+    assert [cuda_pack.alike(found[0], other) for other in found] == [True, True, False]
+    sizes = [int(np.prod(p.shape)) * 2 for p in weights(graph).values()]
+    free = 5 * sum(sizes) + max(sizes) + cuda_model._SPARE
+    left = [cuda_model._room(graph, found, gpus, free) for gpus in (1, 2, 4)]
+    assert left == [sum(sizes), 2 * sum(sizes), 3 * sum(sizes)]
 
 
 def test_one_sequence_on_a_kernel_of_two_and_draws_on_the_host(

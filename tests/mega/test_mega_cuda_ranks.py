@@ -18,7 +18,7 @@ from tiny_models import weights
 from treadle.backends.mega import cuda, cuda_driver, cuda_ranks
 from treadle.backends.mega.cuda_args import NEVER
 from treadle.backends.mega.cuda_driver import Device
-from treadle.backends.mega.cuda_pack import bf16, widened
+from treadle.backends.mega.cuda_pack import bf16, pool, widened
 from treadle.backends.mega.cuda_pages import SharedPages
 from treadle.backends.mega.cuda_ranks import cutter
 from treadle.backends.sampler import sample
@@ -203,6 +203,16 @@ def test_four_devices_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     told = several.told(1)
     assert told is not None
     assert told[0, 0] == tokens[0, 1, 0]
+    beside = cuda_ranks.Ranks(
+        made, [Device(i) for i in range(n)], pages=POOL, beside=several.decoders
+    )
+    for k, decoder in enumerate(beside.decoders):  # streams and embeddings are there
+        decoder.device.enter()
+        decoder.pool.put(pool(made, lambda i, k=k: r.machines[k].params[made.plan.params[i]]))
+    beside.start([(5, 0)], table, 2)
+    beside.wait()
+    assert np.array_equal(beside.tokens(2), tokens)
+    assert np.array_equal(beside.logits(), logits)
     several.start([(5, 0)], table, 1, mute=(1, 1, 2 * made.phases_a_step + 4))  # after layer 0's o
     with pytest.raises(EngineDead, match=r"of rank \d waited for a packet of rank 1 in phase"):
         several.wait()

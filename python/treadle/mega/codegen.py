@@ -36,7 +36,8 @@ class Knobs:
     phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
     streams); at most `ring` in it. feeds: chunks of many rows in shared memory. segments: into
     which a row's positions are cut at most; those of longer rows are longer. evict_first:
-    weights leave the cache before activations do. trace: workers note when they pass marks."""
+    weights leave the cache before activations do. trace: workers note when they pass marks. strict:
+    as a checker of races can follow it, slower."""
 
     window: int = 5
     behind: int | None = None
@@ -45,6 +46,7 @@ class Knobs:
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,6 +482,7 @@ class _Maker:
             "EmbedScale": plan.sites[0].scale,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
+            "Strict": knobs.strict,
             "StepPhases": len(plan.sites) - 1,
         }
         experts = codegen_experts.shared_bytes(plan)

@@ -28,12 +28,13 @@ class Decoder:
     pages: KV pages of the pool. kv: where they lie on the device, else memory of its own. `stream`
     and `kv` are written by the caller through `load` or, on the device, at their addresses. rank:
     which of a program for several this one runs (`cuda_ranks`); peers: where the packets of each
-    rank lie.
+    rank lie. beside: a decoder of this model and rank for other rows, whose embedding this one
+    reads, and whose `stream` if it is packed alike.
     """
 
     def __init__(
         self, program: Program, *, pages: int, device: Device | None = None, kv: int | None = None,
-        rank: int = 0,
+        rank: int = 0, beside: Decoder | None = None,
     ) -> None:  # fmt: skip
         plan = program.plan
         self.program, self.device, self.rank = program, device or Device(), rank
@@ -49,16 +50,16 @@ class Decoder:
         self.state_bytes = pages * attn.kv_heads * 2 * PAGE * attn.head * 2
         starts, ranges = cuda_pack.starts(program), cuda_pack.ranges(program)
         self.rows, self.context = plan.shape.rows, plan.shape.context
-        self.stream = Memory(cuda_pack.size(program))
+        alike = beside is not None and cuda_pack.alike(program, beside.program)
+        self.stream = beside.stream if beside and alike else Memory(cuda_pack.size(program))
+        rows, width = plan.sites[0].rows[0], plan.sites[0].n
+        self.embed = beside.embed if beside else Memory(rows * width * 2)
         self.kv = Memory(len(plan.states) * self.state_bytes if kv is None else 0)
         self._kv_at = self.kv.at if kv is None else kv
         self._starts, self._ranges = Memory(starts.nbytes), Memory(ranges.nbytes)
         self._starts.put(starts)
         self._ranges.put(ranges)
-        self.pool, self.embed = (
-            Memory(program.floats * 4),
-            Memory(plan.sites[0].rows[0] * plan.sites[0].n * 2),
-        )
+        self.pool = Memory(program.floats * 4)
         own = ballots(plan.shape.rows, plan.workers)
         self._packets = Memory((program.packets + own) * 16)
         self._packets.fill()

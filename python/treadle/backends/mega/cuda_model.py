@@ -10,6 +10,7 @@ import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from treadle.backends.capacity import choose_pages
@@ -23,7 +24,7 @@ from treadle.mega.codegen_feed import segment
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from treadle.backends.base import Executable
     from treadle.backends.mega.cuda import Decoder
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from treadle.mega.codegen import Program
     from treadle.types import Weights
 
-ROWS = (1, 4)
+ROWS = (1, 4, 16)
 """Sequences that a kernel decodes together; a step of more is torch's."""
 
 CONTEXT = 32_768
@@ -86,7 +87,11 @@ class MegaCuda:
         try:
             whole = one_device(graph)
             part = shard(whole, tp) if tp > 1 else whole
-            programs = _programs(part, limits, min(devices[0].sms, 128) // together, self._knobs)
+            free = _free(self.device)
+            programs = _programs(
+                part, limits, min(devices[0].sms, 128) // together, self._knobs,
+                lambda some: _room(graph, some, len(set(self._gpus)), free),
+            )  # fmt: skip
         except Unsupported as error:
             if tp > 1:
                 raise
@@ -100,7 +105,7 @@ class MegaCuda:
         from treadle.backends.mega.cuda_ranks import Ranks, cutter
 
         # Both runtimes keep weights and pages in their own order.
-        room = _room(graph, programs, self.device)
+        room = _room(graph, programs, len(set(self._gpus)), free)
         count = choose_pages(graph, limits, pages, item=4, free=room)
         inner: Any = torch_backend.compile(graph, weights, limits, pages=count)
         heads, d = size_of(graph, "K") // tp, size_of(graph, "d")
@@ -108,16 +113,21 @@ class MegaCuda:
         kvs = [torch.zeros(shape, dtype=torch.bfloat16, device=f"cuda:{gpu}") for gpu in self._gpus]
         at, cut = [kv.data_ptr() for kv in kvs], cutter(graph, tp)
         kernels: list[Kernel] = []
+        beside: list[Decoder] = []
         for program in programs:
             if tp == 1:
-                kernel = Decoder(program, pages=count + 1, device=devices[0], kv=at[0])
+                kernel = Decoder(
+                    program, pages=count + 1, device=devices[0], kv=at[0],
+                    beside=beside[0] if beside else None,
+                )  # fmt: skip
                 parts = [kernel]
             else:
-                kernel = Ranks(program, devices, pages=count + 1, kv=at)
+                kernel = Ranks(program, devices, pages=count + 1, kv=at, beside=beside)
                 parts = kernel.decoders
-            for decoder, gpu in zip(parts, self._gpus, strict=True):
-                _load(decoder, graph, weights, f"cuda:{gpu}", cut)
+            for decoder, near, gpu in zip(parts, beside or [None] * tp, self._gpus, strict=True):
+                _load(decoder, near, graph, weights, f"cuda:{gpu}", cut)
             kernels.append(kernel)
+            beside = parts
         devices[0].enter()
         _log.info(
             "decode of %s sequences by persistent kernels of %d workers on %d GPU(s), prefill by "
@@ -129,8 +139,12 @@ class MegaCuda:
         return CudaExecutable(inner, kernels, shared, pages=count, spare=count, limits=limits)
 
 
-def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[Program]:
-    """A program a bucket, built side by side. Raises Unsupported if not even one row is covered."""
+def _programs(
+    graph: Graph, limits: Limits, workers: int, knobs: Knobs,
+    room: Callable[[list[Program]], int],
+) -> list[Program]:  # fmt: skip
+    """A program a bucket, built side by side. room: bytes that kernels leave for KV pages; one that
+    leaves none is left out. Raises Unsupported if not even one row is covered."""
     from treadle.backends.mega.cuda_build import build
 
     if graph.state and graph.size("B") != PAGE:
@@ -143,12 +157,16 @@ def _programs(graph: Graph, limits: Limits, workers: int, knobs: Knobs) -> list[
         if found and found[-1].plan.shape.rows >= limits.sequences:
             break
         try:
-            found.append(_program(graph, rows, workers, knobs))
+            made = _program(graph, rows, workers, knobs)
         except Unsupported as error:
             if not found:
                 raise
             _log.info("no kernel of %d rows: %s", rows, error)
             break
+        if found and room([*found, made]) <= 0:
+            _log.info("no kernel of %d rows: its weights leave no memory for KV pages", rows)
+            break
+        found.append(made)
     with ThreadPoolExecutor(len(found)) as pool:
         list(pool.map(build, (program.text for program in found)))
     return found
@@ -169,21 +187,32 @@ def _program(graph: Graph, rows: int, workers: int, knobs: Knobs) -> Program:
     return _program(graph, rows, workers // 2, knobs)
 
 
-def _room(graph: Graph, programs: list[Program], device: str) -> int:
-    """Bytes of the device that KV pages may take."""
+def _free(device: str) -> int:
+    """Bytes of a device that nobody has."""
     import torch
 
-    matrices = sum(
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def _room(graph: Graph, programs: list[Program], gpus: int, free: int) -> int:
+    """Of so many free bytes of a device those that KV pages may take."""
+    from treadle.backends.mega.cuda_pack import alike
+
+    sizes = [
         math.prod(size_of(graph, entry) for entry in param.shape) * 2
         for param in graph.params.values()
-    )
-    ranks = programs[0].plan.shape.ranks
-    copies = 1 + -(-2 * len(programs) // ranks)  # the embedding too is kept by each
-    return max(0, torch.cuda.mem_get_info(device)[0] - copies * matrices - _SPARE)
+    ]
+    streams = len(programs) - sum(alike(*pair) for pair in pairwise(programs))
+    # Torch's, each stream, and what is packed for the next one; the embedding for all kernels.
+    copies = 1 + -(-(streams + 1) // gpus)
+    return max(0, free - copies * sum(sizes) - max(sizes) - _SPARE)
 
 
-def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cutter) -> None:
-    """Packs a rank's weights on its GPU."""
+def _load(
+    decoder: Decoder, beside: Decoder | None, graph: Graph, weights: Weights, device: str,
+    cut: Cutter,
+) -> None:  # fmt: skip
+    """Packs a rank's weights on its GPU, but those that the decoder beside it has."""
     import torch
 
     from treadle.backends.mega import cuda_pack
@@ -203,11 +232,19 @@ def _load(decoder: Decoder, graph: Graph, weights: Weights, device: str, cut: Cu
     def vector(number: int) -> Any:
         return wide_of(number).reshape(-1)
 
-    blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
-    cuda_pack.fill(blob, program, matrix)
-    embed = matrix(program.embed).contiguous()
-    torch.cuda.synchronize(device)
     decoder.device.enter()
-    decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
-    decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
+    if beside is None or decoder.stream is not beside.stream:
+        blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
+        cuda_pack.fill(blob, program, matrix)
+        torch.cuda.synchronize(device)
+        decoder.device.enter()
+        decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
+        del blob
+    if beside is None:
+        embed = matrix(program.embed).contiguous()
+        torch.cuda.synchronize(device)
+        decoder.device.enter()
+        decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
+        del embed
     decoder.pool.put(cuda_pack.pool(program, vector))
+    torch.cuda.empty_cache()  # else torch keeps what the next kernel's weights need

@@ -41,6 +41,22 @@ def _behind(program: Program) -> int:
     return -(-int(starts(program)[-1]) // KIB) * KIB
 
 
+def alike(one: Program, other: Program) -> bool:
+    """Whether two programs stream the same bytes, as those of different rows may."""
+
+    def read(program: Program) -> list[Any]:
+        return [(s.w, s.rows, s.n, s.k, s.act) for s in program.plan.sites if s.parts]
+
+    same = all(getattr(one, n) == getattr(other, n) for n in ("pieces", "fed", "experts", "kib"))
+    forms = [[p.forms[i] for i, s in enumerate(p.plan.sites) if s.parts] for p in (one, other)]
+    return (
+        same
+        and forms[0] == forms[1]
+        and one.plan.params == other.plan.params
+        and read(one) == read(other)
+    )
+
+
 def placed(program: Program) -> Iterator[tuple[int, list[tuple[int, slice, slice]]]]:
     """For each site: (first 16-bit word of the blob, strips, words of a strip) of every piece."""
     starting = (starts(program) // 2).tolist()

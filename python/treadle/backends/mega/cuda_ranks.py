@@ -27,14 +27,15 @@ class Ranks:
     """The decoders of a program for several ranks, together what `cuda.Decoder` is for one.
 
     devices: GPU of each rank; several ranks on one GPU, which is for tests, must have room for all
-    workers at once. kv: where each rank's pages lie, else memory of their own. Every call leaves
+    workers at once. kv: where each rank's pages lie, else memory of their own. beside: those of the
+    same model for other rows (`cuda.Decoder`). Every call leaves
     the first GPU current in its thread, for others who use it. Raises Unsupported without peer
     access.
     """
 
     def __init__(
         self, program: Program, devices: Sequence[Device], *, pages: int,
-        kv: Sequence[int] | None = None,
+        kv: Sequence[int] | None = None, beside: Sequence[Decoder] | None = None,
     ) -> None:  # fmt: skip
         shape = program.plan.shape
         if len(devices) != shape.ranks:
@@ -53,7 +54,14 @@ class Ranks:
                 device.reach(other)
         self.program, self.rows, self.context = program, shape.rows, shape.context
         self.decoders = [
-            Decoder(program, pages=pages, device=device, rank=r, kv=kv[r] if kv else None)
+            Decoder(
+                program,
+                pages=pages,
+                device=device,
+                rank=r,
+                kv=kv[r] if kv else None,
+                beside=beside[r] if beside else None,
+            )
             for r, device in enumerate(devices)
         ]
         for decoder in self.decoders:
