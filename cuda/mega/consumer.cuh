@@ -29,6 +29,7 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
     stamp(a, epoch, warp, lane, 0);
+    if constexpr (P::logits) fence_copies();  // new positions in all pages: before the step ends
     if constexpr (P::fed) {
 #pragma unroll 1
       for (int part = 0; part < 2; part++)
@@ -85,6 +86,8 @@ struct Consumer {
         for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
           finish<P>(a, s, set, warp, lane, row, static_cast<int>(r.x) + first, n,
                     static_cast<int>(r.w), layer, told());
+        if (Model::kHold > 0 && lane == 0 && first + Model::kChunk >= strips)
+          *const_cast<volatile uint32_t*>(&s.sent) = epoch;
         if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
@@ -129,6 +132,7 @@ struct Consumer {
     // comes back to sums over warps that another one still reads.
     bar_sync(1);
     if (kFed && me == 0) mb_arrive(&s.calm);
+    if (Model::kHold > 0 && me == 0) *const_cast<volatile uint32_t*>(&s.sent) = epoch;
     stamp(a, epoch, warp, lane, 4);
   }
 
@@ -139,14 +143,18 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
-    const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
-    const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
-    const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
+    if (Model::kHold > 0 && me == 0) {
+      *const_cast<volatile uint32_t*>(&s.now) = epoch;
+      *const_cast<volatile uint32_t*>(&s.sent) = epoch;
+    }
+    const int heads = static_cast<int>(r.y) * kGroup;
+    const int from = static_cast<int>(r.z), to = static_cast<int>(r.w);  // of rows x heads
 #pragma unroll 1
     for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps) {
       const int n = i / kHeadPairs;
-      fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
-                   kind_of<P>(number), warp, lane, epoch - 1, told());
+      fold_pair<P>(a, s, Model::kRows == 1 ? 0 : n / heads,
+                   static_cast<int>(r.x) * kGroup + (Model::kRows == 1 ? n : n % heads),
+                   i % kHeadPairs, kind_of<P>(number), warp, lane, epoch - 1, told());
     }
     if constexpr (P::tell >= 0) {
       bar_sync(1);
@@ -166,6 +174,7 @@ struct Consumer {
     Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
+    if (Model::kHold > 0 && me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
     draw_token<P>(a, s, warp, lane, epoch, told());
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;

@@ -45,6 +45,11 @@ class Knobs:
     evict_first: bool = True
     ring: int = 16
     trace: bool = False
+    copies: int = 1
+    hold: int = 0
+    pipe: bool = True
+    pause: int = 0
+    turned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class _Maker:
             for mine in tasks
         )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
+        self.copied: dict[int, dict[str, int]] = {}
 
     def _routes(self, tasks: list[list[Task]]) -> bool:
         """Whether a phase is a router."""
@@ -375,8 +381,19 @@ class _Maker:
                 * site.heads
                 * record
             )
+        copies = self.knobs.copies if packets == 16 or packets == 8 else 1
+        if self.fed or shape.ranks > 1 or self.experts or site.parts > 1 and not site.act:
+            copies = 1
+        shared = packets in (8, 16) and not self.fed and shape.ranks == 1 and not self.experts
+        shared = shared and not (site.parts > 1 and not site.act)
+        shared = shared and int(made.fields["n"]) % 256 == 0 and made.code is not Code.PREP
         if base not in self.buffers:
-            self.buffers[base] = self._take(count), packets, terms
+            self.packets = -(-self.packets // 8) * 8
+            self.buffers[base] = self._take(count * copies), packets, terms
+            self.copied[base] = {"copies": copies, "copy": count} if copies > 1 else {}
+            if shared and self.knobs.turned:
+                self.copied[base]["turned"] = True
+        made.fields |= {f"out_{n}": v for n, v in self.copied[base].items()}
         if self.buffers[base][1:] != (packets, terms):
             raise refuse("has a buffer in two layouts")
         made.fields["out"] = self.buffers[base][0]
@@ -389,6 +406,7 @@ class _Maker:
         made.fields["in"] = at
         made.put("in_unit", unit or 16, 16)
         made.put("in_terms", terms, 1)
+        made.fields |= {f"in_{n}": v for n, v in self.copied[base].items()}
 
     # -- what differs by worker -------------------------------------------------------------
 
@@ -406,7 +424,11 @@ class _Maker:
         return tuple(found)
 
     def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
-        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP, Code.EXPERTS_UP):
+        if Code(site.op) is Code.FOLD:  # which of its rows x heads
+            (first, heads), (part, parts) = task.pair, task.share
+            pairs = heads * site.heads // site.kv_heads * self.plan.shape.rows
+            return first, heads, pairs * part // parts, pairs * (part + 1) // parts
+        if Code(site.op) in (Code.ATTN, Code.PREP, Code.EXPERTS_UP):
             return *task.pair, *task.share
         base = min(t.out_off for mine in tasks for t in mine)
         step = self.plan.shape.rows * site.out_stride
@@ -480,6 +502,9 @@ class _Maker:
             "EmbedScale": plan.sites[0].scale,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
+            "Hold": knobs.hold,
+            "Pipe": knobs.pipe,
+            "Pause": knobs.pause,
             "StepPhases": len(plan.sites) - 1,
         }
         experts = codegen_experts.shared_bytes(plan)
