@@ -75,23 +75,34 @@ TM_DEVICE int row_of(int r) {
   return r < Model::kRows ? r : Model::kRows - 1;
 }
 
+/// Where a lane finds what it multiplies: 16 bytes of a tile, columns of the activations.
+struct Lane {
+  int weights, column[kBlocks];
+  TM_DEVICE Lane(int warp, int lane) : weights(fresh(warp * 64 + lane)) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; b++)
+      column[b] =
+          fresh(row_of(lane / 4 + 8 * b) * Model::kActStride + warp * kPairColumns + lane % 4 * 8);
+  }
+};
+
 /// What a warp multiplies of a tile: its weights and its activations.
 struct Held {
   uint4 w[2 * kPairsMine], x[kBlocks][kPairsMine];
 
-  /// Waits for the ring's next tile and reads it; the slot is free then. column: of this lane's
+  /// Waits for the ring's next tile and reads it; the slot is free then. column: of the tile's
   /// activations in shared memory.
   template <class P>
-  TM_DEVICE void take(const Args& a, Smem& s, Place& at, int warp, int lane, int column) {
+  TM_DEVICE void take(const Args& a, Smem& s, Place& at, const Lane& mine, int lane, int column) {
     mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + lane + warp * 64;
+    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + mine.weights;
 #pragma unroll
     for (int i = 0; i < kPairsMine; i++) {
       w[2 * i] = weights[kWarps * 64 * i], w[2 * i + 1] = weights[kWarps * 64 * i + 32];
 #pragma unroll
       for (int b = 0; b < kBlocks; b++)
-        x[b][i] = *reinterpret_cast<const uint4*>(
-            &s.act[row_of(lane / 4 + 8 * b)][column + kWarps * kPairColumns * i]);
+        x[b][i] = *reinterpret_cast<const uint4*>(&s.act[0][0] + mine.column[b] + column +
+                                                  kWarps * kPairColumns * i);
     }
     warp_sync();
     if (lane == 0) mb_arrive(&s.empty[at.slot]);
@@ -112,24 +123,24 @@ struct Held {
 /// One strip: this warp's columns of all its tiles, then its sums. base: tile that the activations
 /// in shared memory begin with.
 template <class P>
-TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
-                        int base, float (*to)[16]) {
+TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, const Lane& mine, int warp, int lane,
+                        int k0, int tiles, int base, float (*to)[16]) {
   Sums sum = {};
   if constexpr (P::k % kTileColumns == 0) {
-    int column = (k0 - base) * kTileColumns + warp * kPairColumns + lane % 4 * 8;
+    int column = (k0 - base) * kTileColumns;
     if constexpr (Model::kPipe) {  // a tile is read while the one before is multiplied
       Held one, two;
-      one.take<P>(a, s, at, warp, lane, column);
+      one.take<P>(a, s, at, mine, lane, column);
       int left = tiles - 1;
 #pragma unroll 1
       for (; left >= 2; left -= 2) {
-        two.take<P>(a, s, at, warp, lane, column += kTileColumns);
+        two.take<P>(a, s, at, mine, lane, column += kTileColumns);
         one.multiply(sum);
-        one.take<P>(a, s, at, warp, lane, column += kTileColumns);
+        one.take<P>(a, s, at, mine, lane, column += kTileColumns);
         two.multiply(sum);
       }
       if (left > 0) {
-        two.take<P>(a, s, at, warp, lane, column += kTileColumns);
+        two.take<P>(a, s, at, mine, lane, column += kTileColumns);
         one.multiply(sum);
         two.multiply(sum);
       } else {
@@ -139,7 +150,7 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
 #pragma unroll 1
       for (int tile = 0; tile < tiles; tile++, column += kTileColumns) {
         Held held;
-        held.take<P>(a, s, at, warp, lane, column);
+        held.take<P>(a, s, at, mine, lane, column);
         held.multiply(sum);
       }
     }
@@ -157,11 +168,28 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, i
   put_sums(sum, lane, to);
 }
 
+/// First packet of row 0 that a lane sends of its output of a strip. term: part of k.
+template <class P>
+TM_DEVICE int place_of(int strip0, int lane, int term) {
+  if constexpr (P::logits || P::router) {
+    return 0;
+  } else {
+    constexpr bool kPaired = P::act && P::out_unit == 16;  // a unit is two strips of eight
+    constexpr int kEach = packets_of(P::out_unit), kUnits = kPairColumns / P::out_unit;
+    const int strip = lane / 4, part = lane % 4;
+    const int j = kPaired ? strip % 2 * 2 + part % 2 : part;  // packet in the unit
+    int unit = column_of<P>(strip0 + strip) / P::out_unit;
+    if constexpr (P::out_turned)
+      unit = turned_pair(unit / kUnits, P::n / kPairColumns) * kUnits + unit % kUnits;
+    return P::out + term * Model::kRows * (P::n / P::out_unit * kEach) + unit * kEach + j;
+  }
+}
+
 /// Sums over warps, makes the outputs of one row and sends them: the work of one warp for a chunk
-/// of strips. A lane has four outputs of its strip.
+/// of strips. A lane has four outputs of its strip. place: as `place_of` says.
 template <class P>
 TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int row, int strip0,
-                      int strips, int term, int layer, uint32_t epoch) {
+                      int strips, int term, int place, int layer, uint32_t epoch) {
   const int strip = lane / 4, part = lane % 4;
   const bool mine = strip < strips;
   float y[4] = {};
@@ -230,13 +258,8 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int r
       third = j == 0 ? x : z;
     }
     if (mine && j < kEach && (!P::act || part < 2)) {
-      constexpr int kUnits = kPairColumns / P::out_unit;
-      int unit = column / P::out_unit;
-      if constexpr (P::out_turned)
-        unit = turned_pair(unit / kUnits, P::n / kPairColumns) * kUnits + unit % kUnits;
-      const int place =
-          P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) + unit * kEach + j;
-      send_packet<P>(a, fresh(a.packets) + place, make_uint4(first, second, third, epoch));
+      const int to = place + row * (P::n / P::out_unit * kEach);
+      send_packet<P>(a, fresh(a.packets) + to, make_uint4(first, second, third, epoch));
     }
   }
 }

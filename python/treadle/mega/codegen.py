@@ -382,7 +382,7 @@ class _Maker:
                 * record
             )
         copies = self.knobs.copies if packets == 16 or packets == 8 else 1
-        if self.fed or shape.ranks > 1 or self.experts or site.parts > 1 and not site.act:
+        if self.fed or shape.ranks > 1 or self.experts or (site.parts > 1 and not site.act):
             copies = 1
         shared = packets in (8, 16) and not self.fed and shape.ranks == 1 and not self.experts
         shared = shared and not (site.parts > 1 and not site.act)
