@@ -27,25 +27,23 @@ TM_DEVICE void split(const float* from, uint32_t (&r)[8]) {
 }
 
 /// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
-/// weights, rope: cosines and sines, of this lane.
+/// weights, rope: cosines and sines, of this lane; square: this lane's part of the sum of squares.
 template <int N>
 TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
-                    const float (&rope)[N][2], float scale, int lane) {
+                    const float (&rope)[N][2], float scale, float square, int lane) {
   constexpr int kHalf = Model::kHead / 2;
   static_assert(Model::kTurned == kHalf, "rope turns whole heads");
-  float u[N], w[N], square = 0;
+  float u[N], w[N], root = 1;
 #pragma unroll
   for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     u[i] = at < kHalf ? x[at] : 0.f;
     w[i] = at < kHalf ? x[at + kHalf] : 0.f;
-    square += u[i] * u[i] + w[i] * w[i];
   }
-  float root = 1;
   if (normed) {
 #pragma unroll
     for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
-    root = inverse_root(square / Model::kHead + eps);
+    root = inverse_root(square * (1.0f / Model::kHead) + eps);
   }
 #pragma unroll
   for (int i = 0; i < N; i++) {
@@ -111,6 +109,7 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
     poll(a, [&](int i) { return base + 32 * i; }, mask, epoch, P::index, v);
     stamp(a, epoch + 1, warp, lane, 1);
     float* to = s.heads + head * d;
+    float square = 0;  // of what this lane has polled
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
       const int p = lane + 32 * i, unit = p / 3 * 16, j = p % 3;
@@ -118,12 +117,16 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
       float x[6];
       widen(v[i], x);
       *reinterpret_cast<Four*>(to + unit + 4 * j) = {x[0], x[1], x[2], x[3]};
-      if (j < 2) *reinterpret_cast<Two*>(to + unit + 12 + 2 * j) = {x[4], x[5]};
+      square += x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3];
+      if (j == 2) continue;
+      *reinterpret_cast<Two*>(to + unit + 12 + 2 * j) = {x[4], x[5]};
+      square += x[4] * x[4] + x[5] * x[5];
     }
     if (head > kGroup) continue;  // v
     warp_sync();
     turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, rope,
-         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, lane);
+         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, square,
+         lane);
     if constexpr (kWide) {  // what the products read, in the same place
       warp_sync();
       if (query && lane < d / 8) {
