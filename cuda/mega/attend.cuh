@@ -100,13 +100,16 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
       if (head <= kGroup && lane + 32 * i < d / 2)
         angle<P>(a, s, item.row, layer, lane + 32 * i, rope[i]);
     }
-    uint4 v[kMost];
+    uint4 v[P::in_terms * kMost];
     uint32_t mask = 0;
 #pragma unroll
-    for (int i = 0; i < kMost; i++)
-      if (lane + 32 * i < kPackets) mask |= 1u << i;
+    for (int i = 0; i < P::in_terms * kMost; i++)
+      if (lane + i % kMost * 32 < kPackets) mask |= 1u << i;
+    constexpr int kTerm = Model::kRows * (P::k / 16 * 3);
     const int base = P::in + item.row * (P::k / 16 * 3) + column / 16 * 3 + lane;
-    poll(a, [&](int i) { return base + 32 * i; }, mask, epoch, P::index, v);
+    poll(
+        a, [&](int i) { return base + i / kMost * kTerm + i % kMost * 32; }, mask, epoch, P::index,
+        v);
     stamp(a, epoch + 1, warp, lane, 1);
     float* to = s.heads + head * d;
     float square = 0;  // of what this lane has polled
@@ -116,6 +119,13 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
       if (p >= kPackets) continue;
       float x[6];
       widen(v[i], x);
+#pragma unroll
+      for (int term = 1; term < P::in_terms; term++) {
+        float y[6];
+        widen(v[term * kMost + i], y);
+#pragma unroll
+        for (int e = 0; e < 6; e++) x[e] += y[e];
+      }
       *reinterpret_cast<Four*>(to + unit + 4 * j) = {x[0], x[1], x[2], x[3]};
       square += x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3];
       if (j == 2) continue;

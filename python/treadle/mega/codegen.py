@@ -18,6 +18,7 @@ from treadle.mega import (
     codegen_attend,
     codegen_experts,
     codegen_feed,
+    codegen_halves,
     codegen_peers,
     codegen_room,
 )
@@ -50,6 +51,7 @@ class Knobs:
     pipe: bool = True
     pause: int = 0
     turned: bool = True
+    halves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,14 @@ class _Maker:
         self.fed = self.turns is not None and self.cut
         self.dealt: dict[int, list[list[Task]]] = {}  # sites that are not dealt as planned
         for row, tasks in (codegen_feed.dealt(plan, order, self.first) if self.fed else {}).items():
+            self.first[row] = tasks
+            self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
+        self.halved = (
+            codegen_halves.halves(plan, order, self.first, self.forms)
+            if not self.fed and self.knobs.halves
+            else {}
+        )
+        for row, tasks in self.halved.items():
             self.first[row] = tasks
             self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
         names: list[Names] = []
@@ -297,7 +307,7 @@ class _Maker:
                 for i in range(3):
                     put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
                     put(f"column{i}", site.col[i], 0)
-            if self.cut:
+            if self.cut and row not in self.halved:
                 made.fields["klen"] = max(t.klen for t in every)
             put("cut", made.fields["klen"] < whole, False)
             if number == len(self.plan.sites) - 2:
