@@ -92,8 +92,6 @@ struct Consumer {
         for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
           finish<P>(a, s, set, warp, lane, row, static_cast<int>(r.x) + first, n,
                     static_cast<int>(r.w), place, layer, told());
-        if (Model::kHold > 0 && lane == 0 && first + Model::kChunk >= strips)
-          *const_cast<volatile uint32_t*>(&s.sent) = epoch;
         if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
@@ -138,7 +136,6 @@ struct Consumer {
     // comes back to sums over warps that another one still reads.
     bar_sync(1);
     if (kFed && me == 0) mb_arrive(&s.calm);
-    if (Model::kHold > 0 && me == 0) *const_cast<volatile uint32_t*>(&s.sent) = epoch;
     stamp(a, epoch, warp, lane, 4);
   }
 
@@ -149,10 +146,6 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
-    if (Model::kHold > 0 && me == 0) {
-      *const_cast<volatile uint32_t*>(&s.now) = epoch;
-      *const_cast<volatile uint32_t*>(&s.sent) = epoch;
-    }
     const int heads = static_cast<int>(r.y) * kGroup;
     const int from = static_cast<int>(r.z), to = static_cast<int>(r.w);  // of rows x heads
 #pragma unroll 1
@@ -180,7 +173,6 @@ struct Consumer {
     Smem& s = fresh_shared(shared);
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
-    if (Model::kHold > 0 && me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
     draw_token<P>(a, s, warp, lane, epoch, told());
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;

@@ -26,19 +26,10 @@ TM_DEVICE void tell_ranks(const Args& a, int place, uint4 v) {
 /// every rank.
 template <class P>
 TM_DEVICE void send_packet(const Args& a, uint4* to, uint4 v) {
-  if constexpr (P::rank_stride == 0) {
-#pragma unroll
-    for (int i = 0; i < P::out_copies; i++) store_packet(to + i * P::out_copy, v);
-  } else {
+  if constexpr (P::rank_stride == 0)
+    store_packet(to, v);
+  else
     tell_ranks(a, static_cast<int>(to - a.packets + a.rank * P::rank_stride), v);
-  }
-}
-
-/// The first packet of a phase's input that this worker reads: workers take turns at the copies.
-template <class P>
-TM_DEVICE int packets_in() {
-  if constexpr (P::in_copies == 1) return P::in;
-  return P::in + fresh(worker()) % P::in_copies * P::in_copy;
 }
 
 }  // namespace treadle::mega

@@ -86,40 +86,6 @@ struct Lane {
   }
 };
 
-/// What a warp multiplies of a tile: its weights and its activations.
-struct Held {
-  uint4 w[2 * kPairsMine], x[kBlocks][kPairsMine];
-
-  /// Waits for the ring's next tile and reads it; the slot is free then. column: of the tile's
-  /// activations in shared memory.
-  template <class P>
-  TM_DEVICE void take(const Args& a, Smem& s, Place& at, const Lane& mine, int lane, int column) {
-    mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
-    const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + mine.weights;
-#pragma unroll
-    for (int i = 0; i < kPairsMine; i++) {
-      w[2 * i] = weights[kWarps * 64 * i], w[2 * i + 1] = weights[kWarps * 64 * i + 32];
-#pragma unroll
-      for (int b = 0; b < kBlocks; b++)
-        x[b][i] = *reinterpret_cast<const uint4*>(&s.act[0][0] + mine.column[b] + column +
-                                                  kWarps * kPairColumns * i);
-    }
-    warp_sync();
-    if (lane == 0) mb_arrive(&s.empty[at.slot]);
-    at.next();
-  }
-  TM_DEVICE void multiply(Sums& sum) const {
-#pragma unroll
-    for (int i = 0; i < kPairsMine; i++) {
-#pragma unroll
-      for (int b = 0; b < kBlocks; b++) {
-        mma(sum[b][2 * i], w[2 * i], x[b][i].x, x[b][i].y);
-        mma(sum[b][2 * i + 1], w[2 * i + 1], x[b][i].z, x[b][i].w);
-      }
-    }
-  }
-};
-
 /// One strip: this warp's columns of all its tiles, then its sums. base: tile that the activations
 /// in shared memory begin with.
 template <class P>
@@ -128,30 +94,29 @@ TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, const Lane& mine, int
   Sums sum = {};
   if constexpr (P::k % kTileColumns == 0) {
     int column = (k0 - base) * kTileColumns;
-    if constexpr (Model::kPipe) {  // a tile is read while the one before is multiplied
-      Held one, two;
-      one.take<P>(a, s, at, mine, lane, column);
-      int left = tiles - 1;
 #pragma unroll 1
-      for (; left >= 2; left -= 2) {
-        two.take<P>(a, s, at, mine, lane, column += kTileColumns);
-        one.multiply(sum);
-        one.take<P>(a, s, at, mine, lane, column += kTileColumns);
-        two.multiply(sum);
+    for (int tile = 0; tile < tiles; tile++, column += kTileColumns) {
+      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + mine.weights;
+      uint4 w[2 * kPairsMine], x[kBlocks][kPairsMine];
+#pragma unroll
+      for (int i = 0; i < kPairsMine; i++) {
+        w[2 * i] = weights[kWarps * 64 * i], w[2 * i + 1] = weights[kWarps * 64 * i + 32];
+#pragma unroll
+        for (int b = 0; b < kBlocks; b++)
+          x[b][i] = *reinterpret_cast<const uint4*>(&s.act[0][0] + mine.column[b] + column +
+                                                    kWarps * kPairColumns * i);
       }
-      if (left > 0) {
-        two.take<P>(a, s, at, mine, lane, column += kTileColumns);
-        one.multiply(sum);
-        two.multiply(sum);
-      } else {
-        one.multiply(sum);
-      }
-    } else {
-#pragma unroll 1
-      for (int tile = 0; tile < tiles; tile++, column += kTileColumns) {
-        Held held;
-        held.take<P>(a, s, at, mine, lane, column);
-        held.multiply(sum);
+      warp_sync();
+      if (lane == 0) mb_arrive(&s.empty[at.slot]);  // all is read, if not there yet
+      at.next();
+#pragma unroll
+      for (int i = 0; i < kPairsMine; i++) {
+#pragma unroll
+        for (int b = 0; b < kBlocks; b++) {
+          mma(sum[b][2 * i], w[2 * i], x[b][i].x, x[b][i].y);
+          mma(sum[b][2 * i + 1], w[2 * i + 1], x[b][i].z, x[b][i].w);
+        }
       }
     }
   } else {

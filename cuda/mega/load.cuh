@@ -73,7 +73,7 @@ TM_DEVICE void load_plain(const Args& a, Smem& s, int warp, int lane, uint32_t e
 #pragma unroll
     for (int r = 0; r < kRows; r++)
       if (row + r < Model::kRows) mask |= share.mask() << r * T::kMost;
-    const int base = packets_in<P>() + row * T::kRow;
+    const int base = P::in + row * T::kRow;
     auto place = [&](int i) { return base + i / T::kMost * T::kRow + share.packet(i % T::kMost); };
     poll(a, place, mask, epoch, P::index, v);
     stamp(a, epoch + 1, warp, lane, 1);
@@ -187,7 +187,7 @@ struct Stream {
 #pragma unroll
         for (int term = 0; term < kAtOnce; term++)
           if (first + term < kTerms) mask |= share.mask() << term * T::kMost;
-        const int base = packets_in<P>() + row * T::kRow + first * kTerm;
+        const int base = P::in + row * T::kRow + first * kTerm;
         auto at = [&](int i) { return base + i / T::kMost * kTerm + share.packet(i % T::kMost); };
         poll(a, at, mask, epoch, P::index, v);
 #pragma unroll

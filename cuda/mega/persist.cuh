@@ -23,7 +23,6 @@ TM_DEVICE void persist(const Args& a) {
     }
     s.step = 0;
     s.now = a.epoch;
-    s.sent = a.epoch;
     s.over = 0;
     mb_publish();
   }

@@ -30,11 +30,7 @@ struct Producer {
     mb_wait(a, &s.empty[at.slot], at.turn ^ 1, kEmpty, P::index);
     // Few tiles may be on their way where their phase has not begun: packets queue behind them, and
     // so do tiles of workers that are late.
-    const uint32_t now = *const_cast<volatile uint32_t*>(&s.now);
-    const bool begun = now == epoch;
-    if constexpr (Model::kHold > 0) {  // none of later phases while the consumers wait for packets
-      if (static_cast<int32_t>(epoch - now) > Model::kHold) hold<P>(s, now);
-    }
+    const bool begun = *const_cast<volatile uint32_t*>(&s.now) == epoch;
     const int window = begun ? Model::kWindow : P::behind;
     if (window && issued >= window) {
       int before = at.slot - window;
@@ -52,16 +48,6 @@ struct Producer {
       bulk(s.ring[at.slot], from, bytes, &s.full[at.slot]);
     issued += issued < Model::kRing;
     at.next();
-  }
-
-  /// Until the consumers have the input that they are waiting for.
-  template <class P>
-  TM_DEVICE void hold(Smem& s, uint32_t now) {
-    Spin spin;
-    while (*const_cast<volatile uint32_t*>(&s.now) == now &&
-           *const_cast<volatile uint32_t*>(&s.sent) == now) {
-      if (spin.late(kPatience / 4 * 5)) fail(a, kWindow, P::index, 0, now, epoch);
-    }
   }
 
   TM_DEVICE void begin() {

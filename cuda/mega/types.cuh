@@ -110,7 +110,6 @@ struct Smem {
   Item items[Model::kKinds][Model::kItems];
   uint32_t step;  // that the consumers are in
   uint32_t now;   // phase whose input they have
-  uint32_t sent;  // phase whose outputs they have sent
   int32_t count[Model::kKinds], token[Model::kRows], position[Model::kRows];
   uint32_t over;                 // the host wants no further step
   int32_t tied;                  // last of the equals that a nucleus ends with
@@ -155,10 +154,7 @@ struct Phase {
   static constexpr bool cut = false;  // a worker polls only the tiles of k that it multiplies
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
-  // Copies of the packets, so that not all workers poll the same ones: how many, packets to the
-  // next.
   static constexpr bool in_turned = false, out_turned = false;  // packets as `turned_pair` has them
-  static constexpr int in_copies = 1, in_copy = 0, out_copies = 1, out_copy = 0;
   // Packets from a rank's output to the next one's in every rank's memory; 0: no other rank's.
   static constexpr int rank_stride = 0;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further

@@ -90,12 +90,6 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
 #pragma unroll
     for (int i = 0; i < N; i++)
       if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
-    if constexpr (Model::kPause > 0) {
-      if (warp_any(mask != 0)) {
-        const uint32_t since = clock_now();
-        while (clock_now() - since < Model::kPause) pause();
-      }
-    }
     if (late && mask) {
       uint32_t place = 0, seen = 0;
 #pragma unroll

@@ -10,7 +10,6 @@ draw.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
 
@@ -23,81 +22,16 @@ from treadle.mega import (
     codegen_room,
 )
 from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
-from treadle.mega.codegen_experts import EXPERTS, Region
+from treadle.mega.codegen_experts import EXPERTS
 from treadle.mega.codegen_feed import Feed
+from treadle.mega.codegen_program import Knobs, Piece, Program, Vector
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, Code, Site, Task
 
-
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
-    phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
-    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. segments: into
-    which a row's positions are cut at most; those of longer rows are longer. evict_first:
-    weights leave the cache before activations do. trace: workers note when they pass marks."""
-
-    window: int = 5
-    behind: int | None = None
-    feeds: int = 2
-    segments: int = 64
-    evict_first: bool = True
-    ring: int = 16
-    trace: bool = False
-    copies: int = 1
-    hold: int = 0
-    pipe: bool = True
-    pause: int = 0
-    turned: bool = True
-    halves: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """Floats of the pool: params one after the other, NONE so many zeros. at: where they begin."""
-
-    at: int
-    params: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What a worker streams for one task: strips of a site, tiles of k."""
-
-    site: int
-    strip0: int
-    strips: int
-    k0: int
-    klen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
-    [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
-    phases_a_step: by how much a step moves the epoch. embed: a param. forms: of each site's
-    weights in the stream. experts: what lies behind the streams, so many `kib` in all. fed: rows
-    come in chunks. counters: first packet and packets of what is zero when a launch begins.
-    inboxes: of the sums over ranks."""
-
-    text: str
-    plan: Plan
-    ranges: tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]
-    pieces: tuple[tuple[Piece, ...], ...]
-    vectors: tuple[Vector, ...]
-    floats: int
-    packets: int
-    phases_a_step: int
-    embed: int
-    forms: tuple[Form, ...]
-    experts: tuple[Region, ...]
-    kib: int
-    fed: bool
-    counters: tuple[int, int]
-    inboxes: tuple[codegen_peers.Inbox, ...] = ()
+LINE, ROUND = 8, 256
+"""Packets of a line of the cache; columns of which each warp takes as many."""
 
 
 def generate(
@@ -134,7 +68,7 @@ class _Maker:
             for mine in tasks
         )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
-        self.copied: dict[int, dict[str, int]] = {}
+        self.turned: set[int] = set()  # of those: their packets stand in turned order
 
     def _routes(self, tasks: list[list[Task]]) -> bool:
         """Whether a phase is a router."""
@@ -168,12 +102,9 @@ class _Maker:
         for row, tasks in (codegen_feed.dealt(plan, order, self.first) if self.fed else {}).items():
             self.first[row] = tasks
             self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
-        self.halved = (
-            codegen_halves.halves(plan, order, self.first, self.forms)
-            if not self.fed and self.knobs.halves
-            else {}
-        )
-        for row, tasks in self.halved.items():
+        cut = {} if self.fed else codegen_halves.halves(plan, order, self.first, self.forms)
+        self.halved = frozenset(cut)
+        for row, tasks in cut.items():
             self.first[row] = tasks
             self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
         names: list[Names] = []
@@ -391,23 +322,26 @@ class _Maker:
                 * site.heads
                 * record
             )
-        copies = self.knobs.copies if packets == 16 or packets == 8 else 1
-        if self.fed or shape.ranks > 1 or self.experts or (site.parts > 1 and not site.act):
-            copies = 1
-        shared = packets in (8, 16) and not self.fed and shape.ranks == 1 and not self.experts
-        shared = shared and not (site.parts > 1 and not site.act)
-        shared = shared and int(made.fields["n"]) % 256 == 0 and made.code is not Code.PREP
         if base not in self.buffers:
-            self.packets = -(-self.packets // 8) * 8
-            self.buffers[base] = self._take(count * copies), packets, terms
-            self.copied[base] = {"copies": copies, "copy": count} if copies > 1 else {}
-            if shared and self.knobs.turned:
-                self.copied[base]["turned"] = True
-        made.fields |= {f"out_{n}": v for n, v in self.copied[base].items()}
+            self.packets = -(-self.packets // LINE) * LINE
+            self.buffers[base] = self._take(count), packets, terms
+            if self._turns(made, site, packets):
+                self.turned.add(base)
         if self.buffers[base][1:] != (packets, terms):
             raise refuse("has a buffer in two layouts")
         made.fields["out"] = self.buffers[base][0]
         made.put("out_unit", packets or 16, 16)
+        made.put("out_turned", base in self.turned, False)
+
+    def _turns(self, made: Names, site: Site, packets: int) -> bool:
+        """Whether readers find the packets that a warp takes side by side: linears only read them,
+        and all warps take as many."""
+        attended = site.parts > 1 and not site.act
+        return (
+            packets in (8, 16) and not (attended or self.fed or self.experts)
+            and self.plan.shape.ranks == 1 and made.code in (Code.LINEAR, Code.FOLD)
+            and int(made.fields["n"]) % ROUND == 0
+        )  # fmt: skip
 
     def _read(self, made: Names, base: int) -> None:
         if base not in self.buffers:
@@ -416,7 +350,7 @@ class _Maker:
         made.fields["in"] = at
         made.put("in_unit", unit or 16, 16)
         made.put("in_terms", terms, 1)
-        made.fields |= {f"in_{n}": v for n, v in self.copied[base].items()}
+        made.put("in_turned", base in self.turned, False)
 
     # -- what differs by worker -------------------------------------------------------------
 
@@ -512,9 +446,6 @@ class _Maker:
             "EmbedScale": plan.sites[0].scale,
             "EvictFirst": knobs.evict_first,
             "Trace": knobs.trace,
-            "Hold": knobs.hold,
-            "Pipe": knobs.pipe,
-            "Pause": knobs.pause,
             "StepPhases": len(plan.sites) - 1,
         }
         experts = codegen_experts.shared_bytes(plan)
