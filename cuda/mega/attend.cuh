@@ -27,25 +27,23 @@ TM_DEVICE void split(const float* from, uint32_t (&r)[8]) {
 }
 
 /// Norm and rope of one head by one warp, from x[d] in shared memory back to it. by: the norm's
-/// weights, rope: cosines and sines, of this lane.
+/// weights, rope: cosines and sines, of this lane; square: this lane's part of the sum of squares.
 template <int N>
 TM_DEVICE void turn(float* x, bool normed, const float (&by)[N][2], float eps,
-                    const float (&rope)[N][2], float scale, int lane) {
+                    const float (&rope)[N][2], float scale, float square, int lane) {
   constexpr int kHalf = Model::kHead / 2;
   static_assert(Model::kTurned == kHalf, "rope turns whole heads");
-  float u[N], w[N], square = 0;
+  float u[N], w[N], root = 1;
 #pragma unroll
   for (int i = 0; i < N; i++) {
     const int at = lane + 32 * i;
     u[i] = at < kHalf ? x[at] : 0.f;
     w[i] = at < kHalf ? x[at + kHalf] : 0.f;
-    square += u[i] * u[i] + w[i] * w[i];
   }
-  float root = 1;
   if (normed) {
 #pragma unroll
     for (int m = 16; m; m >>= 1) square += shfl_xor(square, m);
-    root = inverse_root(square / Model::kHead + eps);
+    root = inverse_root(square * (1.0f / Model::kHead) + eps);
   }
 #pragma unroll
   for (int i = 0; i < N; i++) {
@@ -102,28 +100,43 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
       if (head <= kGroup && lane + 32 * i < d / 2)
         angle<P>(a, s, item.row, layer, lane + 32 * i, rope[i]);
     }
-    uint4 v[kMost];
+    uint4 v[P::in_terms * kMost];
     uint32_t mask = 0;
 #pragma unroll
-    for (int i = 0; i < kMost; i++)
-      if (lane + 32 * i < kPackets) mask |= 1u << i;
+    for (int i = 0; i < P::in_terms * kMost; i++)
+      if (lane + i % kMost * 32 < kPackets) mask |= 1u << i;
+    constexpr int kTerm = Model::kRows * (P::k / 16 * 3);
     const int base = P::in + item.row * (P::k / 16 * 3) + column / 16 * 3 + lane;
-    poll(a, [&](int i) { return base + 32 * i; }, mask, epoch, P::index, v);
+    poll(
+        a, [&](int i) { return base + i / kMost * kTerm + i % kMost * 32; }, mask, epoch, P::index,
+        v);
     stamp(a, epoch + 1, warp, lane, 1);
     float* to = s.heads + head * d;
+    float square = 0;  // of what this lane has polled
 #pragma unroll
     for (int i = 0; i < kMost; i++) {
       const int p = lane + 32 * i, unit = p / 3 * 16, j = p % 3;
       if (p >= kPackets) continue;
       float x[6];
       widen(v[i], x);
+#pragma unroll
+      for (int term = 1; term < P::in_terms; term++) {
+        float y[6];
+        widen(v[term * kMost + i], y);
+#pragma unroll
+        for (int e = 0; e < 6; e++) x[e] += y[e];
+      }
       *reinterpret_cast<Four*>(to + unit + 4 * j) = {x[0], x[1], x[2], x[3]};
-      if (j < 2) *reinterpret_cast<Two*>(to + unit + 12 + 2 * j) = {x[4], x[5]};
+      square += x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3];
+      if (j == 2) continue;
+      *reinterpret_cast<Two*>(to + unit + 12 + 2 * j) = {x[4], x[5]};
+      square += x[4] * x[4] + x[5] * x[5];
     }
     if (head > kGroup) continue;  // v
     warp_sync();
     turn(to, P::q_norm >= 0, by, query ? P::q_eps : P::k_eps, rope,
-         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, lane);
+         query ? P::scale * (P::cap ? 2 / P::cap : 1.0f) * 1.4426950408889634f : 1.0f, square,
+         lane);
     if constexpr (kWide) {  // what the products read, in the same place
       warp_sync();
       if (query && lane < d / 8) {
@@ -136,6 +149,11 @@ TM_DEVICE void load_heads(const Args& a, Smem& s, const Item& item, bool same, b
     }
   }
   bar_sync(1);
+}
+
+/// The head that row g of the scores' left side is of: rows of no head repeat the last one's.
+TM_DEVICE int mine_of(int g) {
+  return g < kGroup ? g : kGroup - 1;
 }
 
 /// Tile `n` of the page that begins at a place of the ring.
@@ -196,8 +214,8 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
   uint4 q[kWide ? 1 : kChunks][2];
 #pragma unroll
   for (int c = 0; c < kChunks && !kWide; c++) {
-    uint32_t r[8] = {};
-    if (g < kGroup) split(s.heads + g * d + (c * 4 + t) * 8, r);
+    uint32_t r[8];
+    split(s.heads + mine_of(g) * d + (c * 4 + t) * 8, r);
     q[c][0] = make_uint4(r[0], r[1], r[2], r[3]);
     q[c][1] = make_uint4(r[4], r[5], r[6], r[7]);
   }
@@ -226,39 +244,27 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
         values = tile_of(s, begun, kHalfTiles + warp / kWarpsTile);
       }
     }
-    if (page == newest) {  // the new position joins the tile and its page
-      const int tid = warp * 32 + lane, row = position % kPage;
-      if (tid < d) {
-        uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(fresh(a.kv)) +
-                                                   (P::state + layer) * a.state_bytes) +
-                       ((append * Model::kKvHeads + item.head) * 2 * kPage + row) * d + tid;
-        const uint16_t k = static_cast<uint16_t>(pair_of(s.heads[kGroup * d + tid], 0.f));
-        const uint16_t v = static_cast<uint16_t>(pair_of(s.heads[(kGroup + 1) * d + tid], 0.f));
-        if constexpr (kHalfTiles > 1) {
-          const int tile = row / (8 * kWarpsTile), to = row % (8 * kWarpsTile) * d + tid;
-          tile_of(s, begun, tile)[to] = k;
-          tile_of(s, begun, kHalfTiles + tile)[to] = v;
-        } else {
-          keys[row * d + tid] = k;
-          values[row * d + tid] = v;
-        }
-        to[0] = k;
-        to[kPage * d] = v;
-        fence_copies();
-      }
-      bar_sync(1);
-    }
     const int base = page * kPage + warp * 8, here = position + 1 - base;  // of 8 positions
     const int mine = kHalfTiles > 1 ? warp % kWarpsTile * 8 : warp * 8;  // where its tile has them
+    if (page == newest && position % kPage / 8 == warp) {  // only this warp reads the new position
+      const int to = (mine + position % 8) * d;
+      for (int i = 2 * lane; i < d; i += 64) {
+        const float* k = s.heads + kGroup * d + i;
+        *reinterpret_cast<uint32_t*>(keys + to + i) = pair_of(k[0], k[1]);
+        *reinterpret_cast<uint32_t*>(values + to + i) = pair_of(k[d], k[d + 1]);
+      }
+      fence_shared_copies();  // the tile's slot is the copy engine's again
+      warp_sync();
+    }
     if (here > 0 && (!kWindows || base + 8 > seen)) {
       float sum[2][4] = {};
 #pragma unroll
       for (int c = 0; c < kChunks; c++) {
         const uint4 k = *reinterpret_cast<const uint4*>(keys + (mine + g) * d + (c * 4 + t) * 8);
         if constexpr (kWide) {
-          const uint4* from = reinterpret_cast<const uint4*>(s.heads + g * d + (c * 4 + t) * 8);
-          q[0][0] = q[0][1] = make_uint4(0, 0, 0, 0);
-          if (g < kGroup) q[0][0] = from[0], q[0][1] = from[1];
+          const uint4* from =
+              reinterpret_cast<const uint4*>(s.heads + mine_of(g) * d + (c * 4 + t) * 8);
+          q[0][0] = from[0], q[0][1] = from[1];
         }
         mma(sum[0], q[kWide ? 0 : c][0], k.x, k.y);
         mma(sum[1], q[kWide ? 0 : c][1], k.z, k.w);
@@ -322,7 +328,23 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
     for (int i = 0; i < kSpan / 2; i += 2)
       *reinterpret_cast<Four*>(to + 2 * i) = {o[i][h], o[i][h + 2], o[i + 1][h], o[i + 1][h + 2]};
   }
+  // The new position goes to its page by the warps that have least to do behind the barrier, but is
+  // read before it. The copy engine reads it in the next step: `linear` orders that, once a step.
+  const int element = kWarps * 32 - 1 - (warp * 32 + lane);
+  uint32_t pair = 0;
+  if (last && element < d) {
+    const float* k = s.heads + kGroup * d + element;
+    pair = pair_of(k[0], k[d]);
+  }
   bar_sync(1);
+  if (last && element < d) {
+    uint16_t* to = reinterpret_cast<uint16_t*>(reinterpret_cast<unsigned char*>(fresh(a.kv)) +
+                                               (P::state + layer) * a.state_bytes) +
+                   ((append * Model::kKvHeads + item.head) * 2 * kPage + position % kPage) * d +
+                   element;
+    to[0] = static_cast<uint16_t>(pair);
+    to[kPage * d] = static_cast<uint16_t>(pair >> 16);
+  }
 #pragma unroll 1
   for (int p = warp * 32 + lane; p < kGroup * kRecord; p += 256) {
     const int h = p / kRecord, at = p % kRecord;
@@ -334,17 +356,18 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
       const float other = ml[w * kGroup * 2];
       most = other > most ? other : most;
     }
-    const int unit = at / 3 * 16, j = at % 3;
+    // Who has the sums or no pair of the last four reads some other columns: no branches, so that
+    // all loads are on their way at once.
+    const bool sums = at == kRecord - 1;
+    const int unit = sums ? 0 : at / 3 * 16, j = at % 3, rest = unit + (j < 2 ? 12 + 2 * j : 0);
 #pragma unroll
     for (int w = 0; w < kWarps; w++) {
       const Two one = *reinterpret_cast<const Two*>(ml + w * kGroup * 2);
+      const Four y = *reinterpret_cast<const Four*>(from + w * kGroup * d + unit + 4 * j);
+      const Two z = *reinterpret_cast<const Two*>(from + w * kGroup * d + rest);
       const float weight = power2(one.x - most);
       total += weight * one.y;
-      if (at == kRecord - 1) continue;
-      const Four y = *reinterpret_cast<const Four*>(from + w * kGroup * d + unit + 4 * j);
       x[0] += weight * y.x, x[1] += weight * y.y, x[2] += weight * y.z, x[3] += weight * y.w;
-      if (j == 2) continue;
-      const Two z = *reinterpret_cast<const Two*>(from + w * kGroup * d + unit + 12 + 2 * j);
       x[4] += weight * z.x, x[5] += weight * z.y;
     }
     const int to =
@@ -354,7 +377,6 @@ TM_DEVICE void attend_item(const Args& a, Smem& s, Place& at, const Item& item, 
          item.head * kGroup + h) *
             kRecord +
         at;
-    const bool sums = at == kRecord - 1;
     store_packet(fresh(a.packets) + to, make_uint4(sums ? bits_of(most) : pair_of(x[0], x[1]),
                                                    sums ? bits_of(total) : pair_of(x[2], x[3]),
                                                    pair_of(x[4], x[5]), epoch));

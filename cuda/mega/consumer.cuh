@@ -29,6 +29,7 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     const int layer = fresh(number);
     stamp(a, epoch, warp, lane, 0);
+    if constexpr (P::logits) fence_copies();  // new positions in all pages: before the step ends
     if constexpr (P::fed) {
 #pragma unroll 1
       for (int part = 0; part < 2; part++)
@@ -44,33 +45,39 @@ struct Consumer {
   TM_DEVICE void linear_polled(Smem& s, int warp, int lane, int layer) {
     const int me = warp * 32 + lane;
     int base = 0, end = P::klen;  // tiles of k that this worker multiplies
+    // What can be known before the input is there is made before: behind it all others wait.
+    const uint4 range = s.ranges[P::index][0];
+    const uint32_t others = P::cut ? 0 : s.ranges[P::index][1].y;
     if constexpr (P::cut) {
-      const uint32_t z = s.ranges[P::index][0].z;
-      base = static_cast<int>(z & 0xffff), end = base + static_cast<int>(z >> 16);
+      base = static_cast<int>(range.z & 0xffff), end = base + static_cast<int>(range.z >> 16);
     }
+    const Lane mine(warp, lane);
+    int place = fresh(place_of<P>(static_cast<int>(range.x), lane, static_cast<int>(range.w)));
     if constexpr (P::sum)
       load_sum<P>(a, s, warp, lane, layer, epoch - 1);
-    else if (s.ranges[P::index][0].y)  // else nobody would wait until it has been read
+    else if (range.y)  // else nobody would wait until it has been read
       load_plain<P>(a, s, warp, lane, epoch - 1, base, end);
     stamp(a, epoch, warp, lane, 2);
     if (me == 0) *const_cast<volatile uint32_t*>(&s.now) = epoch;
 #pragma unroll 1
     for (int part = 0; part < (P::cut ? 1 : 2); part++) {
-      const uint4 r = s.ranges[P::index][part];
+      if (part && !others) break;
+      const uint4 r = part ? s.ranges[P::index][1] : range;
       const int k0 = static_cast<int>(r.z & 0xffff), tiles = static_cast<int>(r.z >> 16);
       const int strips = static_cast<int>(r.y);
       // The sums of a chunk and those of the next one stand in different memory. Where there is one
       // chunk only, the packets of this phase come between it and the second next.
-      const bool alone = Model::kRows == 1 && strips <= Model::kChunk && !P::logits &&
-                         (P::cut || s.ranges[P::index][1].y == 0);
+      const bool alone = Model::kRows == 1 && strips <= Model::kChunk && !P::logits && others == 0;
 #pragma unroll 1
       for (int first = 0; first < strips; first += Model::kChunk) {
         const int n = strips - first < Model::kChunk ? strips - first : Model::kChunk;
+        if (part || first)
+          place = place_of<P>(static_cast<int>(r.x) + first, lane, static_cast<int>(r.w));
         set = (set + 1) % Model::kSets;
 #pragma unroll 1
         for (int i = 0; i < n; i++) {
           if constexpr (P::form == kBf16)
-            multiply<P>(a, s, at, warp, lane, k0, tiles, base, s.partial[set][i][warp]);
+            multiply<P>(a, s, at, mine, warp, lane, k0, tiles, base, s.partial[set][i][warp]);
           else
             multiply_codes<P>(a, s, at, warp, lane, r.z, base, s.partial[set][i][warp]);
         }
@@ -84,7 +91,7 @@ struct Consumer {
 #pragma unroll 1
         for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
           finish<P>(a, s, set, warp, lane, row, static_cast<int>(r.x) + first, n,
-                    static_cast<int>(r.w), layer, told());
+                    static_cast<int>(r.w), place, layer, told());
         if constexpr (Model::kSets == 1) bar_sync(1);
       }
     }
@@ -139,14 +146,14 @@ struct Consumer {
     const int me = fresh(thread()), warp = me / 32, lane = me % 32;
     stamp(a, epoch, warp, lane, 0);
     const uint4 r = s.ranges[P::index][0];
-    const int heads = static_cast<int>(r.y) * kGroup, pairs = heads * Model::kRows;
-    const int from = pairs * static_cast<int>(r.z) / static_cast<int>(r.w);
-    const int to = pairs * static_cast<int>(r.z + 1) / static_cast<int>(r.w);
+    const int heads = static_cast<int>(r.y) * kGroup;
+    const int from = static_cast<int>(r.z), to = static_cast<int>(r.w);  // of rows x heads
 #pragma unroll 1
     for (int i = from * kHeadPairs + warp; i < to * kHeadPairs; i += kWarps) {
       const int n = i / kHeadPairs;
-      fold_pair<P>(a, s, n / heads, static_cast<int>(r.x) * kGroup + n % heads, i % kHeadPairs,
-                   kind_of<P>(number), warp, lane, epoch - 1, told());
+      fold_pair<P>(a, s, Model::kRows == 1 ? 0 : n / heads,
+                   static_cast<int>(r.x) * kGroup + (Model::kRows == 1 ? n : n % heads),
+                   i % kHeadPairs, kind_of<P>(number), warp, lane, epoch - 1, told());
     }
     if constexpr (P::tell >= 0) {
       bar_sync(1);

@@ -188,7 +188,8 @@ TM_DEVICE void experts_up(Consumer& c, int) {
     c.set = (c.set + 1) % Model::kSets;
 #pragma unroll 1
     for (int i = 0; i < n; i++)
-      multiply<P>(c.a, s, c.at, warp, lane, 0, P::klen, 0, s.partial[c.set][i][warp]);
+      multiply<P>(c.a, s, c.at, Lane(warp, lane), warp, lane, 0, P::klen, 0,
+                  s.partial[c.set][i][warp]);
     stamp(c.a, c.epoch, warp, lane, 3);
     bar_sync(1);
     const int owner = Model::kRows == 1 ? (first / Model::kChunk + P::index) % kWarps : warp;
@@ -289,7 +290,8 @@ TM_DEVICE void experts_down(Consumer& c, int number) {
     if (warp != owner) continue;
 #pragma unroll 1
     for (int row = Model::kRows == 1 ? 0 : warp; row < Model::kRows; row += kWarps)
-      finish<P>(c.a, s, c.set, warp, lane, row, static_cast<int>(r.x) + first, n, 0, layer, told);
+      finish<P>(c.a, s, c.set, warp, lane, row, static_cast<int>(r.x) + first, n, 0,
+                place_of<P>(static_cast<int>(r.x) + first, lane, 0), layer, told);
     if constexpr (Model::kSets == 1) bar_sync(1);
   }
   stamp(c.a, c.epoch, warp, lane, 4);

@@ -32,18 +32,29 @@ TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, in
     for (int i = 0; i < kTurns; i++)
       if (j < 7 && first + i * 4 + lane / 8 < segments) mask |= 1u << i;
     poll(a, place, mask, read, P::index, v);
+    // Lanes without a column of o make sums that nobody reads, segments that are not there weigh
+    // nothing: no branches, so that the turns do not wait for each other.
+    float m[kTurns], l[kTurns], top = most;
 #pragma unroll
     for (int i = 0; i < kTurns; i++) {
-      const float m = float_of(shfl(v[i].x, ml)), l = float_of(shfl(v[i].y, ml));
-      if (!(mask >> i & 1) || j == 6) continue;
-      const float top = m > most ? m : most;
-      const float keep = power2(most - top), weight = power2(m - top);
+      m[i] = float_of(shfl(v[i].x, ml)), l[i] = float_of(shfl(v[i].y, ml));
+      if (first + i * 4 + lane / 8 >= segments) m[i] = -INFINITY, l[i] = 0;
+      top = m[i] > top ? m[i] : top;
+    }
+    const float from_top = top == -INFINITY ? 0.f : top;
+    const float keep = power2(most - from_top);
+    most = top;
+    total *= keep;
+#pragma unroll
+    for (int e = 0; e < 6; e++) x[e] *= keep;
+#pragma unroll
+    for (int i = 0; i < kTurns; i++) {
+      const float weight = power2(m[i] - from_top);
       float y[6];
       widen(v[i], y);
-      most = top;
-      total = total * keep + l * weight;
+      total += l[i] * weight;
 #pragma unroll
-      for (int e = 0; e < 6; e++) x[e] = x[e] * keep + y[e] * weight;
+      for (int e = 0; e < 6; e++) x[e] += y[e] * weight;
     }
   }
   float top = most;
@@ -62,7 +73,7 @@ TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, in
 #pragma unroll
     for (int e = 0; e < 6; e++) x[e] += shfl_xor(x[e], m);
   }
-  const float by = 1.0f / total;
+  const float by = inverse(total);
 #pragma unroll
   for (int e = 0; e < 6; e++) x[e] *= by;
   stamp(a, read + 1, warp, lane, 1);
@@ -74,8 +85,10 @@ TM_DEVICE void fold_pair(const Args& a, Smem& s, int row, int head, int pair, in
     if (j3 < 2)
       *reinterpret_cast<uint32_t*>(chunks<P>(a) + chunk_place(row, unit + 12 + 2 * j3)) = p[2];
   } else {
-    const int to = P::out + row * (P::n / 16 * 3) + (head * kHeadPairs + pair) * 6 + lane;
-    store_packet(fresh(a.packets) + to, make_uint4(p[0], p[1], p[2], epoch));
+    int turned = head * kHeadPairs + pair;
+    if constexpr (P::out_turned) turned = turned_pair(turned, P::n / kPairColumns);
+    const int to = P::out + row * (P::n / 16 * 3) + turned * 6 + lane;
+    send_packet<P>(a, fresh(a.packets) + to, make_uint4(p[0], p[1], p[2], epoch));
   }
 }
 

@@ -12,14 +12,14 @@ TM_DEVICE uint64_t key_of(float x, uint32_t id) {
 }
 
 TM_DEVICE float gate(int act, float g) {
-  if (act == 1) return g / (1.0f + power2(-1.4426950408889634f * g));
+  if (act == 1) return g * inverse(1.0f + power2(-1.4426950408889634f * g));
   const float t = 0.7978845608028654f * (g + 0.044715f * g * g * g);
-  return g / (1.0f + power2(-2.8853900817779268f * t));  // tanh by the same exponential
+  return g * inverse(1.0f + power2(-2.8853900817779268f * t));  // tanh by the same exponential
 }
 
 /// Soft cap of y, cap * tanh(y / cap). by: 2 y / cap in powers of two.
 TM_DEVICE float capped(float by, float cap) {
-  return cap - 2 * cap / (1.0f + power2(by));
+  return cap - 2 * cap * inverse(1.0f + power2(by));
 }
 
 constexpr int kPairsMine =
@@ -59,7 +59,7 @@ TM_DEVICE void put_sums(const Sums& sum, int lane, float (*to)[16]) {
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (Model::kRows == 1 ? 1 : 2); i++) {
       const int row = 8 * b + 2 * t + i;
       float top = 0, bottom = 0;
 #pragma unroll
@@ -69,32 +69,92 @@ TM_DEVICE void put_sums(const Sums& sum, int lane, float (*to)[16]) {
   }
 }
 
+/// The row of activations that a lane reads for row r of the products' right side: beyond the last
+/// row that one again, because nobody takes those sums.
+TM_DEVICE int row_of(int r) {
+  return r < Model::kRows ? r : Model::kRows - 1;
+}
+
+/// Where a lane finds what it multiplies: 16 bytes of a tile, columns of the activations.
+struct Lane {
+  int weights, column[kBlocks];
+  TM_DEVICE Lane(int warp, int lane) : weights(fresh(warp * 64 + lane)) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; b++)
+      column[b] =
+          fresh(row_of(lane / 4 + 8 * b) * Model::kActStride + warp * kPairColumns + lane % 4 * 8);
+  }
+};
+
 /// One strip: this warp's columns of all its tiles, then its sums. base: tile that the activations
 /// in shared memory begin with.
 template <class P>
-TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, int warp, int lane, int k0, int tiles,
-                        int base, float (*to)[16]) {
+TM_DEVICE void multiply(const Args& a, Smem& s, Place& at, const Lane& mine, int warp, int lane,
+                        int k0, int tiles, int base, float (*to)[16]) {
   Sums sum = {};
-  const int g = lane / 4, end = k0 + tiles;
+  if constexpr (P::k % kTileColumns == 0) {
+    int column = (k0 - base) * kTileColumns;
 #pragma unroll 1
-  for (int tile = k0; tile < end; tile++) {
-    const auto input = [&](int b, int column) {
-      uint4 x = make_uint4(0, 0, 0, 0);
-      if (g + 8 * b < Model::kRows)
-        x = *reinterpret_cast<const uint4*>(
-            &s.act[g + 8 * b][(tile - base) * kTileColumns + column]);
-      return x;
-    };
-    multiply_tile<P>(a, s, at, tile, warp, lane, input, sum);
+    for (int tile = 0; tile < tiles; tile++, column += kTileColumns) {
+      mb_wait(a, &s.full[at.slot], at.turn, kFull, P::index);
+      const uint4* weights = reinterpret_cast<const uint4*>(s.ring[at.slot]) + mine.weights;
+      uint4 w[2 * kPairsMine], x[kBlocks][kPairsMine];
+#pragma unroll
+      for (int i = 0; i < kPairsMine; i++) {
+        w[2 * i] = weights[kWarps * 64 * i], w[2 * i + 1] = weights[kWarps * 64 * i + 32];
+#pragma unroll
+        for (int b = 0; b < kBlocks; b++)
+          x[b][i] = *reinterpret_cast<const uint4*>(&s.act[0][0] + mine.column[b] + column +
+                                                    kWarps * kPairColumns * i);
+      }
+      warp_sync();
+      if (Model::kStrict || lane == 0) mb_arrive(&s.empty[at.slot]);  // read, if not there yet
+      at.next();
+#pragma unroll
+      for (int i = 0; i < kPairsMine; i++) {
+#pragma unroll
+        for (int b = 0; b < kBlocks; b++) {
+          mma(sum[b][2 * i], w[2 * i], x[b][i].x, x[b][i].y);
+          mma(sum[b][2 * i + 1], w[2 * i + 1], x[b][i].z, x[b][i].w);
+        }
+      }
+    }
+  } else {
+    const int g = lane / 4, end = k0 + tiles;
+#pragma unroll 1
+    for (int tile = k0; tile < end; tile++) {
+      const auto input = [&](int b, int column) {
+        return *reinterpret_cast<const uint4*>(
+            &s.act[row_of(g + 8 * b)][(tile - base) * kTileColumns + column]);
+      };
+      multiply_tile<P>(a, s, at, tile, warp, lane, input, sum);
+    }
   }
   put_sums(sum, lane, to);
 }
 
+/// First packet of row 0 that a lane sends of its output of a strip. term: part of k.
+template <class P>
+TM_DEVICE int place_of(int strip0, int lane, int term) {
+  if constexpr (P::logits || P::router) {
+    return 0;
+  } else {
+    constexpr bool kPaired = P::act && P::out_unit == 16;  // a unit is two strips of eight
+    constexpr int kEach = packets_of(P::out_unit), kUnits = kPairColumns / P::out_unit;
+    const int strip = lane / 4, part = lane % 4;
+    const int j = kPaired ? strip % 2 * 2 + part % 2 : part;  // packet in the unit
+    int unit = column_of<P>(strip0 + strip) / P::out_unit;
+    if constexpr (P::out_turned)
+      unit = turned_pair(unit / kUnits, P::n / kPairColumns) * kUnits + unit % kUnits;
+    return P::out + term * Model::kRows * (P::n / P::out_unit * kEach) + unit * kEach + j;
+  }
+}
+
 /// Sums over warps, makes the outputs of one row and sends them: the work of one warp for a chunk
-/// of strips. A lane has four outputs of its strip.
+/// of strips. A lane has four outputs of its strip. place: as `place_of` says.
 template <class P>
 TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int row, int strip0,
-                      int strips, int term, int layer, uint32_t epoch) {
+                      int strips, int term, int place, int layer, uint32_t epoch) {
   const int strip = lane / 4, part = lane % 4;
   const bool mine = strip < strips;
   float y[4] = {};
@@ -163,9 +223,8 @@ TM_DEVICE void finish(const Args& a, Smem& s, int set, int warp, int lane, int r
       third = j == 0 ? x : z;
     }
     if (mine && j < kEach && (!P::act || part < 2)) {
-      const int place = P::out + (term * Model::kRows + row) * (P::n / P::out_unit * kEach) +
-                        column / P::out_unit * kEach + j;
-      send_packet<P>(a, fresh(a.packets) + place, make_uint4(first, second, third, epoch));
+      const int to = place + row * (P::n / P::out_unit * kEach);
+      send_packet<P>(a, fresh(a.packets) + to, make_uint4(first, second, third, epoch));
     }
   }
 }

@@ -24,10 +24,8 @@ TM_DEVICE void multiply_codes(const Args& a, Smem& s, Place& at, int warp, int l
       const Taken w = take<P::form>(tile, pair, lane);
 #pragma unroll
       for (int b = 0; b < kBlocks; b++) {
-        uint4 x = make_uint4(0, 0, 0, 0);
-        if (g + 8 * b < Model::kRows)
-          x = *reinterpret_cast<const uint4*>(
-              &s.act[g + 8 * b][column - base * kTileColumns + pair * kPairColumns + t * 8]);
+        const uint4 x = *reinterpret_cast<const uint4*>(
+            &s.act[row_of(g + 8 * b)][column - base * kTileColumns + pair * kPairColumns + t * 8]);
         float part[4] = {};
         mma(part, w.w0, x.x, x.y);
         mma(part, w.w1, x.z, x.w);

@@ -20,21 +20,27 @@ struct Share {
   static constexpr int kRow = kAll * kPair;  // packets of a row
   static_assert(P::k % kPairColumns == 0 && kMost <= 32);
 
-  // Places of the first packet; the others follow at constant distances.
-  int pair, piece, end, base;  // base: column that the activations in shared memory begin with
+  // Places of the first packet; the others follow at constant distances. They are made before the
+  // packet is awaited, not again behind it.
+  int pair, end, base;  // base: column that the activations in shared memory begin with
+  int first_packet, first_column, first_rest;
   TM_DEVICE Share(int warp, int lane, int first, int last)
       : pair(lane < kAtOnce * kPair ? first * kTilePairs + warp + kWarps * (lane / kPair) : kAll),
-        piece(lane % kPair),
         end(last * kTilePairs < kAll ? last * kTilePairs : kAll),
-        base(first * kTileColumns) {}
-  TM_DEVICE bool has(int i) const { return pair + kStep * i < end; }
-  TM_DEVICE int packet(int i) const { return pair * kPair + piece + kStep * kPair * i; }
-  TM_DEVICE int unit(int i) const {  // first column of the packet's unit
-    return pair * kPairColumns + piece / kEach * P::in_unit + kStep * kPairColumns * i;
+        base(first * kTileColumns) {
+    const int piece = lane % kPair, j = piece % kEach;
+    const int unit = pair * kPairColumns + piece / kEach * P::in_unit;
+    first_packet = (P::in_turned ? turned_pair(pair, kAll) : pair) * kPair + piece;
+    first_column = fresh(unit + j * 4);
+    first_rest = fresh(P::in_unit == 16 && j < 2 ? unit + 12 + j * 2 : -1);
   }
-  TM_DEVICE int column(int i) const { return unit(i) + piece % kEach * 4; }  // of four
-  TM_DEVICE bool more() const { return P::in_unit == 16 && piece % kEach < 2; }
-  TM_DEVICE int rest(int i) const { return unit(i) + 12 + piece % kEach * 2; }  // of two more
+  TM_DEVICE bool has(int i) const { return pair + kStep * i < end; }
+  TM_DEVICE int packet(int i) const {
+    return first_packet + (P::in_turned ? kAtOnce : kStep) * kPair * i;
+  }
+  TM_DEVICE int column(int i) const { return first_column + kStep * kPairColumns * i; }  // of four
+  TM_DEVICE bool more() const { return P::in_unit == 16 && first_rest >= 0; }
+  TM_DEVICE int rest(int i) const { return first_rest + kStep * kPairColumns * i; }  // of two more
   TM_DEVICE uint32_t mask() const {
     uint32_t m = 0;
 #pragma unroll
@@ -260,7 +266,7 @@ TM_DEVICE float root_of(const Smem& s, int row, int lane) {
 #pragma unroll
     for (int m = 16; m; m >>= 1) total += shfl_xor(total, m);
   }
-  return inverse_root(total / P::k + P::eps);
+  return inverse_root(total * (1.0f / P::k) + P::eps);
 }
 
 /// Rows first to last of the residual stream, which only this worker has, normed and sent to all.

@@ -55,8 +55,13 @@ TM_DEVICE T& fresh_shared(T& x) {
   return *static_cast<T*>(__cvta_shared_to_generic(at));
 }
 TM_DEVICE void pause() {}
-[[noreturn]] TM_DEVICE void die() {
-  __trap();
+/// Ends the launch. To the compiler it returns: see `fail`.
+TM_DEVICE void die() {
+  asm volatile("trap;");
+}
+/// Ends this thread.
+[[noreturn]] TM_DEVICE void leave() {
+  asm volatile("exit;");
   __builtin_unreachable();
 }
 TM_DEVICE bool claim(uint32_t* word) {
@@ -85,6 +90,10 @@ TM_DEVICE void fence_grid() {
 /// Between ordinary accesses and those of the copy engine.
 TM_DEVICE void fence_copies() {
   asm volatile("fence.proxy.async;" ::: "memory");
+}
+/// The same for shared memory alone, which waits for no other worker's memory.
+TM_DEVICE void fence_shared_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // Barriers of the worker -------------------------------------------------------------------------
@@ -328,6 +337,12 @@ TM_DEVICE void turn_of(float angle, float& s, float& c) {  // sine and cosine, a
 }
 TM_DEVICE float inverse_root(float x) {
   return rsqrtf(x);
+}
+/// 1 / x to a unit in the last place, without the branches of an exact division.
+TM_DEVICE float inverse(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 }  // namespace treadle::mega

@@ -230,6 +230,9 @@ inline void pause() {
   host::machine->failed = true;
   for (;;) host::yield();
 }
+[[noreturn]] inline void leave() {
+  die();
+}
 inline bool claim(uint32_t* word) {
   const uint32_t old = *word;
   *word = 1;
@@ -244,6 +247,7 @@ inline uint32_t load_foreign(const uint32_t* p) {
 }
 inline void fence_grid() {}
 inline void fence_copies() {}
+inline void fence_shared_copies() {}
 inline void mb_init(uint64_t* b, uint32_t count) {
   *b = static_cast<uint64_t>(count) << 1 | static_cast<uint64_t>(count) << 16;
 }
@@ -451,6 +455,9 @@ inline float power2(float x) {
 }
 inline float inverse_root(float x) {
   return 1.0f / std::sqrt(x);
+}
+inline float inverse(float x) {
+  return 1.0f / x;
 }
 inline void turn_of(float angle, float& s, float& c) {
   s = static_cast<float>(std::sin(static_cast<double>(angle)));

@@ -157,6 +157,7 @@ struct Phase {
   static constexpr bool cut = false;  // a worker polls only the tiles of k that it multiplies
   static constexpr int in = 0, in_unit = 16, in_terms = 1;  // packets: first, columns a unit, terms
   static constexpr int out = 0, out_unit = 16;
+  static constexpr bool in_turned = false, out_turned = false;  // packets as `turned_pair` has them
   // Packets from a rank's output to the next one's in every rank's memory; 0: no other rank's.
   static constexpr int rank_stride = 0;
   static constexpr int norm = -1, norm_step = 0;  // floats into the pool, and a layer further
@@ -194,6 +195,11 @@ struct Phase {
 /// also a pair of the last four (j = 0, 1): what a lane of the sum over warps has, and its share.
 TM_BOTH constexpr int packets_of(int unit) {
   return unit == 16 ? 3 : 2;
+}
+
+/// Where a pair of 16 columns stands among `all`: those that a warp takes side by side.
+TM_BOTH constexpr int turned_pair(int pair, int all) {
+  return pair % kWarps * (all / kWarps) + pair / kWarps;
 }
 
 /// First output column of a strip.

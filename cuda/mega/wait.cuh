@@ -14,8 +14,8 @@ struct Spin {
 
 /// Writes the error record {code, worker, phase, counter, seen, need, epoch, rank} and ends the
 /// launch.
-[[noreturn]] TM_COLD void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
-                               uint32_t seen, uint32_t need) {
+TM_COLD void tell_and_die(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
+                          uint32_t seen, uint32_t need) {
   if (claim(a.claimed)) {
     volatile uint32_t* r = a.error;
     r[1] = static_cast<uint32_t>(worker());
@@ -34,6 +34,14 @@ struct Spin {
     }
   }
   die();
+}
+
+/// The same; the compiler must know that nothing lives through the call, or it keeps registers free
+/// for what a function may not change, and spills.
+[[noreturn]] TM_DEVICE void fail(const Args& a, uint32_t code, uint32_t phase, uint32_t counter,
+                                 uint32_t seen, uint32_t need) {
+  tell_and_die(a, code, phase, counter, seen, need);
+  leave();
 }
 
 /// Notes the clock as mark `what` of a warp's phase (`treadle.backends.mega.cuda_trace` reads it);
@@ -78,10 +86,11 @@ TM_DEVICE void poll(const Args& a, At at, uint32_t mask, uint32_t epoch, uint32_
         else
           v[i] = load_packet(packets + at(i));
       }
+    const bool late = spin.late(kPatience);  // while the packets are on their way
 #pragma unroll
     for (int i = 0; i < N; i++)
       if ((mask >> i & 1) && v[i].w == epoch) mask &= ~(1u << i);
-    if (spin.late(kPatience) && mask) {
+    if (late && mask) {
       uint32_t place = 0, seen = 0;
 #pragma unroll
       for (int i = 0; i < N; i++)

@@ -60,6 +60,10 @@ MODELS: dict[str, tuple[Graph, int, int]] = {  # graph, workers, rows
     "qwen3-cut": (  # o and down cut along k, their tiles polled alone, sums of two terms
         qwen3.build(qwen3.Config(shape(layers=2, H=16, d=64, F=1024), rope(64), (0, 0)), page=PAGE),
         4, 1),
+    "llama-halves": (  # strips of q, k and v in two parts of k, packets in turned order everywhere
+        llama.build(
+            llama.Config(shape(D=1024, F=256, H=2, layers=2, V=128), rope()), page=PAGE
+        ), 8, 1),
 }  # fmt: skip
 
 
@@ -107,6 +111,8 @@ def test_steps_equal_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert m.made.fed == (name in ("llama-fed", "llama-early"))
     runs = {row[7][1][1] > 0 for row in m.made.ranges} if name == "llama-early" else {True}
     assert runs == {True}  # of each worker's gates there are two
+    halved = {part for row in m.made.ranges for _, _, _, part in row[1]} == {0, 1}
+    assert halved == (name == "llama-halves")
     follow(name, graph, params, m, launches=(1, 2) if m.made.fed else (1, 3, 2))
 
 

@@ -10,7 +10,6 @@ draw.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
 
@@ -18,81 +17,21 @@ from treadle.mega import (
     codegen_attend,
     codegen_experts,
     codegen_feed,
+    codegen_halves,
     codegen_peers,
     codegen_room,
 )
 from treadle.mega.codegen_covers import COLUMNS, PAGE, check, refuse
-from treadle.mega.codegen_experts import EXPERTS, Region
+from treadle.mega.codegen_experts import EXPERTS
 from treadle.mega.codegen_feed import Feed
+from treadle.mega.codegen_program import Knobs, Piece, Program, Vector
 from treadle.mega.codegen_text import Names, render
 from treadle.mega.forms import BF16, Form, form_of, in_full_tiles
 from treadle.mega.plan import Plan
 from treadle.mega.records import NONE, Code, Site, Task
 
-
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """What measurement decides, not the plan. Tiles on their way to shared memory: `window` of a
-    phase that has begun, `behind` of phases that have not (0 = the ring; None: by what a layer
-    streams); at most `ring` in it. feeds: chunks of many rows in shared memory. segments: into
-    which a row's positions are cut at most; those of longer rows are longer. evict_first:
-    weights leave the cache before activations do. trace: workers note when they pass marks. strict:
-    as a checker of races can follow it, slower."""
-
-    window: int = 5
-    behind: int | None = None
-    feeds: int = 2
-    segments: int = 64
-    evict_first: bool = True
-    ring: int = 16
-    trace: bool = False
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """Floats of the pool: params one after the other, NONE so many zeros. at: where they begin."""
-
-    at: int
-    params: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What a worker streams for one task: strips of a site, tiles of k."""
-
-    site: int
-    strip0: int
-    strips: int
-    k0: int
-    klen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """text: the source. ranges: [worker][phase][2][4], what a task of the phase covers. pieces:
-    [worker], in streaming order. vectors: the pool of floats. packets: how many cross workers.
-    phases_a_step: by how much a step moves the epoch. embed: a param. forms: of each site's
-    weights in the stream. experts: what lies behind the streams, so many `kib` in all. fed: rows
-    come in chunks. counters: first packet and packets of what is zero when a launch begins.
-    inboxes: of the sums over ranks."""
-
-    text: str
-    plan: Plan
-    ranges: tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]
-    pieces: tuple[tuple[Piece, ...], ...]
-    vectors: tuple[Vector, ...]
-    floats: int
-    packets: int
-    phases_a_step: int
-    embed: int
-    forms: tuple[Form, ...]
-    experts: tuple[Region, ...]
-    kib: int
-    fed: bool
-    counters: tuple[int, int]
-    inboxes: tuple[codegen_peers.Inbox, ...] = ()
+LINE, ROUND = 8, 256
+"""Packets of a line of the cache; columns of which each warp takes as many."""
 
 
 def generate(
@@ -129,6 +68,7 @@ class _Maker:
             for mine in tasks
         )
         self.buffers: dict[int, tuple[int, int, int]] = {}  # arena offset -> packets, unit, terms
+        self.turned: set[int] = set()  # of those: their packets stand in turned order
 
     def _routes(self, tasks: list[list[Task]]) -> bool:
         """Whether a phase is a router."""
@@ -160,6 +100,11 @@ class _Maker:
         self.fed = self.turns is not None and self.cut
         self.dealt: dict[int, list[list[Task]]] = {}  # sites that are not dealt as planned
         for row, tasks in (codegen_feed.dealt(plan, order, self.first) if self.fed else {}).items():
+            self.first[row] = tasks
+            self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
+        cut = {} if self.fed else codegen_halves.halves(plan, order, self.first, self.forms)
+        self.halved = frozenset(cut)
+        for row, tasks in cut.items():
             self.first[row] = tasks
             self.dealt |= dict.fromkeys(self._layers(order[row]), tasks)
         names: list[Names] = []
@@ -293,7 +238,7 @@ class _Maker:
                 for i in range(3):
                     put(f"lane{i}", site.lane[i], 16 if i == 0 else 0)
                     put(f"column{i}", site.col[i], 0)
-            if self.cut:
+            if self.cut and row not in self.halved:
                 made.fields["klen"] = max(t.klen for t in every)
             put("cut", made.fields["klen"] < whole, False)
             if number == len(self.plan.sites) - 2:
@@ -378,11 +323,25 @@ class _Maker:
                 * record
             )
         if base not in self.buffers:
+            self.packets = -(-self.packets // LINE) * LINE
             self.buffers[base] = self._take(count), packets, terms
+            if self._turns(made, site, packets):
+                self.turned.add(base)
         if self.buffers[base][1:] != (packets, terms):
             raise refuse("has a buffer in two layouts")
         made.fields["out"] = self.buffers[base][0]
         made.put("out_unit", packets or 16, 16)
+        made.put("out_turned", base in self.turned, False)
+
+    def _turns(self, made: Names, site: Site, packets: int) -> bool:
+        """Whether readers find the packets that a warp takes side by side: linears only read them,
+        and all warps take as many."""
+        attended = site.parts > 1 and not site.act
+        return (
+            packets in (8, 16) and not (attended or self.fed or self.experts)
+            and self.plan.shape.ranks == 1 and made.code in (Code.LINEAR, Code.FOLD)
+            and int(made.fields["n"]) % ROUND == 0
+        )  # fmt: skip
 
     def _read(self, made: Names, base: int) -> None:
         if base not in self.buffers:
@@ -391,6 +350,7 @@ class _Maker:
         made.fields["in"] = at
         made.put("in_unit", unit or 16, 16)
         made.put("in_terms", terms, 1)
+        made.put("in_turned", base in self.turned, False)
 
     # -- what differs by worker -------------------------------------------------------------
 
@@ -408,7 +368,11 @@ class _Maker:
         return tuple(found)
 
     def _range(self, site: Site, tasks: list[list[Task]], task: Task) -> tuple[int, ...]:
-        if Code(site.op) in (Code.ATTN, Code.FOLD, Code.PREP, Code.EXPERTS_UP):
+        if Code(site.op) is Code.FOLD:  # which of its rows x heads
+            (first, heads), (part, parts) = task.pair, task.share
+            pairs = heads * site.heads // site.kv_heads * self.plan.shape.rows
+            return first, heads, pairs * part // parts, pairs * (part + 1) // parts
+        if Code(site.op) in (Code.ATTN, Code.PREP, Code.EXPERTS_UP):
             return *task.pair, *task.share
         base = min(t.out_off for mine in tasks for t in mine)
         step = self.plan.shape.rows * site.out_stride

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from treadle.mega.records import Code
 
 if TYPE_CHECKING:
-    from treadle.mega.codegen import Knobs
+    from treadle.mega.codegen_program import Knobs
     from treadle.mega.plan import Plan
 
 Value = int | float | bool
