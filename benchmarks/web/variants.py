@@ -24,9 +24,9 @@ SHARED = (
 def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
     """Name -> (rows, columns, quads of a workgroup as `fast.form_of` takes them)."""
     D, F, width = shape["D"], shape["F"], (shape["H"] + 2 * shape["K"]) * shape["d"]
-    whole = 8 if fast.packs_whole(D) else 0
+    whole = 4 if fast.packs_whole(D) else 0
     return {
-        "qkv": (width, D, 0), "o": (D, shape["H"] * shape["d"], whole), "gate_up": (2 * F, D, 16),
+        "qkv": (width, D, 0), "o": (D, shape["H"] * shape["d"], whole), "gate_up": (2 * F, D, 8),
         "down": (D, F, whole), "head": (shape["V"], D, 0),
     }  # fmt: skip
 

@@ -55,9 +55,10 @@ def share_width(heads: tuple[int, int, int]) -> int:
 
 
 def packed_width(columns: int) -> int:
-    """Words of a token as kernels pack it for those that read it: two bytes an element, then two
-    words a block of 32, step and sum, and two more, its sum of squares before the norm and none."""
-    return columns // 32 * 20
+    """Words of a token as kernels pack it for those that read it: two bytes an element, then four
+    words a block of 32, steps and sums of its halves, and two more, their sums of squares before
+    the norm."""
+    return columns // 32 * 22
 
 
 def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -86,19 +87,17 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    form = form or form_of(rows, columns, 8 if packs else 0)
+    form = form or form_of(rows, columns, 4 if packs else 0)
     flags = _flags(format)
     if packed:
         flags.add("PACKED")
-    elif heads is None and columns > 16 * form.wg:
-        flags.add("LONG")
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
     bindings.append(Binding("out", "f32", write=True))
     if packs:
         bindings += [Binding("next", "vec4<f32>"), Binding("packed", "u32", write=True)]
-    consts = _consts(rows, columns, eps, form, packed)
+    consts = _consts(rows, columns, eps, form)
     consts |= {"PACK": 4 * form.quads} if packs else {}
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
@@ -117,10 +116,10 @@ def gate_up_glu(
     """
     out = Binding("packed", "u32", write=True) if packs else Binding("out", "f32", write=True)
     bindings = [*_operands(eps is not None and not packed, packed), out]
-    form = form or form_of(2 * rows, columns, 16 if packs else 0)
+    form = form or form_of(2 * rows, columns, 8 if packs else 0)
     flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
-    consts = _consts(rows, columns, eps, form, packed)
-    flags |= {"PACKED"} if packed else {"LONG"} if columns > 16 * form.wg else set[str]()
+    consts = _consts(rows, columns, eps, form)
+    flags |= {"PACKED"} if packed else set[str]()
     consts |= {"PACK": 2 * form.quads} if packs else {}
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
@@ -171,6 +170,7 @@ class Form(NamedTuple):
     held: int
     teams: int
     turns: int
+    depth: int = 1
 
     @property
     def wg(self) -> int:
@@ -229,14 +229,12 @@ def _operands(norm: bool, shares: bool = False) -> list[Binding]:
 
 
 def _consts(
-    rows: int, columns: int, eps: float | None, form: Form, packed: bool
+    rows: int, columns: int, eps: float | None, form: Form
 ) -> dict[str, int | float]:
-    sums = form.span // 8 * (4 * form.quads + 4)
     consts: dict[str, int | float] = {
         "WG": form.wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
         "ROWS": rows, "FIRST": 0, "STRIDE": rows, "SPAN": form.span, "TEAMS": form.teams,
-        "HELD": form.held, "QUADS": form.quads,
-        "ROOM": sums if packed else max(sums, columns // 32 * 18),
+        "HELD": form.held, "QUADS": form.quads, "DEPTH": form.depth,
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
 

@@ -265,7 +265,7 @@ class _Lowering:
                 op, cuts[0].segments[0].format, rows, columns,
                 dialect=self.dialect, heads=heads, packed=packed, packs=packs, **more,
             )  # fmt: skip
-            groups = fast.grid(rows, fast.form_of(rows, columns, 8 if packs else 0))
+            groups = fast.grid(rows, fast.form_of(rows, columns, 4 if packs else 0))
             self.plan.step(self.list, kernel, held | planes, [groups, tokens])
             return
         for cut in cuts:
@@ -345,7 +345,7 @@ class _Lowering:
                 eps=norm[2] if norm else None, dialect=self.dialect,
                 packed=packed is not None, packs=packs,
             )  # fmt: skip
-            form = fast.form_of(2 * width, self._width(source), 16 if packs else 0)
+            form = fast.form_of(2 * width, self._width(source), 8 if packs else 0)
             groups = fast.grid(2 * width, form)
             if packs:
                 held["packed"] = self._pack(out, width)
