@@ -1,21 +1,22 @@
 // Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads are a team, TEAMS of
 // them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
-// reads those blocks of a quad of rows at a time, DEPTH quads under way; no thread waits for another
-// until every row is summed. The quants of block b of a row lie in one vec4<u32>, as in the file;
-// `scales` holds a float16 scale a block, with MINIMUM a scale and a minimum. Sums of eight threads go
-// to workgroup memory, where a row's are added.
+// reads those blocks of a quad of rows at a time, DEPTH quads under way, the first ones before anything
+// else is done; of a packed token no thread waits for another until every row is summed. The quants of
+// block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with
+// MINIMUM a scale and a minimum. Sums of eight threads go to workgroup memory, where a row's are added.
 // The token comes as whole numbers of a step, a 16,256th of the largest of 16 elements: 128 a + b in two
-// signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
-// 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
+// signed bytes. Products with nibbles are integers, four by an instruction, and exact. The norm's 1 / rms
+// multiplies the sums at the end.
 // With PACKED `x` has these numbers already, as a kernel with PACK writes them: a of elements 0..15 of
 // the blocks, of 16..31, then b likewise, then four words a block, the steps and the sums of its halves,
-// then two, their sums of squares before the norm. Otherwise each thread makes those of its own blocks.
-// With PACK a workgroup's outputs are whole halves of blocks.
+// then two, their sums of squares before the norm. Otherwise the workgroup makes them, in workgroup
+// memory. With PACK a workgroup's outputs are whole halves of blocks.
 
 const PARTS: u32 = SPAN / 8u; // sums of a row
 const PITCH: u32 = 4u * QUADS + 4u; // so that eight threads and the next write to other banks
-var<workgroup> sums: array<f32, PARTS * PITCH>;
-var<workgroup> squares: array<f32, PARTS>;
+/// The token, a number's word after another and BLOCKS apart; then sums.
+var<workgroup> words: array<u32, ROOM>;
+var<workgroup> squares: array<f32, WG / 8u>;
 //#if PACK
 var<workgroup> made: array<f32, PACK>;
 //#end
@@ -38,19 +39,35 @@ fn load(rows: Rows, block: u32) -> Load {
   return Load(w[at.x], w[at.y], w[at.z], w[at.w], Rows(scales[i.x], scales[i.y], scales[i.z], scales[i.w]));
 }
 
-/// A block of the token: a and b of its halves, their steps, and what is added to the products: with
-/// MINIMUM the block's sum, else -8 times it.
+/// A block of the token: a and b of its halves, the step of one and a 16th of the other's, and what is
+/// added to their products: 8 sums of the half that lacks or has them, less TWICE steps; with MINIMUM
+/// also the block's sum.
 struct Held {
   a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, low: f32, high: f32, more: f32,
-//#if EPS
-  squares: f32,
+//#if MINIMUM
+  sum: f32,
 //#end
 }
 
-/// Products of a block of a row with the halves of a block of the token, in their steps.
+/// An integer n below 2^22 added to the bits of TWICE is the float32 TWICE + n.
+const TWICE: f32 = 12582912.0; // 1.5 * 2^23
+const BITS: i32 = 0x4b400000;
+
+/// steps: of the halves, then their sums. None if the block is not `within`: its products are 0.
+fn held(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, steps: vec4<f32>, within: bool) -> Held {
+  let s = steps * select(0.0, 1.0, within);
+//#if MINIMUM
+  return Held(a, b, c, d, s.x, s.y / 16.0, 8.0 * s.w - TWICE * s.x, s.z + s.w);
+//#else
+  return Held(a, b, c, d, s.x, s.y / 16.0, -8.0 * s.z - TWICE * s.x);
+//#end
+}
+
+/// Products of a block of a row with the halves of a block of the token: with the low nibbles, as bits of
+/// a float32, and with the high ones, 16 times and with nibbles from -8 to 7.
 fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   let l = v & vec4<u32>(0x0f0f0f0fu);
-  let u = (v >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
+  let u = (v ^ vec4<u32>(0x80808080u)) & vec4<u32>(0xf0f0f0f0u);
   var a = dot4I8Packed(l.x, h.a.x);
   a = dot4I8Packed(l.y, h.a.y) + a;
   a = dot4I8Packed(l.z, h.a.z) + a;
@@ -59,7 +76,7 @@ fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   b = dot4I8Packed(u.y, h.b.y) + b;
   b = dot4I8Packed(u.z, h.b.z) + b;
   b = dot4I8Packed(u.w, h.b.w) + b;
-  var c = dot4I8Packed(l.x, h.c.x);
+  var c = dot4I8Packed(l.x, h.c.x) + BITS;
   c = dot4I8Packed(l.y, h.c.y) + c;
   c = dot4I8Packed(l.z, h.c.z) + c;
   c = dot4I8Packed(l.w, h.c.w) + c;
@@ -76,19 +93,17 @@ fn products(sum: Sums, k: Load, h: Held, high: u32) -> Sums {
   let q = dots(k.q, h);
   let r = dots(k.r, h);
   let s = dots(k.s, h);
-  let upper = fma(Sums(vec4<i32>(p.y, q.y, r.y, s.y)), Sums(h.high),
+  let low = fma(bitcast<vec4<f32>>(vec4<i32>(p.x, q.x, r.x, s.x)), Sums(h.low), Sums(h.more));
+  let all = fma(Sums(vec4<i32>(p.y, q.y, r.y, s.y)), Sums(h.high), low);
 //#if MINIMUM
-                  Sums());
   let f = k.f;
 //#else
-                  Sums(h.more));
   let f = k.f >> Rows(high);
 //#end
-  let all = fma(Sums(vec4<i32>(p.x, q.x, r.x, s.x)), Sums(h.low), upper);
   let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
   let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
 //#if MINIMUM
-  return fma(all, Sums(e.x, e.z, g.x, g.z), fma(Sums(h.more), Sums(e.y, e.w, g.y, g.w), sum));
+  return fma(all, Sums(e.x, e.z, g.x, g.z), fma(Sums(h.sum), Sums(e.y, e.w, g.y, g.w), sum));
 //#else
   return fma(all, Sums(e.x, e.z, g.x, g.z), sum);
 //#end
@@ -97,8 +112,7 @@ fn products(sum: Sums, k: Load, h: Held, high: u32) -> Sums {
 /// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
 /// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
 const MAGIC: f32 = 12582976.0;
-const SIXTEEN: u32 = 0xb4000400u; // times its bits, which wraps
-const FOUR: u32 = 0x2d000100u;
+const FOUR: u32 = 0x2d000100u; // times its bits, which wraps
 
 fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
   return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
@@ -180,33 +194,100 @@ fn pack(t: u32, group: u32, local: u32, by: vec4<f32>) {
 //#if PACKED
 const WORDS: u32 = BLOCKS / 2u * 11u; // vec4<u32> of a token
 
-/// Block b of token t; none if it is not `within`: its products are 0.
+/// Block b of token t; none if it is not `within`.
 fn block_of(t: u32, b: u32, within: bool) -> Held {
   let at = t * WORDS + b;
-  let f = bitcast<vec4<f32>>(x[at + 4u * BLOCKS]) * select(0.0, 1.0, within);
-//#if EPS
+  return held(x[at], x[at + BLOCKS], x[at + 2u * BLOCKS], x[at + 3u * BLOCKS],
+              bitcast<vec4<f32>>(x[at + 4u * BLOCKS]), within);
+}
+
+/// Sum of squares of block b of token t before the norm.
+fn squares_of(t: u32, b: u32) -> f32 {
   let both = bitcast<vec4<f32>>(x[t * WORDS + 5u * BLOCKS + b / 2u]);
   let one = select(both.xy, both.zw, (b & 1u) == 1u);
-//#end
-  return Held(x[at], x[at + BLOCKS], x[at + 2u * BLOCKS], x[at + 3u * BLOCKS], f.x, f.y,
-//#if MINIMUM
-              f.z + f.w,
-//#else
-              -8.0 * (f.z + f.w),
-//#end
-//#if EPS
-              select(0.0, one.x + one.y, within),
-//#end
-  );
+  return one.x + one.y;
 }
 //#else
 /// 16 elements of the token.
 struct Half { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 
-/// The same as numbers, their step and their sum.
-struct Part { a: vec4<u32>, b: vec4<u32>, step: f32, sum: f32 }
+//#if SPLITS
+fn half(a: vec4<u32>, b: vec4<u32>) -> Half {
+  return Half(vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y)),
+              vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w)),
+              vec4<f32>(unpack2x16float(b.x), unpack2x16float(b.y)),
+              vec4<f32>(unpack2x16float(b.z), unpack2x16float(b.w)));
+}
 
-fn part_of(v: Half) -> Part {
+/// From the shares of the keys that attention_step wrote, each weighed by its mass in the head.
+fn half_of(t: u32, i: u32) -> Half {
+  let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
+  if (count == 1u) { return half(x[2u * i], x[2u * i + 1u]); }
+  let head = i * 16u / HEAD;
+  var best = -3.0e38;
+  var mass = 0.0;
+  var sum = Half();
+  for (var base = 0u; base < count; base += SHARES) {
+    let before = best;
+//#for s SHARES
+    let at#s = min(base + #su, count - 1u);
+    let both#s = bitcast<vec4<f32>>(x[SPLITS * (WIDTH / 2u) + (at#s * HEADS + head) / 2u]);
+    let m#s = select(both#s.xy, both#s.zw, ((at#s * HEADS + head) & 1u) == 1u);
+    let p#s = x[at#s * (WIDTH / 2u) + 2u * i];
+    let q#s = x[at#s * (WIDTH / 2u) + 2u * i + 1u];
+    best = max(best, m#s.x);
+//#end
+    let shrink = exp(before - best);
+    mass *= shrink;
+    sum = Half(sum.a * shrink, sum.b * shrink, sum.c * shrink, sum.d * shrink);
+//#for s SHARES
+    let w#s = select(0.0, exp(m#s.x - best) * m#s.y, base + #su < count);
+    let h#s = half(p#s, q#s);
+    mass += w#s;
+    sum = Half(sum.a + w#s * h#s.a, sum.b + w#s * h#s.b, sum.c + w#s * h#s.c, sum.d + w#s * h#s.d);
+//#end
+  }
+  return Half(sum.a / mass, sum.b / mass, sum.c / mass, sum.d / mass);
+}
+//#else
+fn half_of(t: u32, i: u32) -> Half {
+  let at = t * WIDTH + 4u * i;
+  return Half(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
+}
+//#end
+
+/// Block b of the staged token; none if it is not `within`.
+fn block_of(b: u32, within: bool) -> Held {
+  let p = four(b);
+  let q = four(4u * BLOCKS + b);
+  let r = four(8u * BLOCKS + b);
+  let s = four(12u * BLOCKS + b);
+  let low = bitcast<f32>(words[16u * BLOCKS + b]);
+  let high = bitcast<f32>(words[17u * BLOCKS + b]);
+  return held(p, q, r, s, vec4<f32>(low, high, low * total(p, r), high * total(q, s)), within);
+}
+
+/// Sum of 16 numbers.
+fn total(a: vec4<u32>, b: vec4<u32>) -> f32 {
+  const ONE: u32 = 0x01010101u;
+  let large = dot4I8Packed(a.x, ONE) + dot4I8Packed(a.y, ONE) + dot4I8Packed(a.z, ONE) + dot4I8Packed(a.w, ONE);
+  let small = dot4I8Packed(b.x, ONE) + dot4I8Packed(b.y, ONE) + dot4I8Packed(b.z, ONE) + dot4I8Packed(b.w, ONE);
+  return f32(large * 128 + small);
+}
+
+fn four(at: u32) -> vec4<u32> {
+  return vec4<u32>(words[at], words[at + BLOCKS], words[at + 2u * BLOCKS], words[at + 3u * BLOCKS]);
+}
+
+fn put_four(v: vec4<u32>, at: u32) {
+  words[at] = v.x;
+  words[at + BLOCKS] = v.y;
+  words[at + 2u * BLOCKS] = v.z;
+  words[at + 3u * BLOCKS] = v.w;
+}
+
+/// Writes half block i of the token to workgroup memory.
+fn put(v: Half, i: u32) {
   let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
   let most = max(max(size.x, size.y), max(size.z, size.w));
   let by = select(0.0, MOST / most, most > 1.0e-30);
@@ -214,120 +295,28 @@ fn part_of(v: Half) -> Part {
   let b = numbers(v.b, by);
   let c = numbers(v.c, by);
   let d = numbers(v.d, by);
-  let n = a + b + c + d;
-  let sum = f32(bitcast<i32>(n.x + n.y + n.z + n.w - SIXTEEN)) * (most / MOST);
-  return Part(vec4<u32>(larges(a), larges(b), larges(c), larges(d)),
-              vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d)), most / MOST, sum);
+  let at = (i & 1u) * 4u * BLOCKS + i / 2u;
+  put_four(vec4<u32>(larges(a), larges(b), larges(c), larges(d)), at);
+  put_four(vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d)), 8u * BLOCKS + at);
+  words[(16u + (i & 1u)) * BLOCKS + i / 2u] = bitcast<u32>(most / MOST);
 }
 
-//#if SPLITS
-/// A block of SHARES shares of the keys that attention_step wrote, with maximum and mass of each.
-struct Shares {
-//#for s SHARES
-  m#s: vec2<f32>, p#s: vec4<u32>, q#s: vec4<u32>, r#s: vec4<u32>, s#s: vec4<u32>,
+/// Brings the token to workgroup memory.
+fn stage(t: u32, local: u32) {
+  var own = 0.0;
+  for (var i = local; i < 2u * BLOCKS; i += WG) {
+    var v = half_of(t, i);
+//#if norm
+    own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
+    v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
 //#end
-}
-
-fn shares_of(b: u32, base: u32) -> Shares {
-  let last = min(SPLITS, (run.L + SHARE - 1u) / SHARE) - 1u;
-  let head = b * 32u / HEAD;
-//#for s SHARES
-  let at#s = min(base + #su, last);
-  let i#s = at#s * (WIDTH / 2u) + 4u * b;
-  let p#s = x[i#s];
-  let q#s = x[i#s + 1u];
-  let r#s = x[i#s + 2u];
-  let s#s = x[i#s + 3u];
-  let both#s = bitcast<vec4<f32>>(x[SPLITS * (WIDTH / 2u) + (at#s * HEADS + head) / 2u]);
-  let m#s = select(both#s.xy, both#s.zw, ((at#s * HEADS + head) & 1u) == 1u);
-//#end
-  return Shares(
-//#for s SHARES
-    m#s, p#s, q#s, r#s, s#s,
-//#end
-  );
-}
-
-fn add_half(v: Half, a: vec4<u32>, b: vec4<u32>, by: f32) -> Half {
-  return Half(v.a + by * vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y)),
-              v.b + by * vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w)),
-              v.c + by * vec4<f32>(unpack2x16float(b.x), unpack2x16float(b.y)),
-              v.d + by * vec4<f32>(unpack2x16float(b.z), unpack2x16float(b.w)));
-}
-
-fn times(v: Half, by: f32) -> Half { return Half(v.a * by, v.b * by, v.c * by, v.d * by); }
-
-/// Block b from all shares, each weighed by its mass in the head; the first ones are there.
-fn block_of(first: Shares, b: u32, within: bool) -> Held {
-  let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
-  var now = first;
-  var best = -3.0e38;
-  var mass = 0.0;
-  var low = Half();
-  var high = Half();
-  for (var base = 0u; base < count; base += SHARES) {
-    if (base > 0u) { now = shares_of(b, base); }
-    let before = best;
-//#for s SHARES
-    best = max(best, now.m#s.x);
-//#end
-    let shrink = exp(before - best);
-    mass *= shrink;
-    low = times(low, shrink);
-    high = times(high, shrink);
-//#for s SHARES
-    {
-      let by = select(0.0, exp(now.m#s.x - best) * now.m#s.y, base + #su < count);
-      mass += by;
-      low = add_half(low, now.p#s, now.q#s, by);
-      high = add_half(high, now.r#s, now.s#s, by);
-    }
-//#end
+    put(v, i);
   }
-  return held(part_of(times(low, 1.0 / mass)), part_of(times(high, 1.0 / mass)), within);
-}
-//#else
-fn half_of(t: u32, i: u32) -> Half {
-  let at = t * WIDTH + 4u * i;
-  return Half(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
-}
-
-fn squared(v: Half) -> f32 { return dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d); }
-
 //#if norm
-fn normed(v: Half, i: u32) -> Half {
-  return Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
-}
-
+  own = added_up(own);
+  if (local % 8u == 0u) { squares[local / 8u] = own; }
 //#end
-/// Block b of token t; none if it is not `within`: its products are 0.
-fn block_of(t: u32, b: u32, within: bool) -> Held {
-  let low = half_of(t, 2u * b);
-  let high = half_of(t, 2u * b + 1u);
-//#if norm
-  var made = held(part_of(normed(low, 2u * b)), part_of(normed(high, 2u * b + 1u)), within);
-//#else
-  var made = held(part_of(low), part_of(high), within);
-//#end
-//#if EPS
-  made.squares = select(0.0, squared(low) + squared(high), within);
-//#end
-  return made;
-}
-//#end
-
-fn held(low: Part, high: Part, within: bool) -> Held {
-  let on = select(0.0, 1.0, within);
-  return Held(low.a, high.a, low.b, high.b, on * low.step, on * high.step,
-//#if MINIMUM
-              on * (low.sum + high.sum),
-//#else
-              on * -8.0 * (low.sum + high.sum),
-//#end
-//#if EPS
-              0.0,
-//#end
-  );
+  workgroupBarrier();
 }
 //#end
 
@@ -339,14 +328,14 @@ fn hand_over(sum: Sums, quad: u32, group: u32, local: u32) {
   var one = select(two.x, two.y, second) + subgroupShuffleXor(select(two.y, two.x, second), 2u);
   one += subgroupShuffleXor(one, 4u);
   if ((local & 4u) == 0u) {
-    sums[group * PITCH + 4u * quad + 2u * (local & 1u) + ((local >> 1u) & 1u)] = one;
+    words[group * PITCH + 4u * quad + 2u * (local & 1u) + ((local >> 1u) & 1u)] = bitcast<u32>(one);
   }
 }
 
 /// The sum of the workgroup's row i, in the order of its quads, before it is multiplied.
 fn sum_of(i: u32) -> f32 {
   var sum = 0.0;
-  for (var g = 0u; g < PARTS; g++) { sum += sums[g * PITCH + i]; }
+  for (var g = 0u; g < PARTS; g++) { sum += bitcast<f32>(words[g * PITCH + i]); }
   return sum;
 }
 
@@ -360,31 +349,30 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
 //#for i HELD
   let b#i = min(part + #iu * SPAN, BLOCKS - 1u);
 //#end
-//#if SPLITS
-//#for i HELD
-  let x#i = shares_of(b#i, 0u);
-//#end
-//#end
 //#for d DEPTH
   let rows#d = rows_of(first + #du * TEAMS);
 //#for i HELD
   var k#d_#i = load(rows#d, b#i);
 //#end
 //#end
+//#if PACKED
 //#for i HELD
-//#if SPLITS
-  let h#i = block_of(x#i, b#i, part + #iu * SPAN < BLOCKS);
-//#else
   let h#i = block_of(t, b#i, part + #iu * SPAN < BLOCKS);
-//#end
 //#end
 //#if EPS
   var own = 0.0;
 //#for i HELD
-  own += h#i.squares;
+  own += select(0.0, squares_of(t, b#i), part + #iu * SPAN < BLOCKS);
 //#end
   own = added_up(own);
   if (local < SPAN && local % 8u == 0u) { squares[local / 8u] = own; }
+//#end
+//#else
+  stage(t, local);
+//#for i HELD
+  let h#i = block_of(b#i, part + #iu * SPAN < BLOCKS);
+//#end
+  workgroupBarrier(); // sums go where the token was
 //#end
   for (var quad = team; quad < QUADS; quad += DEPTH * TEAMS) {
 //#for d DEPTH
@@ -403,7 +391,11 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
   workgroupBarrier();
 //#if EPS
   var total = 0.0;
+//#if PACKED
   for (var i = 0u; i < PARTS; i++) { total += squares[i]; }
+//#else
+  for (var i = 0u; i < WG / 8u; i++) { total += squares[i]; }
+//#end
   return inverseSqrt(total / COLUMNS + EPS);
 //#else
   return 1.0;

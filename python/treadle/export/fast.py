@@ -97,7 +97,7 @@ def project(
     bindings.append(Binding("out", "f32", write=True))
     if packs:
         bindings += [Binding("next", "vec4<f32>"), Binding("packed", "u32", write=True)]
-    consts = _consts(rows, columns, eps, form)
+    consts = _consts(rows, columns, eps, form, packed)
     consts |= {"PACK": 4 * form.quads} if packs else {}
     consts |= {"CAP": float(cap)} if cap else {}
     if heads is not None:
@@ -118,7 +118,7 @@ def gate_up_glu(
     bindings = [*_operands(eps is not None and not packed, packed), out]
     form = form or form_of(2 * rows, columns, 8 if packs else 0)
     flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
-    consts = _consts(rows, columns, eps, form)
+    consts = _consts(rows, columns, eps, form, packed)
     flags |= {"PACKED"} if packed else set[str]()
     consts |= {"PACK": 2 * form.quads} if packs else {}
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
@@ -229,12 +229,14 @@ def _operands(norm: bool, shares: bool = False) -> list[Binding]:
 
 
 def _consts(
-    rows: int, columns: int, eps: float | None, form: Form
+    rows: int, columns: int, eps: float | None, form: Form, packed: bool
 ) -> dict[str, int | float]:
+    sums = form.span // 8 * (4 * form.quads + 4)
     consts: dict[str, int | float] = {
         "WG": form.wg, "WIDTH": columns // 4, "BLOCKS": columns // 32, "COLUMNS": float(columns),
         "ROWS": rows, "FIRST": 0, "STRIDE": rows, "SPAN": form.span, "TEAMS": form.teams,
         "HELD": form.held, "QUADS": form.quads, "DEPTH": form.depth,
+        "ROOM": sums if packed else max(sums, columns // 32 * 18),
     }  # fmt: skip
     return consts | ({} if eps is None else {"EPS": float(eps)})
 
