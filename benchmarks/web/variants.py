@@ -21,13 +21,14 @@ SHARED = (
 """SPLITS, SHARE, SPAN and SHARES of `fast` that are tried."""
 
 
-def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
-    """Name -> (rows, columns, quads of a workgroup as `fast.form_of` takes them)."""
+def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int, bool]]:
+    """Name -> (rows, columns, unit, staged) as `fast.form_of` takes them."""
     D, F, width = shape["D"], shape["F"], (shape["H"] + 2 * shape["K"]) * shape["d"]
     whole = 4 if fast.packs_whole(D) else 0
     return {
-        "qkv": (width, D, 0), "o": (D, shape["H"] * shape["d"], whole), "gate_up": (2 * F, D, 8),
-        "down": (D, F, whole), "head": (shape["V"], D, 0),
+        "qkv": (width, D, 0, False), "o": (D, shape["H"] * shape["d"], whole, True),
+        "gate_up": (2 * F, D, 8, False), "down": (D, F, whole, False),
+        "head": (shape["V"], D, 0, False),
     }  # fmt: skip
 
 
@@ -38,12 +39,12 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
     seconds: after so long no further projection is tried.
     """
     begun, found = time.monotonic(), dict[str, Any]()
-    for name, (n, k, quads) in projections(shape).items():
+    for name, (n, k, unit, staged) in projections(shape).items():
         if time.monotonic() - begun > seconds:
             break
         key = (n, k)
         plans: dict[fast.Form, list[Step]] = {}
-        for form in dict.fromkeys((fast.form_of(*key, quads), *_forms(*key, quads))):
+        for form in dict.fromkeys((fast.form_of(*key, unit, staged), *_forms(*key, unit))):
             fast.TRIED[key] = form
             decoder.lower()
             decoder.place(128)
@@ -204,13 +205,13 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
     return found
 
 
-def _forms(rows: int, columns: int, quads: int) -> list[fast.Form]:
-    """Every device has 256 threads. quads: see `fast.form_of`."""
+def _forms(rows: int, columns: int, unit: int) -> list[fast.Form]:
+    """Every device has 256 threads. unit: see `fast.form_of`."""
     blocks, found = columns // 32, list[fast.Form]()
     for held in (1, 2, 4):
         span = -(-blocks // (8 * held)) * 8
         for teams in (1, 2, 4, 8):
-            for turns in (quads // teams,) if quads else (1, 2, 4, 8):
+            for turns in (unit // teams, 2 * unit // teams) if unit else (1, 2, 4, 8):
                 if 64 <= span * teams <= 256 and 1 <= turns <= span // 4:
                     found.append(fast.Form(span, held, teams, turns))
     return [form for form in found if fast.grid(rows, form) >= 64]

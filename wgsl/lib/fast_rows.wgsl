@@ -1,12 +1,12 @@
 // Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads are a team, TEAMS of
 // them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
-// reads those blocks of a quad of rows at a time, DEPTH quads under way, the first ones before anything
-// else is done; of a packed token no thread waits for another until every row is summed. The quants of
-// block b of a row lie in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with
-// MINIMUM a scale and a minimum. Sums of eight threads go to workgroup memory, where a row's are added.
+// reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a packed token no thread waits for another until every row is summed. The quants of
+// block b of a row lie in one vec4<u32>, as in the file; `scales` holds in a word the float16 scales of
+// block b of two rows, with MINIMUM scale and minimum of one. Sums of eight threads go to workgroup
+// memory, where a row's are added.
 // The token comes as whole numbers of a step, a 16,256th of the largest of 16 elements: 128 a + b in two
-// signed bytes. Products with nibbles are integers, four by an instruction, and exact. The norm's 1 / rms
-// multiplies the sums at the end.
+// signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
+// 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
 // With PACKED `x` has these numbers already, as a kernel with PACK writes them: a of elements 0..15 of
 // the blocks, of 16..31, then b likewise, then four words a block, the steps and the sums of its halves,
 // then two, their sums of squares before the norm. Otherwise the workgroup makes them, in workgroup
@@ -26,48 +26,42 @@ const MOST: f32 = 16256.0; // 127 * 128
 alias Rows = vec4<u32>;
 alias Sums = vec4<f32>;
 
-/// A block of four rows on its way.
-struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: Rows }
+/// A block of four rows on its way; f: its scales, and minima if there are any.
+//#if MINIMUM
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec4<u32> }
+//#else
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec2<u32> }
+//#end
 
 fn load(rows: Rows, block: u32) -> Load {
   let at = rows * BLOCKS + Rows(block);
 //#if MINIMUM
-  let i = at;
+  let f = vec4<u32>(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 //#else
-  let i = at >> Rows(1u);
+  let i = (rows.xz >> vec2<u32>(1u)) * BLOCKS + vec2<u32>(block);
+  let f = vec2<u32>(scales[i.x], scales[i.y]);
 //#end
-  return Load(w[at.x], w[at.y], w[at.z], w[at.w], Rows(scales[i.x], scales[i.y], scales[i.z], scales[i.w]));
+  return Load(w[at.x], w[at.y], w[at.z], w[at.w], f);
 }
 
-/// A block of the token: a and b of its halves, the step of one and a 16th of the other's, and what is
-/// added to their products: 8 sums of the half that lacks or has them, less TWICE steps; with MINIMUM
-/// also the block's sum.
-struct Held {
-  a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, low: f32, high: f32, more: f32,
-//#if MINIMUM
-  sum: f32,
-//#end
-}
-
-/// An integer n below 2^22 added to the bits of TWICE is the float32 TWICE + n.
-const TWICE: f32 = 12582912.0; // 1.5 * 2^23
-const BITS: i32 = 0x4b400000;
+/// A block of the token: a and b of its halves, their steps, and what is added to the products: -8 times
+/// the block's sum, with MINIMUM the sum to be multiplied with the minimum.
+struct Held { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, low: f32, high: f32, more: f32 }
 
 /// steps: of the halves, then their sums. None if the block is not `within`: its products are 0.
 fn held(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, steps: vec4<f32>, within: bool) -> Held {
   let s = steps * select(0.0, 1.0, within);
 //#if MINIMUM
-  return Held(a, b, c, d, s.x, s.y / 16.0, 8.0 * s.w - TWICE * s.x, s.z + s.w);
+  return Held(a, b, c, d, s.x, s.y, s.z + s.w);
 //#else
-  return Held(a, b, c, d, s.x, s.y / 16.0, -8.0 * s.z - TWICE * s.x);
+  return Held(a, b, c, d, s.x, s.y, -8.0 * (s.z + s.w));
 //#end
 }
 
-/// Products of a block of a row with the halves of a block of the token: with the low nibbles, as bits of
-/// a float32, and with the high ones, 16 times and with nibbles from -8 to 7.
+/// Products of a block of a row with the halves of a block of the token, in their steps.
 fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   let l = v & vec4<u32>(0x0f0f0f0fu);
-  let u = (v ^ vec4<u32>(0x80808080u)) & vec4<u32>(0xf0f0f0f0u);
+  let u = (v >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
   var a = dot4I8Packed(l.x, h.a.x);
   a = dot4I8Packed(l.y, h.a.y) + a;
   a = dot4I8Packed(l.z, h.a.z) + a;
@@ -76,7 +70,7 @@ fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   b = dot4I8Packed(u.y, h.b.y) + b;
   b = dot4I8Packed(u.z, h.b.z) + b;
   b = dot4I8Packed(u.w, h.b.w) + b;
-  var c = dot4I8Packed(l.x, h.c.x) + BITS;
+  var c = dot4I8Packed(l.x, h.c.x);
   c = dot4I8Packed(l.y, h.c.y) + c;
   c = dot4I8Packed(l.z, h.c.z) + c;
   c = dot4I8Packed(l.w, h.c.w) + c;
@@ -87,25 +81,21 @@ fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   return vec2<i32>(a * 128 + c, b * 128 + d);
 }
 
-/// `sum` and the products of a block of four rows. high: by how much their scales must be shifted.
-fn products(sum: Sums, k: Load, h: Held, high: u32) -> Sums {
+/// `sum` and the products of a block of four rows.
+fn products(sum: Sums, k: Load, h: Held) -> Sums {
   let p = dots(k.p, h);
   let q = dots(k.q, h);
   let r = dots(k.r, h);
   let s = dots(k.s, h);
-  let low = fma(bitcast<vec4<f32>>(vec4<i32>(p.x, q.x, r.x, s.x)), Sums(h.low), Sums(h.more));
-  let all = fma(Sums(vec4<i32>(p.y, q.y, r.y, s.y)), Sums(h.high), low);
+  let low = Sums(vec4<i32>(p.x, q.x, r.x, s.x));
+  let high = Sums(vec4<i32>(p.y, q.y, r.y, s.y));
+  let e = vec4<f32>(unpack2x16float(k.f.x), unpack2x16float(k.f.y));
 //#if MINIMUM
-  let f = k.f;
+  let g = vec4<f32>(unpack2x16float(k.f.z), unpack2x16float(k.f.w));
+  let all = fma(low, Sums(h.low), high * h.high);
+  return fma(all, Sums(e.x, e.z, g.x, g.z), fma(Sums(h.more), Sums(e.y, e.w, g.y, g.w), sum));
 //#else
-  let f = k.f >> Rows(high);
-//#end
-  let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-  let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
-//#if MINIMUM
-  return fma(all, Sums(e.x, e.z, g.x, g.z), fma(Sums(h.sum), Sums(e.y, e.w, g.y, g.w), sum));
-//#else
-  return fma(all, Sums(e.x, e.z, g.x, g.z), sum);
+  return fma(fma(low, Sums(h.low), fma(high, Sums(h.high), Sums(h.more))), e, sum);
 //#end
 }
 
@@ -345,15 +335,12 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
   let team = local / SPAN;
   let part = local % SPAN;
   let first = group * QUADS + team;
-  let high = (part & 1u) * 16u;
 //#for i HELD
   let b#i = min(part + #iu * SPAN, BLOCKS - 1u);
 //#end
-//#for d DEPTH
-  let rows#d = rows_of(first + #du * TEAMS);
+  let rows = rows_of(first);
 //#for i HELD
-  var k#d_#i = load(rows#d, b#i);
-//#end
+  var k#i = load(rows, b#i);
 //#end
 //#if PACKED
 //#for i HELD
@@ -374,19 +361,15 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
 //#end
   workgroupBarrier(); // sums go where the token was
 //#end
-  for (var quad = team; quad < QUADS; quad += DEPTH * TEAMS) {
-//#for d DEPTH
-    {
-      let next = quad + (#du + DEPTH) * TEAMS;
-      let following = rows_of(group * QUADS + next);
-      var sum = Sums();
+  for (var quad = team; quad < QUADS; quad += TEAMS) {
+    let next = quad + TEAMS;
+    let following = rows_of(group * QUADS + next);
+    var sum = Sums();
 //#for i HELD
-      sum = products(sum, k#d_#i, h#i, high);
-      if (next < QUADS) { k#d_#i = load(following, b#i); }
+    sum = products(sum, k#i, h#i);
+    if (next < QUADS) { k#i = load(following, b#i); }
 //#end
-      hand_over(sum, quad + #du * TEAMS, part / 8u, local);
-    }
-//#end
+    hand_over(sum, quad, part / 8u, local);
   }
   workgroupBarrier();
 //#if EPS
