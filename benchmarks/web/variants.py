@@ -34,7 +34,9 @@ def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int, bool]]:
 
 def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, Any]:
     """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
-    best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
+    best in `fast.TRIED`. What a form reads alone (gb_s, see `rows`) says less: there one dispatch
+    begins while another ends, in a plan it waits, and what counts is how long the longest thread is
+    at work.
 
     seconds: after so long no further projection is tried.
     """
@@ -44,16 +46,19 @@ def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, A
             break
         key = (n, k)
         plans: dict[fast.Form, list[Step]] = {}
+        rates: dict[str, float] = {}
         for form in dict.fromkeys((fast.form_of(*key, unit, staged), *_forms(*key, unit))):
             fast.TRIED[key] = form
             decoder.lower()
             decoder.place(128)
             plans[form] = decoder.steps
+            rates["/".join(map(str, form))] = rows(decoder, name)[name]["gb_s"]
         tried = turns(decoder.gpu, plans)
         fast.TRIED[key] = min(tried, key=lambda form: tried[form])
         found[name] = {
             "form": fast.TRIED[key],
             "ms": {"/".join(map(str, f)): t for f, t in tried.items()},
+            "gb_s": rates,
         }
         print("tune", name, found[name], flush=True)
     decoder.lower()
@@ -87,8 +92,8 @@ def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, f
     return found
 
 
-def rows(decoder: Decoder) -> dict[str, Any]:
-    """GB/s of each projection of the plan, over the weights of all layers but the first.
+def rows(decoder: Decoder, *only: str) -> dict[str, Any]:
+    """GB/s of each projection, or of some, over the weights of all layers but the first.
 
     gb_s: dispatches that depend on nothing, each with outputs of its own, so that the next begins
     while one ends; us: each after the one before, as in a decode step, its launch included;
@@ -97,6 +102,8 @@ def rows(decoder: Decoder) -> dict[str, Any]:
     """
     gpu, found = decoder.gpu, dict[str, Any]()
     for name, places in decoder.projections().items():
+        if only and name not in only:
+            continue
         sets = [decoder.weights_of(place) for place in places]
         own: list[Any] = []
         while len(sets) < 4:  # copies, so that no cache holds them

@@ -1,7 +1,7 @@
 """Kernels of tier T2: tokens as integers in workgroup memory, sums by subgroups, weights in planes.
 
 A matrix in planes is two buffers: the quants of every block as one vec4<u32>, as in the file, and
-words of two float16: of q4_0 the scales of a block of two rows, of q4_1 a block's scale and minimum.
+words of two float16: of q4_0 the scales of a block of two rows, of q4_1 its scale and minimum.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def packed_width(columns: int) -> int:
     return columns // 32 * 22
 
 
-def planes(
-    format: str, blocks: NDArray[np.uint8], width: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def planes(format: str, blocks: NDArray[np.uint8], width: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Blocks [n, size] of rows of `width` each as (quants [n, 4] uint32, scales uint32)."""
     head = 2 if format == "q4_0" else 4
     quants = np.ascontiguousarray(blocks[:, head:]).view(np.uint32)
