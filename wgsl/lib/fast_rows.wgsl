@@ -1,9 +1,10 @@
 // Tier T2: rows of q4_0 or q4_1 weights in planes times one token. SPAN threads are a team, TEAMS of
 // them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
-// reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a packed token no thread waits for another until every row is summed. The quants of
-// block b of a row lie in one vec4<u32>, as in the file; `scales` holds in a word the float16 scales of
-// block b of two rows, with MINIMUM scale and minimum of one. Sums of eight threads go to workgroup
-// memory, where a row's are added.
+// reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a
+// packed token no thread waits for another until every row is summed. The quants of block b of a row lie
+// in one vec4<u32>, as in the file; `scales` holds in a word the float16 scales of block b of two rows,
+// with MINIMUM scale and minimum of one. Sums of eight threads go to workgroup memory, where a row's are
+// added.
 // The token comes as whole numbers of a step, a 16,256th of the largest of 16 elements: 128 a + b in two
 // signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
 // 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
