@@ -4,9 +4,9 @@
         [--shapes 8b,1b] [--lib FOLDER] [--seconds 25] [--tiny] [--out FILE]
 
 read: what plain WGSL reads. switch: what a dispatch costs. tune: forms of the q4_0 projections, one
-after another in the whole plan; the best ones stay (variants.py; --seconds a shape). shares: how
-attention shares its keys, in the whole plan. rows: each projection of the plan alone, over the
-weights of many layers in one pass, by timestamps. keys: forms of attention. pairs:
+after another in the whole plan and alone; the best in the plan stay (variants.py; --seconds a
+shape). shares: how attention shares its keys, in the whole plan. rows: each projection of the plan
+alone, over the weights of many layers in one pass, by timestamps. keys: forms of attention. pairs:
 tier T2's decode plan of a whole model, random weights, beside our CUDA kernels on 4-bit weights,
 one an operator, as a CUDA graph (native.py), at every context in turns: GPU time of a step by
 timestamps or events, wall time of steps queued ahead, wall time with a readback each. Shares are

@@ -21,38 +21,44 @@ SHARED = (
 """SPLITS, SHARE, SPAN and SHARES of `fast` that are tried."""
 
 
-def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
-    """Name -> (rows, columns, quads of a workgroup as `fast.form_of` takes them)."""
+def projections(shape: dict[str, int]) -> dict[str, tuple[int, int, int, bool]]:
+    """Name -> (rows, columns, unit, staged) as `fast.form_of` takes them."""
     D, F, width = shape["D"], shape["F"], (shape["H"] + 2 * shape["K"]) * shape["d"]
-    whole = 8 if fast.packs_whole(D) else 0
+    whole = 4 if fast.packs_whole(D) else 0
     return {
-        "qkv": (width, D, 0), "o": (D, shape["H"] * shape["d"], whole), "gate_up": (2 * F, D, 16),
-        "down": (D, F, whole), "head": (shape["V"], D, 0),
+        "qkv": (width, D, 0, False), "o": (D, shape["H"] * shape["d"], whole, True),
+        "gate_up": (2 * F, D, 8, False), "down": (D, F, whole, False),
+        "head": (shape["V"], D, 0, False),
     }  # fmt: skip
 
 
 def tune(decoder: Decoder, shape: dict[str, int], seconds: float) -> dict[str, Any]:
     """Tries forms of one projection after another in the whole plan, at context 128, and leaves the
-    best in `fast.TRIED`. A kernel's time alone says less: in a plan its instructions are cold.
+    best in `fast.TRIED`. What a form reads alone (gb_s, see `rows`) says less: there one dispatch
+    begins while another ends, in a plan it waits, and what counts is how long the longest thread is
+    at work.
 
     seconds: after so long no further projection is tried.
     """
     begun, found = time.monotonic(), dict[str, Any]()
-    for name, (n, k, quads) in projections(shape).items():
+    for name, (n, k, unit, staged) in projections(shape).items():
         if time.monotonic() - begun > seconds:
             break
         key = (n, k)
         plans: dict[fast.Form, list[Step]] = {}
-        for form in dict.fromkeys((fast.form_of(*key, quads), *_forms(*key, quads))):
+        rates: dict[str, float] = {}
+        for form in dict.fromkeys((fast.form_of(*key, unit, staged), *_forms(*key, unit))):
             fast.TRIED[key] = form
             decoder.lower()
             decoder.place(128)
             plans[form] = decoder.steps
+            rates["/".join(map(str, form))] = rows(decoder, name)[name]["gb_s"]
         tried = turns(decoder.gpu, plans)
         fast.TRIED[key] = min(tried, key=lambda form: tried[form])
         found[name] = {
             "form": fast.TRIED[key],
             "ms": {"/".join(map(str, f)): t for f, t in tried.items()},
+            "gb_s": rates,
         }
         print("tune", name, found[name], flush=True)
     decoder.lower()
@@ -86,8 +92,8 @@ def shares(decoder: Decoder, contexts: tuple[int, ...]) -> dict[str, dict[str, f
     return found
 
 
-def rows(decoder: Decoder) -> dict[str, Any]:
-    """GB/s of each projection of the plan, over the weights of all layers but the first.
+def rows(decoder: Decoder, *only: str) -> dict[str, Any]:
+    """GB/s of each projection, or of some, over the weights of all layers but the first.
 
     gb_s: dispatches that depend on nothing, each with outputs of its own, so that the next begins
     while one ends; us: each after the one before, as in a decode step, its launch included;
@@ -96,6 +102,8 @@ def rows(decoder: Decoder) -> dict[str, Any]:
     """
     gpu, found = decoder.gpu, dict[str, Any]()
     for name, places in decoder.projections().items():
+        if only and name not in only:
+            continue
         sets = [decoder.weights_of(place) for place in places]
         own: list[Any] = []
         while len(sets) < 4:  # copies, so that no cache holds them
@@ -204,13 +212,13 @@ def keys(gpu: Gpu, shape: dict[str, int], contexts: tuple[int, ...]) -> dict[str
     return found
 
 
-def _forms(rows: int, columns: int, quads: int) -> list[fast.Form]:
-    """Every device has 256 threads. quads: see `fast.form_of`."""
+def _forms(rows: int, columns: int, unit: int) -> list[fast.Form]:
+    """Every device has 256 threads. unit: see `fast.form_of`."""
     blocks, found = columns // 32, list[fast.Form]()
     for held in (1, 2, 4):
         span = -(-blocks // (8 * held)) * 8
         for teams in (1, 2, 4, 8):
-            for turns in (quads // teams,) if quads else (1, 2, 4, 8):
+            for turns in (unit // teams, 2 * unit // teams) if unit else (1, 2, 4, 8):
                 if 64 <= span * teams <= 256 and 1 <= turns <= span // 4:
                     found.append(fast.Form(span, held, teams, turns))
     return [form for form in found if fast.grid(rows, form) >= 64]

@@ -108,7 +108,8 @@ def plane(spec: Mapping[str, Any], weights: Mapping[str, Tensor]) -> np.ndarray:
     held = [weights[part["tensor"]] for part in spec["weights"]]
     size = FORMATS[held[0].format][1]
     blocks = np.concatenate([np.ascontiguousarray(t.data).reshape(-1, size) for t in held])
-    return planes(held[0].format, blocks)[0 if spec["plane"] == "quants" else 1]
+    width = held[0].shape[-1] // 32
+    return planes(held[0].format, blocks, width)[0 if spec["plane"] == "quants" else 1]
 
 
 def tensor_rows(tensor: Tensor) -> int:

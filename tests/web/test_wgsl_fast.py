@@ -33,7 +33,9 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
     wide, wide_up = dequantise(w), dequantise(wu)
     x, norm = floats(rng, 2, columns), 1 + 0.3 * floats(rng, columns)
     y, b = floats(rng, 2, rows), floats(rng, rows)
-    size = fast.planes(format, w.data.reshape(-1, w.data.shape[1] // (columns // 32)))
+    size = fast.planes(
+        format, w.data.reshape(-1, w.data.shape[1] // (columns // 32)), columns // 32
+    )
     given = {"x": x, "norm": norm, "w": size[0], "scales": size[1], "y": y, "b": b}
     batch = np.array([1, 0], np.uint32)
     wanted = {
@@ -53,9 +55,11 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
             launch(kernel, held, (fast.grid(rows, form), 2), {"rows": 0})["out"], F32, 2 * rows
         )
         close(out, result)
-    both = np.concatenate([w.data, wu.data])
-    size = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
-    form = forms[rows % 2]
+    rows -= rows % 2  # of a gate and its up projection, rows are even
+    both = np.concatenate([w.data[:rows], wu.data[:rows]])
+    wide, wide_up = wide[:rows], wide_up[:rows]
+    size = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)), columns // 32)
+    form = forms[len(w.data) % 2]
     kernel = fast.gate_up_glu(format, rows, columns, act="silu", eps=1e-5, form=form)
     held = given | {"w": size[0], "scales": size[1], "out": np.zeros((2, rows), F32)}
     out = read(launch(kernel, held, (fast.grid(2 * rows, form), 2))["out"], F32, 2 * rows)
@@ -64,7 +68,7 @@ def test_fast_projections(format: str, rows: int, columns: int) -> None:
 
 
 @pytest.mark.parametrize(("format", "form"), [
-    ("q4_0", fast.Form(16, 1, 4, 4)), ("q4_1", fast.Form(8, 2, 16, 1)),
+    ("q4_0", fast.Form(16, 1, 4, 2)), ("q4_1", fast.Form(8, 2, 16, 1)),
 ])  # fmt: skip
 def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) -> None:
     rng = np.random.default_rng(form.span)
@@ -74,17 +78,22 @@ def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) ->
     x = floats(rng, 2, columns)
     x[1] *= 1e-20  # all of its outputs are 0
     both = np.concatenate([w.data, wu.data])
-    quants, scales = fast.planes(format, both.reshape(-1, both.shape[1] // (columns // 32)))
+    quants, scales = fast.planes(
+        format, both.reshape(-1, both.shape[1] // (columns // 32)), columns // 32
+    )
     kernel = fast.gate_up_glu(format, rows, columns, act="silu", packs=True, form=form)
     room = np.full((2, fast.packed_width(rows)), np.nan, F32)
     held = {"x": x, "w": quants, "scales": scales, "packed": room}
     made = launch(kernel, held, (fast.grid(2 * rows, form), 2))["packed"]
-    quants, scales = fast.planes(format, down.data.reshape(-1, down.data.shape[1] // (rows // 32)))
+    quants, scales = fast.planes(
+        format, down.data.reshape(-1, down.data.shape[1] // (rows // 32)), rows // 32
+    )
     y = floats(rng, 2, next_rows)
     norm = 1 + 0.3 * floats(rng, next_rows)
     held = {"x": made, "w": quants, "scales": scales, "y": y, "next": norm}
     room = np.full((2, fast.packed_width(next_rows)), np.nan, F32)
     held |= {"out": np.zeros((2, next_rows), F32), "packed": room}
+    form = form._replace(turns=max(1, form.turns // 2))  # four quads: half a block a workgroup
     kernel = fast.project("linear_add", format, next_rows, rows, packed=True, packs=True, form=form)
     made = launch(kernel, held, (fast.grid(next_rows, form), 2))
     out = read(made["out"], F32, 2 * next_rows)
@@ -92,7 +101,9 @@ def test_outputs_packed_for_the_next_projection(format: str, form: fast.Form) ->
     h = reference("linear_add")(np, h, dequantise(down), y)
     close(out, h)
     np.testing.assert_array_equal(out[next_rows:], y[1])
-    quants, scales = fast.planes(format, up.data.reshape(-1, up.data.shape[1] // (next_rows // 32)))
+    quants, scales = fast.planes(
+        format, up.data.reshape(-1, up.data.shape[1] // (next_rows // 32)), next_rows // 32
+    )
     held = {"x": made["packed"], "w": quants, "scales": scales, "out": np.zeros((2, columns), F32)}
     kernel = fast.project(
         "rmsnorm_linear", format, columns, next_rows, eps=1e-5, packed=True, form=form

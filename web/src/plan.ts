@@ -19,7 +19,7 @@ export interface BufferPlan {
   readonly size: Expression;
   readonly weights: readonly WeightPart[];
   /** Which part of its weights' blocks the buffer holds; "": whole rows. */
-  readonly plane: "" | "quants" | "scales";
+  readonly plane: "" | "quants" | "scales" | "pairs";
   /** Holds KV pages: P of them, one after another. */
   readonly kv: boolean;
 }
@@ -68,7 +68,7 @@ export function readPlan(record: unknown, kernels: string): Plan {
     const spec = object(value, `buffers.${name}`);
     const parts = spec["weights"] === undefined ? [] : list(spec["weights"], `buffers.${name}`);
     const plane = spec["plane"] ?? "";
-    if (plane !== "" && plane !== "quants" && plane !== "scales") throw bad(`buffers.${name}`, "is no plane");
+    if (plane !== "" && plane !== "quants" && plane !== "scales" && plane !== "pairs") throw bad(`buffers.${name}`, "is no plane");
     buffers.set(name, {
       size: expression(text(spec["size"], `buffers.${name}.size`)),
       weights: parts.map((part) => weightPart(part, `buffers.${name}.weights`)),

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { TreadleError } from "../src/errors.js";
 import { evaluate, type Sizes } from "../src/expr.js";
 import { upload } from "../src/gpu/memory.js";
+import { Planes } from "../src/gpu/planes.js";
 import { readPlan } from "../src/plan.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -66,6 +67,19 @@ test("weights reach their buffers from pieces, padded and widened", async () => 
   assert.deepEqual([...memory.get("q")!.subarray(0, 48)], planes.flatMap((bytes) => bytes.slice(2)));
   assert.deepEqual([...memory.get("s")!.subarray(0, 6)], planes.flatMap((bytes) => bytes.slice(0, 2)));
   assert.equal(seen.at(-1), 54 + 54 + 8);
+});
+
+test("scales of two rows share a word", () => {
+  const [width, rows, size] = [2, 3, 18];
+  const bytes = Uint8Array.from({ length: rows * width * size }, (_, i) => (i % size < 2 ? 2 * Math.floor(i / size) + (i % size) : 99));
+  const written: number[][] = [];
+  const planes = new Planes((_, to, from) => written.push([to, ...from]));
+  const part = { kind: "pairs", format: "q4_0", base: 0, total: rows * width, width } as const;
+  planes.add("p", part, 0, bytes.subarray(0, 41)); // a shard may end in mid-block
+  planes.add("p", part, 41, bytes.subarray(41));
+  const scale = (row: number, block: number) => [0, 1].map((i) => 2 * (row * width + block) + i);
+  const wanted = [scale(0, 0), scale(1, 0), scale(0, 1), scale(1, 1), scale(2, 0), [0, 0], scale(2, 1), [0, 0]];
+  assert.deepEqual(written, [[0, ...wanted.flat()]]);
 });
 
 const missing = existsSync(join(chromium, "libvk_swiftshader.so")) ? false : "Chromium's SwiftShader is not installed";

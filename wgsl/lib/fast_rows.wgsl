@@ -2,21 +2,22 @@
 // them a workgroup. A thread keeps HELD blocks of the token in registers for all rows of its team and
 // reads those blocks of a quad of rows at a time, of the first one before anything else is done; of a
 // packed token no thread waits for another until every row is summed. The quants of block b of a row lie
-// in one vec4<u32>, as in the file; `scales` holds a float16 scale a block, with MINIMUM a scale and a
-// minimum. Sums of eight threads go to workgroup memory, where a row's are added.
-// The token comes as whole numbers of a step, a 16,256th of the largest of its block: 128 a + b in two
+// in one vec4<u32>, as in the file; `scales` holds in a word the float16 scales of block b of two rows,
+// with MINIMUM scale and minimum of one. Sums of eight threads go to workgroup memory, where a row's are
+// added.
+// The token comes as whole numbers of a step, a 16,256th of the largest of 16 elements: 128 a + b in two
 // signed bytes. Products with nibbles are integers, four by an instruction, and exact; they stay below
 // 2^23, so float32 takes them whole. The norm's 1 / rms multiplies the sums at the end.
 // With PACKED `x` has these numbers already, as a kernel with PACK writes them: a of elements 0..15 of
-// the blocks, of 16..31, then b likewise, then two words a block, step and sum, then two more, the sum
-// of squares before the norm and none. Otherwise the workgroup makes them, in workgroup memory. With
-// PACK a workgroup's outputs are whole blocks.
+// the blocks, of 16..31, then b likewise, then four words a block, the steps and the sums of its halves,
+// then two, their sums of squares before the norm. Otherwise the workgroup makes them, in workgroup
+// memory. With PACK a workgroup's outputs are whole halves of blocks.
 
 const PARTS: u32 = SPAN / 8u; // sums of a row
 const PITCH: u32 = 4u * QUADS + 4u; // so that eight threads and the next write to other banks
 /// The token, a number's word after another and BLOCKS apart; then sums.
 var<workgroup> words: array<u32, ROOM>;
-var<workgroup> squares: array<f32, 128>;
+var<workgroup> squares: array<f32, WG / 8u>;
 //#if PACK
 var<workgroup> made: array<f32, PACK>;
 //#end
@@ -26,91 +27,193 @@ const MOST: f32 = 16256.0; // 127 * 128
 alias Rows = vec4<u32>;
 alias Sums = vec4<f32>;
 
-/// A block of four rows on its way.
-struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: Rows }
+/// A block of four rows on its way; f: its scales, and minima if there are any.
+//#if MINIMUM
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec4<u32> }
+//#else
+struct Load { p: vec4<u32>, q: vec4<u32>, r: vec4<u32>, s: vec4<u32>, f: vec2<u32> }
+//#end
 
 fn load(rows: Rows, block: u32) -> Load {
   let at = rows * BLOCKS + Rows(block);
 //#if MINIMUM
-  let i = at;
+  let f = vec4<u32>(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 //#else
-  let i = at >> Rows(1u);
+  let i = (rows.xz >> vec2<u32>(1u)) * BLOCKS + vec2<u32>(block);
+  let f = vec2<u32>(scales[i.x], scales[i.y]);
 //#end
-  return Load(w[at.x], w[at.y], w[at.z], w[at.w], Rows(scales[i.x], scales[i.y], scales[i.z], scales[i.w]));
+  return Load(w[at.x], w[at.y], w[at.z], w[at.w], f);
 }
 
-/// A block of the token: a and b of its halves, step, and what its sum takes away: with MINIMUM step
-/// times sum, else 8 sums.
-struct Held {
-  a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, step: f32,
+/// A block of the token: a and b of its halves, their steps, and what is added to the products: -8 times
+/// the block's sum, with MINIMUM the sum to be multiplied with the minimum.
+struct Held { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, low: f32, high: f32, more: f32 }
+
+/// steps: of the halves, then their sums. None if the block is not `within`: its products are 0.
+fn held(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, steps: vec4<f32>, within: bool) -> Held {
+  let s = steps * select(0.0, 1.0, within);
 //#if MINIMUM
-  less: f32,
+  return Held(a, b, c, d, s.x, s.y, s.z + s.w);
 //#else
-  less: i32,
+  return Held(a, b, c, d, s.x, s.y, -8.0 * (s.z + s.w));
 //#end
 }
 
-/// `step` is 0 for a thread that has no such block: its products are 0.
-fn held(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, step: f32, total: i32) -> Held {
-//#if MINIMUM
-  return Held(a, b, c, d, step, step * f32(total));
-//#else
-  return Held(a, b, c, d, step, -8 * total);
-//#end
-}
-
-fn dots(v: vec4<u32>, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, begun: i32) -> i32 {
+/// Products of a block of a row with the halves of a block of the token, in their steps.
+fn dots(v: vec4<u32>, h: Held) -> vec2<i32> {
   let l = v & vec4<u32>(0x0f0f0f0fu);
-  let h = (v >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
-  var large = dot4I8Packed(l.x, a.x);
-  large = dot4I8Packed(l.y, a.y) + large;
-  large = dot4I8Packed(l.z, a.z) + large;
-  large = dot4I8Packed(l.w, a.w) + large;
-  large = dot4I8Packed(h.x, b.x) + large;
-  large = dot4I8Packed(h.y, b.y) + large;
-  large = dot4I8Packed(h.z, b.z) + large;
-  large = dot4I8Packed(h.w, b.w) + large;
-  var small = dot4I8Packed(l.x, c.x) + begun;
-  small = dot4I8Packed(l.y, c.y) + small;
-  small = dot4I8Packed(l.z, c.z) + small;
-  small = dot4I8Packed(l.w, c.w) + small;
-  small = dot4I8Packed(h.x, d.x) + small;
-  small = dot4I8Packed(h.y, d.y) + small;
-  small = dot4I8Packed(h.z, d.z) + small;
-  small = dot4I8Packed(h.w, d.w) + small;
-  return large * 128 + small;
+  let u = (v >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
+  var a = dot4I8Packed(l.x, h.a.x);
+  a = dot4I8Packed(l.y, h.a.y) + a;
+  a = dot4I8Packed(l.z, h.a.z) + a;
+  a = dot4I8Packed(l.w, h.a.w) + a;
+  var b = dot4I8Packed(u.x, h.b.x);
+  b = dot4I8Packed(u.y, h.b.y) + b;
+  b = dot4I8Packed(u.z, h.b.z) + b;
+  b = dot4I8Packed(u.w, h.b.w) + b;
+  var c = dot4I8Packed(l.x, h.c.x);
+  c = dot4I8Packed(l.y, h.c.y) + c;
+  c = dot4I8Packed(l.z, h.c.z) + c;
+  c = dot4I8Packed(l.w, h.c.w) + c;
+  var d = dot4I8Packed(u.x, h.d.x);
+  d = dot4I8Packed(u.y, h.d.y) + d;
+  d = dot4I8Packed(u.z, h.d.z) + d;
+  d = dot4I8Packed(u.w, h.d.w) + d;
+  return vec2<i32>(a * 128 + c, b * 128 + d);
 }
 
-/// Products of a block of four rows. high: by how much their scales must be shifted.
-fn products(k: Load, h: Held, high: u32) -> Sums {
+/// `sum` and the products of a block of four rows.
+fn products(sum: Sums, k: Load, h: Held) -> Sums {
+  let p = dots(k.p, h);
+  let q = dots(k.q, h);
+  let r = dots(k.r, h);
+  let s = dots(k.s, h);
+  let low = Sums(vec4<i32>(p.x, q.x, r.x, s.x));
+  let high = Sums(vec4<i32>(p.y, q.y, r.y, s.y));
+  let e = vec4<f32>(unpack2x16float(k.f.x), unpack2x16float(k.f.y));
 //#if MINIMUM
-  let begun = 0;
-  let f = k.f;
+  let g = vec4<f32>(unpack2x16float(k.f.z), unpack2x16float(k.f.w));
+  let all = fma(low, Sums(h.low), high * h.high);
+  return fma(all, Sums(e.x, e.z, g.x, g.z), fma(Sums(h.more), Sums(e.y, e.w, g.y, g.w), sum));
 //#else
-  let begun = h.less;
-  let f = k.f >> Rows(high);
-//#end
-  let e = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-  let g = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
-  let all = vec4<f32>(vec4<i32>(dots(k.p, h.a, h.b, h.c, h.d, begun), dots(k.q, h.a, h.b, h.c, h.d, begun),
-                                dots(k.r, h.a, h.b, h.c, h.d, begun), dots(k.s, h.a, h.b, h.c, h.d, begun)));
-  let sum = all * Sums(e.x, e.z, g.x, g.z) * h.step;
-//#if MINIMUM
-  return sum + h.less * Sums(e.y, e.w, g.y, g.w);
-//#else
-  return sum;
+  return fma(fma(low, Sums(h.low), fma(high, Sums(h.high), Sums(h.more))), e, sum);
 //#end
 }
 
+/// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
+/// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
+const MAGIC: f32 = 12582976.0;
+const FOUR: u32 = 0x2d000100u; // times its bits, which wraps
+
+fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
+  return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
+}
+
+/// a of four numbers in signed bytes.
+fn larges(n: vec4<u32>) -> u32 {
+  return ((n.x >> 7u) & 0xffu) | ((n.y << 1u) & 0xff00u) | ((n.z << 9u) & 0xff0000u) | ((n.w << 17u) & 0xff000000u);
+}
+
+/// b of four numbers in signed bytes.
+fn smalls(n: vec4<u32>) -> u32 {
+  let m = n & vec4<u32>(127u);
+  let b = (m.x | (m.y << 8u) | (m.z << 16u) | (m.w << 24u)) ^ 0x40404040u; // minus 64 in seven bits
+  return b | ((b & 0x40404040u) << 1u);
+}
+
+/// Adds over the eight threads whose sums are handed over as one.
+fn added_up(v: f32) -> f32 {
+  var sum = v + subgroupShuffleXor(v, 1u);
+  sum += subgroupShuffleXor(sum, 2u);
+  return sum + subgroupShuffleXor(sum, 4u);
+}
+
+//#if PACK
+/// Over the four threads of half a block.
+fn added_four(v: f32) -> f32 {
+  let sum = v + subgroupShuffleXor(v, 1u);
+  return sum + subgroupShuffleXor(sum, 2u);
+}
+
+fn largest(v: f32) -> f32 {
+  let most = max(v, subgroupShuffleXor(v, 1u));
+  return max(most, subgroupShuffleXor(most, 2u));
+}
+
+/// What the thread's outputs are multiplied with; asked for before it is needed.
+fn factors(group: u32, local: u32) -> vec4<f32> {
+//#if next
+  return next[min(group * PACK / 4u + local, ROWS / 4u - 1u)];
+//#else
+  return vec4<f32>(1.0);
+//#end
+}
+
+/// Writes the workgroup's outputs of token t to `packed`, four a thread.
+fn pack(t: u32, group: u32, local: u32, by: vec4<f32>) {
+  workgroupBarrier();
+  let j = min(4u * local, PACK - 4u);
+  var v = vec4<f32>(made[j], made[j + 1u], made[j + 2u], made[j + 3u]);
+  let i = group * PACK / 4u + local;
+//#if next
+  let own = added_four(dot(v, v));
+  v *= by;
+//#end
+  let size = max(abs(v.xy), abs(v.zw));
+  let most = largest(max(size.x, size.y));
+  let n = numbers(v, select(0.0, MOST / most, most > 1.0e-30));
+  let total = added_four(f32(bitcast<i32>(n.x + n.y + n.z + n.w - FOUR))); // exact: below 2^24
+  if (4u * local < PACK && i < ROWS / 4u) {
+    let all = ROWS / 32u;
+    let base = t * 22u * all;
+    let half = i / 4u % 2u;
+    let at = base + 4u * (half * all + i / 8u) + i % 4u;
+    packed[at] = larges(n);
+    packed[at + 8u * all] = smalls(n);
+    if (i % 4u == 0u) {
+      let step = most / MOST;
+      packed[base + 16u * all + i / 8u * 4u + half] = bitcast<u32>(step);
+      packed[base + 16u * all + i / 8u * 4u + half + 2u] = bitcast<u32>(step * total);
+//#if next
+      packed[base + 20u * all + i / 4u] = bitcast<u32>(own);
+//#end
+    }
+  }
+}
+
+//#end
 //#if PACKED
+const WORDS: u32 = BLOCKS / 2u * 11u; // vec4<u32> of a token
+
+/// Block b of token t; none if it is not `within`.
+fn block_of(t: u32, b: u32, within: bool) -> Held {
+  let at = t * WORDS + b;
+  return held(x[at], x[at + BLOCKS], x[at + 2u * BLOCKS], x[at + 3u * BLOCKS],
+              bitcast<vec4<f32>>(x[at + 4u * BLOCKS]), within);
+}
+
+/// Sum of squares of block b of token t before the norm.
+fn squares_of(t: u32, b: u32) -> f32 {
+  let both = bitcast<vec4<f32>>(x[t * WORDS + 5u * BLOCKS + b / 2u]);
+  let one = select(both.xy, both.zw, (b & 1u) == 1u);
+  return one.x + one.y;
+}
 //#else
-/// Half a block of the token: its 16 elements.
+/// 16 elements of the token.
 struct Half { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
 
 //#if SPLITS
+fn half(a: vec4<u32>, b: vec4<u32>) -> Half {
+  return Half(vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y)),
+              vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w)),
+              vec4<f32>(unpack2x16float(b.x), unpack2x16float(b.y)),
+              vec4<f32>(unpack2x16float(b.z), unpack2x16float(b.w)));
+}
+
 /// From the shares of the keys that attention_step wrote, each weighed by its mass in the head.
 fn half_of(t: u32, i: u32) -> Half {
   let count = min(SPLITS, (run.L + SHARE - 1u) / SHARE);
+  if (count == 1u) { return half(x[2u * i], x[2u * i + 1u]); }
   let head = i * 16u / HEAD;
   var best = -3.0e38;
   var mass = 0.0;
@@ -130,11 +233,9 @@ fn half_of(t: u32, i: u32) -> Half {
     sum = Half(sum.a * shrink, sum.b * shrink, sum.c * shrink, sum.d * shrink);
 //#for s SHARES
     let w#s = select(0.0, exp(m#s.x - best) * m#s.y, base + #su < count);
+    let h#s = half(p#s, q#s);
     mass += w#s;
-    sum.a += w#s * vec4<f32>(unpack2x16float(p#s.x), unpack2x16float(p#s.y));
-    sum.b += w#s * vec4<f32>(unpack2x16float(p#s.z), unpack2x16float(p#s.w));
-    sum.c += w#s * vec4<f32>(unpack2x16float(q#s.x), unpack2x16float(q#s.y));
-    sum.d += w#s * vec4<f32>(unpack2x16float(q#s.z), unpack2x16float(q#s.w));
+    sum = Half(sum.a + w#s * h#s.a, sum.b + w#s * h#s.b, sum.c + w#s * h#s.c, sum.d + w#s * h#s.d);
 //#end
   }
   return Half(sum.a / mass, sum.b / mass, sum.c / mass, sum.d / mass);
@@ -145,106 +246,24 @@ fn half_of(t: u32, i: u32) -> Half {
   return Half(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
 }
 //#end
-//#end
 
-/// Four numbers n as the low bits of 1.5 * 2^23 + 64 + n: additions round as they should and cost an
-/// eighth of a conversion. 0 <= (n + 64) & 127 is b + 64, and (n + 64) >> 7 is a.
-const MAGIC: f32 = 12582976.0;
-const SIXTEEN: u32 = 0xb4000400u; // times its bits, which wraps
-const FOUR: u32 = 0x2d000100u;
-
-fn numbers(v: vec4<f32>, by: f32) -> vec4<u32> {
-  return bitcast<vec4<u32>>(fma(v, vec4<f32>(by), vec4<f32>(MAGIC)));
-}
-
-/// a of four numbers in signed bytes.
-fn larges(n: vec4<u32>) -> u32 {
-  return ((n.x >> 7u) & 0xffu) | ((n.y << 1u) & 0xff00u) | ((n.z << 9u) & 0xff0000u) | ((n.w << 17u) & 0xff000000u);
-}
-
-/// b of four numbers in signed bytes.
-fn smalls(n: vec4<u32>) -> u32 {
-  let m = n & vec4<u32>(127u);
-  let b = (m.x | (m.y << 8u) | (m.z << 16u) | (m.w << 24u)) ^ 0x40404040u; // minus 64 in seven bits
-  return b | ((b & 0x40404040u) << 1u);
-}
-
-/// Adds or compares over the eight threads of a block.
-fn added_up(v: f32) -> f32 {
-  var sum = v + subgroupShuffleXor(v, 1u);
-  sum += subgroupShuffleXor(sum, 2u);
-  return sum + subgroupShuffleXor(sum, 4u);
-}
-
-//#if PACK
-fn largest(v: f32) -> f32 {
-  var most = max(v, subgroupShuffleXor(v, 1u));
-  most = max(most, subgroupShuffleXor(most, 2u));
-  return max(most, subgroupShuffleXor(most, 4u));
-}
-
-/// What the thread's outputs are multiplied with; asked for before it is needed.
-fn factors(group: u32, local: u32) -> vec4<f32> {
-//#if next
-  return next[min(group * PACK / 4u + local, ROWS / 4u - 1u)];
-//#else
-  return vec4<f32>(1.0);
-//#end
-}
-
-/// Writes the workgroup's outputs of token t to `packed`, four a thread.
-fn pack(t: u32, group: u32, local: u32, by: vec4<f32>) {
-  workgroupBarrier();
-  let j = min(4u * local, PACK - 4u);
-  var v = vec4<f32>(made[j], made[j + 1u], made[j + 2u], made[j + 3u]);
-  let i = group * PACK / 4u + local;
-//#if next
-  let own = added_up(dot(v, v));
-  v *= by;
-//#end
-  let size = max(abs(v.xy), abs(v.zw));
-  let most = largest(max(size.x, size.y));
-  let n = numbers(v, select(0.0, MOST / most, most > 1.0e-30));
-  let total = i32(added_up(f32(bitcast<i32>(n.x + n.y + n.z + n.w - FOUR)))); // exact: below 2^24
-  if (4u * local < PACK && i < ROWS / 4u) {
-    let all = ROWS / 32u;
-    let base = t * 20u * all;
-    let at = base + 4u * (i / 4u % 2u * all + i / 8u) + i % 4u;
-    packed[at] = larges(n);
-    packed[at + 8u * all] = smalls(n);
-    if (i % 8u == 0u) {
-      packed[base + 16u * all + i / 4u] = bitcast<u32>(most / MOST);
-      packed[base + 16u * all + i / 4u + 1u] = bitcast<u32>(total);
-//#if next
-      packed[base + 18u * all + i / 4u] = bitcast<u32>(own);
-//#end
-    }
-  }
-}
-
-//#end
-//#if PACKED
-const WORDS: u32 = 5u * BLOCKS; // vec4<u32> of a token
-
-/// Block b of token t; none if it is not `within`.
-fn block_of(t: u32, b: u32, within: bool) -> Held {
-  let at = t * WORDS + b;
-  let both = x[t * WORDS + 4u * BLOCKS + b / 2u];
-  let one = select(both.xy, both.zw, (b & 1u) == 1u);
-  return held(x[at], x[at + BLOCKS], x[at + 2u * BLOCKS], x[at + 3u * BLOCKS],
-              select(0.0, bitcast<f32>(one.x), within), bitcast<i32>(one.y));
-}
-
-/// Sum of squares of block b of token t before the norm.
-fn squares_of(t: u32, b: u32) -> f32 {
-  let both = x[t * WORDS + 9u * BLOCKS / 2u + b / 2u];
-  return bitcast<f32>(select(both.x, both.z, (b & 1u) == 1u));
-}
-//#else
 /// Block b of the staged token; none if it is not `within`.
 fn block_of(b: u32, within: bool) -> Held {
-  return held(four(b), four(4u * BLOCKS + b), four(8u * BLOCKS + b), four(12u * BLOCKS + b),
-              select(0.0, bitcast<f32>(words[16u * BLOCKS + b]), within), bitcast<i32>(words[17u * BLOCKS + b]));
+  let p = four(b);
+  let q = four(4u * BLOCKS + b);
+  let r = four(8u * BLOCKS + b);
+  let s = four(12u * BLOCKS + b);
+  let low = bitcast<f32>(words[16u * BLOCKS + b]);
+  let high = bitcast<f32>(words[17u * BLOCKS + b]);
+  return held(p, q, r, s, vec4<f32>(low, high, low * total(p, r), high * total(q, s)), within);
+}
+
+/// Sum of 16 numbers.
+fn total(a: vec4<u32>, b: vec4<u32>) -> f32 {
+  const ONE: u32 = 0x01010101u;
+  let large = dot4I8Packed(a.x, ONE) + dot4I8Packed(a.y, ONE) + dot4I8Packed(a.z, ONE) + dot4I8Packed(a.w, ONE);
+  let small = dot4I8Packed(b.x, ONE) + dot4I8Packed(b.y, ONE) + dot4I8Packed(b.z, ONE) + dot4I8Packed(b.w, ONE);
+  return f32(large * 128 + small);
 }
 
 fn four(at: u32) -> vec4<u32> {
@@ -261,8 +280,7 @@ fn put_four(v: vec4<u32>, at: u32) {
 /// Writes half block i of the token to workgroup memory.
 fn put(v: Half, i: u32) {
   let size = max(max(abs(v.a), abs(v.b)), max(abs(v.c), abs(v.d)));
-  var most = max(max(size.x, size.y), max(size.z, size.w));
-  most = max(most, subgroupShuffleXor(most, 1u)); // the halves of a block are neighbours
+  let most = max(max(size.x, size.y), max(size.z, size.w));
   let by = select(0.0, MOST / most, most > 1.0e-30);
   let a = numbers(v.a, by);
   let b = numbers(v.b, by);
@@ -271,28 +289,14 @@ fn put(v: Half, i: u32) {
   let at = (i & 1u) * 4u * BLOCKS + i / 2u;
   put_four(vec4<u32>(larges(a), larges(b), larges(c), larges(d)), at);
   put_four(vec4<u32>(smalls(a), smalls(b), smalls(c), smalls(d)), 8u * BLOCKS + at);
-  let sum = a + b + c + d;
-  var total = bitcast<i32>(sum.x + sum.y + sum.z + sum.w - SIXTEEN);
-  total += subgroupShuffleXor(total, 1u);
-  if ((i & 1u) == 0u) {
-    words[16u * BLOCKS + i / 2u] = bitcast<u32>(most / MOST);
-    words[17u * BLOCKS + i / 2u] = bitcast<u32>(total);
-  }
+  words[(16u + (i & 1u)) * BLOCKS + i / 2u] = bitcast<u32>(most / MOST);
 }
 
 /// Brings the token to workgroup memory.
 fn stage(t: u32, local: u32) {
   var own = 0.0;
-//#if LONG
-  var ahead = half_of(t, local);
-//#end
   for (var i = local; i < 2u * BLOCKS; i += WG) {
-//#if LONG
-    var v = ahead; // of which there are several a thread: the next one is on its way
-    ahead = half_of(t, min(i + WG, 2u * BLOCKS - 1u));
-//#else
     var v = half_of(t, i);
-//#end
 //#if norm
     own += dot(v.a, v.a) + dot(v.b, v.b) + dot(v.c, v.c) + dot(v.d, v.d);
     v = Half(v.a * norm[4u * i], v.b * norm[4u * i + 1u], v.c * norm[4u * i + 2u], v.d * norm[4u * i + 3u]);
@@ -332,7 +336,6 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
   let team = local / SPAN;
   let part = local % SPAN;
   let first = group * QUADS + team;
-  let high = (part & 1u) * 16u;
 //#for i HELD
   let b#i = min(part + #iu * SPAN, BLOCKS - 1u);
 //#end
@@ -364,7 +367,7 @@ fn all_rows(t: u32, group: u32, local: u32) -> f32 {
     let following = rows_of(group * QUADS + next);
     var sum = Sums();
 //#for i HELD
-    sum += products(k#i, h#i, high);
+    sum = products(sum, k#i, h#i);
     if (next < QUADS) { k#i = load(following, b#i); }
 //#end
     hand_over(sum, quad, part / 8u, local);

@@ -1,5 +1,5 @@
 /// 32 weights of a q4_0 or q4_1 matrix in planes: `w` holds the quants of a block as the file has
-/// them, `scales` a float16 scale a block, with MINIMUM a scale and a minimum.
+/// them, `scales` in a word the float16 scales of a block of two rows, with MINIMUM scale and minimum.
 fn block(row: u32, b: u32) -> Block {
   let i = row * BLOCKS + b;
   let p = w[i];
@@ -9,7 +9,7 @@ fn block(row: u32, b: u32) -> Block {
   let d = real(dm.x);
   let m = vec4<real>(real(dm.y));
 //#else
-  let d = real(unpack2x16float(scales[i >> 1u] >> ((i & 1u) * 16u)).x);
+  let d = real(unpack2x16float(scales[(row >> 1u) * BLOCKS + b] >> ((row & 1u) * 16u)).x);
   let m = vec4<real>(real(-8.0) * d);
 //#end
   return Block(

@@ -1,7 +1,7 @@
 """Kernels of tier T2: tokens as integers in workgroup memory, sums by subgroups, weights in planes.
 
 A matrix in planes is two buffers: the quants of every block as one vec4<u32>, as in the file, and
-the scales: q4_0 one float16 a block, q4_1 a float16 scale and minimum.
+words of two float16: of q4_0 the scales of a block of two rows, of q4_1 its scale and minimum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPLITS = 16
 SHARE = 8
 """Most workgroups that share the keys of a head, and pages of each before there are more."""
 
-SHARES = 4
+SHARES = 8
 """Shares of a head that a projection has under way while it combines them."""
 
 SPAN = 512
@@ -55,17 +55,23 @@ def share_width(heads: tuple[int, int, int]) -> int:
 
 
 def packed_width(columns: int) -> int:
-    """Words of a token as kernels pack it for those that read it: two bytes an element, then two
-    words a block of 32, step and sum, and two more, its sum of squares before the norm and none."""
-    return columns // 32 * 20
+    """Words of a token as kernels pack it for those that read it: two bytes an element, then four
+    words a block of 32, steps and sums of its halves, and two more, their sums of squares before
+    the norm."""
+    return columns // 32 * 22
 
 
-def planes(format: str, blocks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Blocks [n, size] as (quants [n, 4] uint32, scales uint32)."""
+def planes(format: str, blocks: NDArray[np.uint8], width: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Blocks [n, size] of rows of `width` each as (quants [n, 4] uint32, scales uint32)."""
     head = 2 if format == "q4_0" else 4
     quants = np.ascontiguousarray(blocks[:, head:]).view(np.uint32)
-    scales = np.ascontiguousarray(blocks[:, :head]).reshape(-1).view(np.uint32)
-    return quants, scales
+    halves = np.ascontiguousarray(blocks[:, :head]).view(np.uint16)
+    if format == "q4_0":
+        rows = len(blocks) // width
+        pairs = np.zeros((rows + rows % 2, width), np.uint16)
+        pairs[:rows] = halves.reshape(rows, width)
+        halves = np.ascontiguousarray(pairs.reshape(-1, 2, width).swapaxes(1, 2))
+    return quants, halves.reshape(-1).view(np.uint32)
 
 
 def project(
@@ -86,12 +92,10 @@ def project(
         bindings.append(Binding("y", "f32"))
     if bias:
         bindings.append(Binding("b", "f32"))
-    form = form or form_of(rows, columns, 8 if packs else 0)
+    form = form or form_of(rows, columns, 4 if packs else 0, heads is not None)
     flags = _flags(format)
     if packed:
         flags.add("PACKED")
-    elif heads is None and columns > 16 * form.wg:
-        flags.add("LONG")
     if op == "take_norm_linear":
         bindings.append(Binding("batch", "u32"))
         flags.add("rows")
@@ -117,10 +121,10 @@ def gate_up_glu(
     """
     out = Binding("packed", "u32", write=True) if packs else Binding("out", "f32", write=True)
     bindings = [*_operands(eps is not None and not packed, packed), out]
-    form = form or form_of(2 * rows, columns, 16 if packs else 0)
+    form = form or form_of(2 * rows, columns, 8 if packs else 0)
     flags = _flags(format) | ({"SILU"} if act == "silu" else set[str]())
     consts = _consts(rows, columns, eps, form, packed)
-    flags |= {"PACKED"} if packed else {"LONG"} if columns > 16 * form.wg else set[str]()
+    flags |= {"PACKED"} if packed else set[str]()
     consts |= {"PACK": 2 * form.quads} if packs else {}
     return module("fast_gate_up_glu", bindings, consts, flags, enables=_enables(dialect))
 
@@ -187,33 +191,37 @@ FEW = 384
 """Workgroups that a device should have at least, before a team does more than one quad."""
 TURNS = 8
 """Most quads of a team."""
-PACKS = 4096
-"""Least outputs that are packed: fewer blocks of 32 are too few workgroups."""
+PACKS = 2048
+"""Least outputs that are packed: fewer half blocks are too few workgroups."""
 TRIED: dict[tuple[int, int], Form] = {}
 """Forms of stacks of rows and columns that a measurement puts in the place of the chosen ones."""
 
 
-def form_of(rows: int, columns: int, quads: int = 0) -> Form:
+def form_of(rows: int, columns: int, unit: int = 0, staged: bool = False) -> Form:
     """The form of a stack of matrices; of a gate and its up projection, `rows` counts both.
 
-    quads: those of a workgroup, a power of two, where its outputs must be whole blocks. Measured on
-    an H200 in whole decode steps (benchmarks/web): two blocks of the token a thread, four where a
-    row is long; 128 threads a workgroup, of which three or more share a multiprocessor, but 256
-    where a multiprocessor has one workgroup and no more.
+    unit: quads whose outputs are half a block, where a workgroup packs its outputs. staged: every
+    workgroup makes its own token from shares of the keys, and does twice the rows. Measured on an
+    H200 in whole decode steps (benchmarks/web): two blocks of the token a thread; 128 threads a
+    workgroup, of which three or more share a multiprocessor, but 256 where there are fewer.
     """
     if (rows, columns) in TRIED:
         return TRIED[rows, columns]
     blocks = columns // 32
     held = 1
-    while blocks > held * (32 if held == 1 else WG // 2):
+    while blocks > held * (32 if held == 1 else WG):
         held *= 2
     span = -(-blocks // (8 * held)) * 8
     total = -(-rows // 4)
-    teams = max(1, (WG if 0 < total < FEW * quads else WG // 2) // span)
-    if quads:
-        teams = min(quads, 1 << (teams.bit_length() - 1))
-        return Form(span, held, teams, quads // teams)
-    return Form(span, held, teams, max(1, min(total // (teams * FEW), TURNS, span // 4)))
+    if not unit:
+        teams = max(1, WG // 2 // span)
+        return Form(span, held, teams, max(1, min(total // (teams * FEW), TURNS, span // 4)))
+    quads = unit
+    while total // (2 * quads) >= (FEW // 3 if staged else FEW) and 2 * quads * span <= TURNS * WG:
+        quads *= 2
+    teams = max(1, (WG if total < FEW * quads else WG // 2) // span)
+    teams = min(quads, 1 << (teams.bit_length() - 1))
+    return Form(span, held, teams, quads // teams)
 
 
 def _flags(format: str) -> set[str]:

@@ -265,7 +265,8 @@ class _Lowering:
                 op, cuts[0].segments[0].format, rows, columns,
                 dialect=self.dialect, heads=heads, packed=packed, packs=packs, **more,
             )  # fmt: skip
-            groups = fast.grid(rows, fast.form_of(rows, columns, 8 if packs else 0))
+            form = fast.form_of(rows, columns, 4 if packs else 0, heads is not None)
+            groups = fast.grid(rows, form)
             self.plan.step(self.list, kernel, held | planes, [groups, tokens])
             return
         for cut in cuts:
@@ -335,7 +336,7 @@ class _Lowering:
         held = {"x": self._in(packed or source)}
         held |= self._params({"norm": norm[1]}) if norm else {}
         cuts = self.matrices.paired([wg, wu])
-        planes = self._planes(cuts, self._width(source))
+        planes = None if width % 2 else self._planes(cuts, self._width(source))
         out = node.outputs[0]
         if planes is not None and self.fast:
             reader = self._only_reader(out, "linear_add", "linear")
@@ -345,7 +346,7 @@ class _Lowering:
                 eps=norm[2] if norm else None, dialect=self.dialect,
                 packed=packed is not None, packs=packs,
             )  # fmt: skip
-            form = fast.form_of(2 * width, self._width(source), 16 if packs else 0)
+            form = fast.form_of(2 * width, self._width(source), 8 if packs else 0)
             groups = fast.grid(2 * width, form)
             if packs:
                 held["packed"] = self._pack(out, width)
@@ -431,6 +432,7 @@ class _Lowering:
         if op == "gate_up_glu":
             cuts = self.matrices.paired(names[:2])
             fits = self._planes(cuts, self.matrices.columns(names[0])) is not None
+            fits = fits and self.matrices.rows(names[0]) % 2 == 0
         else:
             fits = self._fast_reads(names)
         return norm.inputs[1] if fits else None

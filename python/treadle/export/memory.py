@@ -131,10 +131,12 @@ class Matrices:
         name = f"{cut.buffer}.quants"
         if name not in self.buffers:
             parts: list[dict[str, Any]] = self.buffers[cut.buffer]["weights"]
-            blocks = sum(p["rows"] * self.columns(p["tensor"]) // 32 for p in parts)
-            each = 2 if format == "q4_0" else 4
-            self.buffers[name] = {"size": str(16 * blocks), "weights": parts, "plane": "quants"}
-            scales = {"size": str(each * blocks + 16), "weights": parts, "plane": "scales"}
+            rows, width = sum(p["rows"] for p in parts), self.columns(parts[0]["tensor"]) // 32
+            size = 16 * rows * width
+            self.buffers[name] = {"size": str(size), "weights": parts, "plane": "quants"}
+            words = width * (-(-rows // 2) if format == "q4_0" else rows)
+            kind = "pairs" if format == "q4_0" else "scales"
+            scales = {"size": str(4 * words + 16), "weights": parts, "plane": kind}
             self.buffers[f"{cut.buffer}.scales"] = scales
         if cut.buffer not in self.whole:
             self.buffers.pop(cut.buffer, None)

@@ -81,7 +81,7 @@ export async function upload(
 
 /** What a copy adds to the progress: factors are told with their quants. */
 function bytesOf({ length, plane }: Move): number {
-  return plane?.kind === "scales" ? 0 : length;
+  return !plane || plane.kind === "quants" ? length : 0;
 }
 
 /** Queue writes take whole words: a tail, which only the last piece of a matrix has, is padded. */
@@ -111,7 +111,7 @@ function movesOf(plan: Plan, tensors: ReadonlyMap<string, Weight>): Map<number, 
       if (!Number.isInteger(row) || last > size) {
         throw new TreadleError("model_format_error", "its rows do not fit its bytes", { at: part.tensor });
       }
-      const plane = kind ? { kind, format: tensor.format, base, total } : undefined;
+      const plane = kind ? { kind, format: tensor.format, base, total, width: tensor.cols / 32 } : undefined;
       base += blocks[i] ?? 0;
       let at = 0;
       for (const [shard, offset, length] of tensor.pieces) {

@@ -1,6 +1,7 @@
 /**
  * Blocks of q4_0 and q4_1 on their way into planes, as tier T2 reads them: the quants of all blocks
- * in one buffer, their float16 factors in another. Shards end inside blocks; fragments wait here.
+ * in one buffer, their float16 factors in another: those of a block together, or in pairs those of a
+ * block of two rows. Shards end inside blocks; fragments wait here.
  */
 import { TreadleError } from "../errors.js";
 
@@ -8,12 +9,13 @@ import { TreadleError } from "../errors.js";
 const BLOCKS: Readonly<Record<string, readonly [number, number]>> = { q4_0: [18, 2], q4_1: [20, 4] };
 const WEIGHTS = 32; // of a block
 
-/** Where the blocks of one tensor go: after `base` others of the `total` in a buffer. */
+/** Where the blocks of one tensor go: after `base` others of the `total` in a buffer, `width` a row. */
 export interface PlanePart {
-  readonly kind: "quants" | "scales";
+  readonly kind: "quants" | "scales" | "pairs";
   readonly format: string;
   readonly base: number;
   readonly total: number;
+  readonly width: number;
 }
 
 /** Blocks of so many weights. Throws `model_format_error` for a format that has no planes. */
@@ -64,7 +66,7 @@ export class Planes {
   }
 
   /** Whole blocks from block `first` of the part on. */
-  #blocks(buffer: string, { kind, format, base, total }: PlanePart, first: number, bytes: Uint8Array): void {
+  #blocks(buffer: string, { kind, format, base, total, width }: PlanePart, first: number, bytes: Uint8Array): void {
     const [size, head] = BLOCKS[format]!;
     const even = bytes.byteOffset % 2 ? bytes.slice() : bytes;
     const halves = new Uint16Array(even.buffer, even.byteOffset, even.length / 2);
@@ -78,10 +80,13 @@ export class Planes {
       return;
     }
     // Factors are written once all are there: one of them alone is half a word.
-    const held = this.#scales.get(buffer) ?? { halves: new Uint16Array(total * factors), left: total };
+    const room = kind === "pairs" ? Math.ceil(total / (2 * width)) * 2 * width : total * factors;
+    const held = this.#scales.get(buffer) ?? { halves: new Uint16Array(room), left: total };
     this.#scales.set(buffer, held);
-    for (let b = 0, i = (base + first) * factors; b < count; b += 1) {
-      for (let j = 0; j < factors; j += 1, i += 1) held.halves[i] = halves[b * step + j]!;
+    for (let b = 0, i = base + first; b < count; b += 1, i += 1) {
+      const row = Math.floor(i / width);
+      const to = kind === "pairs" ? 2 * ((row >> 1) * width + (i % width)) + (row & 1) : i * factors;
+      for (let j = 0; j < factors; j += 1) held.halves[to + j] = halves[b * step + j]!;
     }
     held.left -= count;
     if (held.left > 0) return;
