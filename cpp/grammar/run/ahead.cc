@@ -16,7 +16,8 @@ namespace treadle {
 
 namespace {
 
-constexpr uint64_t kCheapFill = 100;    // fuel of a fill that leaves time for more
+constexpr uint64_t kCheapFill = 200;    // fuel of a fill that leaves time for more
+constexpr uint64_t kEnough = 300;       // fuel of one fill after which no piece is begun
 constexpr uint64_t kShare = 8;          // of derived_nodes: no more than that part is spent here
 constexpr size_t kFewReadings = 2;      // of states that are looked beyond
 constexpr size_t kMostStates = 8;       // looked at in one fill
@@ -54,12 +55,14 @@ bool States::ahead(StateId state, Fuel& fuel) {
       if (count < near.size() && std::find(near.begin(), end, to) == end) near[count++] = to;
     }
   }
+  list_[state].looked_ahead = true;
   return false;
 }
 
 // The masks on the way from free text into what ends it, such as the first bytes of a tool call.
 // Tokens are taken to end where a word does, as those of most vocabularies do.
-void Compiled::leave_text(StateId state, Fuel& fuel) {
+void Compiled::leave_text(StateId state) {
+  Fuel fuel("step_fuel", limits_.step_fuel);
   Store& store = states_.store();
   const std::span<const Config> readings = states_.configs(state);
   const auto text = [&](const Config& config) {
@@ -90,13 +93,15 @@ void Compiled::leave_text(StateId state, Fuel& fuel) {
 }
 
 void Compiled::ahead(StateId state, uint64_t most) {
-  if (most == 0 || states_.worn(kShare) || !states_.store().ok()) return;
+  if (most == 0 || (begun_ && (spent_ > kCheapFill || states_.looked_ahead(state)))) return;
+  if (states_.worn(kShare) || !states_.store().ok()) return;
   Fuel fuel("step_fuel", std::min(limits_.step_fuel, most));
   if (!begun_) {
     begun_ = true;
-    if (state == states_.start()) leave_text(state, fuel);
-  } else if (spent_ <= kCheapFill) {
-    states_.ahead(state, fuel);
+    if (state == states_.start()) leave_text(state);
+  } else {
+    while (states_.ahead(state, fuel) && fuel.used() < kEnough) {
+    }
   }
   (void)states_.take_fault();
 }

@@ -74,7 +74,7 @@ class Compiled {
 
   Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
            const Limits& limits);
-  void leave_text(StateId state, Fuel& fuel);
+  void leave_text(StateId state);
   Status walk(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);

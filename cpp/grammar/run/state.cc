@@ -228,7 +228,8 @@ StateId States::intern() {
     return kFault;
   }
   auto id = static_cast<StateId>(list_.size());
-  list_.push_back({static_cast<uint32_t>(configs_.size()), static_cast<uint32_t>(kept), accepts_});
+  list_.push_back(
+      {static_cast<uint32_t>(configs_.size()), static_cast<uint32_t>(kept), accepts_, false});
   configs_.insert(configs_.end(), found_.begin(), found_.end());
   hashes_.push_back(static_cast<uint32_t>(h));
   rows_.push_back(unset_.data());

@@ -80,6 +80,7 @@ class States {
   // Works out behind() of one cell that a text comes to soon after `state`, if it is not known for
   // all of those; true when it did. What fails is left to whoever comes there. See ahead.cc.
   bool ahead(StateId state, Fuel& fuel);
+  bool looked_ahead(StateId state) const { return list_[state].looked_ahead; }  // all is known
 
   // A superset of behind(cell).first, for less.
   ByteSet hint(CellId cell);
@@ -107,6 +108,7 @@ class States {
     uint32_t offset = 0;  // into configs_
     uint32_t count = 0;
     bool accepting = false;
+    bool looked_ahead = false;
   };
   struct Item {
     NodeRef node;
