@@ -93,17 +93,17 @@ void Compiled::leave_text(StateId state) {
 }
 
 void Compiled::ahead(StateId state, uint64_t most) {
-  if (most == 0 || (begun_ && (spent_ > kCheapFill || states_.looked_ahead(state)))) return;
-  if (states_.worn(kShare) || !states_.store().ok()) return;
+  if (most == 0 || !states_.store().ok() || (begun_ && spent_ > kCheapFill)) return;
   Fuel fuel("step_fuel", std::min(limits_.step_fuel, most));
+  const StateId clamped = states_.clamped(state, vocab_->longest(), fuel);  // known since the fill
   if (!begun_) {
     begun_ = true;
-    if (state == states_.start()) leave_text(state);
-  } else {
-    while (states_.ahead(state, fuel) && fuel.used() < kEnough) {
+    if (state == states_.start() && !states_.worn(kShare)) leave_text(state);
+  } else if (clamped != kFault && !states_.looked_ahead(clamped) && !states_.worn(kShare)) {
+    while (states_.ahead(clamped, fuel) && fuel.used() < kEnough) {
     }
   }
-  (void)states_.take_fault();
+  if (!states_.store().ok()) (void)states_.take_fault();
 }
 
 }  // namespace treadle
