@@ -129,7 +129,7 @@ class Store {
   }
   Fuel* fuel() const { return fuel_; }
   uint32_t fuel_unit() const { return fuel_unit_; }
-  void seal();        // from now on nodes count as derived
+  void seal();                          // from now on nodes count as derived
   bool worn(uint64_t share = 2) const;  // that part of the derived nodes is spent
 
  private:
