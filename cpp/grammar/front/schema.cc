@@ -15,6 +15,37 @@
 namespace treadle {
 namespace {
 
+// Expands the first rules that a value is made of, in the order in which a text may come to them.
+// What fails here fails again for the text that gets there.
+void read_ahead(Store& store, NodeRef value) {
+  constexpr size_t kRules = 8;       // as far as the second member of an object
+  constexpr uint64_t kCost = 4'000;  // about 0.1 ms
+  Fuel* const outer = store.fuel();
+  Fuel fuel("compile_fuel", kCost);
+  store.set_fuel(&fuel);
+  std::vector<NodeRef> open{value};
+  for (size_t rules = 0; rules < kRules && !open.empty();) {
+    const NodeRef ref = open.back();
+    const Node node = store.node(ref);
+    open.pop_back();
+    if (node.kind == Kind::concat) {
+      open.push_back(node.b);
+      open.push_back(node.a);
+    } else if (node.kind == Kind::any_of) {
+      for (const NodeRef choice : store.children(ref)) {
+        if (!store.regular(choice)) open.push_back(choice);
+      }
+    } else if (node.kind == Kind::rule) {
+      const Result<NodeRef> body = store.body(ref, fuel);
+      if (!body) break;
+      open.push_back(*body);
+      ++rules;
+    }
+  }
+  store.set_fuel(outer);
+  static_cast<void>(store.take_fault());
+}
+
 Result<NodeRef> parse_document(Store& store, json::Document document, const SchemaOptions& options,
                                const Limits& limits, Notes& notes) {
   if (options.layout) {
@@ -53,6 +84,7 @@ Result<NodeRef> parse_document(Store& store, json::Document document, const Sche
     const Result<NodeRef> members = store.body(value, scope.fuel());
     return members ? scope.close(*members) : members;
   }
+  if (options.begun && store.ok()) read_ahead(store, value);
   return scope.close(store.cat(source->spacing(store, {}).any, value));
 }
 

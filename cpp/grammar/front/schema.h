@@ -54,6 +54,7 @@ struct SchemaOptions {
   std::vector<std::pair<std::string, std::string>> resources;
   const Style* style = nullptr;       // how the value, an object, is written; null: JSON
   std::vector<std::string> excludes;  // texts that no string and no key may contain, as spelled
+  bool begun = false;                 // the first rules at once, not when a text gets there
   std::string at;                     // prefix of every pointer in errors and notes
 };
 

@@ -184,6 +184,10 @@ NodeRef Source::value(Store& store, const std::shared_ptr<Source>& self, Conj co
                          (kept.empty() || (kept.size() == 1 && kept[0].as == As::schema &&
                                            sure(store, kept[0].node)));
     found->second = store.typed(std::make_unique<Value>(self, kept, loose, place, certain));
+    if (!store.ok()) {  // the budget ran out: a later step may try again
+      values_.erase(found);
+      return store.empty();
+    }
   }
   return found->second;
 }
@@ -195,9 +199,9 @@ std::optional<NodeRef> Source::text_at(Store& store, json::Value argument) {
   auto [known, fresh] = formats_.try_emplace(std::string(argument.text()), store.empty());
   if (fresh) {
     const Result<NodeRef> text = format_text(store, argument.text(), store.limits());
-    if (!text) {
+    if (!text || !store.ok()) {
       formats_.erase(known);
-      store.fail(text.status());
+      if (!text) store.fail(text.status());
       return store.empty();
     }
     known->second = *text;

@@ -105,6 +105,7 @@ class Lowering {
     options.numbers = Spelling::plain;
     options.style = f.style;
     options.excludes = f.lists().excludes;
+    options.begun = !std::exchange(begun_, true);
     make_scalars(store_, options.numbers);
     // Finding a pointer takes time: only what is said about the schema needs it.
     const size_t before = notes_.size();
@@ -357,6 +358,9 @@ class Lowering {
   RuleMarks* marks_;
   Fuel& fuel_;
   std::vector<NodeRef> nodes_;
+  // One schema is worked out for a few rules. What objects need is then at hand when the first call
+  // comes, the code included: on a first visit that takes longer to fetch than to run.
+  bool begun_ = false;
 };
 
 }  // namespace

@@ -51,8 +51,8 @@ void Store::seal() {
   while (table_.size() < 2 * room) grow_table();
 }
 
-bool Store::worn() const {
-  return sealed_at_ != kUnsealed && (weight() - sealed_at_) * 2 > limits_.derived_nodes;
+bool Store::worn(uint64_t share) const {
+  return sealed_at_ != kUnsealed && (weight() - sealed_at_) * share > limits_.derived_nodes;
 }
 
 void Store::fail(Status status) {

@@ -229,6 +229,7 @@ Result<bool> Store::explore(NodeRef root, Fuel& fuel) {
       return true;
     }
   }
+  if (!ok()) return fault();
   for (NodeRef ref : queue) nodes_[ref].live = kDead;
   return false;
 }

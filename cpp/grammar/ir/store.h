@@ -129,8 +129,8 @@ class Store {
   }
   Fuel* fuel() const { return fuel_; }
   uint32_t fuel_unit() const { return fuel_unit_; }
-  void seal();        // from now on nodes count as derived
-  bool worn() const;  // most of the derived nodes are spent
+  void seal();                          // from now on nodes count as derived
+  bool worn(uint64_t share = 2) const;  // that part of the derived nodes is spent
 
  private:
   static constexpr uint32_t kUnsealed = UINT32_MAX;

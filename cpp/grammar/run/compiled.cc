@@ -1,6 +1,7 @@
 #include "grammar/run/compiled.h"
 
 #include "grammar/ir/leftrec.h"
+#include "grammar/typed/common.h"
 
 namespace treadle {
 
@@ -24,6 +25,7 @@ Result<CompiledRef> Compiled::build(std::unique_ptr<Store> store, NodeRef root, 
   if (!status.ok()) return status;
   Result<TokenTerminals> terminals = TokenTerminals::bind(*store, *vocab);
   if (!terminals.ok()) return terminals.status();
+  name_scalars(*store);
   store->seal();
   CompiledRef compiled(new Compiled(std::move(store), std::move(vocab), std::move(memos),
                                     std::move(*terminals), limits));

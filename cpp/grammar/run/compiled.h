@@ -39,6 +39,8 @@ class Compiled {
   // Writes the legal text tokens of `state` (V / 32 words rounded up, the rest of the row cleared)
   // from the memo or by a walk; returns how many there are.
   Result<uint32_t> fill(StateId state, std::span<uint32_t> row);
+  // Right after fill() of `state`: a piece of what later ones have to do, for `most` fuel or less.
+  void ahead(StateId state, uint64_t most);
   const TokenTerminals& terminals() const { return terminals_; }
   // The same from the memo alone; false when the mask has to be computed first.
   bool recall(StateId state, std::span<uint32_t> row, uint32_t& count);
@@ -72,7 +74,8 @@ class Compiled {
 
   Compiled(std::unique_ptr<Store> store, VocabRef vocab, MaskMemos memos, TokenTerminals terminals,
            const Limits& limits);
-  Status walk(StateId state, MaskBits& out);
+  void leave_text(StateId state);
+  Status walk(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> compose(StateId state, MaskBits& out, Fuel& fuel);
   Result<bool> add_config(Config config, MaskBits& out, Fuel& fuel);
   Result<bool> add_after(const ReachRef& reach, std::span<const Reading> entered, bool shared,
@@ -108,6 +111,8 @@ class Compiled {
   Residuals residuals_;
   Reaches reaches_;
   std::vector<MaskSlot> slots_;  // by state
+  uint64_t spent_ = 0;           // fuel that the last fill() took
+  bool begun_ = false;           // a first mask was filled
 
   // Scratch of one mask, kept to avoid allocation.
   MaskBits bits_;

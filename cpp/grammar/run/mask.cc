@@ -348,8 +348,7 @@ void Compiled::add_terminals(StateId state, MaskBits& out) {
   }
 }
 
-Status Compiled::walk(StateId state, MaskBits& out) {
-  Fuel fuel("step_fuel", limits_.step_fuel);
+Status Compiled::walk(StateId state, MaskBits& out, Fuel& fuel) {
   residuals_.trim();
   readings_of_ = kUnknown;
   out.reset();
@@ -371,6 +370,7 @@ Status Compiled::walk(StateId state, MaskBits& out) {
 // A state and its clamped one share a slot.
 Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   uint32_t count = 0;
+  spent_ = 0;
   if (state < slots_.size() && memo_->copy(slots_[state], row, count)) return count;
   Fuel fuel("step_fuel", limits_.step_fuel);
   StateId clamped = states_.clamped(state, vocab_->longest(), fuel);
@@ -378,12 +378,13 @@ Result<uint32_t> Compiled::fill(StateId state, std::span<uint32_t> row) {
   slots_.resize(std::max<size_t>(slots_.size(), states_.size()));
   slots_[state] = slots_[clamped];
   if (memo_->copy(slots_[state], row, count)) return count;
-  Status status = walk(clamped, bits_);
+  Status status = walk(clamped, bits_, fuel);
   if (!status.ok()) return status;
   bits_.settle();
   bits_.copy_to(row);
   count = bits_.count();
   slots_[state] = slots_[clamped] = memo_->put(bits_, count);
+  spent_ = fuel.used();
   return count;
 }
 

@@ -164,7 +164,9 @@ Result<bool> Matcher::fill(std::span<uint32_t> row) {
   Status fits = check_row(row);
   if (!fits.ok()) return fits;
   Result<bool> masked = fill_at(state(), row);
-  return masked.ok() ? masked : stick(masked.status());
+  if (!masked.ok()) return stick(masked.status());
+  if (state() != kStopped) compiled_->ahead(state(), options_.ahead_fuel);
+  return masked;
 }
 
 bool Matcher::fill_known(std::span<uint32_t> row) {

@@ -25,6 +25,8 @@ struct DraftTree {
 struct MatcherOptions {
   bool regions = true;  // false: the grammar has no token budgets and no temperatures
   std::shared_ptr<CaptureReader> captures;  // null: it has no captures
+  // Fuel of the work for later fills that one fill may do, 0: none; see ahead.cc.
+  uint64_t ahead_fuel = 2'000;
 };
 
 // One accepted token or text is one step; history is one place a step, so rollback is O(1).

@@ -14,7 +14,7 @@ namespace treadle {
 
 namespace {
 
-constexpr int kDepth = 24;           // of the node that is looked into
+constexpr int kBoundDepth = 24;      // of the node that is looked into
 constexpr uint32_t kFar = 64;        // bytes to an end; farther ones are not worth it
 constexpr size_t kMostDeep = 6'000;  // trie nodes of long tokens, those on the way to them counted
 
@@ -27,7 +27,7 @@ struct Distance {
 // Nothing for nodes that only a search tells it of.
 std::optional<Distance> distance(const Store& store, NodeRef ref, int depth = 0) {
   const Node node = store.node(ref);
-  if (depth > kDepth || !node.facts.plain) return {};
+  if (depth > kBoundDepth || !node.facts.plain) return {};
   switch (node.kind) {
     case Kind::eps:
       return Distance{};

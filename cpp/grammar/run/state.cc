@@ -48,8 +48,8 @@ uint64_t States::memory() const {
          rows_.capacity() * sizeof(rows_[0]) + made_rows_.memory();
 }
 
-bool States::worn() const {
-  return list_.size() * 2 > limits_.derived_nodes || store_->worn();
+bool States::worn(uint64_t share) const {
+  return list_.size() * share > limits_.derived_nodes || store_->worn(share);
 }
 
 ByteSet States::first(StateId state) {
@@ -128,14 +128,14 @@ StateId States::after_token(StateId state, StateId spelled, TokenId token,
 const Behind& States::behind(CellId cell, Fuel& fuel) {
   if (cell >= behind_.size()) behind_.resize(cells_.size());
   if (behind_[cell].state != kUnknown) return behind_[cell];
-  static const Behind kFailed{kFault, {}};
+  static const Behind kFailed{kFault, false, {}};
   if (!store_->ok()) return kFailed;
   store_->set_fuel(&fuel, kDeriveCost);
   pop(cell);
   StateId state = close(fuel);
   store_->set_fuel(nullptr);
   if (state == kFault) return kFailed;
-  return behind_[cell] = {state, first(state)};
+  return behind_[cell] = {state, false, first(state)};
 }
 
 ByteSet States::hint(CellId cell) {
@@ -228,7 +228,8 @@ StateId States::intern() {
     return kFault;
   }
   auto id = static_cast<StateId>(list_.size());
-  list_.push_back({static_cast<uint32_t>(configs_.size()), static_cast<uint32_t>(kept), accepts_});
+  list_.push_back(
+      {static_cast<uint32_t>(configs_.size()), static_cast<uint32_t>(kept), accepts_, false});
   configs_.insert(configs_.end(), found_.begin(), found_.end());
   hashes_.push_back(static_cast<uint32_t>(h));
   rows_.push_back(unset_.data());

@@ -35,6 +35,7 @@ struct Config {
 // What a continuation begins with: its state, and the bytes that may have a live transition there.
 struct Behind {
   StateId state = kUnknown;
+  bool failed = false;  // when it was tried ahead of a text
   ByteSet first;
 };
 
@@ -76,6 +77,11 @@ class States {
   // Where a text stands once what is above `cell` is complete. kFault when a budget ran out.
   const Behind& behind(CellId cell, Fuel& fuel);
 
+  // Works out behind() of one cell that a text comes to soon after `state`, if it is not known for
+  // all of those; true when it did. What fails is left to whoever comes there. See ahead.cc.
+  bool ahead(StateId state, Fuel& fuel);
+  bool looked_ahead(StateId state) const { return list_[state].looked_ahead; }  // all is known
+
   // A superset of behind(cell).first, for less.
   ByteSet hint(CellId cell);
 
@@ -94,13 +100,15 @@ class States {
   uint64_t size() const { return list_.size(); }
   Store& store() { return *store_; }
   // True once most of the derived-node budget is spent: time to build a fresh one.
-  bool worn() const;
+  // `share`: or that part of it.
+  bool worn(uint64_t share = 2) const;
 
  private:
   struct State {
     uint32_t offset = 0;  // into configs_
     uint32_t count = 0;
     bool accepting = false;
+    bool looked_ahead = false;
   };
   struct Item {
     NodeRef node;

@@ -20,12 +20,18 @@ const Store& Store::common() {
 }
 
 void make_scalars(Store& store, Spelling numbers) {
-  spelled_any(store);
+  if (store.often(Store::Often::spelled) != store.empty()) return;
+  store.derive(store.star(spelled_any(store)), std::string_view("a\\n"));
   NumberSet set;
   set.spelling = numbers;
   number_node(store, set);
   set.step = Step{1, 0};
-  number_node(store, set);
+  store.derive(number_node(store, set), '1');
+}
+
+void name_scalars(Store& store) {
+  const NodeRef character = store.often(Store::Often::spelled);
+  if (character != store.empty()) store.digest(store.star(character));
 }
 
 }  // namespace treadle
