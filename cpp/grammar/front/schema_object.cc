@@ -44,6 +44,9 @@ class ObjectBuilder {
     }
     if (Status status = find_goals(); !status.ok()) return status;
     name_keys(*out);
+    for (const Sub part : form_.objects) {
+      said_.push_back(part.as == As::schema ? said_in(part.node) : Said{});
+    }
     if (!list_extras(*out)) return store_.ok() ? fuel_.status() : store_.fault();
     for (ObjectKey& key : out->keys) {
       if (!fuel_.spend(kKeyCost * (1 + form_.objects.size()))) return fuel_.status();
@@ -81,6 +84,7 @@ class ObjectBuilder {
       }
       const json::Value members = part.as == As::literal ? node : keyword(part, "properties");
       if (!members) continue;
+      if (out.keys.empty()) out.keys.reserve(members.size());
       for (const json::Value member : members) key_index(out, member.key());
     }
     for (const std::string_view name : form_.required)
@@ -232,37 +236,49 @@ class ObjectBuilder {
   // All that holds for the value of a named key.
   Conj conj_of(std::string_view name) {
     Conj conj;
-    for (const Sub part : form_.objects) {
+    for (size_t i = 0; i < form_.objects.size(); ++i) {
+      const Sub part = form_.objects[i];
       const json::Value node = source_->at(part.node);
       if (part.as == As::refuted || part.as == As::differs) {
         if (node.key() == name) add_sub(conj, part);
       } else if (part.as == As::literal) {
         add_sub(conj, Sub{source_->member(node, name).index(), As::literal});
       } else {
-        add_declared(conj, part, name);
+        add_declared(conj, said_[i], name);
       }
     }
     for (const Unevaluated& part : form_.other_keys) {
       const bool evaluated = std::any_of(part.scope.begin(), part.scope.end(), [&](uint32_t node) {
         Conj found;
-        return declared(found, Sub{node, As::schema}, name);
+        return declared(found, said_in(node), name);
       });
       if (!evaluated) add_sub(conj, Sub{part.argument, As::schema});
     }
     return conj;
   }
 
+  // What a schema says about the members of objects: absent where it says nothing.
+  struct Said {
+    json::Value members, patterns, others;
+  };
+
+  Said said_in(uint32_t schema) const {
+    const Sub part{schema, As::schema};
+    return {keyword(part, "properties"), keyword(part, "patternProperties"),
+            keyword(part, "additionalProperties")};
+  }
+
   // What `properties` and `patternProperties` say about a key; false if they say nothing.
-  bool declared(Conj& conj, Sub part, std::string_view name) {
+  bool declared(Conj& conj, const Said& said, std::string_view name) {
     bool found = false;
-    if (const json::Value members = keyword(part, "properties")) {
-      if (const json::Value member = source_->member(members, name)) {
+    if (said.members) {
+      if (const json::Value member = source_->member(said.members, name)) {
         add_sub(conj, Sub{member.index(), As::schema});
         found = true;
       }
     }
-    if (const json::Value members = keyword(part, "patternProperties")) {
-      for (const json::Value member : members) {
+    if (said.patterns) {
+      for (const json::Value member : said.patterns) {
         const auto pattern = source_->key_patterns.find(member.index());
         if (pattern == source_->key_patterns.end()) continue;
         if (!store_.matches(pattern->second, name)) continue;
@@ -273,11 +289,9 @@ class ObjectBuilder {
     return found;
   }
 
-  void add_declared(Conj& conj, Sub part, std::string_view name) {
-    if (declared(conj, part, name)) return;
-    if (const json::Value other = keyword(part, "additionalProperties")) {
-      add_sub(conj, Sub{other.index(), As::schema});
-    }
+  void add_declared(Conj& conj, const Said& said, std::string_view name) {
+    if (declared(conj, said, name)) return;
+    if (said.others) add_sub(conj, Sub{said.others.index(), As::schema});
   }
 
   // Keys without a name in the schema, split by the patterns that they match.
@@ -290,6 +304,7 @@ class ObjectBuilder {
 
   // The keys that the form does not name, by what holds for their values.
   bool split_extras(const ObjectForm& out, std::vector<Kind>& kinds) {
+    if (bars_others()) return true;
     std::vector<std::string_view> named;
     for (const ObjectKey& key : out.keys) named.push_back(key.name);
     NodeRef text = other_text(store_, named);
@@ -310,6 +325,18 @@ class ObjectBuilder {
     // What a pattern matches is mentioned, and has its schema.
     if (closed()) std::erase_if(kinds, [](const Kind& kind) { return kind.conj.empty(); });
     return true;
+  }
+
+  // Whether one part alone says that there are no keys without a name.
+  bool bars_others() const {
+    for (size_t i = 0; i < said_.size(); ++i) {
+      const As as = form_.objects[i].as;
+      if (as == As::literal) return true;
+      const json::Value others = said_[i].others;
+      const bool none = others && others.is_boolean() && !others.truth();
+      if (as == As::schema && none && !said_[i].patterns) return true;
+    }
+    return false;
   }
 
   // Whether keys that nothing mentions are forbidden.
@@ -404,7 +431,8 @@ class ObjectBuilder {
   bool loose_;
   Fuel& fuel_;
   NodeRef names_ = 0;
-  NodeRef writable_ = 0;  // the keys that a style can write
+  NodeRef writable_ = 0;    // the keys that a style can write
+  std::vector<Said> said_;  // by the schemas of form_.objects
   std::map<std::string_view, uint32_t> index_;
   std::deque<std::string> words_;  // names that the schema does not spell out
   std::vector<Goal> goals_;

@@ -63,7 +63,8 @@ uint32_t Residuals::find_out(ResidualId id, uint8_t byte, Fuel& fuel) {
   }
   store_.set_fuel(&fuel, kStepCost);
   ByteSet alike = store_.same(nodes_[id], byte);
-  NodeRef rest = store_.derive(nodes_[id], byte);
+  // One derivative for them all, and in all residuals with the same part.
+  NodeRef rest = store_.derive(nodes_[id], static_cast<uint8_t>(alike.lowest()));
   Result<bool> live = store_.live(rest, fuel);
   store_.set_fuel(nullptr);
   if (!live.ok()) store_.fail(live.status());

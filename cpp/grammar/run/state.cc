@@ -156,8 +156,9 @@ StateId States::compute(StateId state, uint8_t byte, Fuel& fuel) {
   for (uint32_t i = 0; i < from.count; ++i) {
     Config config = configs_[from.offset + i];
     if (!store_->regular(config.residual)) continue;  // a token terminal: no byte leads into it
-    alike &= store_->same(config.residual, byte);
-    visit(store_->derive(config.residual, byte), config.cell);
+    const ByteSet same = store_->same(config.residual, byte);
+    alike &= same;
+    visit(store_->derive(config.residual, static_cast<uint8_t>(same.lowest())), config.cell);
   }
   StateId to = close(fuel);
   if (to == kFault) return to;

@@ -21,7 +21,9 @@ const Store& Store::common() {
 
 void make_scalars(Store& store, Spelling numbers) {
   if (store.often(Store::Often::spelled) != store.empty()) return;
-  store.derive(store.star(spelled_any(store)), std::string_view("a\\n"));
+  const NodeRef letters = store.star(spelled_any(store));
+  store.derive(letters, std::string_view(" \\\""));
+  store.derive(letters, '"');
   NumberSet set;
   set.spelling = numbers;
   number_node(store, set);
