@@ -36,7 +36,8 @@ from msgspec.structs import replace
 from treadle.backends.mega.cuda import Decoder
 from treadle.errors import EngineDead
 from treadle.limits import Limits
-from treadle.mega.codegen import PAGE, Knobs
+from treadle.mega.codegen import PAGE
+from treadle.mega.codegen_program import Knobs
 from treadle.types import Mask
 
 SCHEMA = {

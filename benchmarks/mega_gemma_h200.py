@@ -23,7 +23,8 @@ import torch
 from mega_h200 import Model, baseline, correct, graph_of, read_bandwidth, record, script, timed
 
 from treadle.graph import Graph
-from treadle.mega.codegen import PAGE, Knobs
+from treadle.mega.codegen import PAGE
+from treadle.mega.codegen_program import Knobs
 from treadle.models import gemma2, gemma3, mistral
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape

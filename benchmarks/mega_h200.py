@@ -37,8 +37,9 @@ from treadle.backends.mega.cuda_build import build
 from treadle.errors import EngineDead
 from treadle.graph import Graph, run
 from treadle.mega import H200, Plan, compile
-from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen import PAGE, generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs
 from treadle.models import llama, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape

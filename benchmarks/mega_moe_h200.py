@@ -30,8 +30,9 @@ from treadle.backends.mega.cuda import Decoder
 from treadle.backends.mega.cuda_build import build
 from treadle.graph import Graph
 from treadle.mega import H200, compile
-from treadle.mega.codegen import PAGE, Knobs, Program, generate
+from treadle.mega.codegen import PAGE, generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs, Program
 from treadle.mega.plan import Plan
 from treadle.mega.records import Code
 from treadle.models import qwen3_moe

@@ -31,8 +31,9 @@ from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_tiles import Codes, Eights
 from treadle.graph import Graph
 from treadle.mega import H200, compile
-from treadle.mega.codegen import Knobs, Program, generate
+from treadle.mega.codegen import generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs, Program
 
 FORMATS = {"w4": "q4_0", "w41": "q4_1", "fp8": "fp8"}
 

@@ -10,8 +10,9 @@ from treadle.backends.mega import cuda_pack
 from treadle.backends.mega.cuda import Decoder
 from treadle.graph import Graph
 from treadle.mega import H200, compile
-from treadle.mega.codegen import Knobs, generate
+from treadle.mega.codegen import generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs
 
 
 def decoder(graph: Graph, rows: int = 2, *, strict: bool = False) -> tuple[Decoder, np.ndarray]:

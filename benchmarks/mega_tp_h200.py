@@ -43,8 +43,9 @@ from treadle.backends.mega.cuda_ranks import Ranks, cutter
 from treadle.errors import EngineDead
 from treadle.graph import shard
 from treadle.mega import H200, Plan, compile
-from treadle.mega.codegen import Knobs, generate
+from treadle.mega.codegen import generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs
 
 
 class Sharded(Model):

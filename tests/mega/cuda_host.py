@@ -21,7 +21,8 @@ from treadle.backends.mega.cuda_pack import bf16, fill, pool, ranges, size, star
 from treadle.backends.mega.cuda_seats import Seats, words
 from treadle.graph import OPS, Graph
 from treadle.mega import H200, compile
-from treadle.mega.codegen import Knobs, Program, generate
+from treadle.mega.codegen import generate
+from treadle.mega.codegen_program import Knobs, Program
 
 ROOT = Path(__file__).parents[2]
 PAGE = 64

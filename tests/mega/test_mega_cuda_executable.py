@@ -27,7 +27,7 @@ from treadle.engine.runner import Engine
 from treadle.grammar import Compiler, Grammar, Vocab
 from treadle.graph import Graph
 from treadle.limits import Limits
-from treadle.mega.codegen import Knobs, Program
+from treadle.mega.codegen_program import Knobs, Program
 from treadle.types import Batch, Mask, Sampling, Tensor, TokenKind, TokenTable
 
 torch = pytest.importorskip("torch")

@@ -13,7 +13,7 @@ from tiny_models import weights
 
 from treadle.backends.mega.cuda_pack import bf16, widened
 from treadle.graph import Graph, run
-from treadle.mega.codegen import Knobs, Program
+from treadle.mega.codegen_program import Knobs, Program
 from treadle.models import llama, qwen2, qwen3
 from treadle.models.rope import Rope
 from treadle.models.shape import Shape

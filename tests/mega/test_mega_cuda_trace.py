@@ -15,7 +15,7 @@ from test_mega_cuda_host import machine
 from treadle.backends.mega import cuda_trace
 from treadle.cli.mega_trace import TraceConfig
 from treadle.cli.mega_trace_cuda import written
-from treadle.mega.codegen import Knobs
+from treadle.mega.codegen_program import Knobs
 from treadle.mega.records import Code
 from treadle.mega.timeline import steps
 

@@ -9,7 +9,7 @@ from test_mega_cuda_host import CONTEXT, PAGE, assembled, follow, rope, shape
 from tiny_models import weights
 
 from treadle.graph import Graph
-from treadle.mega.codegen import Knobs
+from treadle.mega.codegen_program import Knobs
 from treadle.models import gemma2, gemma3
 from treadle.models.rope import Rope
 

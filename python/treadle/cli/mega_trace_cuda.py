@@ -13,7 +13,7 @@ from treadle.errors import Unsupported
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from treadle.mega.codegen import Program
+    from treadle.mega.codegen_program import Program
 
 
 def trace_cuda(config: TraceConfig) -> None:

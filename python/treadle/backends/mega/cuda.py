@@ -19,7 +19,8 @@ from treadle.backends.mega.cuda_build import build
 from treadle.backends.mega.cuda_driver import Device, Kernel, Memory, Shared
 from treadle.backends.mega.cuda_tiles import Matrix, plain
 from treadle.errors import EngineDead, KernelError, LimitExceeded
-from treadle.mega.codegen import PAGE, Program
+from treadle.mega.codegen import PAGE
+from treadle.mega.codegen_program import Program
 
 
 class Decoder:

@@ -19,8 +19,9 @@ from treadle.backends.table import backend
 from treadle.errors import Unsupported
 from treadle.graph import shard
 from treadle.mega import H200, compile
-from treadle.mega.codegen import PAGE, Knobs, generate
+from treadle.mega.codegen import PAGE, generate
 from treadle.mega.codegen_feed import segment
+from treadle.mega.codegen_program import Knobs
 from treadle.models.quant import dequantise
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
     from treadle.backends.base import Executable
     from treadle.backends.mega.cuda import Decoder
+    from treadle.backends.mega.cuda_driver import Memory
     from treadle.backends.mega.cuda_launch import Kernel
     from treadle.backends.mega.cuda_ranks import Cutter
     from treadle.graph import Graph
     from treadle.limits import Limits
-    from treadle.mega.codegen import Program
+    from treadle.mega.codegen_program import Program
     from treadle.types import Weights
 
 ROWS = (1, 4, 16)
@@ -232,19 +234,18 @@ def _load(
     def vector(number: int) -> Any:
         return wide_of(number).reshape(-1)
 
-    decoder.device.enter()
+    def keep(memory: Memory, made: Any) -> None:
+        torch.cuda.synchronize(device)
+        decoder.device.enter()
+        memory.copy(made.data_ptr(), made.numel() * 2)
+
     if beside is None or decoder.stream is not beside.stream:
         blob = torch.empty(decoder.stream.size // 2, dtype=torch.int16, device=device)
         cuda_pack.fill(blob, program, matrix)
-        torch.cuda.synchronize(device)
-        decoder.device.enter()
-        decoder.stream.copy(blob.data_ptr(), blob.numel() * 2)
+        keep(decoder.stream, blob)
         del blob
     if beside is None:
-        embed = matrix(program.embed).contiguous()
-        torch.cuda.synchronize(device)
-        decoder.device.enter()
-        decoder.embed.copy(embed.data_ptr(), embed.numel() * 2)
-        del embed
+        keep(decoder.embed, matrix(program.embed).contiguous())
+    decoder.device.enter()
     decoder.pool.put(cuda_pack.pool(program, vector))
     torch.cuda.empty_cache()  # else torch keeps what the next kernel's weights need

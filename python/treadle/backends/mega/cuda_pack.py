@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from treadle.backends.mega.cuda_tiles import Array, Codes, Eights, code_fragments, fragments, plain
 from treadle.backends.mega.cuda_tiles import bf16 as bf16
 from treadle.backends.mega.cuda_tiles import widened as widened
-from treadle.mega.codegen import Program
 from treadle.mega.codegen_covers import COLUMNS, PAIR
 from treadle.mega.codegen_experts import KIB
 from treadle.mega.codegen_feed import bands
+from treadle.mega.codegen_program import Program
 from treadle.mega.forms import BF16, Form
 from treadle.mega.records import NONE, Site
 

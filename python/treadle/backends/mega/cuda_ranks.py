@@ -20,7 +20,7 @@ from treadle.backends.mega.cuda_driver import Device
 from treadle.backends.mega.cuda_tiles import Matrix
 from treadle.errors import EngineDead, KernelError
 from treadle.graph import Graph, cuts
-from treadle.mega.codegen import Program
+from treadle.mega.codegen_program import Program
 
 
 class Ranks:
@@ -28,9 +28,8 @@ class Ranks:
 
     devices: GPU of each rank; several ranks on one GPU, which is for tests, must have room for all
     workers at once. kv: where each rank's pages lie, else memory of their own. beside: those of the
-    same model for other rows (`cuda.Decoder`). Every call leaves
-    the first GPU current in its thread, for others who use it. Raises Unsupported without peer
-    access.
+    same model for other rows (`cuda.Decoder`). Every call leaves the first GPU current in its
+    thread, for others who use it. Raises Unsupported without peer access.
     """
 
     def __init__(

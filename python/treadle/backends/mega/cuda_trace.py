@@ -21,7 +21,7 @@ from treadle.mega.timeline import Names, Span, Step
 
 if TYPE_CHECKING:
     from treadle.backends.mega.cuda import Decoder
-    from treadle.mega.codegen import Program
+    from treadle.mega.codegen_program import Program
     from treadle.mega.plan import Plan
 
 WARPS, WORDS, MARKS = 9, 8, 5
